@@ -1,0 +1,99 @@
+"""Every example of the README and of the documentation is a test.
+
+Python runs as it stands. Of an ini file the settings are read. Of commands, in crontabs too, the
+syntax is checked, and where the example is a ``curl`` it hits the document's ``app``.
+"""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import types
+from doctest import ELLIPSIS
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.rest import CodeBlockParser, DocTestParser, PythonCodeBlockParser
+from webtest.http import StopableWSGIServer
+
+from pyramid_cron import Cron
+from pyramid_cron.settings import parse_settings
+
+# Processes that tests start have to find the tests, too; an installed package still comes first.
+sys.path.append(str(Path(__file__).parent))
+
+MODULE = "app"
+"""The name of the module that a document's examples seem to be in."""
+
+HERE = "here"
+"""The name under which a document's examples find the folder they have for themselves."""
+
+
+def begin(namespace):
+    """Give a document's examples a module and an empty working directory."""
+    namespace["__name__"] = MODULE
+    sys.modules[MODULE] = types.ModuleType(MODULE)
+    namespace["back"], namespace[HERE] = os.getcwd(), tempfile.mkdtemp()
+    os.chdir(namespace[HERE])
+
+
+def end(namespace):
+    """Take both away again."""
+    os.chdir(namespace["back"])
+    shutil.rmtree(namespace[HERE])
+    del sys.modules[MODULE]
+
+
+def read_ini(example):
+    """Read the settings, as the application would that has them in its ini file."""
+    text = example.parsed if example.parsed.startswith("[") else f"[app:main]\n{example.parsed}"
+    ini = configparser.RawConfigParser()
+    ini.read_string(text)
+    parse_settings(dict(ini["app:main"]))
+
+
+def try_crontab(example):
+    """Read the schedules and try the commands."""
+    for line in example.parsed.splitlines():
+        *fields, command = line.split(maxsplit=5)
+        Cron(" ".join(fields))
+        _try_command(command, example.namespace)
+
+
+def try_shell(example):
+    """Try the commands; one may go over several lines."""
+    for command in example.parsed.replace("\\\n", "").splitlines():
+        _try_command(command, example.namespace)
+
+
+def _try_command(command, namespace):
+    subprocess.run(["sh", "-n", "-c", command], check=True)
+    if not command.startswith("curl "):
+        return
+    if shutil.which("curl") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("this example needs curl")
+    server = StopableWSGIServer.create(namespace["app"])
+    try:
+        here = command.replace("https://", "http://")
+        here = re.sub(r"(?<=http://)[\w.]+(:\d+)?", f"127.0.0.1:{server.effective_port}", here)
+        subprocess.run(["sh", "-c", here], check=True, cwd=namespace[HERE])
+    finally:
+        server.shutdown()
+
+
+pytest_collect_file = Sybil(
+    parsers=[
+        DocTestParser(optionflags=ELLIPSIS),
+        PythonCodeBlockParser(),
+        CodeBlockParser(language="ini", evaluator=read_ini),
+        CodeBlockParser(language="crontab", evaluator=try_crontab),
+        CodeBlockParser(language="sh", evaluator=try_shell),
+    ],
+    patterns=["README.rst", "docs/*.rst"],
+    setup=begin,
+    teardown=end,
+).pytest()
