@@ -1,0 +1,161 @@
+"""`Cron`: slots by the fields of a crontab, in a zone, right through daylight saving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import SupportsIndex, TypeAlias
+from zoneinfo import ZoneInfo
+
+from .dates import Dates
+from .describe import describe_cron
+from .expression import arguments, crontab
+from .local import times_of_day
+from .moments import ceiling, floor, slot
+from .rule import Rule, from_expression, from_fields
+from .slots import Slots
+from .zone import UTC, named
+
+FieldValue: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Cron:
+    """A schedule by the fields of a crontab.
+
+    Give either a five-field ``expression`` (or ``@daily`` and its kin), read by the rules of
+    Debian's crontab, or fields by keyword, which must all match. A field takes cron text, in which
+    0 and 7 are Sunday, or ints, of which 0 is Monday. An omitted field finer than the finest one
+    given counts as its lowest value, any other omitted one as ``*``; nothing given is every
+    minute.
+
+    ``timezone`` is an IANA name. Without it the schedule has no zone of its own: a task lends it
+    one, by itself it counts as UTC.
+
+    A schedule whose minute or hour begins with ``*`` or covers its whole range follows elapsed
+    time through daylight saving. Any other has fixed times: one that is skipped runs once, at the
+    first instant after the gap, one that happens twice runs at the first only.
+
+    Raises ValueError for anything that is wrong or can never match.
+    """
+
+    minutes: int
+    hours: int
+    dates: Dates
+    wildcard: bool
+    timezone: str | None
+    zone: ZoneInfo = field(compare=False)
+    _found: Slots | None = field(compare=False)
+
+    def __init__(
+        self,
+        expression: str | None = None,
+        *,
+        min: FieldValue | None = None,  # noqa: A002
+        hour: FieldValue | None = None,
+        day: FieldValue | None = None,
+        month: FieldValue | None = None,
+        dow: FieldValue | None = None,
+        timezone: str | None = None,
+    ) -> None:
+        fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
+        self._fill(_read(expression, fields, None), timezone)
+
+    @classmethod
+    def _named(
+        cls,
+        name: str | None,
+        expression: str | None = None,
+        *,
+        timezone: str | None = None,
+        **fields: FieldValue | None,
+    ) -> Cron:
+        """Make the schedule of the task called ``name``, with which ``H`` is hashed."""
+        return cls._made(_read(expression, fields, name), timezone)
+
+    @classmethod
+    def _made(cls, rule: Rule, timezone: str | None) -> Cron:
+        cron = cls.__new__(cls)
+        cron._fill(rule, timezone)
+        return cron
+
+    def _fill(self, rule: Rule, timezone: str | None) -> None:
+        put = object.__setattr__
+        put(self, "minutes", rule.minutes)
+        put(self, "hours", rule.hours)
+        put(self, "dates", rule.dates)
+        put(self, "wildcard", rule.wildcard)
+        put(self, "timezone", timezone)
+        put(self, "zone", UTC if timezone is None else named(timezone))
+        put(self, "_found", None)
+
+    def bound(self, timezone: str) -> Cron:
+        """Return this schedule in ``timezone``, unless it has a zone of its own."""
+        return self if self.timezone is not None else self._made(self._rule, timezone)
+
+    def matches(self, moment: datetime) -> bool:
+        """Tell whether ``moment`` lies in the minute that begins with a slot."""
+        at = floor(moment, "moment")
+        found = self._slots.at_or_after(at - 59)
+        return found is not None and found <= at
+
+    def following(self, after: datetime) -> datetime | None:
+        """Return the first slot after ``after``; None when none is left in the calendar."""
+        return slot(self._slots.at_or_after(floor(after, "after") + 1))
+
+    def preceding(self, before: datetime) -> datetime | None:
+        """Return the last slot before ``before``; None when there was none in the calendar."""
+        return slot(self._slots.at_or_before(ceiling(before, "before") - 1))
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Go through the slots after ``start`` up to and including ``end``, in order."""
+        return self._slots.between(floor(start, "start") + 1, floor(end, "end"))
+
+    def describe(self) -> str:
+        """Say in plain English when this is."""
+        return describe_cron(self)
+
+    def crontab(self) -> str:
+        """Return the five fields that mean the same to Debian's cron, which has its own zone.
+
+        Raises ValueError for what it can't say: ``L``, ``5#2``, or a day and a weekday that must
+        both match.
+        """
+        return crontab(self)
+
+    def __repr__(self) -> str:
+        zone = "" if self.timezone is None else f", timezone={self.timezone!r}"
+        return f"Cron({arguments(self)}{zone})"
+
+    __str__ = describe
+
+    @property
+    def _slots(self) -> Slots:
+        # Made when first asked for: most schedules are only ever looked up in an index.
+        if self._found is None:
+            times = times_of_day(self.minutes, self.hours)
+            slots = Slots(times, self.dates, self.wildcard, self.zone)
+            object.__setattr__(self, "_found", slots)
+            return slots
+        return self._found
+
+    @property
+    def _rule(self) -> Rule:
+        return Rule(self.minutes, self.hours, self.dates, self.wildcard)
+
+
+def parse(text: str, *, name: str | None = None) -> Cron:
+    """Read a cron expression; ``H`` in it is hashed with ``name``, the task's."""
+    return Cron._named(name, text)
+
+
+def _read(expression: object, fields: Mapping[str, object], name: str | None) -> Rule:
+    given = [key for key, value in fields.items() if value is not None]
+    if expression is None:
+        return from_fields(fields, name)
+    if given:
+        raise ValueError(
+            f"expression={expression!r} and {', '.join(given)}: give one expression or fields"
+        )
+    return from_expression(expression, name)

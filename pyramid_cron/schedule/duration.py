@@ -1,0 +1,64 @@
+"""Durations as users write them: ``"90s"``, ``"30m"``, seconds, or a timedelta."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MOST = timedelta.max // timedelta(seconds=1)
+
+
+def seconds(value: object, *, what: str, least: int = 1) -> int:
+    """Return a duration in whole seconds.
+
+    Takes text (``"90s"``, ``"30m"``, ``"6h"``, ``"1d"``, ``"90"``), a number of seconds or a
+    timedelta. Raises ValueError, naming it ``what``, for anything else, for parts of a second and
+    for less than ``least`` seconds.
+    """
+    length = _length(value)
+    if length is None or not least <= length <= _MOST:
+        raise ValueError(
+            f"{what}={value!r}: use '90s', '30m', '6h', '1d', whole seconds or a timedelta,"
+            f" at least {least}s"
+        )
+    return length
+
+
+def _length(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        parts = re.fullmatch(r"([0-9]{1,15})([smhd]?)", value.strip())
+        return int(parts[1]) * _UNITS[parts[2]] if parts else None
+    if isinstance(value, timedelta):
+        value = (
+            value / timedelta(seconds=1) if value.microseconds else value // timedelta(seconds=1)
+        )
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return int(value) if hasattr(value, "__index__") else None
+
+
+def span(value: object, *, what: str, least: float = 0.0) -> timedelta:
+    """Return a duration that may have parts of a second, in the same notations.
+
+    Raises ValueError, naming it ``what``, for anything else and for less than ``least`` seconds.
+    """
+    try:
+        found = value if isinstance(value, timedelta) else timedelta(seconds=_number(value, what))
+    except OverflowError:
+        found = timedelta.min
+    if found < timedelta(seconds=least):
+        raise ValueError(
+            f"{what}={value!r}: use '90s', '30m', '6h', '1d', seconds or a timedelta, at least"
+            f" {least:g}s"
+        )
+    return found
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, float) and value == value:
+        return value
+    return seconds(value, what=what, least=0)

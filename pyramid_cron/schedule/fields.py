@@ -1,0 +1,112 @@
+"""One field of a schedule: integers or cron text to a bit mask.
+
+Strings are cron, where 0 and 7 are Sunday. Integers are Python, where 0 is Monday as in
+``datetime.weekday()``. Either way bit *n* of a mask stands for the value *n*, and bit 0 of a
+day-of-week mask for Monday.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, NoReturn
+
+
+class Field(NamedTuple):
+    """What one of the five fields is called, where it stands and what it ranges over."""
+
+    name: str
+    position: int
+    low: int
+    high: int
+    #: Names cron text may use, the first standing for ``low``.
+    names: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> int:
+        """The mask of all values."""
+        return (2 << self.high) - (1 << self.low)
+
+    @property
+    def numbers(self) -> str:
+        """What integers may be, for messages."""
+        return "0 (Monday) to 6 (Sunday)" if self is DOW else f"{self.low} to {self.high}"
+
+    @property
+    def words(self) -> str:
+        """What cron text may be made of, for messages."""
+        if self is DOW:
+            return "0 to 7 (0 and 7 are Sunday) or sun to sat"
+        return f"{self.low} to {self.high}" + (" or jan to dec" if self is MONTH else "")
+
+
+MINUTE = Field("min", 0, 0, 59)
+HOUR = Field("hour", 1, 0, 23)
+DAY = Field("day", 2, 1, 31)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTH = Field("month", 3, 1, 12, _MONTHS)
+DOW = Field("dow", 4, 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
+FIELDS = (MINUTE, HOUR, DAY, MONTH, DOW)
+
+#: Masks of the weekdays wanted on their 1st, 2nd, 3rd, 4th, 5th and last day in a month.
+Nth = tuple[int, int, int, int, int, int]
+
+
+class Choice(NamedTuple):
+    """What one field allows."""
+
+    mask: int
+    #: Whether it was written with a leading ``*`` (or as ``?``), to which cron gives a meaning.
+    star: bool = False
+    #: ``L`` in the day field: the last day of the month, whatever its number.
+    last: bool = False
+    #: ``5#2`` and ``L5`` in the day-of-week field.
+    nth: Nth | None = None
+
+
+def from_integers(field: Field, value: object) -> Choice:
+    """Read an int or an iterable of ints; anything with ``__index__`` is one, a bool is not."""
+    mask = 0
+    for number in _integers(field, value):
+        if not field.low <= number <= field.high:
+            hint = _hint(field, value)
+            refuse(field, value, f"{number} is out of range, use {field.numbers}{hint}")
+        mask |= 1 << number
+    if not mask:
+        refuse(field, value, f"nothing to match, use {field.numbers}")
+    return Choice(mask)
+
+
+def _integers(field: Field, value: Any) -> Iterator[int]:
+    number = _index(value)
+    if number is not None:
+        yield number
+        return
+    if isinstance(value, bool | bytes | bytearray) or not isinstance(value, Iterable):
+        refuse(field, value, f"use cron text, an int or an iterable of ints, {field.numbers}")
+    for item in value:
+        number = _index(item)
+        if number is None:
+            refuse(field, value, f"{item!r} is no int, use ints or one string of cron text")
+        yield number
+
+
+def _index(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _hint(field: Field, value: object) -> str:
+    """Suggest ``range(0, 24, 3)`` to who wrote ``(0, 24, 3)``."""
+    if isinstance(value, list | tuple) and len(value) == 3 and _index(value[2]):
+        meant = range(*value)
+        if meant and field.low <= min(meant) and max(meant) <= field.high:
+            return f"; did you mean {meant}?"
+    return ""
+
+
+def refuse(field: Field, value: object, reason: str) -> NoReturn:
+    """Raise the ValueError for a bad field."""
+    raise ValueError(f"{field.name}={value!r}: {reason}")

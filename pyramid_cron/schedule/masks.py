@@ -1,0 +1,18 @@
+"""Sets of small numbers as bits of an integer."""
+
+from __future__ import annotations
+
+
+def lowest(mask: int) -> int:
+    """Return the lowest number in ``mask``, which isn't empty."""
+    return (mask & -mask).bit_length() - 1
+
+
+def highest(mask: int) -> int:
+    """Return the highest number in ``mask``, which isn't empty."""
+    return mask.bit_length() - 1
+
+
+def values(mask: int) -> list[int]:
+    """Return the numbers in ``mask``, in order."""
+    return [number for number in range(mask.bit_length()) if mask >> number & 1]

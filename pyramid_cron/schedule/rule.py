@@ -1,0 +1,110 @@
+"""What a `Cron` is told, a cron expression or fields, as masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .dates import Dates, combine
+from .fields import DAY, DOW, FIELDS, HOUR, MINUTE, Choice, Field, from_integers, refuse
+from .text import from_text
+
+_ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+# How coarse a field is. Day and day of the week are equally fine.
+_COARSENESS = {"min": 0, "hour": 1, "day": 2, "dow": 2, "month": 3}
+
+
+class Rule(NamedTuple):
+    """Which local minutes a schedule names."""
+
+    #: Bits 0 to 59.
+    minutes: int
+    #: Bits 0 to 23.
+    hours: int
+    dates: Dates
+    #: Whether the minute or the hour begins with ``*`` or covers its whole range.
+    wildcard: bool
+
+
+def from_expression(expression: object, name: str | None) -> Rule:
+    """Read a five-field cron expression by the rules of Debian's crontab."""
+    if not isinstance(expression, str):
+        raise ValueError(f"expression={expression!r}: use a string such as '30 2 * * *'")
+    try:
+        texts = _split(expression)
+        choices = [from_text(*pair, name) for pair in zip(FIELDS, texts, strict=True)]
+        return _rule(
+            choices, either=not (choices[2].star or choices[4].star), day=texts[2], name=name
+        )
+    except ValueError as error:
+        raise ValueError(f"expression={expression!r}: {error}") from None
+
+
+def _split(expression: str) -> list[str]:
+    if not expression.isascii():
+        raise ValueError("use ASCII characters only")
+    fields = expression.split()
+    if len(fields) == 1 and fields[0].startswith("@"):
+        if fields[0].lower() not in _ALIASES:
+            raise ValueError(f"use five fields or one of {', '.join(_ALIASES)}")
+        fields = _ALIASES[fields[0].lower()].split()
+    if len(fields) != 5:
+        raise ValueError(
+            f"{len(fields)} fields, use five: minute hour day month day-of-week"
+            + (", without seconds or years" if len(fields) > 5 else "")
+        )
+    return fields
+
+
+def from_fields(fields: Mapping[str, object], name: str | None) -> Rule:
+    """Combine fields given by keyword, all of which must match; None means omitted.
+
+    An omitted field finer than the finest one given counts as its lowest value, any other omitted
+    field as ``*``.
+    """
+    given = {key: value for key, value in fields.items() if value is not None}
+    finest = min((_COARSENESS[key] for key in given), default=0)
+    values = [
+        given.get(field.name, field.low if _COARSENESS[field.name] < finest else "*")
+        for field in FIELDS
+    ]
+    if "dow" not in given:
+        values[DOW.position] = "*"  # no finer than the day, so no day of the week is the lowest
+    choices = [_choice(*pair, name) for pair in zip(FIELDS, values, strict=True)]
+    try:
+        return _rule(choices, either=False, day=values[2], name=name)
+    except ValueError as error:
+        named = ", ".join(
+            f"{key}={given[key]!r}" for key in ("day", "month", "dow") if key in given
+        )
+        raise ValueError(f"{named}: {error}") from None
+
+
+def _choice(field: Field, value: object, name: str | None) -> Choice:
+    if not isinstance(value, str):
+        return from_integers(field, value)
+    if not value.isascii():
+        refuse(field, value, "use ASCII characters only")
+    return from_text(field, value, name)
+
+
+def _rule(choices: list[Choice], *, either: bool, day: object, name: str | None) -> Rule:
+    minute, hour, _, month, dow = choices
+    dates = combine(choices[2], month, dow, either=either)
+    if dates is None and day in ("h", "H"):
+        # The name's day is one this month lacks. That must not depend on the name.
+        dates = combine(from_text(DAY, "h(1-28)", name), month, dow, either=either)
+    if dates is None:
+        raise ValueError("there is no such date, so it would never run")
+    starred = minute.star or hour.star
+    wildcard = starred or minute.mask == MINUTE.full or hour.mask == HOUR.full
+    return Rule(minute.mask, hour.mask, dates, wildcard)

@@ -1,0 +1,79 @@
+"""Stretches of even local time."""
+
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyramid_cron.schedule.zone import BEYOND, FIRST, Stretch, named, stretch
+
+UTC = timezone.utc
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ZONES = sorted(available_timezones())
+
+
+def second(text):
+    return (datetime.fromisoformat(text).replace(tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "start", "offset", "second_pass", "gap"),
+    [
+        ("Europe/Berlin", "2026-03-29 05:00", "2026-03-29 01:00", 7200, False, 3600),
+        ("Europe/Berlin", "2026-10-25 01:30", "2026-10-25 01:00", 3600, True, 0),
+        ("Europe/Berlin", "2026-10-25 02:30", "2026-10-25 02:00", 3600, False, 0),
+        ("Australia/Lord_Howe", "2026-10-03 16:00", "2026-10-03 15:30", 39600, False, 1800),
+        ("Australia/Lord_Howe", "2026-04-04 15:29", "2026-04-04 15:00", 37800, True, 0),
+        ("Europe/Dublin", "2026-03-29 02:00", "2026-03-29 01:00", 3600, False, 3600),
+        ("Pacific/Apia", "2011-12-30 11:00", "2011-12-30 10:00", 50400, False, 86400),
+        ("Pacific/Kwajalein", "1969-10-01 00:00", "1969-09-30 13:00", -43200, True, 0),
+        ("Pacific/Kwajalein", "1993-08-21 13:00", "1993-08-21 12:00", 43200, False, 86400),
+        ("Africa/Monrovia", "1972-01-08 00:00", "1972-01-07 00:44:30", 0, False, 2670),
+    ],
+)
+def test_a_stretch_begins_with_a_gap_or_an_overlap(zone, at, start, offset, second_pass, gap):
+    found = stretch(ZoneInfo(zone), second(at))
+    assert (found.offset, found.second_pass, found.gap) == (offset, second_pass, gap)
+    assert found.start == second(start)
+
+
+def test_two_changes_a_few_days_apart_are_told_apart():
+    zone = ZoneInfo("Africa/Freetown")
+    changed = stretch(zone, second("1939-09-03 00:00"))
+    assert changed.start == second("1939-09-01 01:00")
+    assert changed.end == second("1939-09-05 00:40")
+    assert stretch(zone, changed.end).offset != changed.offset
+
+
+def test_utc_is_one_stretch():
+    assert stretch(ZoneInfo("UTC"), 0) == Stretch(FIRST, BEYOND, 0, False, 0)
+
+
+@settings(deadline=None, max_examples=300)
+@given(zone=st.sampled_from(ZONES), at=st.integers(second("1840-01-01"), second("2150-01-01")))
+def test_all_of_a_stretch_has_the_offset_and_fold_zoneinfo_gives(zone, at):
+    zone = ZoneInfo(zone)
+    found = stretch(zone, at)
+    assert found.start <= at < found.end
+    for moment in (found.start, at, (found.start + found.end) // 2, found.end - 1):
+        local = datetime.fromtimestamp(moment, zone)
+        assert local.utcoffset() == timedelta(seconds=found.offset)
+        assert local.fold == found.second_pass
+    if found.start > FIRST:
+        before = datetime.fromtimestamp(found.start - 1, zone).utcoffset()
+        assert found.gap == max(0, found.offset - before // timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles", "Etc/GMT-14"])
+def test_the_ends_of_the_calendar_are_in_a_stretch(zone):
+    assert stretch(ZoneInfo(zone), FIRST).start <= FIRST
+    assert stretch(ZoneInfo(zone), BEYOND - 1).end >= BEYOND
+
+
+@pytest.mark.parametrize("name", ["Europe/Nowhere", "", "../etc/passwd", "Europe", "/utc", 5, None])
+def test_an_unknown_zone_is_refused_by_name(name):
+    with pytest.raises(ValueError, match="no such time zone; use an IANA name") as error:
+        named(name)
+    assert f"timezone={name!r}" in str(error.value)
