@@ -1,0 +1,1 @@
+"""Which slots are due, in what order: pure decisions, no clock and no I/O."""

@@ -1,0 +1,40 @@
+"""What comes after a run: another attempt, or the next slot of a task that paces itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ..run import Run, Trigger
+from ..task import Task
+from .facts import Pending
+
+MINUTE = timedelta(minutes=1)
+
+
+def following(task: Task, run: Run) -> list[Pending]:
+    """Return what is to wait for a later tick once a run has ended as it did."""
+    assert run.finished is not None
+    if run.state.failure and run.attempt < task.retry.attempts:
+        return [
+            Pending(
+                task.name,
+                run.slot,
+                Trigger.RETRY,
+                run.finished + task.retry.wait(run.attempt),
+                attempt=run.attempt + 1,
+                nonce=run.nonce,
+                payload=run.payload,
+            )
+        ]
+    if task.pace is None or run.nonce:
+        return []
+    # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes
+    # a second must not lose a minute each time.
+    end = run.finished.replace(second=0, microsecond=0) if task.pace >= MINUTE else run.finished
+    slot = end + task.pace
+    return [Pending(task.name, slot, Trigger.SCHEDULE, slot)]
+
+
+def exhausted(task: Task, run: Run) -> bool:
+    """Return whether a run is a failure that will not be tried again."""
+    return run.state.failure and run.attempt >= task.retry.attempts

@@ -1,0 +1,213 @@
+"""What a tick does with the slots that are due: which run, in what order, and which do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..run import Reason, Trigger
+from ..task import CatchUp, Overlap, Task
+from .catch_up import ON_TIME, Skipped, catch_up
+from .facts import Active, Facts, Pending
+from .pauses import paused
+
+FROM_SCHEDULE = (Trigger.SCHEDULE, Trigger.CATCH_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What one task has to do at a tick: its slots since the last one, oldest first."""
+
+    task: Task
+    position: int
+    slots: Sequence[datetime] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Slots of a task that do not run, and what else there is to say of it.
+
+    ``asked`` is what was asked for by hand, if it was.
+    """
+
+    task: str
+    skipped: Skipped
+    detail: str | None = None
+    asked: Pending | None = None
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What to do, in order.
+
+    ``now`` runs in any case. ``patient`` (catching up) and then ``idle`` run while there is time
+    and wait for a later tick otherwise; ``restart`` runs once the runs in ``cancel`` have stopped.
+    ``keep`` is to be put on record as waiting, ``drop`` to be taken off.
+    """
+
+    now: list[Pending] = field(default_factory=list)
+    patient: list[Pending] = field(default_factory=list)
+    idle: list[Pending] = field(default_factory=list)
+    restart: list[Pending] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    keep: list[Pending] = field(default_factory=list)
+    drop: list[Pending] = field(default_factory=list)
+    cancel: list[str] = field(default_factory=list)
+
+    def skip(self, task: Task, skipped: Iterable[Skipped], detail: str | None = None) -> None:
+        """Note slots that do not run."""
+        self.skipped += [Skip(task.name, each, detail) for each in skipped]
+
+
+def decide(due: Iterable[Due], facts: Facts, now: datetime) -> Decisions:
+    """Return what to do at ``now`` (aware, UTC) with the slots that are due and what waits."""
+    decisions = Decisions()
+    waiting = _by_task(facts.waiting)
+    ranks: dict[str, tuple[int, int]] = {}
+    for each in due:
+        ranks[each.task.name] = (-each.task.priority, each.position)
+        _decide_one(decisions, each, waiting.get(each.task.name, ()), facts, now)
+
+    def rank(pending: Pending) -> tuple[int, datetime, int]:
+        priority, position = ranks[pending.task]
+        return priority, pending.slot, position
+
+    for order in (decisions.now, decisions.patient, decisions.idle, decisions.restart):
+        order.sort(key=rank)
+    return decisions
+
+
+def _by_task(waiting: Iterable[Pending]) -> Mapping[str, list[Pending]]:
+    found: dict[str, list[Pending]] = {}
+    for each in waiting:
+        found.setdefault(each.task, []).append(each)
+    return found
+
+
+def _decide_one(
+    decisions: Decisions, due: Due, waiting: Sequence[Pending], facts: Facts, now: datetime
+) -> None:
+    task = due.task
+    active = facts.active.get(task.name, ())
+    if not (waiting or active or facts.words or task.idle) and _is_simple(task, due.slots, now):
+        slot = due.slots[0]
+        decisions.now.append(Pending(task.name, slot, Trigger.SCHEDULE, slot))
+        return
+    slots = _unpaused(decisions, task, due.slots, facts, now)
+    if facts.words and paused(task.name, now, facts.words):
+        return
+    begun = {each.run.slot for each in active}
+    slots = [slot for slot in slots if slot not in begun]
+    fresh = _fresh(decisions, task, slots, facts, now)
+    old = [each for each in waiting if each.trigger in FROM_SCHEDULE]
+    apart = [each for each in waiting if each.trigger not in FROM_SCHEDULE]
+    if task.catch_up is not CatchUp.ALL:
+        fresh, old = _folded(decisions, task, fresh, old)
+    if active and task.overlap is not Overlap.ALLOW:
+        _overlapping(decisions, task, fresh, old, active)
+    elif task.idle:
+        decisions.idle += [*old, *fresh, *apart]
+        decisions.keep += fresh
+    elif any(each.trigger is Trigger.CATCH_UP for each in (*fresh, *old)) and _all(task):
+        decisions.patient += [*old, *fresh]
+        decisions.keep += fresh
+        _at_once(decisions, apart)
+    else:
+        decisions.now += [*old, *fresh]
+        decisions.drop += old
+        _at_once(decisions, apart)
+
+
+def _is_simple(task: Task, slots: Sequence[datetime], now: datetime) -> bool:
+    """Return whether there is nothing to decide, as in nearly every case: one slot, on time."""
+    on_time = len(slots) == 1 and now - slots[0] < ON_TIME
+    return on_time and task.pace is None and (task.grace is None or task.grace >= ON_TIME)
+
+
+def _all(task: Task) -> bool:
+    return task.catch_up is CatchUp.ALL
+
+
+def _at_once(decisions: Decisions, waiting: Sequence[Pending]) -> None:
+    """Run what waited, but a backfill only while there is time."""
+    for each in waiting:
+        if each.trigger is Trigger.BACKFILL:
+            decisions.patient.append(each)
+        else:
+            decisions.now.append(each)
+            decisions.drop.append(each)
+
+
+def _unpaused(
+    decisions: Decisions, task: Task, slots: Sequence[datetime], facts: Facts, now: datetime
+) -> Sequence[datetime]:
+    """Return the slots that no pause covers; paused time is not missed time."""
+    if not (slots and facts.words):
+        return slots
+    at_now = paused(task.name, now, facts.words)
+    pauses = {slot: at_now or paused(task.name, slot, facts.words) for slot in slots}
+    held = [slot for slot, word in pauses.items() if word]
+    if held:
+        word = pauses[held[-1]]
+        skipped = Skipped(held[-1], len(held), Reason.PAUSED)
+        decisions.skip(task, [skipped], word.reason if word else None)
+    return [slot for slot, word in pauses.items() if not word]
+
+
+def _fresh(
+    decisions: Decisions, task: Task, slots: Sequence[datetime], facts: Facts, now: datetime
+) -> list[Pending]:
+    """Return what of the slots since the last tick is to run."""
+    if task.pace is not None and (task.name in facts.paced or task.name in facts.active):
+        return []  # its next slot counts from the end of its last run, and is on record
+    run, skipped = catch_up(task, slots, now)
+    decisions.skip(task, skipped)
+    return [Pending(task.name, slot.moment, slot.trigger, slot.moment) for slot in run]
+
+
+def _folded(
+    decisions: Decisions, task: Task, fresh: list[Pending], old: list[Pending]
+) -> tuple[list[Pending], list[Pending]]:
+    """Keep the newest slot only; the older ones that waited are folded into it."""
+    newest_first = sorted((*fresh, *old), key=lambda each: each.slot, reverse=True)
+    newest, older = newest_first[:1], newest_first[1:]
+    if older:
+        decisions.skip(task, [Skipped(older[0].slot, len(older), Reason.SUPERSEDED)])
+        decisions.drop += [each for each in older if each in old]
+    return [each for each in fresh if each in newest], [each for each in old if each in newest]
+
+
+def _overlapping(
+    decisions: Decisions,
+    task: Task,
+    fresh: list[Pending],
+    old: list[Pending],
+    active: Sequence[Active],
+) -> None:
+    """Do as the task's ``overlap`` says while a run goes on; what waits, waits on."""
+    if task.overlap is Overlap.DELAY:
+        decisions.keep += fresh
+    elif task.overlap is Overlap.RESTART:
+        decisions.keep += fresh
+        decisions.restart += [*old, *fresh]
+        decisions.cancel += [each.run.id for each in active if fresh or old]
+    elif fresh:
+        decisions.skipped.append(overlapping(task, [each.slot for each in fresh], active))
+
+
+def overlapping(task: Task, slots: Sequence[datetime], active: Sequence[Active]) -> Skip:
+    """Return that slots are skipped since a run goes on, and which one that is."""
+    skipped = Skipped(slots[-1], len(slots), Reason.OVERLAP)
+    return Skip(task.name, skipped, f"still going on: {active[-1]}")
+
+
+def fits(time_left: float, durations: Sequence[float]) -> bool:
+    """Return whether an idle task may start: there is time left, and enough for its usual run.
+
+    ``durations`` are the seconds its latest successes took; the usual one is their median.
+    """
+    if time_left <= 0:
+        return False
+    usual = sorted(durations)[len(durations) // 2] if durations else 0.0
+    return usual <= time_left

@@ -1,0 +1,57 @@
+"""What a decision needs to know from the record: plain values, read at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..run import Run, Trigger
+from .pauses import Word
+
+BACKFILL = 1
+"""The nonce of slots that are filled in afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A slot of a task that is to run, not before a moment; all moments are aware, in UTC.
+
+    Its key is the task, the slot, the attempt, and a nonce: 0 for a slot of a schedule, 1 for one
+    that is filled in afterwards, random for a run by hand, so that it competes with nobody.
+    """
+
+    task: str
+    slot: datetime
+    trigger: Trigger
+    not_before: datetime
+    attempt: int = 1
+    nonce: int = 0
+    payload: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A run that goes on, and until when its process has promised to tell so."""
+
+    run: Run
+    lease: datetime
+
+    def __str__(self) -> str:
+        run = self.run
+        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {self.lease.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the store knows at the moment of a tick.
+
+    ``waiting`` is what is ripe, ``active`` the runs that go on by task, ``paced`` the tasks whose
+    next slot is on record already, and ``words`` who was paused and resumed, oldest first.
+    """
+
+    waiting: Sequence[Pending] = ()
+    active: Mapping[str, Sequence[Active]] = field(default_factory=dict)
+    paced: Collection[str] = ()
+    words: Sequence[Word] = ()

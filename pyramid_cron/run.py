@@ -1,0 +1,166 @@
+"""What happened: a run, the state it is in and why."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+
+class RunState(str, Enum):
+    """The state of a run; each member equals its own lower-case text."""
+
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    SKIPPED = "skipped"
+
+    __str__ = str.__str__
+
+    @property
+    def final(self) -> bool:
+        """Whether a run in this state is over."""
+        return self not in (RunState.CLAIMED, RunState.RUNNING)
+
+    @property
+    def failure(self) -> bool:
+        """Whether a run in this state went wrong by itself, so that it may be tried again."""
+        return self in (RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
+
+
+class Trigger(str, Enum):
+    """Why a run exists; each member equals its own lower-case text."""
+
+    SCHEDULE = "schedule"
+    CATCH_UP = "catch_up"
+    RETRY = "retry"
+    MANUAL = "manual"
+    DEFERRED = "deferred"
+    BACKFILL = "backfill"
+
+    __str__ = str.__str__
+
+
+class Reason(str, Enum):
+    """Why a slot was skipped; each member equals its own lower-case text."""
+
+    OVERLAP = "overlap"
+    PAUSED = "paused"
+    MISSED = "missed"
+    SUPERSEDED = "superseded"
+    CONDITION = "condition"
+
+    __str__ = str.__str__
+
+
+class TaskInterrupted(BaseException):
+    """Raised in a task that has to stop.
+
+    Not an Exception, so that a task which handles its own errors does not take it for one of them.
+    """
+
+
+class TaskTimeout(TaskInterrupted):
+    """Raised in a task that ran longer than its ``timeout``."""
+
+
+class TaskCancelled(TaskInterrupted):
+    """Raised in a task whose run was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: ``done`` of ``total`` (None where unknown) and a message."""
+
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt to carry out one slot, or one request by hand.
+
+    ``slot`` is the moment the task was meant to run (for a run by hand: when it was asked for);
+    ``started`` and ``finished`` are when it did. All are aware and in UTC. ``error`` is the last
+    line of the traceback, ``output`` what was logged during the run. A skipped run may stand for
+    several slots of one task: ``count`` is how many, ``slot`` the newest of them.
+    """
+
+    id: str
+    task: str
+    slot: datetime
+    attempt: int
+    trigger: Trigger
+    state: RunState
+    host: str
+    pid: int
+    reason: Reason | None = None
+    count: int = 1
+    started: datetime | None = None
+    finished: datetime | None = None
+    error: str | None = None
+    traceback: str | None = None
+    output: str | None = None
+    progress: Progress | None = None
+    payload: Any = None
+    nonce: int = 0
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to finish; None before it is over, or if it never started."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
+
+
+_FIELDS = Run.__slots__
+
+
+def changed(run: Run, **changes: Any) -> Run:
+    """Return the run with some of its values changed: what ``dataclasses.replace`` does, faster.
+
+    Every run that a tick makes is changed at least twice.
+    """
+    new = object.__new__(Run)
+    put = object.__setattr__
+    for name in _FIELDS:
+        put(new, name, changes[name] if name in changes else getattr(run, name))
+    return new
+
+
+def new_ids(moment: datetime, count: int) -> list[str]:
+    """Return ids for runs claimed together at ``moment``: they sort in time and in the order given.
+
+    All ids of one call share everything but their last five characters, so the rows of one claim
+    lie side by side in the store's primary key.
+    """
+    batch = new_batch(moment)
+    return [f"{batch}{number:05x}" for number in range(count)]
+
+
+def new_batch(moment: datetime) -> str:
+    """Return 21 hexadecimal digits: milliseconds since the epoch, then 36 random bits."""
+    # Nobody must be kept from guessing one, and Python seeds anew after a fork.
+    return f"{first_id(moment)}{random.getrandbits(36):09x}"
+
+
+def first_id(moment: datetime) -> str:
+    """Return what sorts before every id made at ``moment`` or later."""
+    return f"{max(0, int(moment.timestamp() * 1000)):012x}"
+
+
+TEXT_LIMIT = 64 * 1024
+"""Bytes of UTF-8 kept of any one text of a run: the last ones."""
+
+
+def storable(text: str) -> str:
+    """Return the text as every database can keep it: no NUL, no lone surrogate, not too long."""
+    data = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
+    return data[-TEXT_LIMIT:].decode("utf-8", "ignore")

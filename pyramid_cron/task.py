@@ -1,0 +1,155 @@
+"""What was registered: a task and everything that says when and how it runs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from .schedule import At, Cron, Every
+from .schedule.duration import span
+
+Schedules = tuple[Cron | Every | At, ...]
+
+System = Mapping[str, Any]
+"""What a task is called with: request, registry, time_left, run, payload and progress."""
+
+
+class Overlap(str, Enum):
+    """What to do with a slot while an earlier run of the task still goes on."""
+
+    SKIP = "skip"
+    DELAY = "delay"
+    ALLOW = "allow"
+    RESTART = "restart"
+
+    __str__ = str.__str__
+
+
+class CatchUp(str, Enum):
+    """What to do with slots that no tick came for."""
+
+    ONCE = "once"
+    ALL = "all"
+    NONE = "none"
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Retry:
+    """How often and when a slot that went wrong is tried again.
+
+    ``attempts`` counts all runs of the slot, the first one included. The second is due ``delay``
+    after the first went wrong, and each further wait is ``factor`` times as long, up to
+    ``max_delay``. Both are seconds, text such as ``"5m"``, or a timedelta; kept in seconds.
+
+    Raises ValueError naming the argument, the value and what would be right.
+    """
+
+    attempts: int
+    delay: float
+    factor: float
+    max_delay: float
+
+    def __init__(
+        self,
+        attempts: int = 3,
+        delay: float | str | timedelta = 30,
+        factor: float = 2,
+        max_delay: float | str | timedelta = 3600,
+    ) -> None:
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(f"attempts={attempts!r}: must be an integer, 1 or more")
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+            raise ValueError(f"factor={factor!r}: must be a number")
+        if not 1 <= factor < float("inf"):
+            raise ValueError(f"factor={factor!r}: must be 1 or more")
+        object.__setattr__(self, "attempts", attempts)
+        object.__setattr__(self, "delay", span(delay, what="delay").total_seconds())
+        object.__setattr__(self, "factor", factor)
+        object.__setattr__(self, "max_delay", span(max_delay, what="max_delay").total_seconds())
+
+    def wait(self, attempt: int) -> timedelta:
+        """Return how long after the attempt of this number (from 1) the next one is due."""
+        try:
+            grown = self.delay * float(self.factor) ** (attempt - 1)
+        except OverflowError:
+            grown = self.max_delay
+        return timedelta(seconds=min(grown, self.max_delay))
+
+
+ONE_ATTEMPT = Retry(attempts=1)
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A registered task.
+
+    It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
+    without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
+    limit, ``pause_after`` where failures never pause it.
+    """
+
+    name: str
+    function: Callable[[System], Any]
+    schedules: Schedules
+    timezone: str
+    idle: bool = False
+    priority: int = 0
+    when: Callable[[System], Any] | None = None
+    overlap: Overlap = Overlap.SKIP
+    catch_up: CatchUp = CatchUp.ONCE
+    grace: timedelta | None = HOUR
+    retry: Retry = ONE_ATTEMPT
+    timeout: timedelta | None = None
+    pause_after: int | None = None
+    offset: int = 0
+    description: str = ""
+
+    @property
+    def pace(self) -> timedelta | None:
+        """How long after the end of a run the next one is due, where that is what counts.
+
+        That is the interval of a task with ``every`` and ``overlap="delay"``.
+        """
+        if self.overlap is Overlap.DELAY and len(self.schedules) == 1:
+            [schedule] = self.schedules
+            if isinstance(schedule, Every):
+                return timedelta(seconds=schedule.seconds)
+        return None
+
+    def following(self, after: datetime) -> datetime | None:
+        """Return the first slot after an aware moment, in UTC; None if there is none."""
+        shift = timedelta(seconds=self.offset)
+        slots = [schedule.following(after - shift) for schedule in self.schedules]
+        return min((slot + shift for slot in slots if slot is not None), default=None)
+
+    def between(self, since: datetime, until: datetime) -> list[datetime]:
+        """Return the slots with ``since < slot <= until`` (aware moments), in order and in UTC."""
+        shift = timedelta(seconds=self.offset)
+        slots: set[datetime] = set()
+        for schedule in self.schedules:
+            slots.update(schedule.between(since - shift, until - shift))
+        return [slot + shift for slot in sorted(slots)]
+
+    def describe(self) -> str:
+        """Return its schedule in plain English."""
+        if not self.schedules:
+            return "on demand"
+        text = ", and ".join(schedule.describe() for schedule in self.schedules)
+        return f"{text}, {self.offset} s later" if self.offset else text
+
+
+def jitter_offset(name: str, jitter: int) -> int:
+    """Return the seconds by which the task's slots are shifted: 0 <= offset < ``jitter``.
+
+    The same name has the same offset on every host, always. From two minutes up it is a whole
+    number of minutes, since a trigger that comes once a minute could not use anything finer.
+    """
+    unit = 60 if jitter >= 120 else 1
+    return zlib.crc32(name.encode()) % -(-jitter // unit) * unit
