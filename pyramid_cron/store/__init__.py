@@ -1,0 +1,1 @@
+"""The durable record of what was claimed and what became of it."""

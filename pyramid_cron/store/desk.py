@@ -1,0 +1,163 @@
+"""The desk at which slots are claimed: what one claiming transaction reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from ..due.decide import Skip
+from ..due.facts import Active, Facts, Pending
+from ..run import Reason, Run, RunState, Trigger, new_ids
+from .outcomes import Noted, Outcome, Tick, after, call_roll, renew, write
+from .owner import Owner
+from .rows import going_on, insert_new, pending_row, run_row, to_pending, to_run, to_word
+from .tables import Tables
+
+
+class Desk:
+    """One transaction in which it is decided what runs; nobody else decides meanwhile."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        connection: Connection,
+        owner: Owner,
+        now: datetime,
+        lease: datetime,
+    ) -> None:
+        self._tables = tables
+        self._connection = connection
+        self._owner = owner
+        self._now = now
+        self._lease = lease
+
+    def write(self, noted: Noted) -> None:
+        """Write what happened until now."""
+        write(self._connection, self._tables, self._owner.token, noted)
+
+    def renew(self, ids: Collection[str]) -> None:
+        """Renew the leases of runs that this process still carries out."""
+        renew(self._connection, self._tables, self._owner.token, ids, self._lease)
+
+    def expire(self, outcome: Callable[[Run], Outcome]) -> list[Run]:
+        """Mark runs whose lease has passed as lost; return them.
+
+        ``outcome`` tells what comes of a run that is lost.
+        """
+        runs = self._tables.runs
+        rows = self._connection.execute(select(runs).where(runs.c.lease < self._now)).all()
+        lost = [
+            replace(
+                to_run(row),
+                state=RunState.LOST,
+                finished=self._now,
+                error=f"lost: {row.host} (pid {row.pid}) gave no sign of life within its lease",
+            )
+            for row in rows
+        ]
+        for run in lost:
+            over = {"state": run.state.value, "finished": run.finished, "error": run.error}
+            statement = update(runs).where(runs.c.id == run.id)
+            self._connection.execute(statement.values(**over, lease=None))
+        after(self._connection, self._tables, [outcome(run) for run in lost])
+        return lost
+
+    def facts(self, paced: Collection[str] = ()) -> Facts:
+        """Return what a decision needs to know; ``paced`` are tasks that pace themselves."""
+        tables, execute = self._tables, self._connection.execute
+        waiting, words = tables.waiting, tables.words
+        ripe = select(waiting).where(waiting.c.not_before <= self._now)
+        on_record = select(waiting.c.task).distinct()
+        return Facts(
+            waiting=[to_pending(row) for row in execute(ripe)],
+            active=self._active(),
+            paced=set(self._connection.scalars(on_record)) & set(paced) if paced else (),
+            words=[to_word(row) for row in execute(select(words).order_by(words.c.id))],
+        )
+
+    def active(self, task: str) -> Sequence[Active]:
+        """Return the runs of one task that go on."""
+        return self._active().get(task, ())
+
+    def _active(self) -> dict[str, list[Active]]:
+        active: dict[str, list[Active]] = {}
+        for each in going_on(self._connection, self._tables):
+            active.setdefault(each.run.task, []).append(each)
+        return active
+
+    def roll_call(self, tick: Tick, names: Collection[str]) -> datetime | None:
+        """Note that the roster of these names has ticked; return when it last did, if it has."""
+        return call_roll(self._connection, self._tables, tick, names)
+
+    def claim(
+        self, pending: Sequence[Pending], skips: Sequence[Skip] = ()
+    ) -> tuple[list[Run], list[Run]]:
+        """Claim slots, and put on record those that are skipped; return the runs that are ours.
+
+        A slot that somebody else has is left out. What is claimed does not wait any more.
+        """
+        ids = new_ids(self._now, len(pending) + len(skips))
+        claims = [
+            self._run(id_, each) for id_, each in zip(ids[: len(pending)], pending, strict=True)
+        ]
+        skipped = [
+            self._skipped(id_, each) for id_, each in zip(ids[len(pending) :], skips, strict=True)
+        ]
+        rows = [run_row(run, self._owner.token, self._lease) for run in (*claims, *skipped)]
+        insert_new(self._connection, self._tables.runs, rows)
+        won = self._won(ids)
+        return [run for run in claims if run.id in won], [run for run in skipped if run.id in won]
+
+    def _won(self, ids: Sequence[str]) -> set[str]:
+        if not ids:
+            return set()
+        column = self._tables.runs.c.id
+        return set(self._connection.scalars(select(column).where(column.between(ids[0], ids[-1]))))
+
+    def keep(self, pending: Iterable[Pending]) -> None:
+        """Put on record what waits for a later tick."""
+        insert_new(self._connection, self._tables.waiting, [pending_row(each) for each in pending])
+
+    def drop(self, pending: Iterable[Pending]) -> None:
+        """Take off the record what does not wait any more."""
+        waiting = self._tables.waiting
+        keys = ("task", "slot", "attempt", "nonce")
+        rows = [{f"a_{key}": getattr(each, key) for key in keys} for each in pending]
+        if rows:
+            same = [waiting.c[key] == bindparam(f"a_{key}") for key in keys]
+            self._connection.execute(delete(waiting).where(*same), rows)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Ask the owners of runs to end them."""
+        if ids:
+            runs = self._tables.runs
+            self._connection.execute(update(runs).where(runs.c.id.in_(ids)).values(cancel=1))
+
+    def _run(self, run_id: str, pending: Pending) -> Run:
+        return Run(
+            run_id,
+            pending.task,
+            pending.slot,
+            attempt=pending.attempt,
+            trigger=pending.trigger,
+            state=RunState.CLAIMED,
+            host=self._owner.host,
+            pid=self._owner.pid,
+            payload=pending.payload,
+            nonce=pending.nonce,
+        )
+
+    def _skipped(self, run_id: str, skip: Skip) -> Run:
+        late = skip.skipped.reason in (Reason.MISSED, Reason.SUPERSEDED)
+        trigger = Trigger.CATCH_UP if late else Trigger.SCHEDULE
+        pending = Pending(skip.task, skip.skipped.newest, trigger, self._now)
+        return replace(
+            self._run(run_id, skip.asked or pending),
+            state=RunState.SKIPPED,
+            reason=skip.skipped.reason,
+            count=skip.skipped.count,
+            error=skip.detail,
+        )

@@ -1,0 +1,178 @@
+"""Connections to the store's database: its own engine, its own transactions, its own errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Compiled, Connection, Engine, Select
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from .dialects import is_in_memory, make_engine
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; the message names ``cron.url`` and the cause."""
+
+
+class Database:
+    """A lazily made engine that survives a fork and turns driver errors into StoreError.
+
+    ``forget`` is called when the database turns out to be another than before: a file that was
+    removed or replaced, a memory that is gone.
+    """
+
+    def __init__(self, url: URL, forget: Callable[[], None] = lambda: None) -> None:
+        self.url = url
+        self.shown = url.render_as_string(hide_password=True)
+        self.dialect = url.get_backend_name()
+        self._forget = forget
+        self._in_memory = is_in_memory(self.url)
+        # A database in memory is one connection, which takes one transaction at a time.
+        self._turn: AbstractContextManager[Any] = (
+            threading.RLock() if self._in_memory else nullcontext()
+        )
+        self._engine: Engine | None = None
+        self._compiled: dict[Select[Any], Compiled] = {}
+        self._made_for: tuple[int, object] = (0, None)
+        self._making = threading.Lock()
+
+    def recognize(self) -> None:
+        """Call ``forget`` now if the database is another than before."""
+        with self._errors():
+            self._ready()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection to read from."""
+        with self._errors(), self._turn, self._ready().connect() as connection:
+            yield connection
+
+    def quick(self, statement: Select[Any], **values: int) -> list[Any]:
+        """Return the rows of a statement that is asked for again and again.
+
+        What SQLAlchemy does for a statement each time costs more than SQLite takes to answer: there
+        it is compiled once, and values are what the database keeps.
+        """
+        if self.dialect != "sqlite":
+            with self.read() as connection:
+                return list(connection.execute(statement, values))
+        with self._errors(), self._turn:
+            engine = self._ready()
+            compiled = self._compiled.get(statement)
+            if compiled is None:
+                compiled = self._compiled[statement] = statement.compile(dialect=engine.dialect)
+            return _fetch(engine, compiled, values)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection whose changes are durable when the block ends, or not made at all."""
+        with self._errors(), self._turn:
+            engine = self._ready().execution_options(cron_write=True)
+            with engine.begin() as connection:
+                yield connection
+
+    def dispose(self) -> None:
+        """Close the connections; they are opened again when needed.
+
+        What was in memory is gone then.
+        """
+        if self._engine is not None and self._made_for[0] == os.getpid():
+            self._engine.dispose()
+            if self._in_memory:
+                self._forget()
+
+    def _ready(self) -> Engine:
+        wanted = (os.getpid(), self._identity())
+        if self._engine is None or self._made_for != wanted:
+            with self._making:
+                self._renew(wanted)
+        assert self._engine is not None
+        return self._engine
+
+    def _renew(self, wanted: tuple[int, object]) -> None:
+        if self._engine is None:
+            self._engine = make_engine(self.url)
+        elif self._made_for[0] != wanted[0]:
+            # A connection must not be shared with the process this one was forked from.
+            self._engine.dispose(close=False)
+            if self._in_memory:
+                self._forget()
+        elif self._made_for[1] is not None and self._made_for[1] != wanted[1]:
+            # What is written to a file that was removed is lost.
+            self._engine.dispose()
+            self._forget()
+        self._made_for = wanted
+
+    def _identity(self) -> object:
+        """Return what tells the file of a SQLite database from another in its place."""
+        if self.dialect != "sqlite" or self._in_memory:
+            return None
+        try:
+            found = os.stat(str(self.url.database))
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StoreError(f"cron.url {self.shown}: {_cause(error)}") from error
+
+
+def _fetch(engine: Engine, compiled: Any, values: dict[str, int]) -> list[Any]:
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute(str(compiled), [values[name] for name in compiled.positiontup])
+        return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+def unusable(url: URL) -> str | None:
+    """Return why a store at the URL could not be opened or made, or None, without touching it.
+
+    A server is not asked: it may be down while an application starts.
+    """
+    if url.get_backend_name() != "sqlite" or is_in_memory(url):
+        return None
+    path = Path(str(url.database)).absolute()
+    problem = _file_problem(path) if path.exists() else _folder_problem(path.parent)
+    return problem and f"cron.url {url} can't be used: {path}: {problem}"
+
+
+def _file_problem(path: Path) -> str | None:
+    if path.is_dir():
+        return "is a folder, not a file"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return "the file can't be written by this user"
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start not in (b"", b"SQLite format 3\0"):
+        return "the file is no SQLite database"
+    return _folder_problem(path.parent)
+
+
+def _folder_problem(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    # SQLite keeps its write-ahead log beside the file.
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {folder} can't be written by this user"
+    return None
+
+
+def _cause(error: Exception) -> str:
+    """Return in one line what the driver says, or SQLAlchemy where it did not get that far."""
+    original = getattr(error, "orig", None)
+    told = original or (error.args or [""])[0]
+    return " ".join(f"{type(original or error).__name__}: {told}".split())

@@ -1,0 +1,207 @@
+"""Writing what became of runs and ticks."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from ..due.facts import Pending
+from ..due.pauses import matcher
+from ..run import Run, RunState, first_id
+from .rows import insert_new, outcome_row, pending_row, state_of_one
+from .tables import Tables
+
+SKEW = timedelta(minutes=1)
+"""How much the clocks of hosts may differ."""
+
+PIECE = 1000
+"""How many ids are put into one statement; databases take some ten thousand."""
+
+CHANGING = ("state", "reason", "started", "finished", "error", "traceback", "progress")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One hit on the trigger: when (aware, UTC), who answered it, and how many runs it made."""
+
+    id: str
+    moment: datetime
+    roster: str
+    host: str
+    pid: int
+    runs: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run, and what comes of that.
+
+    ``then`` is what is to run later on; ``pause_after`` is set where the run is one failure more,
+    to how many of them in a row pause the task.
+    """
+
+    run: Run
+    then: Sequence[Pending] = ()
+    pause_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is to be written together: outcomes, and ticks with the names of their rosters."""
+
+    outcomes: Sequence[Outcome] = ()
+    ticks: Sequence[tuple[Tick, Collection[str]]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.ticks)
+
+
+def write(connection: Connection, tables: Tables, owner: str, noted: Noted) -> None:
+    """Write what became of runs that this owner still holds, and what ticked."""
+    write_ticks(connection, tables, noted.ticks)
+    write_outcomes(connection, tables, owner, noted.outcomes)
+
+
+def write_ticks(
+    connection: Connection, tables: Tables, ticks: Sequence[tuple[Tick, Collection[str]]]
+) -> None:
+    """Write ticks, and that the rosters of these names have ticked."""
+    latest: dict[str, tuple[Tick, Collection[str]]] = {}
+    for tick, names in ticks:
+        known = latest.get(tick.roster)
+        if known is None or _counts(tick.moment, known[0].moment):
+            latest[tick.roster] = tick, names
+    for tick, names in latest.values():
+        call_roll(connection, tables, tick, names)
+    rows = [
+        {
+            "id": tick.id,
+            "moment": tick.moment,
+            "roster": tick.roster,
+            "host": tick.host,
+            "pid": tick.pid,
+            "runs": tick.runs,
+            "skipped": tick.skipped,
+        }
+        for tick, _ in ticks
+    ]
+    insert_new(connection, tables.ticks, rows)
+
+
+def call_roll(
+    connection: Connection, tables: Tables, tick: Tick, names: Collection[str]
+) -> datetime | None:
+    """Note that the roster of these names has ticked; return when it last did.
+
+    Its last tick goes back only after a clock was wrong by more than hosts usually differ. None is
+    returned then, or if there was none.
+    """
+    rosters = tables.rosters
+    found = connection.scalar(select(rosters.c.last_tick).where(rosters.c.id == tick.roster))
+    if found is None:
+        row = {"id": tick.roster, "tasks": json.dumps(list(names)), "last_tick": tick.moment}
+        insert_new(connection, rosters, [row])
+    elif _counts(tick.moment, found):
+        mine = update(rosters).where(rosters.c.id == tick.roster)
+        connection.execute(mine.values(last_tick=tick.moment))
+    return None if found is None or found - tick.moment > SKEW else found
+
+
+def _counts(moment: datetime, known: datetime) -> bool:
+    """Return whether a tick's moment takes the place of the one that is known as the last."""
+    return moment > known or known - moment > SKEW
+
+
+def write_outcomes(
+    connection: Connection, tables: Tables, owner: str, outcomes: Sequence[Outcome]
+) -> None:
+    """Write outcomes of runs that this owner still holds; others are told by who took them over."""
+    if not outcomes:
+        return
+    held = _held(connection, tables, owner)
+    ours = [each for each in outcomes if each.run.id in held]
+    over = [each for each in ours if each.run.state.final]
+    _update(connection, tables, [each.run for each in ours if not each.run.state.final], {})
+    _update(connection, tables, [each.run for each in over], {"lease": None})
+    texts = [{"run": each.run.id, "text": each.run.output} for each in over if each.run.output]
+    insert_new(connection, tables.outputs, texts)
+    after(connection, tables, over)
+
+
+def renew(
+    connection: Connection, tables: Tables, owner: str, ids: Collection[str], lease: datetime
+) -> set[str]:
+    """Renew the leases of runs; return the ids of those that this owner still holds."""
+    if not ids:
+        return set()
+    column = tables.runs.c.id
+    held = _held(connection, tables, owner).intersection(ids)
+    rest = sorted(held)
+    while rest:
+        piece, rest = rest[:PIECE], rest[PIECE:]
+        connection.execute(update(tables.runs).where(column.in_(piece)).values(lease=lease))
+    return held
+
+
+def _held(connection: Connection, tables: Tables, owner: str) -> set[str]:
+    """Return the ids of the runs that an owner has claimed and that are not over."""
+    runs = tables.runs
+    mine = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.owner == owner)
+    return set(connection.scalars(mine))
+
+
+def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -> None:
+    """Put on record what comes of outcomes."""
+    then = [pending_row(pending) for each in outcomes for pending in each.then]
+    insert_new(connection, tables.waiting, then)
+    for each in outcomes:
+        if each.pause_after is not None:
+            _pause_failing(connection, tables, each.run, each.pause_after)
+
+
+def _update(
+    connection: Connection, tables: Tables, runs: Sequence[Run], also: dict[str, None]
+) -> None:
+    if not runs:
+        return
+    table = tables.runs
+    statement = update(table).where(table.c.id == bindparam("run_id"))
+    statement = statement.values({name: bindparam(name) for name in CHANGING} | also)
+    connection.execute(statement, [outcome_row(run) for run in runs])
+
+
+def _pause_failing(connection: Connection, tables: Tables, run: Run, limit: int) -> None:
+    """Pause the run's task if its newest ``limit`` slots all failed since it was last resumed."""
+    runs, state = tables.runs, state_of_one(tables)
+    mine = runs.c.task == run.task
+    good = [each.value for each in RunState if each.final and not each.failure]
+    good.remove(RunState.SKIPPED.value)
+    newest = select(runs.c.id).where(mine, state.in_(good))
+    last_good = connection.scalar(newest.order_by(runs.c.id.desc()).limit(1)) or ""
+    since = max(last_good, _last_word(connection, tables, run.task))
+    failures = [each.value for each in RunState if each.failure]
+    slots = select(runs.c.slot, runs.c.nonce).where(mine, state.in_(failures))
+    failed = connection.execute(slots.where(runs.c.id > since).distinct().limit(limit)).all()
+    if len(failed) == limit:
+        word = {
+            "moment": run.finished,
+            "pauses": 1,
+            "pattern": glob.escape(run.task),
+            "until": None,
+            "reason": f"{limit} failures in a row",
+        }
+        connection.execute(insert(tables.words), word)
+
+
+def _last_word(connection: Connection, tables: Tables, task: str) -> str:
+    """Return what sorts before the runs claimed since the task was last paused or resumed."""
+    words = tables.words
+    spoken = connection.execute(select(words.c.moment, words.c.pattern).order_by(words.c.id))
+    moments = [row.moment for row in spoken if matcher(row.pattern)(task)]
+    return first_id(moments[-1]) if moments else ""

@@ -1,0 +1,75 @@
+"""Forgetting what is older than people care for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Row, Select, delete, func, select
+
+from ..run import first_id
+from .tables import Tables
+
+
+def prune(connection: Connection, tables: Tables, before: datetime, limit: int) -> int:
+    """Forget up to ``limit`` runs and as many ticks from before a moment; return how many.
+
+    Rosters and words that are of no use any more go with them. What goes on and what waits stays.
+    """
+    runs, ticks = tables.runs, tables.ticks
+    over = _oldest(runs.c.id, before, limit).where(runs.c.lease.is_(None))
+    gone = list(connection.scalars(over))
+    _delete(connection, runs.c.id, gone)
+    _delete(connection, tables.outputs.c.run, gone)
+    ticked = list(connection.scalars(_oldest(ticks.c.id, before, limit)))
+    _delete(connection, ticks.c.id, ticked)
+    _prune_rosters(connection, tables, before)
+    _prune_words(connection, tables, before)
+    return len(gone) + len(ticked)
+
+
+def _oldest(column: Column[Any], before: datetime, limit: int) -> Select[Any]:
+    return select(column).where(column < first_id(before)).order_by(column).limit(limit)
+
+
+def _delete(connection: Connection, column: Column[Any], values: Sequence[Any]) -> None:
+    if values:
+        connection.execute(delete(column.table).where(column.in_(values)))
+
+
+def _prune_rosters(connection: Connection, tables: Tables, before: datetime) -> None:
+    """Forget versions of the app that ticked long ago, but never the one that ticked last."""
+    rosters = tables.rosters
+    newest = connection.scalar(select(func.max(rosters.c.last_tick)))
+    if newest is not None:
+        connection.execute(delete(rosters).where(rosters.c.last_tick < min(before, newest)))
+
+
+def _prune_words(connection: Connection, tables: Tables, before: datetime) -> None:
+    words = tables.words
+    old = select(words).where(words.c.moment < before).order_by(words.c.id)
+    _delete(connection, words.c.id, _spent(connection.execute(old).all(), before))
+
+
+def _spent(words: Sequence[Row[Any]], before: datetime) -> list[int]:
+    """Return the ids of words that make no difference from a moment on; words are oldest first.
+
+    A word counts until the next one with its pattern, or with ``*``. Of the others, one that is no
+    pause in force may still keep an older pause from counting, so only the oldest of them can go.
+    """
+    spent, counting = [], []
+    patterns: set[str] = set()
+    for word in reversed(words):
+        if patterns & {word.pattern, "*"}:
+            spent.append(word.id)
+        else:
+            patterns.add(word.pattern)
+            counting.append(word)
+    while counting and not _in_force(counting[-1], before):
+        spent.append(counting.pop().id)
+    return spent
+
+
+def _in_force(word: Row[Any], at: datetime) -> bool:
+    return bool(word.pauses) and (word.until is None or word.until > at)

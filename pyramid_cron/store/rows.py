@@ -1,0 +1,154 @@
+"""Runs and their kin as rows, and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, func, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from ..due.facts import Active, Pending
+from ..due.pauses import Word
+from ..run import Progress, Reason, Run, RunState, Trigger
+from .tables import Tables
+
+Values = dict[str, Any]
+
+
+def insert_new(connection: Connection, table: Table, rows: list[Values]) -> None:
+    """Insert those rows whose keys are not there yet."""
+    if rows:
+        connection.execute(_insert(connection.dialect.name, table), rows)
+
+
+def _insert(dialect: str, table: Table) -> Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    # INSERT IGNORE would take values for good that are cut to fit.
+    key = next(iter(table.primary_key))
+    return mysql.insert(table).on_duplicate_key_update({key.name: key})
+
+
+def run_row(run: Run, owner: str, lease: datetime | None) -> Values:
+    """Return the row that claims a slot, or tells that it is skipped."""
+    return {
+        "id": run.id,
+        "task": run.task,
+        "slot": run.slot,
+        "attempt": run.attempt,
+        "nonce": run.nonce,
+        "trigger": run.trigger.value,
+        "state": run.state.value,
+        "reason": run.reason and run.reason.value,
+        "count": run.count,
+        "error": run.error,
+        "payload": dumped(run.payload),
+        "host": run.host,
+        "pid": run.pid,
+        "owner": owner,
+        "lease": None if run.state.final else lease,
+        "cancel": 0,
+    }
+
+
+def outcome_row(run: Run) -> Values:
+    """Return what changes in the course of a run."""
+    return {
+        "run_id": run.id,
+        "state": run.state.value,
+        "reason": run.reason and run.reason.value,
+        "started": run.started,
+        "finished": run.finished,
+        "error": run.error,
+        "traceback": run.traceback,
+        "progress": run.progress
+        and json.dumps([run.progress.done, run.progress.total, run.progress.message]),
+    }
+
+
+def to_run(row: Row[Any]) -> Run:
+    """Return the run of a row."""
+    return Run(
+        id=row.id,
+        task=row.task,
+        slot=row.slot,
+        attempt=row.attempt,
+        trigger=Trigger(row.trigger),
+        state=RunState(row.state),
+        host=row.host,
+        pid=row.pid,
+        reason=row.reason and Reason(row.reason),
+        count=row._mapping["count"],
+        started=row.started,
+        finished=row.finished,
+        error=row.error,
+        traceback=row.traceback,
+        output=row._mapping.get("output"),
+        progress=row.progress and Progress(*json.loads(row.progress)),
+        payload=loaded(row.payload),
+        nonce=row.nonce,
+    )
+
+
+def going_on(connection: Connection, tables: Tables) -> list[Active]:
+    """Return the runs that are not over, oldest first.
+
+    That is little beside all that is on record, and so it is looked for by nothing else: asked to
+    sort it, or for one task's, SQLite would rather go through everything.
+    """
+    rows = connection.execute(select(tables.runs).where(tables.runs.c.lease.is_not(None)))
+    active = [Active(to_run(row), row.lease) for row in rows]
+    return sorted(active, key=lambda each: each.run.id)
+
+
+def state_of_one(tables: Tables) -> ColumnElement[str]:
+    """Return the state to look for among the runs of one task.
+
+    By the index on states, SQLite would go through the runs of all the other tasks.
+    """
+    return func.coalesce(tables.runs.c.state, "")
+
+
+def pending_row(pending: Pending) -> Values:
+    """Return the row of what waits."""
+    return {
+        "task": pending.task,
+        "slot": pending.slot,
+        "attempt": pending.attempt,
+        "nonce": pending.nonce,
+        "trigger": pending.trigger.value,
+        "not_before": pending.not_before,
+        "payload": dumped(pending.payload),
+    }
+
+
+def to_pending(row: Row[Any]) -> Pending:
+    """Return what waits by a row."""
+    return Pending(
+        task=row.task,
+        slot=row.slot,
+        trigger=Trigger(row.trigger),
+        not_before=row.not_before,
+        attempt=row.attempt,
+        nonce=row.nonce,
+        payload=loaded(row.payload),
+    )
+
+
+def to_word(row: Row[Any]) -> Word:
+    """Return the word of a row."""
+    return Word(row.moment, bool(row.pauses), row.pattern, row.until, row.reason)
+
+
+def dumped(payload: Any) -> str | None:
+    """Return a payload as text; None is no text at all."""
+    return None if payload is None else json.dumps(payload)
+
+
+def loaded(text: str | None) -> Any:
+    """Return the payload that a text holds."""
+    return None if text is None else json.loads(text)

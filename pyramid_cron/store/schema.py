@@ -1,0 +1,88 @@
+"""Making the tables, and telling which version of them is there.
+
+Version 1 is the first that was ever released, so there is none to upgrade from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, func, inspect, select
+
+from .engine import Database, StoreError
+from .rows import insert_new
+from .tables import SCHEMA_VERSION, Tables
+
+LOCK = 0x70797263  # the letters pyrc: whoever makes the tables on PostgreSQL holds this lock
+LOCK_NAME = "pyramid_cron"
+PATIENCE = 30
+"""Seconds to wait for another process that makes the tables."""
+
+
+def see_to_tables(database: Database, tables: Tables) -> None:
+    """Make the tables where they are missing; processes that do so at once wait for each other.
+
+    Raises StoreError for tables of a newer version.
+    """
+    with database.read() as connection:
+        version = _version(connection, tables)
+    if version is None:
+        version = _make(database, tables)
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"cron.url {database.shown}: the store has schema version {version}, this"
+            f" pyramid_cron knows versions up to {SCHEMA_VERSION}; upgrade pyramid_cron"
+        )
+
+
+def _version(connection: Connection, tables: Tables) -> int | None:
+    """Return the schema's version; None where the tables are not there, or not all of them."""
+    meta = tables.meta
+    if not inspect(connection).has_table(meta.name):
+        return None
+    found = connection.scalar(select(meta.c.value).where(meta.c.name == "schema"))
+    return int(found) if found else None
+
+
+def _make(database: Database, tables: Tables) -> int:
+    with database.write() as connection, _alone(connection):
+        version = _version(connection, tables)
+        if version is not None:
+            return version
+        tables.metadata.create_all(connection)
+        # MariaDB commits each step, so somebody may have been stopped before its indexes were made.
+        for table in tables.metadata.sorted_tables:
+            for index in table.indexes:
+                index.create(connection, checkfirst=True)
+        # The version comes last: where it is, everything is.
+        row = {"name": "schema", "value": str(SCHEMA_VERSION)}
+        insert_new(connection, tables.meta, [row])
+    return SCHEMA_VERSION
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Let one process at a time make tables, where a transaction does not see to that."""
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        yield
+    elif dialect == "sqlite":
+        yield
+    else:
+        with _named_lock(connection):
+            yield
+
+
+@contextmanager
+def _named_lock(connection: Connection) -> Iterator[None]:
+    if connection.scalar(select(func.get_lock(LOCK_NAME, PATIENCE))) != 1:
+        shown = connection.engine.url.render_as_string(hide_password=True)
+        raise StoreError(f"cron.url {shown}: another process has been making the tables for long")
+    try:
+        yield
+    except BaseException:
+        connection.invalidate()  # what it holds goes with it
+        raise
+    connection.execute(select(func.release_lock(LOCK_NAME)))

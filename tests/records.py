@@ -1,0 +1,37 @@
+"""Things to put on record, short to write."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from pyramid_cron.due.facts import Pending
+from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.store.outcomes import Noted, Outcome
+from tests.apps import NOON
+
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+def slot(task="a", moment=NOON, **changes):
+    """A slot of a task that is to run."""
+    return replace(Pending(task, moment, Trigger.SCHEDULE, moment), **changes)
+
+
+def claim(store, *pending, now=NOON, lease=MINUTE):
+    """Claim slots; the runs that are the store's own."""
+    with store.deciding(now, now + lease) as desk:
+        return desk.claim(pending or [slot()])[0]
+
+
+def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
+    """The run as it is when it is over."""
+    return replace(run, state=state, started=run.slot, finished=run.slot + after, **changes)
+
+
+def write(store, *runs, then=(), pause_after=None):
+    """Write what became of runs."""
+    store.write(Noted([Outcome(run, then, pause_after) for run in runs]))
+
+
+def failing(run):
+    return ended(run, RunState.FAILED, error="ValueError: no", traceback="T")

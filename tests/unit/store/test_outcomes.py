@@ -1,0 +1,210 @@
+"""What became of runs: told by who holds them, while they hold them, and what comes of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from pyramid_cron.due.pauses import Word, paused
+from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.store.journal import Journal
+from pyramid_cron.store.outcomes import Noted, Outcome, Tick
+from tests.apps import NOON
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+
+LATER = NOON + 2 * MINUTE
+
+
+def again(run):
+    """What a run that is lost leads to: a second attempt."""
+    return Outcome(run, [slot(run.task, attempt=2, trigger=Trigger.RETRY)])
+
+
+def expire(store, outcome=Outcome, now=LATER):
+    with store.deciding(now, now + MINUTE) as desk:
+        return desk.expire(outcome)
+
+
+class TestLeases:
+    def test_a_run_whose_lease_has_passed_is_lost(self, store):
+        [run] = claim(store)
+        assert expire(store, now=NOON + MINUTE) == []
+        [lost] = expire(store, again)
+        assert (lost.id, lost.state, lost.finished) == (run.id, "lost", LATER)
+        assert f"{run.host} (pid {run.pid}) gave no sign of life" in lost.error
+        assert store.run(run.id) == lost
+        assert store.waiting("a") == 1
+
+    def test_a_run_is_lost_once(self, store):
+        claim(store)
+        assert len(expire(store)) == 1
+        assert expire(store) == []
+
+    def test_a_run_is_not_lost_while_its_lease_is_renewed(self, store):
+        [run] = claim(store)
+        assert store.renew([run.id], LATER) == {run.id}
+        assert expire(store) == []
+        with store.deciding(LATER, LATER + MINUTE) as desk:
+            desk.renew([run.id])
+        assert expire(store, now=LATER + MINUTE) == []
+
+    def test_only_runs_that_go_on_are_renewed(self, store):
+        [over, going_on, other] = claim(store, slot("a"), slot("b"), slot("c"))
+        write(store, ended(over))
+        assert store.renew([over.id, going_on.id, "unknown"], LATER) == {going_on.id}
+        assert [run.id for run in expire(store)] == [other.id]
+        assert store.renew([], LATER) == set()
+
+    def test_nobody_renews_what_somebody_else_holds(self, shared, make_store):
+        one, two = make_store(shared), make_store(shared)
+        [run] = claim(one)
+        assert two.renew([run.id], LATER) == set()
+        with two.deciding(NOON, LATER) as desk:
+            desk.renew([run.id])
+        assert [run.id for run in expire(two)] == [run.id]
+
+
+class TestWhoTells:
+    def test_who_was_taken_for_lost_can_not_overwrite_it(self, store):
+        [run] = claim(store)
+        [lost] = expire(store)
+        write(store, ended(run, output="late"))
+        assert store.run(run.id) == lost
+
+    def test_who_was_taken_for_lost_leads_to_nothing(self, store):
+        [run] = claim(store)
+        expire(store)
+        next_slot = slot("a", NOON + 5 * MINUTE)
+        write(store, failing(run), then=[next_slot], pause_after=1)
+        assert store.waiting() == 0
+        assert store.words() == []
+
+    def test_nobody_tells_of_what_somebody_else_holds(self, shared, make_store):
+        one, two = make_store(shared), make_store(shared)
+        [run] = claim(one)
+        write(two, ended(run))
+        assert one.run(run.id) == run
+        write(one, ended(run))
+        assert one.run(run.id) == ended(run)
+
+    def test_an_end_is_told_once(self, store):
+        [run] = claim(store)
+        write(store, ended(run))
+        write(store, failing(run), then=[slot(attempt=2)])
+        assert store.run(run.id) == ended(run)
+        assert store.waiting() == 0
+
+    def test_what_comes_of_an_end_is_put_on_record_with_it(self, store):
+        [run] = claim(store)
+        write(store, failing(run), then=[slot(attempt=2, trigger=Trigger.RETRY)])
+        assert store.waiting("a") == 1
+
+    def test_nothing_noted_is_nothing_to_write(self, store):
+        assert not Noted()
+        store.write(Noted())
+        assert store.history() == []
+
+
+class TestPausingAfterFailures:
+    def run(self, store, number, state=RunState.FAILED, limit=3, **changes):
+        """Run the slot of a minute; whether the task is paused then."""
+        moment = NOON + number * MINUTE
+        [run] = claim(store, slot("[a]", moment, **changes), now=moment)
+        failure = state is RunState.FAILED
+        write(store, ended(run, state), pause_after=limit if failure else None)
+        return paused("[a]", moment + MINUTE, store.words())
+
+    def test_so_many_in_a_row_pause_the_task_and_no_other(self, store):
+        assert [bool(self.run(store, number)) for number in range(3)] == [False, False, True]
+        [word] = store.words()
+        assert word.reason == "3 failures in a row"
+        assert not paused("a", LATER + MINUTE, [word])
+
+    @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.CANCELLED])
+    def test_anything_else_in_between_begins_anew(self, store, state):
+        states = [RunState.FAILED, RunState.FAILED, state, RunState.FAILED, RunState.FAILED]
+        assert not any(self.run(store, number, state) for number, state in enumerate(states))
+        assert self.run(store, len(states))
+
+    def test_what_was_skipped_in_between_changes_nothing(self, store):
+        states = [RunState.FAILED, RunState.SKIPPED, RunState.FAILED]
+        assert not any(self.run(store, number, state) for number, state in enumerate(states))
+        assert self.run(store, 3)
+
+    def test_attempts_at_one_slot_are_one_failure(self, store):
+        for attempt in range(1, 25):
+            assert not self.run(store, 0, limit=2, attempt=attempt)
+        for attempt in range(1, 25):
+            last = self.run(store, 1, limit=2, attempt=attempt)
+        assert last
+
+    def test_resuming_begins_anew(self, store):
+        self.run(store, 0, limit=2)
+        assert self.run(store, 1, limit=2)
+        store.say(Word(NOON + 2 * MINUTE, False, "?a*"))
+        assert not self.run(store, 3, limit=2)
+        assert self.run(store, 4, limit=2)
+
+    def test_a_lost_run_is_a_failure(self, store):
+        claim(store)
+        expire(store, lambda run: Outcome(run, pause_after=1))
+        assert paused("a", LATER, store.words())
+
+
+class TestJournal:
+    def note(self, *runs):
+        journal = Journal()
+        for run in runs:
+            journal.note(Outcome(run))
+        return journal
+
+    def test_the_newest_state_is_what_gets_written(self, store):
+        [run] = claim(store)
+        journal = self.note(replace(run, state=RunState.RUNNING), ended(run))
+        assert not journal.empty
+        with journal.taking() as noted:
+            store.write(noted)
+        assert journal.empty
+        assert store.run(run.id) == ended(run)
+
+    def test_nothing_is_lost_when_writing_fails(self, store):
+        first, second = claim(store, slot("a"), slot("b"))
+        journal = self.note(replace(first, state=RunState.RUNNING))
+        journal.note_tick(Tick("1", NOON, "r", "h", 1), ["a"])
+
+        def fail():
+            with journal.taking() as noted:
+                assert [outcome.run.id for outcome in noted.outcomes] == [first.id]
+                journal.note(Outcome(ended(first)))
+                journal.note(Outcome(ended(second)))
+                journal.note_tick(Tick("2", NOON + SECOND, "r", "h", 1), ["a"])
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        with journal.taking() as noted:
+            assert [tick.id for tick, _ in noted.ticks] == ["1", "2"]
+            store.write(noted)
+        assert {run.state for run in store.history()} == {"succeeded"}
+
+    def test_a_run_that_is_over_does_not_go_on_again(self, store):
+        """A task that could not be stopped may still tell how far it has come."""
+        [run] = claim(store)
+        again = Outcome(replace(run, state=RunState.RUNNING))
+        journal = self.note(ended(run))
+
+        def fail():
+            with journal.taking():
+                journal.note(again)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        journal.note(again)
+        with journal.taking() as noted:
+            assert noted.outcomes == [Outcome(ended(run))]
+
+    def test_what_is_written_at_the_desk_is_seen_there(self, store):
+        [run] = claim(store)
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.write(Noted([Outcome(ended(run))]))
+            assert desk.facts().active == {}

@@ -1,0 +1,111 @@
+"""Several processes over one store, in every database that they can share."""
+
+import multiprocessing
+import time
+from itertools import chain
+from secrets import randbits
+
+from pyramid_cron.store.outcomes import Outcome
+from tests.apps import NOON
+from tests.records import MINUTE, claim, slot
+
+PROCESSES = 3
+DEADLINE = 60
+
+
+def work(function, place, barrier, results):
+    store = place.store()
+    barrier.wait(DEADLINE)
+    results.put(function(store))
+    store.database.dispose()
+
+
+def in_processes(function, place):
+    """What ``function`` returns of a store in each of several processes that begin together."""
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(PROCESSES), context.Queue()
+    arguments = (function, place, barrier, results)
+    workers = [context.Process(target=work, args=arguments) for _ in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    try:
+        return [results.get(timeout=DEADLINE) for _ in workers]
+    finally:
+        for worker in workers:
+            worker.join(DEADLINE)
+
+
+def claim_all(store):
+    claimed = []
+    for minute in range(15):
+        moment = NOON + minute * MINUTE
+        claimed += claim(store, *(slot(name, moment) for name in "abcde"), now=moment)
+    return [(run.task, run.slot) for run in claimed]
+
+
+def test_processes_that_claim_the_same_slots_share_them(shared, make_store):
+    """They make the tables at the same time, too."""
+    claimed = list(chain(*in_processes(claim_all, shared)))
+    slots = {(name, NOON + minute * MINUTE) for minute in range(15) for name in "abcde"}
+    assert len(claimed) == len(slots)
+    assert set(claimed) == slots
+    assert len(make_store(shared).history(limit=1000)) == len(slots)
+
+
+def claim_where_none_goes_on(store):
+    """Do as a tick does with a task that may not overlap; how often it was claimed."""
+    count = 0
+    for _ in range(20):
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            if not desk.facts().active.get("alone"):
+                time.sleep(0.01)  # the others would get in here
+                count += len(desk.claim([slot("alone", nonce=randbits(62))])[0])
+    return count
+
+
+def test_nobody_decides_while_another_does(shared):
+    assert sum(in_processes(claim_where_none_goes_on, shared)) == 1
+
+
+def expire(store):
+    with store.deciding(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
+        lost = desk.expire(lambda run: Outcome(run, [slot(run.task, attempt=2)]))
+    return [run.id for run in lost]
+
+
+def test_what_several_processes_find_lost_at_once_is_lost_once(shared, make_store):
+    store = make_store(shared)
+    claimed = {run.id for run in claim(store, *(slot(name) for name in "abcdefgh"))}
+    lost = list(chain(*in_processes(expire, shared)))
+    assert sorted(lost) == sorted(claimed)
+    assert store.waiting() == 8
+
+
+def test_a_forked_process_opens_connections_of_its_own(shared, make_store):
+    store = make_store(shared)
+    [run] = claim(store)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+
+    def ask():
+        store.database.dispose()  # those that were inherited are not its own to close
+        results.put((len(store.history()), store.renew([run.id], NOON + MINUTE)))
+        store.database.dispose()
+
+    child = context.Process(target=ask)
+    child.start()
+    assert results.get(timeout=DEADLINE) == (1, set())
+    child.join(DEADLINE)
+    assert store.renew([run.id], NOON + MINUTE) == {run.id}
+
+
+def test_a_forked_process_has_a_memory_of_its_own(memory, make_store):
+    store = make_store(memory)
+    claim(store)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put(len(claim(store))))
+    child.start()
+    assert results.get(timeout=DEADLINE) == 1
+    child.join(DEADLINE)
+    assert len(store.history()) == 1

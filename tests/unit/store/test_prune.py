@@ -1,0 +1,125 @@
+"""Forgetting what is old, in pieces, and nothing that still matters."""
+
+import pytest
+from sqlalchemy import func, select
+
+from pyramid_cron.due.pauses import Word, paused
+from pyramid_cron.run import new_batch
+from pyramid_cron.store.outcomes import Noted, Tick
+from tests.apps import NOON
+from tests.records import MINUTE, SECOND, claim, ended, slot, write
+
+BEFORE = NOON + 60 * MINUTE
+
+
+def count(store, kind):
+    with store.database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(getattr(store.tables, kind)))
+
+
+def run_at(store, moment, name="a"):
+    [run] = claim(store, slot(name, moment), now=moment)
+    write(store, ended(run, output="text"))
+    return run
+
+
+def tick(store, moment, roster="r"):
+    store.write(Noted(ticks=[(Tick(new_batch(moment), moment, roster, "h", 1), ["a"])]))
+
+
+class TestRuns:
+    def test_the_oldest_go_first_a_few_at_a_time_with_what_they_said(self, store):
+        runs = [run_at(store, NOON + number * MINUTE) for number in range(5)]
+        assert store.prune(BEFORE, 2) == 2
+        assert [run.id for run in store.history()] == [run.id for run in reversed(runs[2:])]
+        assert count(store, "outputs") == 3
+        assert [store.prune(BEFORE, 2) for _ in range(3)] == [2, 1, 0]
+        assert (count(store, "runs"), count(store, "outputs")) == (0, 0)
+
+    def test_those_from_that_moment_on_stay(self, store):
+        run_at(store, BEFORE - SECOND)
+        run = run_at(store, BEFORE)
+        assert store.prune(BEFORE, 10) == 1
+        assert store.history() == [ended(run, output="text")]
+
+    def test_those_that_go_on_stay(self, store):
+        [going_on] = claim(store, slot("a"))
+        run_at(store, NOON + MINUTE)
+        assert store.prune(BEFORE, 1) == 1
+        assert store.history() == [going_on]
+
+    def test_what_waits_stays(self, store):
+        store.wait([slot()])
+        store.prune(BEFORE, 10)
+        assert store.waiting() == 1
+
+
+class TestTicks:
+    def test_the_oldest_go_first_a_few_at_a_time(self, store):
+        for number in range(3):
+            tick(store, NOON + number * MINUTE)
+        tick(store, BEFORE)
+        assert [store.prune(BEFORE, 2) for _ in range(3)] == [2, 1, 0]
+        assert count(store, "ticks") == 1
+
+
+class TestRosters:
+    def test_versions_of_the_app_that_ticked_long_ago_go(self, store):
+        tick(store, NOON, "old")
+        tick(store, BEFORE, "new")
+        store.prune(BEFORE, 10)
+        assert store.glance(BEFORE).last_ticks == {"new": BEFORE}
+
+    def test_the_one_that_ticked_last_stays_however_long_ago(self, store):
+        tick(store, NOON, "older")
+        tick(store, NOON + MINUTE, "old")
+        store.prune(BEFORE, 10)
+        assert store.glance(BEFORE).last_ticks == {"old": NOON + MINUTE}
+
+
+def pause(pattern, number=0, until=None):
+    return Word(NOON + number * SECOND, True, pattern, until)
+
+
+def resume(pattern, number=0):
+    return Word(NOON + number * SECOND, False, pattern)
+
+
+ENDED = NOON + MINUTE
+NEVER_ENDS = pause("a*")
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("said", "kept"),
+        [
+            ([NEVER_ENDS], [0]),
+            ([pause("a", until=BEFORE + SECOND)], [0]),
+            ([pause("a", until=BEFORE)], []),
+            ([resume("a")], []),
+            ([pause("a"), resume("a")], []),
+            ([pause("a"), pause("a")], [1]),
+            ([pause("a"), pause("b"), resume("*")], []),
+            ([NEVER_ENDS, resume("ab")], [0, 1]),
+            ([NEVER_ENDS, pause("ab", until=ENDED)], [0, 1]),
+            ([resume("ab"), NEVER_ENDS, resume("ab")], [1, 2]),
+            ([resume("b"), NEVER_ENDS], [1]),
+            ([pause("a"), resume("a", 60 * 60)], [0, 1]),
+            ([], []),
+        ],
+    )
+    def test_only_those_that_make_a_difference_stay(self, store, said, kept):
+        for word in said:
+            store.say(word)
+        names = ["a", "ab", "b", "c"]
+        before = [paused(name, BEFORE, store.words()) for name in names]
+        store.prune(BEFORE, 10)
+        assert store.words() == [said[number] for number in kept]
+        assert [paused(name, BEFORE, store.words()) for name in names] == before
+
+    def test_a_lasting_pause_stays_however_often_it_is_said(self, store):
+        for number in range(20):
+            store.say(pause("a", number))
+            store.say(resume("b", number))
+        store.prune(BEFORE, 10)
+        assert store.words() == [pause("a", 19), resume("b", 19)]

@@ -1,0 +1,351 @@
+"""The durable record, the same in every database: claimed once, and kept as it was told."""
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from pyramid_cron.due.catch_up import Skipped
+from pyramid_cron.due.decide import Skip
+from pyramid_cron.due.facts import Active
+from pyramid_cron.due.pauses import Word
+from pyramid_cron.run import TEXT_LIMIT, Progress, Reason, Run, RunState, Trigger, storable
+from pyramid_cron.store.outcomes import Noted, Outcome, Tick
+from tests.apps import NOON
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+
+ALIKE = ["task", "Task", "täsk", "ta\u0308sk", "task ", " task", "task\u00a0", "taſk", "t\u0430sk"]
+"""Names that one collation or another takes for the same."""
+
+
+class TestClaiming:
+    def test_a_slot_is_claimed_once(self, store):
+        assert [run.task for run in claim(store, slot("a"), slot("b"))] == ["a", "b"]
+        assert [run.task for run in claim(store, slot("b"), slot("c"))] == ["c"]
+        assert sorted(run.task for run in store.history()) == ["a", "b", "c"]
+
+    def test_another_slot_of_the_same_task_is_free(self, store):
+        assert claim(store, slot("a"))
+        assert claim(store, slot("a", NOON + timedelta(microseconds=1)))
+
+    def test_another_attempt_at_the_same_slot_is_free_once(self, store):
+        assert claim(store, slot())
+        assert claim(store, slot(attempt=2))
+        assert not claim(store, slot(attempt=2))
+
+    def test_what_was_asked_for_by_hand_competes_with_nobody(self, store):
+        by_hand = [slot(nonce=nonce, trigger=Trigger.MANUAL) for nonce in (1, 2**62)]
+        assert len(claim(store, slot(), *by_hand)) == 3
+
+    def test_names_that_look_alike_are_different_tasks(self, store):
+        assert [run.task for run in claim(store, *map(slot, ALIKE))] == ALIKE
+        for name in ALIKE:
+            assert [run.task for run in store.history(name)] == [name]
+
+    def test_the_longest_name_there_may_be_is_kept(self, store):
+        names = ["\U0001f570" * 200, "\U0001f570" * 199 + "a"]
+        assert [run.task for run in claim(store, *map(slot, names))] == names
+        assert {run.task for run in store.history()} == set(names)
+
+    def test_nothing_to_claim_is_nothing_claimed(self, store):
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            assert desk.claim([]) == ([], [])
+
+    def test_what_fails_in_mid_claim_is_not_claimed(self, store):
+        def fail():
+            with store.deciding(NOON, NOON + MINUTE) as desk:
+                desk.claim([slot()])
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert store.history() == []
+        assert claim(store)
+
+    def test_more_than_a_thousand_at_once_are_claimed_and_held(self, store):
+        claimed = claim(store, *(slot(f"task {number}") for number in range(1500)))
+        assert len(claimed) == 1500
+        ids = {run.id for run in claimed}
+        assert store.renew(ids, NOON + 5 * MINUTE) == ids
+        with store.deciding(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
+            assert desk.expire(Outcome) == []
+
+    def test_threads_that_claim_the_same_slots_share_them(self, store):
+        won = []
+        barrier = threading.Barrier(4)
+
+        def claim_them():
+            barrier.wait()
+            for minute in range(5):
+                won.extend(claim(store, *(slot(name, NOON + minute * MINUTE) for name in "abc")))
+
+        threads = [threading.Thread(target=claim_them) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted((run.slot, run.task) for run in won) == [
+            (NOON + minute * MINUTE, name) for minute in range(5) for name in "abc"
+        ]
+
+
+class TestKeeping:
+    def test_a_run_is_kept_as_it_was_claimed(self, store):
+        [run] = claim(store, slot(payload={"x": [1, None, "\0"]}, attempt=3, nonce=7))
+        assert store.run(run.id) == run
+        assert run.payload == {"x": [1, None, "\0"]}
+        assert (run.host, run.pid) == (store.owner.host, store.owner.pid)
+
+    def test_what_became_of_a_run_is_kept_whole(self, store):
+        [run] = claim(store)
+        done = replace(
+            run,
+            state=RunState.FAILED,
+            started=NOON + timedelta(microseconds=1),
+            finished=NOON + timedelta(microseconds=999_999),
+            error="naïve \U0001f4a5 error",
+            traceback="Traceback\n  \\'\"`%s %(a)s ? :b \U0001f4a5",
+            output="line \r\n\t\U0001f600 ",
+            progress=Progress(1.5, 2, "half \U0001f600"),
+        )
+        write(store, done)
+        assert store.run(run.id) == done
+        assert store.history("a") == [done]
+
+    def test_long_texts_are_kept(self, store):
+        texts = [
+            storable(text * TEXT_LIMIT) for text in ("a", "é", "\U0001f600", "\0", "\ud800", "'")
+        ]
+        assert min(len(text.encode()) for text in texts) > TEXT_LIMIT - 4
+        runs = claim(store, *(slot(str(number)) for number in range(len(texts))))
+        for run, text in zip(runs, texts, strict=True):
+            done = ended(run, RunState.FAILED, error=text, traceback=text, output=text)
+            write(store, done)
+            assert store.run(run.id) == done
+
+    def test_payloads_are_kept(self, store):
+        payloads = [None, False, 0, 1.5, "", [], {"": None}, "\U0001f600" * 50_000]
+        slots = [slot(str(number), payload=payload) for number, payload in enumerate(payloads)]
+        kept = [store.run(run.id).payload for run in claim(store, *slots)]
+        assert kept == payloads
+
+    def test_progress_is_kept_while_a_run_goes_on(self, store):
+        [run] = claim(store)
+        for progress in (Progress(0), Progress(10**15, 0.1, ""), Progress(-1, 5, "\U0001f600")):
+            write(store, replace(run, state=RunState.RUNNING, started=NOON, progress=progress))
+            assert store.run(run.id).progress == progress
+        assert [run.state for run in store.going_on("a")] == ["running"]
+
+    def test_any_moment_is_kept_to_the_microsecond(self, store):
+        years = (1, 1901, 1970, 2026, 9999)
+        moments = [NOON.replace(year=year, microsecond=123_457) for year in years]
+        kept = [store.run(run.id).slot for run in claim(store, *(slot("a", m) for m in moments))]
+        assert kept == moments
+
+    def test_an_unknown_run_is_none(self, store):
+        assert store.run("no such run") is None
+
+    def test_a_skipped_slot_keeps_its_reason_and_count(self, store):
+        skips = [
+            Skip("a", Skipped(NOON, 9999, Reason.SUPERSEDED)),
+            Skip("b", Skipped(NOON, 1, Reason.OVERLAP), "still going on: \U0001f600"),
+        ]
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            _, skipped = desk.claim([], skips)
+        newest, oldest = store.history(states=[RunState.SKIPPED])
+        assert skipped == [oldest, newest]
+        assert (oldest.reason, oldest.count, oldest.trigger) == ("superseded", 9999, "catch_up")
+        assert (newest.reason, newest.error) == ("overlap", "still going on: \U0001f600")
+
+    def test_history_is_the_newest_first_of_a_task_a_state_or_all(self, store):
+        runs = [
+            *claim(store, slot("a"), slot("b"), now=NOON),
+            *claim(store, slot("a", NOON + MINUTE), now=NOON + MINUTE),
+        ]
+        write(store, ended(runs[0]), failing(runs[1]))
+        assert [run.id for run in store.history()] == [run.id for run in reversed(runs)]
+        assert [run.id for run in store.history(limit=1)] == [runs[2].id]
+        assert [run.id for run in store.history("a")] == [runs[2].id, runs[0].id]
+        assert [run.id for run in store.history(states=[RunState.FAILED])] == [runs[1].id]
+        assert store.history("a", [RunState.FAILED]) == []
+
+    def test_durations_are_those_of_the_newest_successes(self, store):
+        for number, state in enumerate(["succeeded", "failed", "succeeded", "succeeded"]):
+            moment = NOON + number * MINUTE
+            [run] = claim(store, slot(moment=moment), now=moment)
+            write(store, ended(run, RunState(state), after=number * SECOND))
+        assert store.durations("a", 2) == [3.0, 2.0]
+
+    def test_the_newest_attempt_at_a_slot_is_known(self, store):
+        [first, *_] = claim(store, slot(), slot(attempt=2), slot("b", attempt=5), slot(nonce=1))
+        assert store.attempts(first) == 2
+        assert store.attempts(replace(first, task="never")) == 0
+
+    def test_slots_that_ran_or_wait_are_known(self, store):
+        moments = [NOON + number * MINUTE for number in range(5)]
+        claim(store, *(slot("a", moment) for moment in moments[:3]), slot("b", moments[3]))
+        store.wait([slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.claim([], [Skip("a", Skipped(moments[3], 1, Reason.MISSED))])
+        assert store.known_slots("a", NOON, moments[4]) == {moments[1], moments[2], moments[4]}
+
+
+class TestWaiting:
+    def test_what_waits_is_kept_once_until_it_is_dropped(self, store):
+        kept = slot("a", payload=[1])
+        store.wait([kept, slot("b")])
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.keep([kept])
+            waiting = sorted(desk.facts().waiting, key=lambda each: each.task)
+            assert waiting == [kept, slot("b")]
+            assert waiting[0].payload == [1]
+        assert (store.waiting(), store.waiting("a")) == (2, 1)
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.drop([kept])
+            desk.drop([])
+        assert (store.waiting(), store.waiting("a")) == (1, 0)
+
+    def test_only_what_is_ripe_is_told(self, store):
+        store.wait([slot("a", not_before=NOON + SECOND), slot("b")])
+        assert self.ripe(store, NOON) == ["b"]
+        assert self.ripe(store, NOON + SECOND) == ["a", "b"]
+
+    def ripe(self, store, now):
+        with store.deciding(now, now + MINUTE) as desk:
+            return sorted(each.task for each in desk.facts().waiting)
+
+    def test_tasks_whose_next_slot_is_on_record_are_told(self, store):
+        store.wait([slot("a"), slot("b", NOON + MINUTE), slot("c")])
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            assert set(desk.facts(paced={"b", "c", "d"}).paced) == {"b", "c"}
+            assert not desk.facts().paced
+
+    def test_names_that_look_alike_wait_apart(self, store):
+        store.wait([slot(name) for name in ALIKE])
+        assert self.ripe(store, NOON) == sorted(ALIKE)
+        assert store.waiting("task") == 1
+
+
+class TestWhatGoesOn:
+    def test_it_is_told_with_its_lease(self, store):
+        [first, second] = claim(store, slot("a"), slot("b"))
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            assert desk.facts().active == {
+                "a": [Active(first, NOON + MINUTE)],
+                "b": [Active(second, NOON + MINUTE)],
+            }
+            assert desk.active("b") == [Active(second, NOON + MINUTE)]
+            assert desk.active("c") == ()
+        assert store.going_on("a") == [first]
+
+    def test_it_is_over_once_that_is_written(self, store):
+        [run] = claim(store)
+        write(store, ended(run))
+        assert store.going_on("a") == []
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            assert desk.facts().active == {}
+
+    def test_its_owner_learns_that_somebody_asked_for_its_end(self, store):
+        [first, second, third] = claim(store, slot("a"), slot("b"), slot("c"))
+        assert store.cancelled() == set()
+        store.ask_to_cancel(first.id)
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.cancel([second.id])
+            desk.cancel([])
+        assert store.cancelled() == {first.id, second.id}
+        write(store, ended(first), ended(second), ended(third))
+        store.ask_to_cancel(third.id)
+        assert store.cancelled() == set()
+
+    def test_a_glance_tells_whether_something_waits_or_may_be_lost(self, store):
+        assert store.glance(NOON).busy is False
+        store.wait([slot(not_before=NOON)])
+        assert store.glance(NOON - SECOND).busy is False
+        assert store.glance(NOON).busy is True
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.drop([slot()])
+            desk.claim([slot()])
+        assert store.glance(NOON + MINUTE).busy is False
+        assert store.glance(NOON + MINUTE + SECOND).busy is True
+
+
+def tick(store, moment, roster="r", names=("b", "a")):
+    made = Tick(f"{roster}{moment.timestamp()}", moment, roster, "h", 1)
+    store.write(Noted(ticks=[(made, names)]))
+
+
+class TestRosters:
+    def test_the_last_tick_of_each_is_told_at_a_glance(self, store):
+        assert store.glance(NOON).last_ticks == {}
+        tick(store, NOON)
+        tick(store, NOON + MINUTE, "s", ["\U0001f600"])
+        assert store.glance(NOON).last_ticks == {"r": NOON, "s": NOON + MINUTE}
+        [roster] = store.rosters(["s", "unknown"])
+        assert (roster.id, roster.names) == ("s", {"\U0001f600"})
+        assert roster.last_tick == NOON + MINUTE
+
+    def test_a_last_tick_never_goes_back_by_what_clocks_differ(self, store):
+        for moment in (NOON, NOON + MINUTE, NOON + MINUTE / 2):
+            tick(store, moment)
+        assert store.glance(NOON).last_ticks == {"r": NOON + MINUTE}
+
+    def test_a_last_tick_of_a_clock_that_was_wrong_is_put_right(self, store):
+        for moment in (NOON + 60 * MINUTE, NOON):
+            tick(store, moment)
+        assert store.glance(NOON).last_ticks == {"r": NOON}
+
+    def test_ticks_written_together_leave_the_newest(self, store):
+        ticks = [
+            (Tick(f"{number}", NOON + number * SECOND, "r", "h", 1), ["a"]) for number in (0, 2, 1)
+        ]
+        store.write(Noted(ticks=ticks))
+        assert store.glance(NOON).last_ticks == {"r": NOON + 2 * SECOND}
+
+    def test_a_tick_is_written_once_however_often_it_is_tried(self, store):
+        tick(store, NOON)
+        tick(store, NOON)
+        assert store.glance(NOON).last_ticks == {"r": NOON}
+
+    def test_the_roll_is_called_at_the_desk(self, store):
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.roll_call(Tick("t", NOON, "r", "h", 1), ["a"])
+        assert store.glance(NOON).last_ticks == {"r": NOON}
+
+
+class TestWords:
+    def test_they_are_kept_in_the_order_they_were_said_in(self, store):
+        words = [
+            Word(NOON, True, "a*", NOON + MINUTE, "naïve \U0001f600"),
+            Word(NOON, False, "A*"),
+            Word(NOON - SECOND, True, "re:" + "x" * 5000),
+        ]
+        for word in words:
+            store.say(word)
+        assert store.words() == words
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            assert desk.facts().words == words
+
+    def test_any_reason_can_be_given(self, store):
+        store.say(Word(NOON, True, "*", reason="nul \0, half \ud83d"))
+        assert store.words()[0].reason == "nul \\x00, half \\ud83d"
+
+
+def test_two_stores_in_one_database_do_not_meet(shared, make_store):
+    apart = replace(shared, prefix=f"o{shared.prefix}")
+    one, two = make_store(shared), make_store(apart)
+    try:
+        assert claim(one)
+        assert claim(two)
+        assert len(one.history()) == 1
+    finally:
+        apart.drop()
+
+
+def test_stores_of_several_processes_share_what_is_on_record(shared, make_store):
+    one, two = make_store(shared), make_store(shared)
+    [run] = claim(one)
+    assert not claim(two)
+    assert isinstance(two.run(run.id), Run)
+    two.ask_to_cancel(run.id)
+    assert (one.cancelled(), two.cancelled()) == ({run.id}, set())
