@@ -1,0 +1,1 @@
+"""Carrying runs out: transactions, captured logs, records."""

@@ -1,0 +1,108 @@
+"""Carrying out one claimed run: call the task, keep what it logged, tell how it ended."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyramid.request import Request
+
+from .. import logs
+from ..clock import Stopwatch
+from ..run import Reason, Run, RunState, TaskCancelled, TaskTimeout, changed, storable
+from ..store.journal import Journal
+from ..store.outcomes import Outcome
+from ..task import Task
+from .capture import Captured, Listener, capturing
+from .live import Live
+from .supervise import Supervisor
+from .transaction import in_transaction
+
+
+class _ConditionNotMetError(Exception):
+    """The task's ``when`` gave a false answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What all runs of one tick share."""
+
+    request: Request
+    manager: Any
+    clock: Stopwatch
+    time_left: Callable[[], float]
+    journal: Journal
+    supervisor: Supervisor
+    outcome: Callable[[Run], Outcome]
+    listener: Listener
+
+    def carry_out(self, task: Task, claimed: Run) -> Run | None:
+        """Run the task in a transaction of its own; return the run as it ended.
+
+        Nothing a task raises gets out, not even SystemExit: it ends this run and no other. None is
+        returned for a run that somebody else took for lost before it began.
+        """
+        live = self.supervisor.live(claimed.id)
+        if live is None or live.given_up:
+            return None
+        if self.supervisor.stopping or not live.ours():
+            return self.supervisor.leave(live)
+        started = self.clock.now()
+        live.run = changed(claimed, state=RunState.RUNNING, started=started)
+        live.deadline = None if task.timeout is None else started + task.timeout
+        live.changed = self._note
+        logs.run_started(live.run)
+        live.change(**self._attempt(task, live))
+        logs.run_ended(live.run)
+        return live.run
+
+    def _note(self, run: Run) -> None:
+        self.journal.note(self.outcome(run))
+
+    def _attempt(self, task: Task, live: Live) -> dict[str, Any]:
+        """Return what changed in the run."""
+        captured = Captured(self.listener)
+        outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
+        try:
+            with capturing(captured):
+                in_transaction(self.manager, f"cron {task.name}", lambda: self._call(task, live))
+        except _ConditionNotMetError:
+            outcome = {"state": RunState.SKIPPED, "reason": Reason.CONDITION, "started": None}
+        except BaseException as error:
+            logs.run_failed(live.run, error)
+            outcome = {"state": _state_after(error), **_description(error)}
+        return {"finished": self.clock.now(), "output": captured.text(), **outcome}
+
+    def _call(self, task: Task, live: Live) -> None:
+        system = {
+            "request": self.request,
+            "registry": self.request.registry,
+            "time_left": self.time_left,
+            "run": live.run,
+            "payload": live.run.payload,
+            "progress": live.progress,
+        }
+        when = task.when
+        if when is not None and not live.call(lambda: when(system)):
+            raise _ConditionNotMetError
+        live.call(lambda: task.function(system))
+
+
+def _state_after(error: BaseException) -> RunState:
+    if isinstance(error, TaskTimeout):
+        return RunState.TIMED_OUT
+    return RunState.CANCELLED if isinstance(error, TaskCancelled) else RunState.FAILED
+
+
+def _description(error: BaseException) -> dict[str, str]:
+    """Return the error's last line and its traceback, from the task's own frames on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return {
+        "error": storable("".join(traceback.format_exception_only(error)).strip()),
+        "traceback": storable("".join(lines)),
+    }

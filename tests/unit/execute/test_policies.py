@@ -1,0 +1,583 @@
+"""Missed slots, overlapping runs, retries, timeouts, pauses, cancelling, lost runs."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from pyramid_cron import Retry, TaskCancelled, TaskTimeout, scheduler
+from pyramid_cron.state import cronwork
+from tests.apps import NOON, configure, cron_of
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.lease": "2"})
+
+
+def slots(report):
+    return [run.slot for run in report.runs]
+
+
+def skipped(report):
+    return [(run.slot, str(run.reason), run.count) for run in report.skipped]
+
+
+def fail(system):
+    raise ValueError("broken")
+
+
+class TestCatchUp:
+    def three_hours_later(self, config, **policy):
+        config.add_cron_task(lambda system: None, name="a", min=[0, 30], **policy)
+        cron = cron_of(config)
+        cron.tick(NOON)
+        return cron.tick(NOON + 3 * HOUR + 10 * MINUTE)
+
+    def test_once_runs_the_newest_missed_slot_and_folds_the_others_into_it(self, config):
+        report = self.three_hours_later(config, grace="1d")
+        assert slots(report) == [NOON + 3 * HOUR]
+        assert report.runs[0].trigger == "catch_up"
+        assert skipped(report) == [(NOON + 2.5 * HOUR, "superseded", 5)]
+
+    def test_what_is_older_than_the_grace_is_missed(self, config):
+        report = self.three_hours_later(config)
+        assert slots(report) == [NOON + 3 * HOUR]
+        assert skipped(report) == [
+            (NOON + 2 * HOUR, "missed", 4),
+            (NOON + 2.5 * HOUR, "superseded", 1),
+        ]
+
+    def test_all_runs_each_in_order(self, config):
+        report = self.three_hours_later(config, catch_up="all", grace=None)
+        assert slots(report) == [NOON + n * 30 * MINUTE for n in range(1, 7)]
+        assert {run.trigger for run in report.runs} == {"catch_up"}
+
+    def test_none_runs_nothing_late(self, config):
+        report = self.three_hours_later(config, catch_up="none")
+        assert slots(report) == []
+        assert skipped(report) == [(NOON + 3 * HOUR, "missed", 6)]
+
+    def test_none_runs_what_is_on_time(self, config):
+        config.add_cron_task(lambda system: None, min="*", catch_up="none", grace="1d")
+        cron = cron_of(config)
+        cron.tick(NOON)
+        report = cron.tick(NOON + 5 * MINUTE + timedelta(seconds=59))
+        assert slots(report) == [NOON + 5 * MINUTE]
+        assert skipped(report) == [(NOON + 4 * MINUTE, "missed", 4)]
+
+    def test_all_goes_on_at_later_ticks_when_the_budget_is_spent(self, tmp_path):
+        def app(budget):
+            config = configure(
+                **{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.budget": budget}
+            )
+            config.add_cron_task(lambda system: None, name="a", min="*", catch_up="all")
+            return cron_of(config)
+
+        cron = app("0.000001")
+        cron.tick(NOON)
+        assert slots(cron.tick(NOON + 3 * MINUTE)) == []
+        roomy = app("60")
+        report = roomy.tick(NOON + 4 * MINUTE)
+        assert slots(report) == [NOON + n * MINUTE for n in range(1, 5)]
+
+    def test_a_task_is_never_run_for_slots_from_before_it_was_known(self, config, tmp_path):
+        config.add_cron_task(lambda system: None, name="old", min="*")
+        cron_of(config).tick(NOON)
+        new = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
+        new.add_cron_task(lambda system: None, name="old", min="*")
+        new.add_cron_task(lambda system: None, name="new", min="*", catch_up="all")
+        report = cron_of(new).tick(NOON + 10 * MINUTE)
+        assert [run.slot for run in report.runs if run.task == "new"] == [NOON + 10 * MINUTE]
+
+    def test_three_days_without_a_tick_flood_nothing(self, config):
+        for number in range(200):
+            config.add_cron_task(lambda system: None, name=f"t{number}", min=number % 60)
+        cron = cron_of(config)
+        cron.tick(NOON)
+        report = cron.tick(NOON + timedelta(days=3))
+        assert len(report.runs) == 200
+        assert sum(run.count for run in report.skipped) == 200 * 72 - 200
+        assert len(scheduler(config.registry).history(limit=10_000)) < 1000
+
+    def test_a_tick_with_nothing_due_counts_at_once(self, config):
+        config.add_cron_task(lambda system: None, hour=12)
+        cron = cron_of(config)
+        cron.tick(NOON - MINUTE)
+        assert slots(cron.tick(NOON + 29 * MINUTE)) == [NOON]
+
+    def test_without_a_grace_nothing_is_too_old(self, config):
+        config.add_cron_task(lambda system: None, at=NOON + MINUTE, grace=None)
+        cron = cron_of(config)
+        cron.tick(NOON)
+        assert slots(cron.tick(NOON + timedelta(days=400))) == [NOON + MINUTE]
+
+    def test_a_clock_that_jumps_ahead_and_back_strands_nothing(self, config):
+        config.add_cron_task(lambda system: None, min="*")
+        cron = cron_of(config)
+        cron.tick(NOON)
+        cron.tick(NOON + timedelta(days=365))
+        assert slots(cron.tick(NOON + MINUTE)) == [NOON + MINUTE]
+        assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
+
+
+@contextmanager
+def running(config, cron, at, **policy):
+    """A tick at a moment in another thread, whose task goes on until the block is left."""
+    started, release = threading.Event(), threading.Event()
+    seen = []
+
+    def task(system):
+        seen.append(system["run"])
+        started.set()
+        if len(seen) == 1:
+            while not release.is_set():
+                time.sleep(0.01)
+
+    config.add_cron_task(task, name="long", min="*", **policy)
+    config.commit()
+    reports = []
+    thread = threading.Thread(target=lambda: reports.append(cron.tick(at)))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield seen, release, thread, reports
+    finally:
+        release.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+class TestOverlap:
+    def test_skip_records_who_still_runs_and_goes_on(self, config, caplog):
+        cron = cron_of(config)
+        with running(config, cron, NOON) as (seen, *_):
+            report = cron.tick(NOON + MINUTE)
+        assert slots(report) == []
+        assert skipped(report) == [(NOON + MINUTE, "overlap", 1)]
+        detail = report.skipped[0].error
+        assert f"run {seen[0].id} on {seen[0].host} (pid {seen[0].pid}), lease until 20" in detail
+        assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
+
+    def test_allow_runs_side_by_side(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON, overlap="allow"):
+            report = cron.tick(NOON + MINUTE)
+        assert slots(report) == [NOON + MINUTE]
+
+    def test_delay_runs_once_after_the_current_one(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON, overlap="delay"):
+            assert slots(cron.tick(NOON + MINUTE)) == []
+            report = cron.tick(NOON + 2 * MINUTE)
+            assert slots(report) == []
+            assert skipped(report) == [(NOON + MINUTE, "superseded", 1)]
+        report = cron.tick(NOON + 2 * MINUTE + timedelta(seconds=30))
+        assert slots(report) == [NOON + 2 * MINUTE]
+        assert slots(cron.tick(NOON + 2 * MINUTE + timedelta(seconds=40))) == []
+
+    def test_restart_cancels_the_current_one_first(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON, overlap="restart") as (seen, _, thread, reports):
+            report = cron.tick(NOON + MINUTE)
+            thread.join(10)
+            assert [run.state for run in reports[0].runs] == ["cancelled"]
+        assert slots(report) == [NOON + MINUTE]
+        assert len(seen) == 2
+
+    def test_a_run_by_hand_does_not_overlap_either(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON):
+            run = cron.run("long", at=NOON + MINUTE)
+        assert (run.state, run.reason, run.trigger) == ("skipped", "overlap", "manual")
+
+    def test_every_with_delay_counts_from_the_end_of_the_run_before(self, config):
+        config.add_cron_task(lambda system: None, name="paced", every="5m", overlap="delay")
+        cron = cron_of(config)
+        ran = [run.slot for n in range(12) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert ran == [NOON, NOON + 5 * MINUTE, NOON + 10 * MINUTE]
+        late = cron.tick(NOON + 18 * MINUTE)
+        assert slots(late) == [NOON + 15 * MINUTE]
+        ran = [run.slot for n in range(19, 30) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert ran == [NOON + 23 * MINUTE, NOON + 28 * MINUTE]
+
+    def test_an_ended_run_is_over_for_everybody(self, config, tmp_path):
+        config.add_cron_task(lambda system: None, name="a", min="*")
+        cron = cron_of(config)
+        for n in range(3):
+            assert slots(cron.tick(NOON + n * MINUTE)) == [NOON + n * MINUTE]
+
+
+class TestRetry:
+    def test_a_slot_is_tried_again_after_the_delay(self, config):
+        attempts = []
+
+        def task(system):
+            attempts.append(system["run"].attempt)
+            if len(attempts) < 3:
+                raise ValueError("not yet")
+
+        config.add_cron_task(task, name="a", hour=12, retry=Retry(attempts=5, delay=90, factor=2))
+        cron = cron_of(config)
+        reports = [cron.tick(NOON + n * MINUTE) for n in range(10)]
+        runs = [(n, run) for n, report in enumerate(reports) for run in report.runs]
+        assert [
+            (n, run.attempt, str(run.trigger), run.slot, str(run.state)) for n, run in runs
+        ] == [
+            (0, 1, "schedule", NOON, "failed"),
+            (2, 2, "retry", NOON, "failed"),
+            (6, 3, "retry", NOON, "succeeded"),
+        ]
+
+    def test_an_integer_is_the_number_of_attempts(self, config):
+        config.add_cron_task(fail, name="a", hour=12, retry=2)
+        cron = cron_of(config)
+        runs = [run for n in range(10) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert [run.attempt for run in runs] == [1, 2]
+
+    def test_a_run_by_hand_is_tried_again_too_with_its_payload(self, config):
+        payloads = []
+
+        def task(system):
+            payloads.append(system["payload"])
+            fail(system)
+
+        config.add_cron_task(task, name="a", on_demand=True, retry=Retry(attempts=2, delay=0))
+        cron = cron_of(config)
+        cron.run("a", payload={"x": 1}, at=NOON)
+        cron.tick(NOON + MINUTE)
+        cron.tick(NOON + 2 * MINUTE)
+        assert payloads == [{"x": 1}, {"x": 1}]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"attempts": 0}, "attempts=0"),
+            ({"attempts": True}, "attempts=True"),
+            ({"delay": "soon"}, "delay='soon'"),
+            ({"delay": -1}, "delay=-1"),
+            ({"factor": 0.5}, "factor=0.5"),
+            ({"factor": "2"}, "factor='2'"),
+            ({"factor": float("nan")}, "factor=nan"),
+            ({"max_delay": None}, "max_delay=None"),
+        ],
+    )
+    def test_a_wrong_retry_names_what_is_wrong(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            Retry(**arguments)
+
+    def test_waits_grow_up_to_a_limit(self):
+        retry = Retry(attempts=5000, delay="30s", factor=2, max_delay="1h")
+        waits = [retry.wait(attempt).total_seconds() for attempt in (1, 2, 3, 8, 4000)]
+        assert waits == [30, 60, 120, 3600, 3600]
+
+
+def spin(system):
+    while True:
+        time.sleep(0.001)
+
+
+class TestTimeout:
+    def test_a_task_that_runs_too_long_is_told_to_stop(self, config):
+        cleaned = []
+
+        def task(system):
+            try:
+                spin(system)
+            except TaskTimeout:
+                cleaned.append(True)
+                raise
+
+        config.add_cron_task(task, name="a", min="*", timeout=0.3)
+        config.add_cron_task(lambda system: None, name="b", min="*")
+        a, b = cron_of(config).tick(NOON).runs
+        assert (a.state, b.state) == ("timed_out", "succeeded")
+        assert a.error.endswith("TaskTimeout: ran longer than its timeout")
+        assert cleaned == [True]
+        assert 0.2 < a.duration < 5
+
+    def test_one_that_swallows_it_has_timed_out_all_the_same(self, config):
+        def task(system):
+            try:
+                spin(system)
+            except BaseException:
+                return
+
+        config.add_cron_task(task, name="a", timeout=0.2)
+        [run] = cron_of(config).tick(NOON).runs
+        assert run.state == "timed_out"
+
+    def test_a_coroutine_is_stopped_where_it_waits(self, config):
+        seen = []
+
+        async def task(system):
+            try:
+                await asyncio.sleep(60)
+            except TaskTimeout:
+                await asyncio.sleep(0)
+                seen.append("stopped")
+                raise
+
+        config.add_cron_task(task, name="a", timeout=0.2)
+        [run] = cron_of(config).tick(NOON).runs
+        assert run.state == "timed_out"
+        assert seen == ["stopped"]
+
+    def test_a_task_within_its_time_is_left_alone(self, config):
+        config.add_cron_task(lambda system: time.sleep(0.01), name="a", timeout="10m")
+        [run] = cron_of(config).tick(NOON).runs
+        assert run.state == "succeeded"
+
+    def test_a_task_that_cannot_be_stopped_is_given_up(self, config, monkeypatch, caplog):
+        monkeypatch.setattr("pyramid_cron.execute.supervise.PATIENCE", timedelta(seconds=0.3))
+        stuck, release = threading.Event(), threading.Event()
+
+        def task(system):
+            stuck.set()
+            while not release.wait(20):  # one long call of C code
+                pass
+
+        config.add_cron_task(task, name="a", min="*", timeout=0.2)
+        cron = cron_of(config)
+        thread = threading.Thread(target=cron.tick, args=(NOON,))
+        thread.start()
+        assert stuck.wait(10)
+        history = scheduler(config.registry).history
+        wait_until(lambda: history("a", state="timed_out"))
+        [run] = history("a")
+        assert "could not be stopped" in run.error
+        config.add_cron_task(lambda system: None, name="b", min="*")
+        assert scheduler(config.registry).status("a").running == ()
+        release.set()
+        thread.join(10)
+        assert history("a")[0] == run  # what it did afterwards changes nothing
+
+
+def wait_until(condition, seconds=15):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(0.02)
+
+
+class TestCancel:
+    def test_a_run_is_told_to_stop(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON) as (seen, _, thread, reports):
+            scheduler(config.registry).cancel(seen[0].id)
+            thread.join(10)
+        [run] = reports[0].runs
+        assert (run.state, run.error.rpartition(".")[2]) == (
+            "cancelled",
+            "TaskCancelled: was cancelled",
+        )
+        with pytest.raises(ValueError, match="is over: it has cancelled"):
+            scheduler(config.registry).cancel(run.id)
+
+    def test_a_run_that_has_not_begun_is_cancelled_before_it_does(self, config):
+        called = []
+
+        def first(system):
+            [claimed] = scheduler(config.registry).history("second")
+            assert claimed.state == "claimed"
+            scheduler(config.registry).cancel(claimed.id)
+            time.sleep(0.8)  # until the supervisor has looked
+
+        config.add_cron_task(first, name="first", min="*")
+        config.add_cron_task(lambda system: called.append(1), name="second", min="*")
+        _, second = cron_of(config).tick(NOON).runs
+        assert second.state == "cancelled"
+        assert called == []
+
+    def test_an_unknown_run_is_a_lookup_error(self, config):
+        config.commit()
+        for ask in (scheduler(config.registry).cancel, scheduler(config.registry).retry):
+            with pytest.raises(LookupError, match="there is no run 'x'"):
+                ask("x")
+
+    def test_a_cancelled_run_may_be_tried_again_by_hand(self, config):
+        tries = []
+
+        def task(system):
+            tries.append(system["run"].attempt)
+            if len(tries) == 1:
+                raise TaskCancelled
+
+        config.add_cron_task(task, name="a", hour=12)
+        cron = cron_of(config)
+        [run] = cron.tick(NOON).runs
+        scheduler(config.registry).retry(run.id)
+        [again] = cron.tick(NOON + 2 * MINUTE).runs
+        assert (again.attempt, str(again.trigger), str(again.state)) == (2, "retry", "succeeded")
+        assert tries == [1, 2]
+        with pytest.raises(ValueError, match="can't be tried again: it is succeeded"):
+            scheduler(config.registry).retry(again.id)
+
+
+class TestPause:
+    @pytest.fixture
+    def cron(self, config):
+        config.add_cron_task(lambda system: None, name="shop.a", min="*")
+        config.add_cron_task(lambda system: None, name="shop.b", min="*")
+        cron = cron_of(config)
+        cron.tick(NOON)
+        return cron
+
+    def test_a_paused_task_is_skipped_and_nothing_is_made_up(self, config, cron):
+        control = scheduler(config.registry)
+        assert control.pause("*.a", reason="broken supplier") == ["shop.a"]
+        report = cron.tick(NOON + MINUTE)
+        assert [run.task for run in report.runs] == ["shop.b"]
+        assert skipped(report) == [(NOON + MINUTE, "paused", 1)]
+        assert report.skipped[0].error == "broken supplier"
+        assert control.status("shop.a").paused.reason == "broken supplier"
+        cronwork(config.registry).clock = lambda: NOON + 90 * MINUTE
+        control.resume("shop.*")
+        report = cron.tick(NOON + 91 * MINUTE)
+        assert [(run.task, run.trigger) for run in report.runs if run.task == "shop.a"] == [
+            ("shop.a", "schedule")
+        ]
+        paused = [run for run in report.skipped if run.reason == "paused"]
+        assert [(run.task, run.count) for run in paused] == [("shop.a", 88)]
+
+    def test_a_pause_may_end_by_itself(self, config, cron):
+        scheduler(config.registry).pause("re:shop", until=NOON + 2 * MINUTE)
+        assert slots(cron.tick(NOON + MINUTE)) == []
+        assert len(slots(cron.tick(NOON + 2 * MINUTE))) == 2
+
+    def test_wrong_words_are_refused(self, config, cron):
+        control = scheduler(config.registry)
+        with pytest.raises(ValueError, match="no regular expression"):
+            control.pause("re:(")
+        with pytest.raises(LookupError, match="no cron task matches 'x'"):
+            control.pause("x")
+        for until in (NOON, NOON.replace(tzinfo=None)):
+            with pytest.raises(ValueError, match="aware moment in the future"):
+                control.pause(until=until)
+
+    def test_failures_in_a_row_pause_a_task(self, config):
+        config.add_cron_task(fail, name="a[1]", min="*", pause_after=3)
+        cron = cron_of(config)
+        for n in range(5):
+            report = cron.tick(NOON + n * MINUTE)
+        assert [str(run.reason) for run in report.skipped] == ["paused"]
+        history = scheduler(config.registry).history("a[1]", state="failed")
+        assert len(history) == 3
+        status = scheduler(config.registry).status("a[1]")
+        assert status.paused.reason == "3 failures in a row"
+        scheduler(config.registry).resume("*")
+        assert len(cron.tick(NOON + 6 * MINUTE).runs) == 1
+        assert len(cron.tick(NOON + 7 * MINUTE).runs) == 1  # it has failed once since
+
+    def test_a_success_in_between_starts_the_count_again(self, config):
+        states = iter([fail, fail, lambda system: None, fail, fail, fail, fail])
+        config.add_cron_task(lambda system: next(states)(system), name="a", pause_after=3)
+        cron = cron_of(config)
+        runs = [run for n in range(8) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert len(runs) == 6
+
+
+class TestBackfill:
+    def test_slots_that_have_not_run_do_and_in_order(self, config):
+        config.add_cron_task(lambda system: None, name="a", min=0)
+        cron = cron_of(config)
+        cron.tick(NOON)
+        control = scheduler(config.registry)
+        assert control.backfill("a", NOON - 3 * HOUR, NOON) == 2
+        assert control.backfill("a", NOON - 3 * HOUR, NOON) == 0
+        report = cron.tick(NOON + 11 * MINUTE)
+        assert [(run.slot, str(run.trigger)) for run in report.runs] == [
+            (NOON - 2 * HOUR, "backfill"),
+            (NOON - HOUR, "backfill"),
+        ]
+
+    def test_slots_that_were_skipped_are_filled_in(self, config):
+        config.add_cron_task(lambda system: None, name="a", min=0, catch_up="none")
+        cron = cron_of(config)
+        cron.tick(NOON)
+        cron.tick(NOON + 3 * HOUR + MINUTE)
+        control = scheduler(config.registry)
+        assert control.backfill("a", NOON, NOON + 3 * HOUR) == 3
+        report = cron.tick(NOON + 3 * HOUR + 2 * MINUTE)
+        assert [run.slot for run in report.runs] == [NOON + n * HOUR for n in (1, 2, 3)]
+
+    def test_slots_that_are_still_to_come_are_refused(self, config):
+        config.add_cron_task(lambda system: None, name="a", min=0)
+        cron_of(config).tick(NOON)
+        with pytest.raises(ValueError, match="is in the future"):
+            scheduler(config.registry).backfill("a", NOON, NOON + HOUR)
+
+    def test_naive_moments_are_refused(self, config):
+        config.add_cron_task(lambda system: None, name="a", min=0)
+        config.commit()
+        with pytest.raises(ValueError, match=r"since=.* is naive"):
+            scheduler(config.registry).backfill("a", NOON.replace(tzinfo=None), NOON)
+
+
+class TestLeases:
+    def forget(self, config, seconds):
+        """Move the leases of what runs into the past, as if its process had died."""
+        path = cronwork(config.registry).settings.url.database
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "UPDATE cron_runs SET lease = lease - ?, owner = 'dead' WHERE lease IS NOT NULL",
+                (seconds * 1_000_000,),
+            )
+
+    def test_a_run_of_a_dead_process_is_lost_and_frees_its_task(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON):
+            self.forget(config, 60)
+            report = cron.tick(NOON + MINUTE)
+            assert slots(report) == [NOON + MINUTE]
+            [lost] = scheduler(config.registry).history(state="lost")
+            assert lost.slot == NOON
+            assert "gave no sign of life" in lost.error
+        # What the one that was taken for dead did afterwards changes nothing.
+        [lost] = scheduler(config.registry).history(state="lost")
+        assert lost.slot == NOON
+
+    def test_a_lost_run_is_tried_again_if_there_are_attempts_left(self, config):
+        cron = cron_of(config)
+        retry = Retry(attempts=2, delay=0)
+        with running(config, cron, NOON, retry=retry):
+            self.forget(config, 60)
+            report = cron.tick(NOON + MINUTE)
+            assert [(run.slot, run.attempt) for run in report.runs] == [
+                (NOON, 2),
+                (NOON + MINUTE, 1),
+            ]
+
+    def test_leases_are_renewed_while_a_task_runs(self, config):
+        cron = cron_of(config)
+        with running(config, cron, NOON):
+            first = self.lease(config)
+            wait_until(lambda: self.lease(config) > first)
+
+    def lease(self, config):
+        path = cronwork(config.registry).settings.url.database
+        with sqlite3.connect(path) as connection:
+            return connection.execute("SELECT max(lease) FROM cron_runs").fetchone()[0]
+
+
+def test_old_runs_are_forgotten_in_idle_ticks(tmp_path):
+    config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.retention": "1d"})
+    config.add_cron_task(lambda system: None, name="a", hour=12)
+    cron = cron_of(config)
+    for day in range(3):
+        cron.tick(NOON + timedelta(days=day))
+    control = scheduler(config.registry)
+    assert len(control.history()) == 3
+    cron.tick(NOON + timedelta(days=2, minutes=1))
+    wait_until(lambda: len(control.history()) < 3)
+    assert [run.slot for run in control.history()] == [
+        NOON + timedelta(days=2),
+        NOON + timedelta(days=1),
+    ][: len(control.history())]

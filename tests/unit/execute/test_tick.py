@@ -1,0 +1,389 @@
+"""What a tick runs, in what order, and what is on record afterwards."""
+
+import asyncio
+import logging
+import threading
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from pyramid_cron import RunState, scheduler
+from pyramid_cron.state import cronwork
+from tests.apps import NOON, configure, cron_of
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def config():
+    return configure()
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+def calling(calls):
+    return lambda system: calls.append(system["run"].task)
+
+
+def states(report):
+    return {run.task: run.state for run in report.runs}
+
+
+def test_a_due_task_runs_once_and_another_hit_in_the_minute_does_nothing(config, calls):
+    config.add_cron_task(calling(calls), hour=12, name="noon")
+    cron = cron_of(config)
+    cron.tick(NOON)
+    cron.tick(NOON + timedelta(seconds=20))
+    cron.tick(NOON + MINUTE)
+    assert calls == ["noon"]
+
+
+def test_a_task_that_is_not_due_does_not_run(config, calls):
+    config.add_cron_task(calling(calls), hour=13)
+    assert cron_of(config).tick(NOON).runs == ()
+    assert calls == []
+
+
+def test_the_first_tick_runs_the_slots_of_its_own_minute_only(config, calls):
+    config.add_cron_task(calling(calls), min="*", name="every minute")
+    [run] = cron_of(config).tick(NOON + timedelta(seconds=42)).runs
+    assert run.slot == NOON
+
+
+def test_a_slot_between_two_ticks_runs_at_the_second(config):
+    config.add_cron_task(lambda system: None, every="90s", name="odd")
+    cron = cron_of(config)
+    slots = [run.slot for minute in range(4) for run in cron.tick(NOON + minute * MINUTE).runs]
+    assert slots == [NOON, NOON + timedelta(seconds=90), NOON + timedelta(seconds=180)]
+
+
+def test_several_slots_of_one_task_fold_into_the_newest(config):
+    config.add_cron_task(lambda system: None, every="20s", name="often")
+    cron = cron_of(config)
+    cron.tick(NOON)
+    report = cron.tick(NOON + MINUTE)
+    assert [run.slot for run in report.runs] == [NOON + MINUTE]
+    assert [(run.slot, run.reason, run.count) for run in report.skipped] == [
+        (NOON + timedelta(seconds=40), "superseded", 2)
+    ]
+
+
+def test_order_is_priority_then_slot_then_registration_and_idle_last(config, calls):
+    config.add_cron_task(calling(calls), name="idle", idle=True, priority=9)
+    config.add_cron_task(calling(calls), name="plain")
+    config.add_cron_task(calling(calls), name="older", at="2026-06-15T12:00:40Z")
+    config.add_cron_task(calling(calls), name="plain too")
+    config.add_cron_task(calling(calls), name="urgent", priority=1)
+    config.add_cron_task(calling(calls), name="never mind", priority=-1)
+    cron = cron_of(config)
+    cron.tick(datetime(2026, 6, 15, 12, 0, 30, tzinfo=timezone.utc))
+    calls.clear()
+    cron.tick(datetime(2026, 6, 15, 12, 1, 0, tzinfo=timezone.utc))
+    assert calls == ["urgent", "older", "plain", "plain too", "never mind", "idle"]
+
+
+def test_a_failing_task_stops_no_other(config, calls, caplog):
+    def fail(system):
+        raise ValueError("broken")
+
+    config.add_cron_task(fail, name="a")
+    config.add_cron_task(calling(calls), name="b")
+    report = cron_of(config).tick(NOON)
+    assert states(report) == {"a": "failed", "b": "succeeded"}
+    failed = report.runs[0]
+    assert failed.error == "ValueError: broken"
+    assert failed.traceback.startswith("Traceback (most recent call last)")
+    assert "in fail" in failed.traceback
+    assert "pyramid_cron" not in failed.traceback
+    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info[1].args == ("broken",)
+
+
+def test_async_tasks_and_conditions_are_awaited(config, calls):
+    async def condition(system):
+        await asyncio.sleep(0)
+        return system["run"].task == "b"
+
+    async def task(system):
+        await asyncio.sleep(0)
+        calls.append(system["run"].task)
+        logging.getLogger("app").warning("from a coroutine")
+
+    config.add_cron_task(task, name="a", when=condition)
+    config.add_cron_task(task, name="b", when=condition)
+    report = cron_of(config).tick(NOON)
+    assert calls == ["b"]
+    assert "from a coroutine" in report.runs[0].output
+    assert [(run.task, run.reason) for run in report.skipped] == [("a", "condition")]
+
+
+def test_a_condition_that_raises_is_a_failure_of_that_run_alone(config, calls):
+    def condition(system):
+        raise LookupError("no table")
+
+    config.add_cron_task(calling(calls), name="a", when=condition)
+    config.add_cron_task(calling(calls), name="b")
+    report = cron_of(config).tick(NOON)
+    assert states(report) == {"a": "failed", "b": "succeeded"}
+    assert calls == ["b"]
+
+
+def test_a_task_finds_what_it_needs(config):
+    seen = {}
+    config.add_cron_task(seen.update, name="a")
+    app = cron_of(config)
+    [run] = app.tick(NOON).runs
+    assert set(seen) == {"request", "registry", "time_left", "run", "payload", "progress"}
+    assert seen["request"].registry is seen["registry"] is config.registry
+    assert seen["payload"] is None
+    assert 50 < seen["time_left"]() <= 60
+    assert (seen["run"].id, seen["run"].state) == (run.id, "running")
+    assert seen["run"].slot == NOON
+
+
+def test_time_left_is_the_budget_and_goes_below_zero():
+    config = configure(**{"cron.budget": "0.001"})
+    left = []
+    late = threading.Event()
+
+    def task(system):
+        while system["time_left"]() > 0:
+            late.wait(0.001)
+        left.append(system["time_left"]())
+
+    config.add_cron_task(task)
+    cron_of(config).tick(NOON)
+    assert left[0] <= 0
+
+
+class TestIdleTasks:
+    def test_they_wait_for_a_later_tick_when_time_is_up(self, calls):
+        config = configure(**{"cron.budget": "0.000001"})
+        config.add_cron_task(calling(calls), name="idle", idle=True, hour=12)
+        config.add_cron_task(calling(calls), name="busy", hour=12)
+        report = cron_of(config).tick(NOON)
+        assert calls == ["busy"]
+        assert [(each.task, each.slot) for each in report.waiting] == [("idle", NOON)]
+
+    def test_the_slot_that_waited_runs_when_there_is_time(self, tmp_path, calls):
+        def app(budget):
+            config = configure(
+                **{"cron.budget": budget, "cron.url": f"sqlite:///{tmp_path}/cron.sqlite"}
+            )
+            config.add_cron_task(calling(calls), name="idle", idle=True, hour=12)
+            return cron_of(config)
+
+        app("0.000001").tick(NOON)
+        assert calls == []
+        roomy = app("60")
+        [run] = roomy.tick(NOON + 5 * MINUTE).runs
+        assert (run.slot, run.state) == (NOON, "succeeded")
+        assert roomy.tick(NOON + 6 * MINUTE).runs == ()
+        assert calls == ["idle"]
+
+    def test_a_newer_slot_takes_the_place_of_one_that_waits(self, tmp_path, calls):
+        def app(budget):
+            config = configure(
+                **{"cron.budget": budget, "cron.url": f"sqlite:///{tmp_path}/cron.sqlite"}
+            )
+            config.add_cron_task(calling(calls), name="idle", idle=True, min="*")
+            return cron_of(config)
+
+        hurried = app("0.000001")
+        hurried.tick(NOON)
+        hurried.tick(NOON + MINUTE)
+        report = app("60").tick(NOON + 2 * MINUTE)
+        assert [run.slot for run in report.runs] == [NOON + 2 * MINUTE]
+        assert [(run.slot, run.reason) for run in report.skipped] == [(NOON + MINUTE, "superseded")]
+
+    def test_one_that_usually_takes_longer_than_is_left_waits(self, config, calls):
+        config.add_cron_task(calling(calls), name="slow", idle=True, min="*")
+        cron = cron_of(config)
+        [run] = cron.tick(NOON).runs
+        store = cronwork(config.registry).store
+        with store.database.write() as connection:
+            runs = store.tables.runs
+            slow = runs.update().where(runs.c.id == run.id)
+            connection.execute(slow.values(finished=run.started + timedelta(seconds=90)))
+        report = cron.tick(NOON + MINUTE)
+        assert [each.task for each in report.waiting] == ["slow"]
+        assert calls == ["slow"]
+
+
+class TestOutput:
+    def test_what_a_task_logs_is_kept_whatever_the_levels_of_handlers(self, config, caplog):
+        caplog.set_level(logging.CRITICAL)  # the handler's; the loggers let through what they do
+        log = logging.getLogger("shop")
+        log.setLevel(logging.INFO)
+        apart = logging.getLogger("shop.apart")
+        apart.propagate = False
+
+        def task(system):
+            log.info("sold %s", "äpfel")
+            log.debug("not let through")
+            apart.warning("also kept")
+
+        config.add_cron_task(task, name="a")
+        config.add_cron_task(lambda system: log.info("mine"), name="b")
+        try:
+            a, b = cron_of(config).tick(NOON).runs
+        finally:
+            apart.propagate = True
+            log.setLevel(logging.NOTSET)
+        lines = a.output.splitlines()
+        assert len(lines) == 2
+        assert lines[0].endswith("INFO  [shop] sold äpfel")
+        assert lines[1].endswith("[shop.apart] also kept")
+        assert b.output.count("\n") == 1
+
+    def test_the_last_64_kib_are_kept(self, config):
+        def talk(system):
+            for number in range(3000):
+                logging.getLogger("shop").warning("%05d %s", number, "ü" * 20)
+
+        config.add_cron_task(talk)
+        [run] = cron_of(config).tick(NOON).runs
+        assert 65_000 < len(run.output.encode()) <= 65_536
+        assert run.output.endswith("02999 " + "ü" * 20 + "\n")
+
+    def test_what_no_database_takes_is_escaped(self, config, monkeypatch):
+        # Pytest must not see it: where tests run in parallel, it can't pass it on.
+        for name in ("shop", "pyramid_cron"):
+            monkeypatch.setattr(logging.getLogger(name), "propagate", False)
+
+        def talk(system):
+            logging.getLogger("shop").warning("nul \0 surrogate \udc80")
+            raise ValueError("\0\udc80")
+
+        config.add_cron_task(talk)
+        cron = cron_of(config)
+        cron.tick(NOON)
+        [run] = scheduler(config.registry).history()
+        assert "nul \\x00 surrogate \\udc80" in run.output
+        assert run.error == "ValueError: \\x00\\udc80"
+
+    def test_a_log_call_with_wrong_arguments_does_not_harm_the_run(self, config, capsys):
+        log = logging.getLogger("apart")
+        log.propagate = False  # from pytest, which would raise
+        config.add_cron_task(lambda system: log.warning("%d", "x"))
+        [run] = cron_of(config).tick(NOON).runs
+        assert run.state == "succeeded"
+        assert "--- Logging error ---" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(("level", "said"), [("warning", "careful\n"), ("info", "")])
+    def test_without_handlers_warnings_still_reach_the_terminal(self, config, capsys, level, said):
+        log = logging.getLogger("bare")
+        log.propagate = False  # as if there were no handlers at all
+        log.setLevel(logging.INFO)
+        config.add_cron_task(lambda system: getattr(log, level)("careful"))
+        [run] = cron_of(config).tick(NOON).runs
+        assert "careful" in run.output
+        assert capsys.readouterr().err == said
+
+    def test_listeners_leave_no_trace(self, config):
+        before = list(logging.getLogger().handlers)
+        config.add_cron_task(lambda system: None)
+        cron_of(config).tick(NOON)
+        assert logging.getLogger().handlers == before
+
+
+def test_progress_is_kept_with_the_run(config):
+    def task(system):
+        system["progress"](1, 3)
+        system["progress"](2, total=3, message="two of three")
+
+    config.add_cron_task(task)
+    [run] = cron_of(config).tick(NOON).runs
+    assert (run.progress.done, run.progress.total, run.progress.message) == (2, 3, "two of three")
+
+
+def test_progress_wants_numbers(config):
+    config.add_cron_task(lambda system: system["progress"]("half"))
+    [run] = cron_of(config).tick(NOON).runs
+    assert run.error == "TypeError: progress: done='half' is no number"
+
+
+def test_each_run_is_logged_when_it_starts_and_when_it_ends(config, caplog):
+    config.add_cron_task(lambda system: None, name="nightly")
+    with caplog.at_level(logging.INFO, "pyramid_cron"):
+        [run] = cron_of(config).tick(NOON).runs
+    start, end = caplog.records
+    slot = "2026-06-15T12:00:00Z"
+    assert start.getMessage() == f"nightly run={run.id} slot={slot} state=running"
+    assert end.getMessage() == (
+        f"nightly run={run.id} slot={slot} state=succeeded duration={run.duration:.3f}s"
+    )
+    assert (end.task, end.run, end.slot, end.state) == ("nightly", run.id, slot, "succeeded")
+    assert end.duration == run.duration
+    assert (end.attempt, end.trigger, end.reason) == (1, "schedule", None)
+
+
+def test_a_tick_with_nothing_due_says_so_at_debug_only(config, caplog):
+    with caplog.at_level(logging.DEBUG, "pyramid_cron"):
+        cron_of(config).tick(NOON)
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+def test_a_schedule_follows_its_zone(calls):
+    config = configure(**{"cron.timezone": "America/New_York"})
+    config.add_cron_task(calling(calls), hour=12, name="default zone")
+    config.add_cron_task(calling(calls), hour=12, name="own zone", timezone="Europe/Berlin")
+    cron = cron_of(config)
+    cron.tick(datetime(2026, 6, 15, 10, 0, tzinfo=timezone.utc))
+    assert calls == ["own zone"]
+    cron.tick(datetime(2026, 6, 15, 16, 0, tzinfo=timezone.utc))
+    assert calls == ["own zone", "default zone"]
+
+
+def test_a_new_version_of_the_app_runs_new_tasks_without_losing_old_ones(tmp_path, calls):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+
+    def version(*names):
+        config = configure(**{"cron.url": url})
+        for name in names:
+            config.add_cron_task(calling(calls), every="40s", name=name)
+        return cron_of(config)
+
+    old, new = version("a"), version("a", "b")
+    old.tick(NOON)  # slot 12:00:00
+    new.tick(NOON + timedelta(seconds=30))  # a has had its slot; b is new: this minute's
+    assert calls == ["a", "b"]
+    old.tick(NOON + timedelta(seconds=45))  # a's slot 12:00:40
+    assert calls == ["a", "b", "a"]
+    new.tick(NOON + timedelta(seconds=50))  # b's slot 12:00:40, which old did not know
+    assert calls == ["a", "b", "a", "b"]
+
+
+def test_after_the_clock_was_set_back_tasks_go_on_and_nothing_is_repeated(config, calls):
+    config.add_cron_task(calling(calls), min="*", name="a")
+    cron = cron_of(config)
+    cron.tick(NOON)
+    cron.tick(NOON + timedelta(hours=1))
+    cron.tick(NOON)
+    assert len(calls) == 2
+    cron.tick(NOON + MINUTE)
+    assert len(calls) == 3
+
+
+def test_tasks_are_on_record_while_they_run(tmp_path):
+    config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
+    seen = []
+
+    def task(system):
+        system["progress"](5)
+        deadline = threading.Event()
+        for _ in range(200):
+            [run] = store.history()
+            if run.progress is not None:
+                break
+            deadline.wait(0.02)
+        seen.append(run)
+
+    config.add_cron_task(task)
+    cron = cron_of(config)
+    store = cronwork(config.registry).store
+    cron.tick(NOON)
+    assert (seen[0].state, seen[0].progress.done) == (RunState.RUNNING, 5)
