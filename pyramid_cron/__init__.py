@@ -1,0 +1,74 @@
+"""Scheduled tasks inside a Pyramid application: one include, one crontab line."""
+
+from __future__ import annotations
+
+from pyramid.config import PHASE0_CONFIG, Configurator
+from pyramid.events import ApplicationCreated
+from pyramid.exceptions import ConfigurationError
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from .control import request_scheduler, scheduler
+from .directives import add_cron_task
+from .execute.stop import arrange
+from .run import Run, RunState, TaskCancelled, TaskTimeout
+from .schedule import At, Cron, Every
+from .settings import parse_settings
+from .state import Cronwork, ICronwork, cronwork
+from .store.engine import unusable
+from .task import Retry
+from .version import __version__
+from .web.views import tick_view
+
+__all__ = [
+    "At",
+    "Cron",
+    "Every",
+    "Retry",
+    "Run",
+    "RunState",
+    "TaskCancelled",
+    "TaskTimeout",
+    "__version__",
+    "includeme",
+    "scheduler",
+]
+
+ROUTE = "cron"
+"""The name of the trigger's route."""
+
+LAST = 1000
+"""The order of actions that come after all of the application's own."""
+
+
+def includeme(config: Configurator) -> None:
+    """Set up the directive ``add_cron_task``, ``request.cron`` and the trigger's view.
+
+    The settings begin with ``cron.`` and are read when the configuration is committed, so an
+    application may still change them after the include.
+    """
+
+    def set_up() -> None:
+        cron = Cronwork(parse_settings(config.registry.settings))
+        config.registry.registerUtility(cron, ICronwork)
+        config.add_route(ROUTE, cron.settings.path)
+
+    def check_store() -> None:
+        problem = unusable(cronwork(config.registry).settings.url)
+        if problem:
+            raise ConfigurationError(problem)
+
+    def arrange_stop(event: ApplicationCreated) -> None:
+        cron = cronwork(event.app.registry)
+        arrange(cron.supervisor, cron.settings.shutdown_timeout.total_seconds())
+
+    config.add_subscriber(arrange_stop, ApplicationCreated)
+    config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
+    config.action("pyramid_cron store", check_store, order=LAST)
+    config.add_directive("add_cron_task", add_cron_task)
+    config.add_request_method(request_scheduler, "cron", reify=True)
+    config.add_view(
+        tick_view,
+        route_name=ROUTE,
+        permission=NO_PERMISSION_REQUIRED,
+        require_csrf=False,
+    )

@@ -1,0 +1,210 @@
+"""``request.cron``: ask what is registered and what happened, and run a task by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.scripting import prepare
+
+from .due.facts import BACKFILL, Pending
+from .due.pauses import Word, matcher, paused
+from .execute.tick import run_by_hand
+from .run import Run, RunState, Trigger
+from .state import Cronwork, cronwork
+from .task import Task
+
+FINAL = tuple(state for state in RunState if state.final)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """How a task stands.
+
+    ``next`` is its next slot (aware, UTC; None if there is none), ``last`` its newest run that is
+    over, ``running`` the runs that are not, ``waiting`` how many slots wait for a later tick, and
+    ``paused`` the pause it is in, if any.
+    """
+
+    task: Task
+    next: datetime | None
+    last: Run | None
+    running: tuple[Run, ...]
+    waiting: int = 0
+    paused: Word | None = None
+
+
+class Scheduler:
+    """What an application asks of its cron; ``request.cron`` is one.
+
+    What it tells comes from the store, so it covers the runs of every host.
+    """
+
+    def __init__(self, registry: Registry, request: Request | None = None) -> None:
+        self._registry = registry
+        self._request = request
+
+    @property
+    def _cron(self) -> Cronwork:
+        return cronwork(self._registry)
+
+    def tasks(self) -> list[Task]:
+        """Return the registered tasks, in order of registration."""
+        return list(self._cron.tasks.all)
+
+    def status(self, name: str) -> TaskStatus:
+        """Return how the task of this name stands. Raises LookupError if there is none."""
+        cron = self._cron
+        task = cron.tasks.named(name)
+        return TaskStatus(
+            task,
+            next=task.following(cron.clock()),
+            last=next(iter(cron.store.history(name, FINAL, limit=1)), None),
+            running=tuple(cron.store.going_on(name)),
+            waiting=cron.store.waiting(name),
+            paused=paused(name, cron.clock(), cron.store.words()),
+        )
+
+    def history(
+        self, name: str | None = None, state: RunState | str | None = None, limit: int = 50
+    ) -> list[Run]:
+        """Return the newest runs, newest first: of one task, or in one state, or all.
+
+        Raises ValueError for a state there is not, or a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError(f"limit={limit!r}: must be 1 or more")
+        states = None if state is None else (RunState(state),)
+        return self._cron.store.history(name, states, limit)
+
+    def run(self, name: str, payload: Any = None) -> Run:
+        """Run a task now, in this request; return the run as it ended.
+
+        The task has a transaction of its own. What the request did before is committed first, and
+        what it does afterwards is in a new transaction. The task finds ``payload``, a JSON value,
+        in its ``system``. A task that fails raises nothing here: look at the run's ``state``.
+
+        Raises LookupError if there is no such task, TypeError or ValueError if the payload is not
+        JSON, StoreError if the run can't be recorded.
+        """
+        cron = self._cron
+        task = cron.tasks.named(name)
+        json.dumps(payload)
+        with self._own_request() as request:
+            return run_by_hand(cron, request, task, payload, cron.clock())
+
+    def pause(
+        self, pattern: str = "*", until: datetime | None = None, reason: str | None = None
+    ) -> list[str]:
+        """Pause the tasks whose names match; return those names.
+
+        ``pattern`` is a glob, or with ``re:`` in front a regular expression. A pause lasts until
+        the aware moment ``until``, or until :meth:`resume`. What runs goes on; slots that come due
+        are skipped with the reason ``paused``, and nothing is made up for them.
+
+        Raises ValueError for a wrong pattern or moment, LookupError if no task matches.
+        """
+        now = self._cron.clock()
+        if until is not None and (until.tzinfo is None or until <= now):
+            raise ValueError(f"until={until!r}: must be an aware moment in the future")
+        return self._say(Word(now, True, pattern, until, reason))
+
+    def resume(self, pattern: str = "*") -> list[str]:
+        """End the pauses of the tasks whose names match; return those names.
+
+        Raises ValueError for a wrong pattern, LookupError if no task matches.
+        """
+        return self._say(Word(self._cron.clock(), False, pattern))
+
+    def _say(self, word: Word) -> list[str]:
+        matches = matcher(word.pattern)
+        names = [name for name in self._cron.tasks.by_name if matches(name)]
+        if not names:
+            raise LookupError(f"no cron task matches {word.pattern!r}")
+        self._cron.store.say(word)
+        return names
+
+    def cancel(self, run_id: str) -> None:
+        """Ask for the end of a run, wherever it goes on; its state tells when it has come.
+
+        Raises LookupError if there is no such run, ValueError if it is over.
+        """
+        run = self._run(run_id)
+        if run.state.final:
+            raise ValueError(f"run {run_id} is over: it has {run.state}")
+        self._cron.store.ask_to_cancel(run_id)
+
+    def retry(self, run_id: str) -> None:
+        """Try the slot of a run that went wrong or was cancelled once more, at the next tick.
+
+        Raises LookupError if there is no such run, ValueError if it has not gone wrong.
+        """
+        run = self._run(run_id)
+        if not (run.state.failure or run.state is RunState.CANCELLED):
+            raise ValueError(f"run {run_id} can't be tried again: it is {run.state}")
+        self._cron.tasks.named(run.task)
+        again = Pending(
+            run.task,
+            run.slot,
+            Trigger.RETRY,
+            self._cron.clock(),
+            attempt=self._cron.store.attempts(run) + 1,
+            nonce=run.nonce,
+            payload=run.payload,
+        )
+        self._cron.store.wait([again])
+
+    def backfill(self, name: str, since: datetime, until: datetime) -> int:
+        """Run a task for its slots with ``since < slot <= until``; return how many there are.
+
+        They run at the next ticks, oldest first, while these have time left. A slot that has run
+        already, or waits to, is left out; one that was skipped is not. Moments are aware.
+
+        Raises LookupError if there is no such task, ValueError for moments that are naive or still
+        to come.
+        """
+        task = self._cron.tasks.named(name)
+        for argument, moment in (("since", since), ("until", until)):
+            if moment.tzinfo is None:
+                raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
+        now = self._cron.clock()
+        if until > now:
+            raise ValueError(
+                f"until={until!r} is in the future: those slots will run by themselves"
+            )
+        known = self._cron.store.known_slots(name, since, until)
+        slots = [slot for slot in task.between(since, until) if slot not in known]
+        self._cron.store.wait(
+            [Pending(name, slot, Trigger.BACKFILL, now, nonce=BACKFILL) for slot in slots]
+        )
+        return len(slots)
+
+    def _run(self, run_id: str) -> Run:
+        run = self._cron.store.run(run_id)
+        if run is None:
+            raise LookupError(f"there is no run {run_id!r}")
+        return run
+
+    @contextmanager
+    def _own_request(self) -> Iterator[Request]:
+        if self._request is not None:
+            yield self._request
+            return
+        with prepare(registry=self._registry) as made:
+            yield made["request"]
+
+
+def scheduler(registry: Registry) -> Scheduler:
+    """Return the scheduler of this application, outside of any request."""
+    return Scheduler(registry)
+
+
+def request_scheduler(request: Request) -> Scheduler:
+    """Return ``request.cron``."""
+    return Scheduler(request.registry, request)

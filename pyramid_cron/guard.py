@@ -1,0 +1,235 @@
+"""Who may trigger a tick: pure decisions on addresses, proxies and bearer tokens.
+
+Nothing here does I/O or logs; :meth:`Guard.check` says who asked and, when they are refused, why.
+What it cannot tell for certain, it refuses.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from netaddr import (
+    INET_PTON,
+    AddrFormatError,
+    IPAddress,
+    IPNetwork,
+    IPRange,
+    IPSet,
+    glob_to_iptuple,
+    valid_glob,
+)
+
+#: What a request bears that came through a proxy.
+FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+
+#: Shown in place of a peer address that is none, so that no foreign text reaches an answer.
+UNKNOWN = "unknown"
+
+_LONGEST_ADDRESS = 80  # an IPv6 address in full, its scope and some room
+_WHOLE = {4: (0, 2**32 - 1), 6: (0, 2**128 - 1)}
+_OCTET = r"(?:\*|[0-9]{1,3}(?:-[0-9]{1,3})?)"
+_GLOB = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
+_SCOPE = re.compile(r"%[0-9A-Za-z._-]+\Z")
+_BRACKETS_OR_PORT = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+
+
+class Address(NamedTuple):
+    """An IP address as the guard compares it. ``text`` is its usual spelling, safe to show."""
+
+    version: int
+    value: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """A set of addresses. ``spans`` holds (version, first, last), sorted and disjoint."""
+
+    spans: tuple[tuple[int, int, int], ...] = ()
+
+    def __contains__(self, address: Address) -> bool:
+        at = bisect_right(self.spans, (address.version, address.value, _WHOLE[6][1]))
+        if not at:
+            return False
+        version, _, last = self.spans[at - 1]
+        return version == address.version and address.value <= last
+
+    @property
+    def boundless(self) -> bool:
+        """Whether every IPv4 or every IPv6 address is in it."""
+        return any((first, last) == _WHOLE[version] for version, first, last in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who asked, and why they are refused: ``reason`` is ``None`` for those let in.
+
+    ``address`` is a plainly spelled IP address or ``unknown``: safe to put in an answer.
+    ``reason`` is for the log. It has no control characters and never holds a token.
+    """
+
+    address: str
+    reason: str | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the request may trigger a tick."""
+        return self.reason is None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who may trigger: who has an address in ``allow`` and, if there are ``tokens``, one of them.
+
+    ``trusted_proxies`` are the peers whose ``X-Forwarded-For`` is believed.
+    """
+
+    allow: Networks
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    trusted_proxies: Networks = Networks()
+
+    def check(self, remote_addr: str | None, headers: Mapping[str, str]) -> Verdict:
+        """Judge a request by its peer (``REMOTE_ADDR``) and headers (names in any case).
+
+        The ``Host`` header plays no part.
+        """
+        peer = parse_address(remote_addr or "")
+        if peer is None:
+            return Verdict(UNKNOWN, _no_peer(remote_addr))
+        client, reason = self._client(peer, headers)
+        if reason is None and client not in self.allow:
+            reason = f"{client.text} is not in cron.allow"
+        if reason is None and self.tokens:
+            reason = self._token_fault(headers.get("Authorization"))
+        return Verdict(client.text, reason)
+
+    def _client(self, peer: Address, headers: Mapping[str, str]) -> tuple[Address, str | None]:
+        """Whose request it is; without a certain answer the peer, and a reason to refuse."""
+        present = [name for name in FORWARDING_HEADERS if name in headers]
+        if not present:
+            return peer, None
+        names = ", ".join(present)
+        if peer not in self.trusted_proxies:
+            return peer, f"came through a proxy that is not in cron.trusted_proxies (has {names})"
+        if "X-Forwarded-For" not in present:
+            return peer, f"only X-Forwarded-For is believed of a trusted proxy (has {names})"
+        return self._forwarded_client(peer, headers["X-Forwarded-For"])
+
+    def _forwarded_client(self, peer: Address, header: str) -> tuple[Address, str | None]:
+        """Walk the hops from the nearest: the first that is no trusted proxy is the client."""
+        client = peer
+        for hop in reversed(header.split(",")):
+            address = _parse_hop(hop)
+            if address is None:
+                return peer, f"X-Forwarded-For has an entry that is no IP address: {hop[:80]!a}"
+            if client in self.trusted_proxies:
+                client = address
+        return client, None
+
+    def _token_fault(self, authorization: str | None) -> str | None:
+        """Why the ``Authorization`` header is not good enough; ``None`` if it is."""
+        scheme, _, given = (authorization or "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not given.strip():
+            return "no bearer token in the Authorization header"
+        # Not ASCII with escapes: that could turn a foreign character into part of a token.
+        secret = given.strip().encode("utf-8", "surrogatepass")
+        known = False
+        for token in self.tokens:
+            known |= hmac.compare_digest(secret, token.encode())
+        return None if known else "wrong bearer token"
+
+
+def parse_networks(entries: Iterable[str]) -> Networks:
+    """Read addresses, CIDR blocks, ranges ``10.0.0.1-10.0.0.9``, globs ``10.0.0.*``, or ``*``.
+
+    IPv4 addresses mapped into IPv6 count as the IPv4 addresses they are.
+    Raises :exc:`ValueError` naming the first entry that is none of these.
+    """
+    merged = IPSet(span for entry in entries for span in _parse_entry(entry)).iter_ipranges()
+    return Networks(tuple(sorted((span.version, span.first, span.last) for span in merged)))
+
+
+def parse_address(text: str) -> Address | None:
+    """Read an IP address as servers spell it, without its IPv6 scope; ``None`` for other text.
+
+    Abbreviations such as ``10.1`` are refused; ``::ffff:127.0.0.1`` is read as ``127.0.0.1``.
+    """
+    # Long text is no address, and must not be kept by the cache.
+    return _parse_address(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_address(text: str) -> Address | None:
+    try:
+        ip = _unmapped(_strict_address(_SCOPE.sub("", text) if ":" in text else text))
+    except AddrFormatError:
+        return None
+    return Address(ip.version, ip.value, str(ip))
+
+
+def _parse_hop(text: str) -> Address | None:
+    """Read an entry of X-Forwarded-For, where proxies may write brackets and a port."""
+    hop = text.strip(" \t")
+    match = _BRACKETS_OR_PORT.fullmatch(hop)
+    return parse_address((match[1] or match[2]) if match else hop)
+
+
+def _parse_entry(entry: str) -> list[IPRange]:
+    if entry == "*":
+        return [IPRange(IPAddress(a, v), IPAddress(z, v)) for v, (a, z) in _WHOLE.items()]
+    try:
+        first, last = map(_unmapped, _ends(entry))
+    except AddrFormatError:
+        raise ValueError(f"{entry!r} is no IP address, block, range or glob") from None
+    if first.version != last.version:
+        raise ValueError(f"{entry!r} mixes IPv4 and IPv6")
+    if first > last:
+        raise ValueError(f"{entry!r} ends before it begins")
+    return [IPRange(first, last)]
+
+
+def _ends(entry: str) -> tuple[IPAddress, IPAddress]:
+    """Return the first and the last address; AddrFormatError where the entry can't be read."""
+    if _GLOB.fullmatch(entry) and valid_glob(entry):
+        first, last = glob_to_iptuple(entry)
+        return first, last
+    if "/" in entry:
+        return _block_ends(entry)
+    start, dash, end = entry.partition("-")
+    first = _strict_address(start)
+    return first, _strict_address(end) if dash else first
+
+
+def _block_ends(entry: str) -> tuple[IPAddress, IPAddress]:
+    start, _, bits = entry.partition("/")
+    _strict_address(start)
+    if not _PREFIX_LENGTH.fullmatch(bits):
+        raise AddrFormatError(entry)
+    block = IPNetwork(entry)  # of a host in a block, 10.0.0.5/8, this is the block
+    return IPAddress(block.first, block.version), IPAddress(block.last, block.version)
+
+
+def _strict_address(text: str) -> IPAddress:
+    """Read an address in full spelling; AddrFormatError for anything else."""
+    try:
+        return IPAddress(text, flags=INET_PTON)
+    except ValueError:  # a prefix length, a NUL, a lone surrogate
+        raise AddrFormatError(text) from None
+
+
+def _unmapped(ip: IPAddress) -> IPAddress:
+    return ip.ipv4() if ip.is_ipv4_mapped() else ip
+
+
+def _no_peer(remote_addr: str | None) -> str:
+    return (
+        f"the server gives no peer IP address (REMOTE_ADDR is {(remote_addr or '')[:80]!a}), "
+        "as on a unix socket: have it listen on a TCP port"
+    )

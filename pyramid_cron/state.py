@@ -1,0 +1,135 @@
+"""What one application's cron is made of: one :class:`Cronwork` per registry."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from pyramid.registry import Registry
+from zope.interface import Interface
+
+from .clock import utc_now
+from .due.after import exhausted, following
+from .due.index import Index
+from .due.window import roster_id
+from .execute.supervise import Supervisor
+from .run import Run
+from .settings import Settings
+from .store.journal import Journal
+from .store.outcomes import Outcome
+from .store.store import Store
+from .task import Schedules, Task
+
+MINUTE = timedelta(minutes=1)
+
+PIECE = 500
+"""How many old runs are forgotten at once, so that nobody has to wait for it."""
+
+PIECES = 20
+"""How many pieces are forgotten in a row."""
+
+
+class ICronwork(Interface):  # type: ignore[misc]
+    """Under which the registry keeps its :class:`Cronwork`."""
+
+
+class Tasks:
+    """The registered tasks, in order of registration, and what is derived from them."""
+
+    __slots__ = ("_positions", "all", "by_name", "index", "paced", "roster")
+
+    def __init__(self, registered: Mapping[str, Task]) -> None:
+        self.by_name = registered
+        self.all = tuple(registered.values())
+        self.index = Index((task.schedules, task.offset) for task in self.all)
+        self.roster = roster_id(registered)
+        self.paced = frozenset(task.name for task in self.all if task.pace is not None)
+        self._positions: Mapping[str, int] | None = None
+
+    def named(self, name: str) -> Task:
+        """Return the task of this name; LookupError if there is none."""
+        if name not in self.by_name:
+            near = difflib.get_close_matches(name, self.by_name, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise LookupError(f"there is no cron task named {name!r}{hint}")
+        return self.by_name[name]
+
+    def position(self, name: str) -> int:
+        """Return the place of a task in the order of registration."""
+        if self._positions is None:  # seldom needed, and not small
+            self._positions = {name: position for position, name in enumerate(self.by_name)}
+        return self._positions[name]
+
+
+class Cronwork:
+    """The settings, tasks and store of one application.
+
+    ``latest`` is the moment of the latest tick (aware, UTC), None before the first.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.guard = settings.guard()
+        self.store = Store(settings.url, settings.table_prefix)
+        self.journal = Journal()
+        self.supervisor = Supervisor(
+            self.store, self.journal, settings.lease, self.outcome, self.tidy_up
+        )
+        self.latest: datetime | None = None
+        self._tidied: datetime | None = None
+        self._registered: dict[str, Task] = {}
+        self._schedules: dict[Schedules, Schedules] = {}
+        self._tasks: Tasks | None = None
+        self._gathering = threading.Lock()
+
+    def close(self) -> None:
+        """Stop what runs, put it on record, and close the connections to the store."""
+        self.supervisor.stop(self.settings.shutdown_timeout.total_seconds())
+        self.store.database.dispose()
+
+    def outcome(self, run: Run) -> Outcome:
+        """Return what is to be put on record of a run, and what comes of it."""
+        task = self._registered.get(run.task)
+        if task is None or not run.state.final:
+            return Outcome(run)
+        pause_after = task.pause_after if exhausted(task, run) else None
+        return Outcome(run, following(task, run), pause_after)
+
+    def tidy_up(self) -> None:
+        """Forget what is older than ``cron.retention``, once a minute, in pieces."""
+        now = self.latest
+        if now is None or (self._tidied is not None and now - self._tidied < MINUTE):
+            return
+        self._tidied = now
+        for _ in range(PIECES):
+            if self.store.prune(now - self.settings.retention, PIECE) < PIECE:
+                break
+
+    def register(self, task: Task) -> None:
+        """Add a task, or put it in place of the one that has its name."""
+        if self._tasks is not None:  # which goes on with what it has
+            self._registered, self._tasks = dict(self._registered), None
+        # Tasks with equal schedules share them, which most of a task's memory goes into.
+        shared = self._schedules.setdefault(task.schedules, task.schedules)
+        self._registered[task.name] = replace(task, schedules=shared)
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks, indexed when first needed after the last registration."""
+        with self._gathering:
+            if self._tasks is None:
+                self._tasks = Tasks(self._registered)
+                self._schedules.clear()
+            return self._tasks
+
+
+def cronwork(registry: Registry) -> Cronwork:
+    """Return the cron of this application; LookupError if it does not include pyramid_cron."""
+    found: Cronwork | None = registry.queryUtility(ICronwork)
+    if found is None:
+        raise LookupError('this application has no cron: config.include("pyramid_cron") is missing')
+    return found

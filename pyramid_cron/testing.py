@@ -1,0 +1,75 @@
+"""Help to test an application's tasks: time is an argument, nothing sleeps, nothing is patched."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from pyramid.registry import Registry
+from pyramid.scripting import prepare
+
+from .clock import Stopwatch
+from .due.plan import Planned, plan
+from .execute.tick import TickReport, run_by_hand, tick
+from .run import Run
+from .state import cronwork
+
+
+class CronTester:
+    """Ticks and runs in an application under test, at moments of the test's choice.
+
+    :param app: what ``config.make_wsgi_app()`` returned, a WebTest ``TestApp`` around it, or the
+        application's registry.
+
+    Tasks run as they do in production: with a request, a transaction each, their runs in the
+    application's store. ``cron.url = sqlite://`` keeps that in memory. After a tick or a run at
+    some moment the application's clock goes on from there, so that what ``request.cron`` is asked
+    for, such as a pause, is asked for then.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.registry = _registry(app)
+        self._cron = cronwork(self.registry)
+
+    def tick(self, at: datetime | None = None) -> TickReport:
+        """Make one tick at an aware moment (default: now); return what it did.
+
+        The first tick runs the slots of its own minute. Later ones run those since the tick before.
+        """
+        moment = self._now(at)
+        with prepare(registry=self.registry) as made:
+            return tick(self._cron, made["request"], moment)
+
+    def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
+        """Run one task by hand at an aware moment (default: now); return the run as it ended."""
+        task, moment = self._cron.tasks.named(name), self._now(at)
+        with prepare(registry=self.registry) as made:
+            return run_by_hand(self._cron, made["request"], task, payload, moment)
+
+    def simulate(self, since: datetime, until: datetime) -> list[Planned]:
+        """Return the slots with ``since < slot <= until`` and their tasks' names; run nothing."""
+        tasks = self._cron.tasks
+        start, end = _utc("since", since), _utc("until", until)
+        return list(plan(tasks.all, tasks.index, start, end))
+
+    def _now(self, at: datetime | None) -> datetime:
+        """Return the moment that is meant; the application's clock goes on from there."""
+        if at is None:
+            return self._cron.clock()
+        moment = _utc("at", at)
+        self._cron.clock = Stopwatch(moment).now
+        return moment
+
+
+def _utc(argument: str, moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
+    return moment.astimezone(timezone.utc)
+
+
+def _registry(app: Any) -> Registry:
+    wrapped = getattr(app, "app", None)
+    for each in (app, getattr(app, "registry", None), getattr(wrapped, "registry", None)):
+        if isinstance(each, Registry):
+            return each
+    raise TypeError(f"{app!r} is neither a Pyramid application nor its registry")

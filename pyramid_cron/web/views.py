@@ -1,0 +1,79 @@
+"""The trigger: ``GET`` or ``POST`` on the cron path makes a tick."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from ..execute.tick import TickReport, tick
+from ..logs import instant
+from ..state import cronwork
+from ..store.engine import StoreError
+
+log = logging.getLogger("pyramid_cron")
+
+
+def tick_view(request: Request) -> Response:
+    """Answer a hit on the trigger: 200 with what was done, or 403, 405 or 503."""
+    if request.method not in ("GET", "POST"):
+        return _text("method not allowed", status=405, headers={"Allow": "GET, POST"})
+    cron = cronwork(request.registry)
+    verdict = cron.guard.check(request.environ.get("REMOTE_ADDR"), request.headers)
+    if verdict.reason is not None:
+        log.warning("tick refused: %s", verdict.reason)
+        return _text(f"fail {verdict.address}", status=403)
+    try:
+        report = tick(cron, request, cron.clock())
+    except StoreError as error:
+        log.error("tick failed: %s", error)
+        return _text("fail store", status=503)
+    return _json(report) if _asks_for_json(request) else _text("ok")
+
+
+def _asks_for_json(request: Request) -> bool:
+    if "application" not in request.headers.get("Accept", ""):
+        return False
+    offers = request.accept.acceptable_offers(["text/plain", "application/json"])
+    return bool(offers) and offers[0][0] == "application/json"
+
+
+def _text(body: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    response = Response(body, status=status, content_type="text/plain", charset="UTF-8")
+    response.headers.update({"Cache-Control": "no-store", **(headers or {})})
+    return response
+
+
+def _json(report: TickReport) -> Response:
+    response = Response(json_body=_shown(report), content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _shown(report: TickReport) -> dict[str, Any]:
+    return {
+        "tick": report.tick,
+        "now": instant(report.now),
+        "runs": [
+            {
+                "task": run.task,
+                "run": run.id,
+                "slot": instant(run.slot),
+                "state": run.state.value,
+                "duration": run.duration,
+            }
+            for run in report.runs
+        ],
+        "skipped": [
+            {
+                "task": run.task,
+                "slot": instant(run.slot),
+                "reason": run.reason,
+                "count": run.count,
+            }
+            for run in report.skipped
+        ],
+        "waiting": [{"task": each.task, "slot": instant(each.slot)} for each in report.waiting],
+    }

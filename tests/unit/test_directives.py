@@ -1,0 +1,270 @@
+"""``config.add_cron_task``: what can be registered, and what every mistake is answered with."""
+
+import functools
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
+
+from pyramid_cron import At, Cron, Every, scheduler
+from tests.apps import NOON, configure, cron_of
+
+
+def task(system):
+    """Do a thing.
+
+    And more.
+    """
+
+
+def condition(system):
+    return False
+
+
+class Callable:
+    def __call__(self, system):
+        pass
+
+
+@pytest.fixture
+def config():
+    return configure()
+
+
+def registered(config):
+    config.commit()
+    return scheduler(config.registry).tasks()
+
+
+def slots(config):
+    """The slots of the day of NOON, as hh:mm."""
+    midnight = NOON - timedelta(hours=12)
+    planned = cron_of(config).simulate(
+        midnight - timedelta(seconds=1), midnight + timedelta(hours=23, minutes=59)
+    )
+    return [f"{each.slot:%H:%M}" for each in planned]
+
+
+def test_without_anything_that_says_when_it_runs_every_minute(config):
+    config.add_cron_task(task)
+    assert len(slots(config)) == 1440
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ({"hour": 2}, ["02:00"]),
+        ({"hour": [2, 10, 18]}, ["02:00", "10:00", "18:00"]),
+        ({"hour": range(0, 24, 8)}, ["00:00", "08:00", "16:00"]),
+        ({"hour": 2, "min": 30}, ["02:30"]),
+        ({"min": "*/20", "hour": 2}, ["02:00", "02:20", "02:40"]),
+        ({"month": 6}, []),  # the first of June only
+        ({"dow": 0}, ["00:00"]),  # 15 June 2026 is a Monday
+        ({"dow": "mon-fri", "hour": "9,17"}, ["09:00", "17:00"]),
+        ({"dow": 0, "day": 15}, ["00:00"]),
+        ({"dow": 1, "day": 15}, []),  # both must match
+        ({"schedule": "0 3 15 * 2"}, ["03:00"]),  # either is enough
+        ({"schedule": ["0 1 * * *", Cron(hour=5)]}, ["01:00", "05:00"]),
+        ({"schedule": ["0 1 * * *", Every("12h")]}, ["00:00", "01:00", "12:00"]),
+        ({"schedule": "@daily"}, ["00:00"]),
+        ({"every": "6h"}, ["00:00", "06:00", "12:00", "18:00"]),
+        ({"every": 43200}, ["00:00", "12:00"]),
+        ({"every": timedelta(hours=12)}, ["00:00", "12:00"]),
+        ({"at": "2026-06-15T17:45:00+02:00"}, ["15:45"]),
+        ({"at": datetime(2026, 6, 15, 4, tzinfo=timezone.utc)}, ["04:00"]),
+        ({"on_demand": True}, []),
+        ({"hour": 2, "timezone": "Asia/Tokyo"}, ["17:00"]),
+    ],
+)
+def test_each_way_of_saying_when(config, when, expected):
+    config.add_cron_task(task, **when)
+    assert slots(config) == expected
+
+
+def test_fields_may_be_positional_as_ever(config):
+    config.add_cron_task(task, 30, 2, 15, 6, 0, True)
+    assert slots(config) == ["02:30"]
+    [found] = registered(config)
+    assert found.idle is True
+
+
+def test_a_zone_of_its_own_wins_over_the_tasks(config):
+    config.add_cron_task(task, schedule=Cron("0 2 * * *", timezone="UTC"), timezone="Asia/Tokyo")
+    assert slots(config) == ["02:00"]
+
+
+@pytest.mark.parametrize(
+    ("f", "name"),
+    [
+        (task, "tests.unit.test_directives.task"),
+        ("tests.unit.test_directives.task", "tests.unit.test_directives.task"),
+        ("tests.unit.test_directives:task", "tests.unit.test_directives.task"),
+        (functools.partial(task), "tests.unit.test_directives.task"),
+        (Callable(), "tests.unit.test_directives.Callable"),
+    ],
+)
+def test_the_default_name_is_where_the_function_is(config, f, name):
+    config.add_cron_task(f)
+    assert [each.name for each in registered(config)] == [name]
+
+
+def test_dotted_names_are_relative_to_the_caller():
+    config = Configurator(settings={"cron.url": "sqlite://"}, package="tests")
+    config.include("pyramid_cron")
+    config.add_cron_task(".unit.test_directives.task", name="relative")
+    assert [each.name for each in registered(config)] == ["relative"]
+
+
+def test_the_description_is_the_docstrings_first_line(config):
+    config.add_cron_task(task)
+    config.add_cron_task(task, name="b", description="Mine.")
+    config.add_cron_task(lambda system: None, name="c")
+    assert [each.description for each in registered(config)] == ["Do a thing.", "Mine.", ""]
+
+
+def test_one_function_may_have_several_tasks(config):
+    config.add_cron_task(task, name="a", hour=1)
+    config.add_cron_task(task, name="b", hour=2)
+    assert [each.name for each in registered(config)] == ["a", "b"]
+
+
+def test_the_same_name_twice_is_a_conflict(config):
+    def includes(config):
+        config.add_cron_task(task)
+
+    config.include(lambda config: config.add_cron_task(task))
+    config.include(includes)
+    with pytest.raises(ConfigurationConflictError):
+        config.commit()
+
+
+def test_an_app_overrides_an_included_packages_task(config):
+    config.include(lambda config: config.add_cron_task(task, name="a", hour=1))
+    config.add_cron_task(task, name="a", hour=5)
+    assert slots(config) == ["05:00"]
+
+
+def test_tasks_are_introspectable(config):
+    config.add_cron_task(task, name="a", hour=2, priority=3, when=condition, jitter="10m")
+    config.commit()
+    [found] = config.introspector.get_category("cron tasks")
+    shown = found["introspectable"]
+    assert (shown.title, shown.type_name) == ("a", "cron task")
+    assert shown["callable"] is task
+    assert shown["timezone"] == "UTC"
+    assert shown["priority"] == 3
+    assert shown["when"] is condition
+    assert "02:00" in shown["schedule"]
+
+
+def test_jitter_shifts_all_slots_by_the_same_share(config):
+    for number in range(40):
+        config.add_cron_task(task, name=f"t{number}", hour=2, jitter="10m")
+    planned = cron_of(config).simulate(NOON, NOON + timedelta(days=2))
+    shifts = {}
+    for each in planned:
+        shifts.setdefault(each.task, set()).add(each.slot.minute * 60 + each.slot.second)
+    assert all(len(shift) == 1 for shift in shifts.values())
+    different = set.union(*shifts.values())
+    assert len(different) > 5
+    assert max(different) < 600
+
+
+def test_a_short_jitter_is_in_seconds(config):
+    for number in range(40):
+        config.add_cron_task(task, name=f"t{number}", hour=2, jitter=50)
+    planned = cron_of(config).simulate(NOON, NOON + timedelta(days=1))
+    seconds = {each.slot.second for each in planned}
+    assert len(seconds) > 10
+
+
+def test_a_hashed_field_is_stable_and_differs_by_name(config):
+    for number in range(20):
+        config.add_cron_task(task, name=f"t{number}", schedule="H 2 * * *")
+    times = slots(config)
+    assert len(times) == 20
+    assert len(set(times)) > 5
+    again = configure()
+    again.add_cron_task(task, name="t3", schedule="H 2 * * *")
+    config_2 = configure()
+    config_2.add_cron_task(task, name="t3", min="H", hour=2)
+    assert slots(again) == slots(config_2)
+
+
+def with_two(system, extra):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"f": ".nowhere.task"}, r"f='.nowhere.task' can't be imported"),
+        ({"f": "tests.unit.test_directives.nothing"}, r"f='tests.*nothing' can't be imported"),
+        ({"f": 5}, r"f=5 is no callable"),
+        ({"f": with_two}, r"'tests.unit.test_directives.with_two': f=.* takes \(system, extra\)"),
+        ({"f": lambda: None, "name": "x"}, r"'x': f=.* takes \(\); it must take one argument"),
+        ({"name": ""}, r"name=''"),
+        ({"name": "a\nb"}, r"name='a\\nb'"),
+        ({"name": 5}, r"name=5"),
+        ({"name": "x" * 201}, r"1 to 200 printable"),
+        ({"min": 60}, r"'tests.unit.test_directives.task': .*min.*60"),
+        ({"min": -1}, r"min.*-1"),
+        ({"hour": 24}, r"hour.*24"),
+        ({"hour": (0, 24, 3)}, r"range\(0, 24, 3\)"),
+        ({"hour": []}, r"hour=\[\]: nothing to match"),
+        ({"hour": True}, r"hour.*True"),
+        ({"hour": 2.5}, r"hour.*2.5"),
+        ({"hour": "25"}, r"hour.*25"),
+        ({"hour": "two"}, r"hour.*two"),
+        ({"dow": 7}, r"dow.*7"),
+        ({"month": 13}, r"month.*13"),
+        ({"day": 0}, r"day.*0"),
+        ({"month": 2, "day": 30}, r"never"),
+        ({"schedule": "0 0 31 2 *"}, r"schedule='0 0 31 2 \*'.*never"),
+        ({"schedule": "0 0 * * * *"}, r"schedule='0 0 \* \* \* \*'"),
+        ({"schedule": "@reboot"}, r"@reboot"),
+        ({"schedule": ""}, r"schedule=''"),
+        ({"schedule": []}, r"schedule=\[\] is empty"),
+        ({"schedule": 5}, r"schedule=5: must be five cron fields"),
+        ({"schedule": ["@daily", None]}, r"schedule=None"),
+        ({"every": "0m"}, r"every='0m'"),
+        ({"every": "soon"}, r"every='soon'"),
+        ({"every": -5}, r"every=-5"),
+        ({"at": datetime(2026, 1, 1)}, r"at=.*(naive|zone|offset)"),  # noqa: DTZ001
+        ({"at": "2026-01-01T09:00"}, r"at='2026-01-01T09:00'"),
+        ({"at": "tomorrow"}, r"at='tomorrow'"),
+        ({"on_demand": 1}, r"on_demand=1: must be True or False"),
+        ({"hour": 2, "every": "5m"}, r"hour and every each say when"),
+        ({"schedule": "@daily", "on_demand": True}, r"schedule and on_demand each say when"),
+        ({"hour": 1, "min": 2, "at": "x"}, r"min, hour and at each say when"),
+        ({"timezone": "Europe/Berlln"}, r"timezone='Europe/Berlln' is no IANA time zone"),
+        ({"timezone": "../etc"}, r"timezone='../etc' is no IANA time zone"),
+        ({"timezone": 3}, r"timezone=3 is no IANA time zone"),
+        ({"idle": "yes"}, r"idle='yes': must be True or False"),
+        ({"priority": "high"}, r"priority='high': must be an integer"),
+        ({"priority": True}, r"priority=True: must be an integer"),
+        ({"when": 5}, r"when=5 is no callable"),
+        ({"when": ".nowhere"}, r"when='.nowhere' can't be imported"),
+        ({"when": lambda: True}, r"when=.* takes \(\)"),
+        ({"jitter": "often"}, r"jitter='often'"),
+        ({"jitter": 0}, r"jitter=0"),
+        ({"jitter": "5m", "on_demand": True}, r"jitter='5m': a task that runs on demand"),
+        ({"description": 5}, r"description=5: must be text"),
+    ],
+)
+def test_every_mistake_is_named(config, arguments, message):
+    arguments = {"f": task} | arguments
+    with pytest.raises(ConfigurationError, match=message):
+        config.add_cron_task(**arguments)
+
+
+def test_a_builtin_that_does_not_tell_its_signature_is_taken(config):
+    config.add_cron_task(dict, name="builtin")
+    assert cron_of(config).tick(NOON).runs[0].state == "succeeded"
+
+
+@pytest.mark.parametrize("schedule", [Every("5m"), At("2026-12-01T09:00:00Z"), Cron("@hourly")])
+def test_schedules_may_be_given_as_such(config, schedule):
+    config.add_cron_task(task, schedule=schedule)
+    assert len(registered(config)) == 1
