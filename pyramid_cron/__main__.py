@@ -1,0 +1,69 @@
+"""``python -m pyramid_cron``: a demo application that serves itself and hits its own trigger."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+NEEDED = ("waitress", "pyramid_tm", "zope.sqlalchemy")
+"""What the demo imports beside what pyramid_cron itself needs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the demo; return the exit code: 0 once stopped, 2 if it can't start."""
+    options = parser().parse_args(arguments)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        needed = ", ".join(missing)
+        print(f'the demo needs {needed}: pip install "pyramid_cron[demo]"', file=sys.stderr)
+        return 2
+    from .demo.serve import serve
+
+    return serve(options.port, options.fast)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyramid_cron",
+        description="Serve a demo: a small shop whose tasks run in it, with a trigger of its own.",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=6543, help="where to listen on 127.0.0.1; 0 for any free port"
+    )
+    parser.add_argument(
+        "--fast",
+        type=_seconds,
+        nargs="?",
+        const=3.0,
+        metavar="SECONDS",
+        help="let a minute pass every few seconds (3 if not said)",
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")
+    return port
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 60:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be seconds above 0, up to 60")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
