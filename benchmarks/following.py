@@ -1,0 +1,223 @@
+"""How long the next slot and a thousand slots take, beside other Python libraries.
+
+    python benchmarks/following.py [--quick]
+
+Each figure is the geometric mean over a dozen expressions of the best of a few rounds, all taken in
+one run; in a round every library has its turn, so that a busy machine slows them alike. ``parse+1``
+goes from text to the next slot, ``next`` from what was parsed to the next slot, ``1,000`` through a
+thousand slots in a row. A library that isn't installed is shown as absent. Some of them answer
+differently around daylight saving; here only time counts.
+
+`Cron` and croniter keep what they once read of a zone or a field, as they do in an application.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyramid_cron.schedule import Cron
+
+EXPRESSIONS = (
+    "* * * * *",
+    "*/5 * * * *",
+    "0 * * * *",
+    "0 */2 * * *",
+    "30 2 * * *",
+    "0 9 * * 1-5",
+    "15,45 8-18 * * *",
+    "0 12 1,15 * *",
+    "0 0 * * 0",
+    "0 0 1 * *",
+    "0 6 13 * 5",
+    "0 0 1 1,4,7,10 *",
+)
+ZONES = ("UTC", "Europe/Berlin")
+FAR = timedelta(days=366 * 300)
+COLUMNS = ("parse+1", "next", "1,000")
+
+Parse = Callable[[str, datetime], Any]
+Next = Callable[[Any, datetime], datetime]
+Walk = Callable[[Any, datetime], Iterator[datetime]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """How a library parses, finds the next slot and goes on from there."""
+
+    parse: Parse
+    next: Next
+    walk: Walk
+
+
+def stepping(following: Next) -> Walk:
+    """Walk by asking for the next slot again and again."""
+
+    def walk(parsed: Any, start: datetime) -> Iterator[datetime]:
+        at = start
+        while True:
+            yield (at := following(parsed, at))
+
+    return walk
+
+
+def cron_between() -> Contender:
+    return Contender(_cron, Cron.following, lambda cron, start: cron.between(start, start + FAR))
+
+
+def cron_following() -> Contender:
+    return Contender(_cron, Cron.following, stepping(Cron.following))
+
+
+def _cron(text: str, start: datetime) -> Cron:
+    return Cron(text, timezone=start.tzinfo.key)
+
+
+def croniter_() -> Contender:
+    from croniter import croniter
+
+    def following(steps: croniter, start: datetime) -> datetime:
+        return steps.get_next(datetime, start_time=start)
+
+    def walk(steps: croniter, start: datetime) -> Iterator[datetime]:
+        steps.set_current(start)
+        return steps.all_next(datetime)
+
+    return Contender(croniter, following, walk)
+
+
+def cronsim() -> Contender:
+    from cronsim import CronSim
+
+    def parse(text: str, start: datetime) -> tuple[CronSim, dict[str, Any]]:
+        sim = CronSim(text, start)
+        return sim, dict(vars(sim))
+
+    def walk(parsed: tuple[CronSim, dict[str, Any]], _: datetime) -> Iterator[datetime]:
+        sim, fresh = parsed
+        vars(sim).update(fresh)
+        return sim
+
+    return Contender(parse, lambda parsed, start: next(walk(parsed, start)), walk)
+
+
+def apscheduler() -> Contender:
+    from apscheduler.triggers.cron import CronTrigger
+
+    def parse(text: str, start: datetime) -> CronTrigger:
+        return CronTrigger.from_crontab(text, timezone=start.tzinfo)
+
+    def following(trigger: CronTrigger, start: datetime) -> datetime:
+        return trigger.get_next_fire_time(start, start)
+
+    return Contender(parse, following, stepping(following))
+
+
+def celery() -> Contender:
+    from celery import Celery
+    from celery.schedules import crontab
+
+    apps = {}
+    for zone in ZONES:
+        apps[zone] = Celery(set_as_current=False)
+        apps[zone].conf.timezone = zone
+
+    def parse(text: str, start: datetime) -> crontab:
+        minute, hour, day, month, dow = text.split()
+        app = apps[start.tzinfo.key]
+        return crontab(minute, hour, dow, day, month, nowfun=lambda: start, app=app)
+
+    def following(schedule: crontab, start: datetime) -> datetime:
+        last, delta, _ = schedule.remaining_delta(start)
+        return last + delta
+
+    return Contender(parse, following, stepping(following))
+
+
+LIBRARIES: dict[str, Callable[[], Contender]] = {
+    "Cron, between": cron_between,
+    "Cron, following": cron_following,
+    "croniter": croniter_,
+    "cronsim": cronsim,
+    "APScheduler": apscheduler,
+    "celery": celery,
+}
+
+
+def installed() -> dict[str, Contender]:
+    """Set up what can be imported."""
+    found = {}
+    for name, make in LIBRARIES.items():
+        try:
+            found[name] = make()
+        except ImportError:
+            print(f"{name}: absent")
+    return found
+
+
+def seconds(work: Callable[[], object], times: int) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - start) / times
+
+
+def measure(contender: Contender, text: str, start: datetime, quick: bool) -> tuple[float, ...]:
+    """Return seconds for each of the columns."""
+    parsed = contender.parse(text, start)
+    times, count = (20, 100) if quick else (100, 1000)
+    last = islice(contender.walk(parsed, start), count - 1, None)
+    return (
+        seconds(lambda: contender.next(contender.parse(text, start), start), times),
+        seconds(lambda: contender.next(parsed, start), times),
+        seconds(lambda: next(last), 1) * 1000 / count,
+    )
+
+
+def means(contenders: dict[str, Contender], start: datetime, quick: bool) -> dict[str, list[float]]:
+    """Return for each library the geometric mean of every column over the expressions."""
+    logs = {name: [0.0] * len(COLUMNS) for name in contenders}
+    for text in EXPRESSIONS:
+        best = {name: [math.inf] * len(COLUMNS) for name in contenders}
+        for _ in range(2 if quick else 5):
+            for name, contender in contenders.items():
+                figures = measure(contender, text, start, quick)
+                best[name] = [min(pair) for pair in zip(best[name], figures, strict=True)]
+        for name, figures in best.items():
+            logs[name] = [a + math.log(b) for a, b in zip(logs[name], figures, strict=True)]
+    return {name: [math.exp(x / len(EXPRESSIONS)) for x in row] for name, row in logs.items()}
+
+
+def show(zone: str, rows: dict[str, list[float]]) -> None:
+    """Print the means, and how many times as long as `Cron` (with ``between``) each takes."""
+    ours = rows["Cron, between"]
+    print(f"\n{zone}\n{'':16}" + "".join(f"{column:>12}{'ratio':>8}" for column in COLUMNS))
+    for name, row in rows.items():
+        cells = ""
+        for column, mine, figure in zip(COLUMNS, ours, row, strict=True):
+            shown = f"{figure * 1e3:.2f} ms" if column == "1,000" else f"{figure * 1e6:.1f} us"
+            cells += f"{shown:>12}{figure / mine:>7.1f}x"
+        print(f"{name:16}{cells}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, rougher figures")
+    quick = parser.parse_args().quick
+    print(f"Python {sys.version.split()[0]}, {len(EXPRESSIONS)} expressions, geometric means")
+    contenders = installed()
+    for zone in ZONES:
+        start = datetime(2026, 3, 10, 11, 17, 42, tzinfo=ZoneInfo(zone))
+        show(zone, means(contenders, start, quick))
+
+
+if __name__ == "__main__":
+    main()

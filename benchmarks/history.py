@@ -1,0 +1,229 @@
+"""How long people and ticks wait for answers from a store with a million runs.
+
+    python benchmarks/history.py [--quick] [--url URL]
+
+Fills a store (a SQLite file, or tables of its own in a database that is named) with runs of 1,000
+tasks and asks what pages, people and ticks ask: of all, of a task with its share of the runs, and
+of a busy one that has fifty times as many and never succeeds. Times are medians. Below each is how
+the database goes about it, from its EXPLAIN. What the indexes cost shows in the time that it takes
+to claim 100 runs and write what became of them, and to forget 500.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from itertools import count as count_up
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import Connection, event, insert, make_url
+
+from pyramid_cron.due.facts import Pending
+from pyramid_cron.run import Run, RunState, Trigger, new_ids
+from pyramid_cron.store.outcomes import Noted, Outcome, Tick
+from pyramid_cron.store.store import Store
+
+TASKS = 1_000
+BATCH = 20_000
+MINUTE = timedelta(minutes=1)
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+FINAL = tuple(state for state in RunState if state.final)
+
+Row = dict[str, Any]
+
+
+def rows(count: int) -> Iterator[Row]:
+    """Yield runs, 1,000 a minute: one in twenty of a task that always fails, of the others few."""
+    for begin in range(0, count, TASKS):
+        slot = START + begin // TASKS * MINUTE
+        for number, id_ in enumerate(new_ids(slot, min(TASKS, count - begin))):
+            busy = number % 20 == 0
+            failed = busy or (begin + number) % 97 == 0
+            yield {
+                "id": id_,
+                "task": f"shop.tasks.task_{0 if busy else number}",
+                "slot": slot,
+                "attempt": 1,
+                "nonce": number if busy else 0,
+                "trigger": "schedule",
+                "state": "failed" if failed else "succeeded",
+                "count": 1,
+                "started": slot,
+                "finished": slot + timedelta(seconds=number % 7),
+                "error": "ValueError: no such thing" if failed else None,
+                "traceback": "Traceback (most recent call last):\n" * 10 if failed else None,
+                "host": "web-1",
+                "pid": 4711,
+                "owner": "0123456789abcdef",
+                "cancel": 0,
+            }
+
+
+def fill(store: Store, count: int) -> None:
+    """Put so many runs on record, one in ten with output, and the last tick."""
+    store.open()
+    batch: list[Row] = []
+    for row in rows(count):
+        batch.append(row)
+        if len(batch) == BATCH:
+            _insert(store, batch)
+            batch = []
+    if batch:
+        _insert(store, batch)
+    tick = Tick("0" * 21, START, "roster", "web-1", 4711)
+    if store.database.dialect == "postgresql":
+        with store.database.write() as connection:  # as its autovacuum would in a minute
+            connection.exec_driver_sql(f"ANALYZE {store.tables.runs.name}")
+    store.write(Noted(ticks=[(tick, [f"shop.tasks.task_{number}" for number in range(TASKS)])]))
+
+
+def _insert(store: Store, batch: list[Row]) -> None:
+    outputs = [{"run": row["id"], "text": "a line of a log\n" * 20} for row in batch[::10]]
+    with store.database.write() as connection:
+        connection.execute(insert(store.tables.runs), batch)
+        connection.execute(insert(store.tables.outputs), outputs)
+
+
+def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
+    """Return what is asked for, by what it is called here."""
+    usual, busy = "shop.tasks.task_501", "shop.tasks.task_0"
+    since = now - 24 * 60 * MINUTE
+    newest = store.history(limit=1)[0]
+    asked: dict[str, Callable[[], object]] = {
+        "history()": store.history,
+        'history(state="failed")': lambda: store.history(states=[RunState.FAILED]),
+        'history(state="lost")': lambda: store.history(states=[RunState.LOST]),
+        "run": lambda: store.run(newest.id),
+        "attempts": lambda: store.attempts(newest),
+        "glance": lambda: store.glance(now),
+        "desk": lambda: at_the_desk(store, now),
+        "renew": lambda: store.renew([newest.id], now),
+        "cancelled": store.cancelled,
+    }
+    for kind, name in (("usual", usual), ("busy", busy)):
+        asked |= {
+            f"{kind}: history": partial(store.history, name),
+            f"{kind}: history, failed": partial(store.history, name, [RunState.FAILED]),
+            f"{kind}: history, lost": partial(store.history, name, [RunState.LOST]),
+            f"{kind}: last run": partial(store.history, name, FINAL, limit=1),
+            f"{kind}: what goes on": partial(store.going_on, name),
+            f"{kind}: what waits": partial(store.waiting, name),
+            f"{kind}: durations": partial(store.durations, name, 20),
+            f"{kind}: a day's slots": partial(store.known_slots, name, since, now),
+        }
+    return asked
+
+
+def at_the_desk(store: Store, now: datetime) -> None:
+    """Find out what a decision needs to know."""
+    with store.deciding(now, now + MINUTE) as desk:
+        desk.expire(Outcome)
+        desk.facts()
+
+
+def timed(work: Callable[[], object], times: int) -> float:
+    """Return the median of the milliseconds that work takes."""
+    took = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        took.append((time.perf_counter() - start) * 1000)
+    return median(took)
+
+
+def plan(store: Store, work: Callable[[], object]) -> list[str]:
+    """Return how the database goes about what work asks it."""
+    asked: list[tuple[str, Any]] = []
+
+    def hear(_c: Any, _u: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    explain = "EXPLAIN QUERY PLAN" if store.database.dialect == "sqlite" else "EXPLAIN"
+    with store.database.read() as connection, listening(store, connection):
+        event.listen(connection, "before_cursor_execute", hear)
+        work()
+        event.remove(connection, "before_cursor_execute", hear)
+        steps = [
+            tuple(step)
+            for statement, values in asked
+            for step in connection.exec_driver_sql(f"{explain} {statement}", values)
+        ]
+    # Of SQLite's four columns three are numbers of its own.
+    return [" ".join(map(str, step[3:] if explain.endswith("PLAN") else step)) for step in steps]
+
+
+@contextmanager
+def listening(store: Store, connection: Connection) -> Iterator[None]:
+    """Have all that is read go over one connection."""
+    database: Any = store.database
+    database.read = database.write = lambda: nullcontext(connection)
+    database.quick = lambda statement, **values: list(connection.execute(statement, values))
+    try:
+        yield
+    finally:
+        del database.read, database.write, database.quick
+
+
+def claim_and_end(store: Store, now: datetime) -> None:
+    """Claim 100 runs and write that they succeeded, as a tick does."""
+    lease = now + MINUTE
+    slots = [
+        Pending(f"shop.tasks.task_{number}", now, Trigger.SCHEDULE, now) for number in range(100)
+    ]
+    with store.deciding(now, lease) as desk:
+        claimed, _ = desk.claim(slots)
+    store.write(Noted([Outcome(over(run, now)) for run in claimed]))
+
+
+def over(run: Run, now: datetime) -> Run:
+    """Return the run as it is when it has succeeded."""
+    return replace(run, state=RunState.SUCCEEDED, started=now, finished=now)
+
+
+def measure(store: Store, count: int) -> None:
+    """Fill the store and print the table."""
+    began = time.perf_counter()
+    fill(store, count)
+    print(f"{count:,} runs of {TASKS:,} tasks in {time.perf_counter() - began:.0f} s")
+    now = START + (count // TASKS + 1) * MINUTE
+    for name, work in questions(store, now).items():
+        show(name, timed(work, 20))
+        print("\n".join(f"{'':6}{step}" for step in plan(store, work)))
+    moments = (now + number * MINUTE for number in count_up())
+    show("claim and end 100", timed(lambda: claim_and_end(store, next(moments)), 50))
+    show("forget 500", timed(lambda: store.prune(now, 500), 20))
+
+
+def show(name: str, milliseconds: float) -> None:
+    print(f"{name:<26}{milliseconds:>10.2f} ms", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="100,000 runs")
+    parser.add_argument("--url", help="a database to be used instead of a SQLite file")
+    arguments = parser.parse_args()
+    count = 100_000 if arguments.quick else 1_000_000
+    with TemporaryDirectory() as folder:
+        url = arguments.url or f"sqlite:///{Path(folder) / 'cron.sqlite'}"
+        store = Store(make_url(url), "benchmark_")
+        print(f"Python {sys.version.split()[0]}, {store.database.dialect}")
+        try:
+            measure(store, count)
+        finally:
+            with store.database.write() as connection:
+                store.tables.metadata.drop_all(connection)
+            store.database.dispose()
+
+
+if __name__ == "__main__":
+    main()

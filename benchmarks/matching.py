@@ -1,0 +1,137 @@
+"""How long it takes to find the tasks that are due in one minute.
+
+    python benchmarks/matching.py [--quick]
+
+Compares the index with a plain scan, which asks each task's five sets in turn (what the first
+pyramid_cron did). Both answer the same ticks of one day in Europe/Berlin; the scan is given local
+time for nothing, the index works it out and sets the day up within what is measured. Every answer
+is compared. From 10,000 tasks on, both answer the ticks of three hours of the day only. Times are
+those of the fastest of at least three rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tables import Fields, realistic, wide
+
+from pyramid_cron.due.index import Index
+from pyramid_cron.schedule import Cron
+
+ZONE = "Europe/Berlin"
+MIDNIGHT = datetime(2026, 6, 1, tzinfo=ZoneInfo(ZONE))
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MINUTE = timedelta(minutes=1)
+
+SAMPLE = (0, 9, 18)
+"""The hours asked for where a whole day takes too long."""
+
+
+class Scanned:
+    """A task as the scan knows it: five sets of its own."""
+
+    __slots__ = ("day", "dow", "hour", "min", "month")
+
+    def __init__(self, fields: Fields) -> None:
+        self.min, self.hour, self.day, self.month, self.dow = (
+            frozenset(list(numbers)) for numbers in fields
+        )
+
+
+def scan(tasks: Sequence[Scanned], now: datetime) -> list[int]:
+    minute, hour, day, month, dow = now.minute, now.hour, now.day, now.month, now.weekday()
+    return [
+        position
+        for position, task in enumerate(tasks)
+        if minute in task.min
+        and hour in task.hour
+        and day in task.day
+        and month in task.month
+        and dow in task.dow
+    ]
+
+
+def built(table: Sequence[Fields]) -> tuple[Index, float, int]:
+    """Return the index, the seconds it took to build, and the number of distinct schedules."""
+    crons = {fields: Cron(fields.crontab(), timezone=ZONE) for fields in table}
+    entries = [((crons[fields],), 0) for fields in table]
+    gc.collect()
+    start = time.perf_counter()
+    index = Index(entries)
+    return index, time.perf_counter() - start, len(crons)
+
+
+def fastest(*measured: tuple[Callable[[Any], object], Sequence[Any]]) -> list[float]:
+    """Return the microseconds per call of each callable, in its fastest round.
+
+    Each is called with all its arguments, the last one first: that one belongs to another day, so
+    that every round sets the day up. Rounds take turns, so that a busy machine is as hard on all.
+    """
+    rounds: list[list[float]] = [[] for _ in measured]
+    gc.collect()
+    gc.disable()
+    while len(rounds[0]) < 3 or sum(rounds[0]) < 1:
+        for times, (call, (*arguments, elsewhere)) in zip(rounds, measured, strict=True):
+            call(elsewhere)
+            start = time.perf_counter()
+            for argument in arguments:
+                call(argument)
+            times.append(time.perf_counter() - start)
+    gc.enable()
+    calls = [len(arguments) - 1 for _, arguments in measured]
+    return [min(times) / count * 1e6 for times, count in zip(rounds, calls, strict=True)]
+
+
+def row(table: Sequence[Fields], hours: Collection[int]) -> str:
+    """Compare, measure, and return a line of the table."""
+    ticks = [MIDNIGHT + number * MINUTE for number in range(1440) if number // 60 in hours]
+    minutes = [(tick - EPOCH) // MINUTE for tick in ticks]
+    index, build, distinct = built(table)
+    tasks = [Scanned(fields) for fields in table]
+    due = []
+    for tick, minute in zip(ticks, minutes, strict=True):
+        positions = scan(tasks, tick)
+        assert sorted(index.at(minute)) == positions
+        assert index.due(tick - MINUTE, tick) == [(tick, position) for position in positions]
+        due.append(len(positions))
+
+    ticks.append(MIDNIGHT - MINUTE)
+    minutes.append(minutes[0] - 1)
+    scanning, finding, window = fastest(
+        (partial(scan, tasks), ticks),
+        (index.at, minutes),
+        (lambda tick: index.due(tick - MINUTE, tick), ticks),
+    )
+    return (
+        f"{len(table):>9,}{distinct:>9,}{f'{median(due):,.0f}/{max(due):,}':>15}{len(due):>7,}"
+        f"{scanning:>12,.1f}{finding:>11,.2f}{scanning / finding:>9,.1f}x"
+        f"{window:>12,.1f}{build * 1e3:>11,.1f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer tasks, three hours of the day")
+    quick = parser.parse_args().quick
+    sizes = (10, 1_000, 10_000) if quick else (10, 1_000, 10_000, 100_000)
+    for title, make in (("A realistic mix", realistic), ("Nearly all distinct, wide", wide)):
+        print(f"{title}; microseconds per tick, milliseconds to build")
+        print(
+            f"{'tasks':>9}{'distinct':>9}{'due med/max':>15}{'ticks':>7}"
+            f"{'plain scan':>12}{'Index.at':>11}{'faster':>10}{'Index.due':>12}{'build':>11}"
+        )
+        for size in sizes:
+            print(row(make(size), SAMPLE if quick or size >= 10_000 else range(24)), flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""How many bytes a registered task takes.
+
+    python benchmarks/memory.py
+
+Registers the same realistic mix of 10,000 schedules with pyramid_cron and its peers and counts what
+stays allocated for each, names and functions aside. A peer that isn't installed is left out and
+said to be.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
+
+from tables import realistic
+
+from pyramid_cron.schedule import Cron
+from pyramid_cron.settings import parse_settings
+from pyramid_cron.state import Cronwork
+from pyramid_cron.task import Task
+
+TASKS = 10_000
+ZONE = "Europe/Berlin"
+MINUTE = int(datetime(2026, 6, 1, tzinfo=timezone.utc).timestamp()) // 60
+
+Registering = Callable[[Sequence[str], Sequence[str]], object]
+"""Takes names and crontab expressions, and returns what keeps the memory in use."""
+
+
+def job() -> None:
+    """Stand for what is run; all tasks share it."""
+
+
+def tasks_and_index(names: Sequence[str], expressions: Sequence[str]) -> object:
+    """Register as the directive does, and ask for a minute, which prepares its day."""
+    cron = Cronwork(parse_settings({"cron.url": "sqlite://", "cron.timezone": ZONE}))
+    for name, expression in zip(names, expressions, strict=True):
+        cron.register(Task(name, job, (Cron(expression).bound(ZONE),), ZONE))
+    cron.tasks.index.at(MINUTE)
+    return cron
+
+
+def apscheduler(names: Sequence[str], expressions: Sequence[str]) -> object:
+    """Add jobs to a scheduler with a job store in memory; it isn't started."""
+    from apscheduler.jobstores.memory import MemoryJobStore
+    from apscheduler.schedulers.background import BackgroundScheduler
+    from apscheduler.triggers.cron import CronTrigger
+
+    zone = ZoneInfo(ZONE)
+    scheduler = BackgroundScheduler(jobstores={"default": MemoryJobStore()}, timezone=zone)
+    for name, expression in zip(names, expressions, strict=True):
+        trigger = CronTrigger.from_crontab(expression, timezone=zone)
+        scheduler.add_job(job, trigger, id=name, name=name)
+    return scheduler
+
+
+def celery(_: Sequence[str], expressions: Sequence[str]) -> object:
+    """Make the schedules of a beat, without their entries."""
+    from celery.schedules import crontab
+
+    return [crontab(*_celery_order(expression)) for expression in expressions]
+
+
+def _celery_order(expression: str) -> list[str]:
+    minute, hour, day, month, weekday = expression.split()
+    return [minute, hour, weekday, day, month]
+
+
+def croniter(_: Sequence[str], expressions: Sequence[str]) -> object:
+    """Make the iterators, without anything to run."""
+    from croniter import croniter
+
+    start = datetime(2026, 6, 1, tzinfo=ZoneInfo(ZONE))
+    return [croniter(expression, start) for expression in expressions]
+
+
+def bytes_per_task(
+    register: Registering, names: Sequence[str], expressions: Sequence[str]
+) -> float:
+    """Return what registering all of them leaves allocated, divided by their number."""
+    register(names[:50], expressions[:50])  # What is loaded or cached at first belongs to no task.
+    gc.collect()
+    tracemalloc.start()
+    kept = register(names, expressions)
+    gc.collect()
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del kept
+    return used / len(names)
+
+
+PEERS: dict[str, Registering] = {
+    "APScheduler, jobs": apscheduler,
+    "Celery, crontab objects": celery,
+    "croniter, iterators": croniter,
+}
+
+
+def main() -> None:
+    expressions = [fields.crontab() for fields in realistic(TASKS)]
+    names = [f"app.tasks.task_{number}" for number in range(TASKS)]
+    print(f"{TASKS:,} tasks, {len(set(expressions)):,} distinct schedules; bytes per task")
+    ours = bytes_per_task(tasks_and_index, names, expressions)
+    print(f"{'pyramid_cron, tasks and index':<34}{ours:>8,.0f}")
+    for title, register in PEERS.items():
+        try:
+            used = bytes_per_task(register, names, expressions)
+        except ImportError:
+            print(f"{title:<34}absent")
+        else:
+            print(f"{title:<34}{used:>8,.0f}{used / ours:>8.1f}x")
+
+
+if __name__ == "__main__":
+    main()
