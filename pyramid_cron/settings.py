@@ -65,9 +65,9 @@ _TOKEN = re.compile(r"[!-~]+")
 class Settings:
     """The parsed settings; :data:`SETTINGS` says what each one means.
 
-    Text is stripped, and lists are separated by whitespace. Empty ``cron.token`` and
-    ``cron.trusted_proxies`` (blank text, an empty list, ``None``) mean none; any other setting is
-    better left out than empty, which is an error.
+    Text is stripped, and lists are separated by whitespace. Empty ``cron.token``,
+    ``cron.trusted_proxies`` and ``cron.permission`` (blank text, an empty list, ``None``) mean
+    none; any other setting is better left out than empty, which is an error.
     """
 
     url: URL
@@ -77,6 +77,7 @@ class Settings:
     allow: Networks
     tokens: tuple[str, ...] = field(repr=False)
     trusted_proxies: Networks
+    permission: str | None
     budget: float
     lease: timedelta
     retention: timedelta
@@ -255,6 +256,11 @@ def _tokens(given: Any) -> tuple[str, ...]:
     return tokens
 
 
+def _permission(given: Any) -> str | None:
+    blank = given is None or (isinstance(given, str) and not given.strip())
+    return None if blank else _text(given)
+
+
 def _duration(least: timedelta) -> Callable[[Any], timedelta]:
     def parse(given: Any) -> timedelta:
         text = given.strip() if isinstance(given, str) else given
@@ -330,6 +336,13 @@ SETTINGS: tuple[Setting, ...] = (
         _trusted_proxies,
         _NETWORKS,
         "proxies whose X-Forwarded-For is believed",
+    ),
+    Setting(
+        "cron.permission",
+        "",
+        _permission,
+        "the name of a permission",
+        "permission that lets somebody see the pages, instead of the rule for the trigger",
     ),
     Setting(
         "cron.budget",

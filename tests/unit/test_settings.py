@@ -75,7 +75,7 @@ def test_the_bare_prefix_is_an_unknown_setting():
         parse_settings({"cron.": "x"})
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"cron.token", "cron.trusted_proxies"}))
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"cron.token", "cron.trusted_proxies", "cron.permission"}))
 @pytest.mark.parametrize("empty", ["", "  \n", None, []])
 def test_a_setting_that_needs_a_value_is_refused_empty(name, empty):
     with pytest.raises(ConfigurationError, match=rf"^{name}: .*; expected "):
@@ -87,6 +87,16 @@ def test_empty_tokens_and_proxies_are_none(empty):
     settings = parse(token=empty, trusted_proxies=empty)
     assert settings.tokens == ()
     assert settings.trusted_proxies == Networks()
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", None])
+def test_an_empty_permission_is_none(empty):
+    assert parse(permission=empty).permission is None
+
+
+def test_a_permission_is_a_name():
+    assert parse(permission=" view ").permission == "view"
+    assert "cron.permission: " in fault(permission=3)
 
 
 def test_every_setting_says_what_it_means():

@@ -1,0 +1,57 @@
+"""Who may see the pages and the data: the trigger's rule, or a permission of the application."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.httpexceptions import HTTPForbidden
+from pyramid.request import Request
+from pyramid.response import Response
+
+from ..state import cronwork
+
+View = Callable[[Any, Request], Response]
+
+log = logging.getLogger("pyramid_cron")
+
+
+def bears_token(request: Request) -> bool:
+    """Return whether a machine asks: one at an allowed address, with one of ``cron.token``."""
+    guard = cronwork(request.registry).guard
+    return bool(guard.tokens) and _verdict(request).allowed
+
+
+def refusal(request: Request) -> str | None:
+    """Return why somebody may not see the pages; None if they may.
+
+    Where ``cron.permission`` is set, who has that permission may, and who bears a token. Otherwise
+    it is who may trigger.
+    """
+    permission = cronwork(request.registry).settings.permission
+    if permission is None:
+        return _verdict(request).reason
+    if request.has_permission(permission) or bears_token(request):
+        return None
+    return f"lacks the permission {permission!r}"
+
+
+def guarded(view: View) -> View:
+    """Decorate a view: who may not see it is answered with 403, and a WARNING says why."""
+
+    @functools.wraps(view)
+    def checked(context: Any, request: Request) -> Response:
+        reason = refusal(request)
+        if reason is not None:
+            log.warning("%s refused: %s", request.path_info, reason)
+            raise HTTPForbidden()  # the application's own forbidden view may ask for a login
+        return view(context, request)
+
+    return checked
+
+
+def _verdict(request: Request) -> Any:
+    guard = cronwork(request.registry).guard
+    return guard.check(request.environ.get("REMOTE_ADDR"), request.headers)
