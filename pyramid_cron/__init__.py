@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyramid.config import PHASE0_CONFIG, Configurator
 from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
@@ -9,6 +11,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .control import request_scheduler, scheduler
 from .directives import add_cron_task
+from .execute.apart import tell_apart
 from .execute.stop import arrange
 from .run import Run, RunState, TaskCancelled, TaskTimeout
 from .schedule import At, Cron, Every
@@ -48,7 +51,8 @@ def includeme(config: Configurator) -> None:
     """
 
     def set_up() -> None:
-        cron = Cronwork(parse_settings(config.registry.settings))
+        settings = parse_settings(config.registry.settings)
+        cron = Cronwork(settings, tell=partial(tell_apart, config.registry))
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
+from . import events
 from .due.facts import BACKFILL, Pending
 from .due.pauses import Word, matcher, paused
 from .execute.tick import run_by_hand
@@ -113,14 +114,23 @@ class Scheduler:
         now = self._cron.clock()
         if until is not None and (until.tzinfo is None or until <= now):
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
-        return self._say(Word(now, True, pattern, until, reason))
+        names = self._say(Word(now, True, pattern, until, reason))
+        self._tell([(events.TaskPaused, name, until, reason) for name in names])
+        return names
 
     def resume(self, pattern: str = "*") -> list[str]:
         """End the pauses of the tasks whose names match; return those names.
 
         Raises ValueError for a wrong pattern, LookupError if no task matches.
         """
-        return self._say(Word(self._cron.clock(), False, pattern))
+        names = self._say(Word(self._cron.clock(), False, pattern))
+        self._tell([(events.TaskResumed, name) for name in names])
+        return names
+
+    def _tell(self, news: Sequence[tuple[Any, ...]]) -> None:
+        with self._own_request() as request:
+            for kind, *values in news:
+                events.notify(kind, request, *values)
 
     def _say(self, word: Word) -> list[str]:
         matches = matcher(word.pattern)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from .clock import utc_now
 from .due.after import exhausted, following
 from .due.index import Index
 from .due.window import roster_id
-from .execute.supervise import Supervisor
+from .execute.supervise import News, Supervisor
 from .run import Run
 from .settings import Settings
 from .store.journal import Journal
@@ -67,17 +67,23 @@ class Tasks:
 class Cronwork:
     """The settings, tasks and store of one application.
 
-    ``latest`` is the moment of the latest tick (aware, UTC), None before the first.
+    ``tell`` is called with what happened outside of ticks. ``latest`` is the moment of the latest
+    tick (aware, UTC), None before the first.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime] = utc_now,
+        tell: Callable[[Sequence[News]], None] = lambda _: None,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.guard = settings.guard()
         self.store = Store(settings.url, settings.table_prefix)
         self.journal = Journal()
         self.supervisor = Supervisor(
-            self.store, self.journal, settings.lease, self.outcome, self.tidy_up
+            self.store, self.journal, settings.lease, self.outcome, self.tidy_up, tell
         )
         self.latest: datetime | None = None
         self._tidied: datetime | None = None

@@ -20,7 +20,6 @@ from ..run import Progress, Run, TaskInterrupted, changed, storable
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-NOTHING = ctypes.py_object()
 
 
 class Live:
@@ -89,11 +88,11 @@ class Live:
         while self._thread is not None:
             try:
                 with self._lock:
-                    if self._thread is not None and self.interruption is not None:
-                        _raise_in(self._thread, NOTHING)
                     self._thread = None
             except TaskInterrupted:
                 continue  # delivered at the last moment
+        if self.interruption is not None:
+            _withdraw()
 
     def interrupt(self, interruption: TaskInterrupted) -> None:
         """Raise an exception in the task, unless it was told to stop already or is over."""
@@ -128,6 +127,27 @@ class Live:
         finally:
             with self._lock:
                 self._waiting = None
+
+
+class _Withdrawn(BaseException):
+    """Takes the place of an exception that is to be raised in this thread, and is raised."""
+
+
+def _withdraw() -> None:
+    """See to it that no exception is pending in this thread.
+
+    It has to be raised for that: one that is only taken back leaves its mark on the interpreter.
+    Python 3.11 then slows down, and where it traces, as a debugger does, hangs.
+    """
+    while True:
+        try:
+            _raise_in(threading.get_ident(), ctypes.py_object(_Withdrawn))
+            while True:
+                pass
+        except _Withdrawn:
+            return
+        except TaskInterrupted:
+            continue  # delivered at the last moment
 
 
 class _Interruptible:

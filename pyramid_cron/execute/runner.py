@@ -9,9 +9,9 @@ from typing import Any
 
 from pyramid.request import Request
 
-from .. import logs
+from .. import events, logs
 from ..clock import Stopwatch
-from ..run import Reason, Run, RunState, TaskCancelled, TaskTimeout, changed, storable
+from ..run import Reason, Run, RunState, TaskCancelled, TaskTimeout, Trigger, changed, storable
 from ..store.journal import Journal
 from ..store.outcomes import Outcome
 from ..task import Task
@@ -54,9 +54,32 @@ class Runner:
         live.deadline = None if task.timeout is None else started + task.timeout
         live.changed = self._note
         logs.run_started(live.run)
+        self.tell(events.RunStarted, live.run)
         live.change(**self._attempt(task, live))
-        logs.run_ended(live.run)
+        if live.given_up:  # which everybody was told of then
+            logs.run_ended(live.run)
+        else:
+            self.ended(live.run)
         return live.run
+
+    def ended(self, run: Run) -> None:
+        """Tell everybody how a run ended, and whether its slot will be tried again."""
+        logs.run_ended(run)
+        self.tell(events.ENDS[run.state], run)
+        if not run.state.failure:
+            return
+        for then in self.outcome(run).then:
+            if then.trigger is Trigger.RETRY:
+                self.tell(events.RunRetrying, run, then.attempt, then.not_before)
+
+    def tell(self, kind: type[events.Event], *values: Any) -> None:
+        """Call the application's subscribers, each in a transaction of its own."""
+        events.notify(
+            kind,
+            self.request,
+            *values,
+            within=lambda call: in_transaction(self.manager, "cron event", call),
+        )
 
     def _note(self, run: Run) -> None:
         self.journal.note(self.outcome(run))

@@ -10,18 +10,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
-from .. import logs
+from .. import events, logs
 from ..clock import Stopwatch
 from ..due.facts import Pending
 from ..run import Run, RunState, TaskCancelled, TaskTimeout, Trigger, changed
 from ..store.desk import Desk
 from ..store.engine import StoreError
 from ..store.journal import Journal
-from ..store.outcomes import Noted, Outcome
+from ..store.outcomes import Noted, Outcome, Paused
 from ..store.store import Store
 from .live import Live
 
@@ -46,6 +47,9 @@ Servers kill a process after a time of their own, which may well be as long.
 OUTLIVED = 10.0
 """Seconds after which a process that was told to stop, and has not, goes on to work."""
 
+News = tuple[Any, ...]
+"""A kind of event and its values."""
+
 log = logging.getLogger("pyramid_cron")
 
 
@@ -59,12 +63,16 @@ class Supervisor:
         lease: timedelta,
         outcome: Callable[[Run], Outcome],
         housekeeping: Callable[[], None] = lambda: None,
+        tell: Callable[[Sequence[News]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._journal = journal
         self._lease = lease
         self._outcome = outcome
         self._housekeeping = housekeeping
+        self._tell = tell
+        self._news: list[News] = []
+        self._is_old_news = False
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
@@ -101,10 +109,12 @@ class Supervisor:
 
     def write(self) -> None:
         """Write what has happened so far. Raises StoreError; what is not written stays noted."""
+        paused: Sequence[Paused] = ()
         with self._remembering(), self._journal.taking() as noted:
             if noted:
-                self._store.write(noted)
+                paused = self._store.write(noted)
         self._release(noted)
+        self._note_paused(paused)
 
     @contextmanager
     def deciding(self, clock: Stopwatch) -> Iterator[Desk]:
@@ -121,6 +131,15 @@ class Supervisor:
             desk.renew(held)
             yield desk
         self._release(noted)
+        self._note_paused(desk.paused)
+
+    def take_news(self) -> list[News]:
+        """Return what has happened that nobody was told of yet."""
+        news, self._news = self._news, []
+        return news
+
+    def _note_paused(self, paused: Iterable[Paused]) -> None:
+        self._news += [(events.TaskPaused, each.task, None, each.reason) for each in paused]
 
     @contextmanager
     def engaged(self) -> Iterator[None]:
@@ -181,7 +200,7 @@ class Supervisor:
             time.sleep(PAUSE)
             self._wanted.clear()
             self._watch()
-            if self._held or not self._journal.empty:
+            if self._held or self._news or not self._journal.empty:
                 self._wanted.set()
             else:
                 self._tidy_up()
@@ -209,6 +228,10 @@ class Supervisor:
         with self._telling():
             self.write()
             self._keep_hold()
+        # A tick tells by itself before it answers; but one may take long, or be stuck.
+        if self._news and (self._is_old_news or not self._ticks):
+            self._tell(self.take_news())
+        self._is_old_news = bool(self._news)
 
     def _tidy_up(self) -> None:
         with self._tidying:
@@ -255,6 +278,7 @@ class Supervisor:
         )
         log.warning("%s run=%s does not stop; it is given up", run.task, run.id)
         self._journal.note(self._outcome(run))
+        self._news.append((events.ENDS[run.state], run))
 
     @contextmanager
     def _telling(self, *, last: bool = False) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +13,7 @@ from typing import Any
 
 from pyramid.request import Request
 
-from .. import logs
+from .. import events, logs
 from ..clock import Stopwatch
 from ..due.decide import Decisions, Due, decide, fits, overlapping
 from ..due.facts import Facts, Pending
@@ -26,7 +26,7 @@ from ..task import Overlap, Task
 from .capture import listening
 from .runner import Runner
 from .stop import attentive
-from .transaction import between_transactions
+from .transaction import between_transactions, in_transaction
 
 RECENT = 20
 """How many of an idle task's latest successes tell its usual duration."""
@@ -74,6 +74,7 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
     glance = cron.store.glance(now)
     owner = cron.store.owner
     this = Tick(new_batch(now), now, tasks.roster, owner.host, owner.pid)
+    _announce(request, events.TickStarted, this.id, now)
     due = _due(cron, tasks, glance, now)
     first = next(due, None)
     if first is None and not glance.busy:
@@ -81,7 +82,9 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
         cron.latest = now
         cron.journal.note_tick(this, tasks.by_name)
         cron.supervisor.wake()
-        return TickReport(this.id, now)
+        report = TickReport(this.id, now)
+        _announce(request, events.TickFinished, report)
+        return report
     with carrying(cron, request, clock) as runner:
         found = due if first is None else chain([first], due)
         done = _carry_out(cron, runner, tasks, this, found)
@@ -90,7 +93,18 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
         )
         counted = replace(this, runs=len(report.runs), skipped=len(report.skipped))
         cron.journal.note_tick(counted, tasks.by_name)
+    _announce(request, events.TickFinished, report)
     return report
+
+
+def _announce(request: Request, kind: type[events.Event], *values: Any) -> None:
+    """Tell of the tick itself."""
+
+    def within(call: Callable[[], Any]) -> None:
+        with between_transactions(request) as manager:
+            in_transaction(manager, "cron event", call)
+
+    events.notify(kind, request, *values, within=within)
 
 
 def _open(cron: Cronwork, request: Request) -> None:
@@ -127,19 +141,22 @@ def carrying(cron: Cronwork, request: Request, clock: Stopwatch) -> Iterator[Run
         listening() as listener,
         attentive(cron.supervisor, patience),
     ):
+        runner = Runner(
+            request=request,
+            manager=manager,
+            clock=clock,
+            time_left=lambda: budget - clock.elapsed(),
+            journal=cron.journal,
+            supervisor=cron.supervisor,
+            outcome=cron.outcome,
+            listener=listener,
+        )
         try:
-            yield Runner(
-                request=request,
-                manager=manager,
-                clock=clock,
-                time_left=lambda: budget - clock.elapsed(),
-                journal=cron.journal,
-                supervisor=cron.supervisor,
-                outcome=cron.outcome,
-                listener=listener,
-            )
+            yield runner
         finally:
             cron.supervisor.write()
+        for news in cron.supervisor.take_news():
+            runner.tell(*news)
 
 
 def _carry_out(
@@ -158,7 +175,7 @@ def _carry_out(
     cron.latest = this.moment
     cron.supervisor.hold(claimed, runner.clock)
     for run in (*lost, *skipped):
-        logs.run_ended(run)
+        runner.ended(run)
     done = _Progress(skipped=skipped)
     for run in claimed:
         done.add(runner.carry_out(tasks.named(run.task), run))
@@ -252,8 +269,11 @@ def run_by_hand(cron: Cronwork, request: Request, task: Task, payload: Any, now:
             active = desk.active(task.name)
             if active and task.overlap is not Overlap.ALLOW:
                 skip = replace(overlapping(task, [now], active), asked=asked)
-                _, [skipped] = desk.claim([], [skip])
-                return skipped
-            [claimed], _ = desk.claim([asked])
-        cron.supervisor.hold([claimed], runner.clock)
-        return runner.carry_out(task, claimed) or claimed
+                _, [run] = desk.claim([], [skip])
+            else:
+                [run], _ = desk.claim([asked])
+        if run.state is RunState.SKIPPED:
+            runner.ended(run)
+            return run
+        cron.supervisor.hold([run], runner.clock)
+        return runner.carry_out(task, run) or run

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
 from ..run import Reason, Run, RunState, Trigger, new_ids
-from .outcomes import Noted, Outcome, Tick, after, call_roll, renew, write
+from .outcomes import Noted, Outcome, Paused, Tick, after, call_roll, renew, write
 from .owner import Owner
 from .rows import going_on, insert_new, pending_row, run_row, to_pending, to_run, to_word
 from .tables import Tables
@@ -33,10 +33,11 @@ class Desk:
         self._owner = owner
         self._now = now
         self._lease = lease
+        self.paused: list[Paused] = []
 
     def write(self, noted: Noted) -> None:
-        """Write what happened until now."""
-        write(self._connection, self._tables, self._owner.token, noted)
+        """Write what happened until now; tasks that are paused for it are added to ``paused``."""
+        self.paused += write(self._connection, self._tables, self._owner.token, noted)
 
     def renew(self, ids: Collection[str]) -> None:
         """Renew the leases of runs that this process still carries out."""
@@ -62,7 +63,7 @@ class Desk:
             over = {"state": run.state.value, "finished": run.finished, "error": run.error}
             statement = update(runs).where(runs.c.id == run.id)
             self._connection.execute(statement.values(**over, lease=None))
-        after(self._connection, self._tables, [outcome(run) for run in lost])
+        self.paused += after(self._connection, self._tables, [outcome(run) for run in lost])
         return lost
 
     def facts(self, paced: Collection[str] = ()) -> Facts:

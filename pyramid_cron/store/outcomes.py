@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -51,6 +52,13 @@ class Outcome:
     pause_after: int | None = None
 
 
+class Paused(NamedTuple):
+    """A task that is paused because it kept failing, and the reason as it is on record."""
+
+    task: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Noted:
     """What is to be written together: outcomes, and ticks with the names of their rosters."""
@@ -62,10 +70,10 @@ class Noted:
         return bool(self.outcomes or self.ticks)
 
 
-def write(connection: Connection, tables: Tables, owner: str, noted: Noted) -> None:
+def write(connection: Connection, tables: Tables, owner: str, noted: Noted) -> list[Paused]:
     """Write what became of runs that this owner still holds, and what ticked."""
     write_ticks(connection, tables, noted.ticks)
-    write_outcomes(connection, tables, owner, noted.outcomes)
+    return write_outcomes(connection, tables, owner, noted.outcomes)
 
 
 def write_ticks(
@@ -120,10 +128,10 @@ def _counts(moment: datetime, known: datetime) -> bool:
 
 def write_outcomes(
     connection: Connection, tables: Tables, owner: str, outcomes: Sequence[Outcome]
-) -> None:
+) -> list[Paused]:
     """Write outcomes of runs that this owner still holds; others are told by who took them over."""
     if not outcomes:
-        return
+        return []
     held = _held(connection, tables, owner)
     ours = [each for each in outcomes if each.run.id in held]
     over = [each for each in ours if each.run.state.final]
@@ -131,7 +139,7 @@ def write_outcomes(
     _update(connection, tables, [each.run for each in over], {"lease": None})
     texts = [{"run": each.run.id, "text": each.run.output} for each in over if each.run.output]
     insert_new(connection, tables.outputs, texts)
-    after(connection, tables, over)
+    return after(connection, tables, over)
 
 
 def renew(
@@ -156,13 +164,13 @@ def _held(connection: Connection, tables: Tables, owner: str) -> set[str]:
     return set(connection.scalars(mine))
 
 
-def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -> None:
-    """Put on record what comes of outcomes."""
+def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -> list[Paused]:
+    """Put on record what comes of outcomes; return the tasks that are paused for them."""
     then = [pending_row(pending) for each in outcomes for pending in each.then]
     insert_new(connection, tables.waiting, then)
-    for each in outcomes:
-        if each.pause_after is not None:
-            _pause_failing(connection, tables, each.run, each.pause_after)
+    failing = [each for each in outcomes if each.pause_after is not None]
+    paused = [_pause_failing(connection, tables, each.run, each.pause_after) for each in failing]
+    return [each for each in paused if each is not None]
 
 
 def _update(
@@ -176,7 +184,9 @@ def _update(
     connection.execute(statement, [outcome_row(run) for run in runs])
 
 
-def _pause_failing(connection: Connection, tables: Tables, run: Run, limit: int) -> None:
+def _pause_failing(
+    connection: Connection, tables: Tables, run: Run, limit: int | None
+) -> Paused | None:
     """Pause the run's task if its newest ``limit`` slots all failed since it was last resumed."""
     runs, state = tables.runs, state_of_one(tables)
     mine = runs.c.task == run.task
@@ -188,15 +198,18 @@ def _pause_failing(connection: Connection, tables: Tables, run: Run, limit: int)
     failures = [each.value for each in RunState if each.failure]
     slots = select(runs.c.slot, runs.c.nonce).where(mine, state.in_(failures))
     failed = connection.execute(slots.where(runs.c.id > since).distinct().limit(limit)).all()
-    if len(failed) == limit:
-        word = {
-            "moment": run.finished,
-            "pauses": 1,
-            "pattern": glob.escape(run.task),
-            "until": None,
-            "reason": f"{limit} failures in a row",
-        }
-        connection.execute(insert(tables.words), word)
+    if len(failed) != limit:
+        return None
+    paused = Paused(run.task, f"{limit} failures in a row")
+    word = {
+        "moment": run.finished,
+        "pauses": 1,
+        "pattern": glob.escape(run.task),
+        "until": None,
+        "reason": paused.reason,
+    }
+    connection.execute(insert(tables.words), word)
+    return paused
 
 
 def _last_word(connection: Connection, tables: Tables, task: str) -> str:

@@ -31,7 +31,7 @@ from ..due.window import Roster
 from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
-from .outcomes import Noted, renew, write
+from .outcomes import Noted, Paused, renew, write
 from .owner import Owner
 from .prune import prune
 from .rows import going_on, insert_new, pending_row, state_of_one, to_run, to_word
@@ -128,10 +128,13 @@ class Store:
         with self._writing() as connection:
             yield Desk(self.tables, connection, self.owner, now, lease)
 
-    def write(self, noted: Noted) -> None:
-        """Write what happened; a run that is not ours any more is left as it is."""
+    def write(self, noted: Noted) -> list[Paused]:
+        """Write what happened; a run that is not ours any more is left as it is.
+
+        Returns the tasks that are paused for it.
+        """
         with self._writing() as connection:
-            write(connection, self.tables, self.owner.token, noted)
+            return write(connection, self.tables, self.owner.token, noted)
 
     # What goes on.
 

@@ -1,0 +1,208 @@
+"""What happened, told to whoever subscribed."""
+
+import logging
+import threading
+from datetime import timedelta
+
+import pytest
+
+from pyramid_cron import events, scheduler
+from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
+from tests.integration.processes import wait_until
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def config():
+    return configure()
+
+
+@pytest.fixture
+def heard(config):
+    """All events there are, in order, by the name of their kind."""
+    found = []
+    for kind in (events.Event, events.TickStarted):
+        assert issubclass(kind, events.Event)
+    config.add_subscriber(found.append, events.Event)
+    return found
+
+
+def names(heard):
+    return [type(each).__name__ for each in heard]
+
+
+def fail(system):
+    raise ValueError("no")
+
+
+def test_a_tick_and_its_runs_are_told_of_in_order(config, heard):
+    config.add_cron_task(lambda system: None, name="good")
+    config.add_cron_task(fail, name="bad")
+    report = cron_of(config).tick(NOON)
+    assert names(heard) == [
+        "TickStarted",
+        "RunStarted",
+        "RunSucceeded",
+        "RunStarted",
+        "RunFailed",
+        "TickFinished",
+    ]
+    assert (heard[0].tick, heard[0].now) == (report.tick, NOON)
+    assert (heard[1].run.task, heard[1].run.state) == ("good", "running")
+    assert heard[1].run.started == report.runs[0].started
+    assert heard[4].run == report.runs[1]
+    assert heard[4].run.error == "ValueError: no"
+    assert heard[5].report == report
+    assert heard[5].registry is config.registry
+
+
+def test_a_tick_with_nothing_due_is_told_of_too(config, heard):
+    config.add_cron_task(fail, on_demand=True)
+    cron_of(config).tick(NOON)
+    assert names(heard) == ["TickStarted", "TickFinished"]
+    assert heard[1].report.runs == ()
+
+
+def test_what_is_skipped_is_told_of_with_its_reason(config, heard):
+    config.add_cron_task(fail, name="no", when=lambda system: False)
+    config.add_cron_task(fail, name="late", catch_up="none", hour=11, min=30)
+    cron = cron_of(config)
+    cron.tick(NOON - timedelta(hours=1))
+    cron.tick(NOON)
+    skipped = [each.run for each in heard if isinstance(each, events.RunSkipped)]
+    assert {(run.task, run.reason, run.count) for run in skipped} == {
+        ("no", "condition", 1),
+        ("no", "superseded", 59),
+        ("late", "missed", 1),
+    }
+
+
+def test_a_retry_is_announced_after_the_failure(config, heard):
+    config.add_cron_task(fail, name="bad", retry=2)
+    cron = cron_of(config)
+    cron.tick(NOON)
+    assert names(heard)[2:4] == ["RunFailed", "RunRetrying"]
+    retrying = heard[3]
+    assert (retrying.run, retrying.attempt) == (heard[2].run, 2)
+    assert retrying.at == heard[2].run.finished + timedelta(seconds=30)
+    del heard[:]
+    cron.tick(NOON + MINUTE)
+    assert "RunRetrying" not in names(heard)[:3]  # the last attempt
+
+
+def test_pausing_and_resuming_are_told_of_by_task(config, heard):
+    config.add_cron_task(fail, name="a", on_demand=True)
+    config.add_cron_task(fail, name="b", on_demand=True)
+    cron_of(config)
+    control = scheduler(config.registry)
+    control.pause("*", reason="deployment")
+    control.resume("b")
+    assert [(type(each).__name__, each.task) for each in heard] == [
+        ("TaskPaused", "a"),
+        ("TaskPaused", "b"),
+        ("TaskResumed", "b"),
+    ]
+    assert (heard[0].reason, heard[0].until) == ("deployment", None)
+
+
+def test_a_task_that_is_paused_because_it_fails_is_told_of_by_the_tick(config, heard):
+    config.add_cron_task(fail, name="bad", pause_after=1)
+    cron_of(config).tick(NOON)
+    assert names(heard)[-2:] == ["TaskPaused", "TickFinished"]
+    assert (heard[-2].task, heard[-2].reason) == ("bad", "1 failures in a row")
+
+
+def test_a_run_by_hand_is_told_of(config, heard):
+    config.add_cron_task(lambda system: None, name="good", on_demand=True)
+    cron_of(config).run("good")
+    assert names(heard) == ["RunStarted", "RunSucceeded"]
+
+
+def test_a_timeout_and_a_cancellation_have_kinds_of_their_own(config, heard):
+    def wait(system):
+        scheduler(config.registry).cancel(system["run"].id)
+        threading.Event().wait(0.01)
+        while True:
+            threading.Event().wait(0.01)
+
+    config.add_cron_task(wait, name="cancelled", on_demand=True)
+
+    def slow(system):
+        while True:
+            threading.Event().wait(0.01)
+
+    config.add_cron_task(slow, name="slow", timeout=0.1, on_demand=True)
+    cron = cron_of(config)
+    cron.run("cancelled")
+    cron.run("slow")
+    assert names(heard) == ["RunStarted", "RunCancelled", "RunStarted", "RunTimedOut"]
+
+
+def test_a_failing_subscriber_harms_neither_the_run_nor_the_others(config, heard, caplog):
+    def broken(event):
+        raise RuntimeError("no mail today")
+
+    for kind in (events.RunStarted, events.RunSucceeded, events.TickStarted, events.TickFinished):
+        config.add_subscriber(broken, kind)
+    config.add_cron_task(lambda system: None, name="good")
+    [run] = cron_of(config).tick(NOON).runs
+    assert run.state == "succeeded"
+    assert run.output is None
+    assert names(heard) == ["TickStarted", "RunStarted", "RunSucceeded", "TickFinished"]
+    complaints = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(complaints) == 4
+    assert "a subscriber to TickStarted failed" in complaints[0].getMessage()
+
+
+def test_one_that_wants_to_exit_does_not_end_the_tick(config):
+    def leave(event):
+        raise SystemExit(3)
+
+    config.add_subscriber(leave, events.RunStarted)
+    config.add_cron_task(lambda system: None)
+    [run] = cron_of(config).tick(NOON).runs
+    assert run.state == "succeeded"
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit", "inactive", "none"])
+def test_a_subscriber_has_a_transaction_of_its_own(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+
+    def note(event):
+        event.request.dbsession.add(Note(text=f"{type(event).__name__}"))
+
+    def broken(event):
+        event.request.dbsession.add(Note(text="never"))
+        raise RuntimeError("no")
+
+    for kind in (events.TickStarted, events.RunFailed, events.TickFinished):
+        config.add_subscriber(note, kind)
+        config.add_subscriber(broken, kind)
+
+    def work(system):
+        system["request"].dbsession.add(Note(text="work"))
+        raise ValueError("no")
+
+    config.add_cron_task(work)
+    cron_of(config).tick(NOON)
+    assert committed(config) == ["RunFailed", "TickFinished", "TickStarted"]
+
+
+def test_what_happens_outside_of_ticks_is_told_with_a_request_of_its_own(config, heard):
+    stuck = threading.Event()
+
+    def block(system):
+        stuck.wait()
+
+    config.add_cron_task(block, name="stuck", timeout=0.05, on_demand=True)
+    cron = cron_of(config)
+    thread = threading.Thread(target=cron.run, args=["stuck"])
+    thread.start()
+    try:
+        wait_until(lambda: "RunTimedOut" in names(heard), 20)
+    finally:
+        stuck.set()
+        thread.join()
+    assert heard[-1].request is not None
+    assert names(heard).count("RunTimedOut") == 1
