@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .control import request_scheduler, scheduler
-from .directives import add_cron_task
+from .directives import add_cron_queue, add_cron_task
 from .execute.apart import tell_apart
 from .execute.stop import arrange
 from .run import Run, RunState, TaskCancelled, TaskTimeout
@@ -44,7 +44,7 @@ LAST = 1000
 
 
 def includeme(config: Configurator) -> None:
-    """Set up the directive ``add_cron_task``, ``request.cron`` and the trigger's view.
+    """Set up ``add_cron_task`` and its kin, ``request.cron`` and the trigger's view.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -69,6 +69,7 @@ def includeme(config: Configurator) -> None:
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
     config.action("pyramid_cron store", check_store, order=LAST)
     config.add_directive("add_cron_task", add_cron_task)
+    config.add_directive("add_cron_queue", add_cron_queue)
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.add_view(
         tick_view,

@@ -16,6 +16,7 @@ from pyramid.scripting import prepare
 from . import events
 from .due.facts import BACKFILL, Pending
 from .due.pauses import Word, matcher, paused
+from .execute.queue import carry_out_sent
 from .execute.tick import run_by_hand
 from .run import Run, RunState, Trigger
 from .state import Cronwork, cronwork
@@ -99,6 +100,15 @@ class Scheduler:
         json.dumps(payload)
         with self._own_request() as request:
             return run_by_hand(cron, request, task, payload, cron.clock())
+
+    def carry_out(self, run_id: str) -> Run | None:
+        """Carry out a run that was sent to a queue; for the queue's worker to call.
+
+        The run has a request and a transaction of its own. Returned is the run as it ended, or None
+        if there is nothing to do: a message that comes twice is carried out once. Raises
+        LookupError if the run or its task is not known here.
+        """
+        return carry_out_sent(self._cron, self._registry, run_id)
 
     def pause(
         self, pattern: str = "*", until: datetime | None = None, reason: str | None = None

@@ -82,6 +82,8 @@ class Settings:
     budget: float
     capacity: int
     base_url: str | None
+    celery_broker_url: str | None = field(repr=False)
+    celery_app: str | None
     lease: timedelta
     retention: timedelta
     shutdown_timeout: timedelta
@@ -259,7 +261,7 @@ def _tokens(given: Any) -> tuple[str, ...]:
     return tokens
 
 
-def _permission(given: Any) -> str | None:
+def _optional(given: Any) -> str | None:
     blank = given is None or (isinstance(given, str) and not given.strip())
     return None if blank else _text(given)
 
@@ -367,7 +369,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.permission",
         "",
-        _permission,
+        _optional,
         "the name of a permission",
         "permission that lets somebody see the pages, instead of the rule for the trigger",
     ),
@@ -392,6 +394,23 @@ SETTINGS: tuple[Setting, ...] = (
         "a URL such as https://example.com or https://example.com/shop",
         "where tasks outside the tick's request find the application; by default where the trigger"
         " was hit",
+    ),
+    Setting(
+        "cron.celery.broker_url",
+        "",
+        _optional,
+        "the URL of a broker, such as redis://127.0.0.1:6379/0",
+        'where tasks with executor="celery" are sent',
+        secret=True,
+        attribute="celery_broker_url",
+    ),
+    Setting(
+        "cron.celery.app",
+        "",
+        _optional,
+        "the dotted name of a Celery app, such as shop.celery:app",
+        "the application's own Celery app, which sends them instead",
+        attribute="celery_app",
     ),
     Setting(
         "cron.lease",

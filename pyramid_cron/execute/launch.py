@@ -13,7 +13,9 @@ from pyramid.request import Request
 from ..clock import Stopwatch
 from ..run import Run
 from ..state import Cronwork
+from ..task import THREAD
 from .carry import address, carry_out_apart
+from .queue import send_all
 
 PATIENCE = 10.0
 """Seconds from the end of a tick after which its runs begin, whatever became of its answer.
@@ -61,8 +63,20 @@ class Launch:
             runs, self._runs = self._runs, []
         if self._timer is not None:
             self._timer.cancel()
+        tasks = self._cron.tasks
+        sent = [run for run in runs if tasks.named(run.task).executor != THREAD]
         for run in runs:
-            self._begin(run)
+            if run not in sent:
+                self._begin(run)
+        if sent:
+            # A broker that is slow must not keep the answer waiting.
+            sender = threading.Thread(
+                target=send_all,
+                args=(self._cron, sent, self._clock),
+                name="pyramid_cron send",
+                daemon=True,
+            )
+            sender.start()
 
     def _begin(self, run: Run) -> None:
         cron, registry, clock = self._cron, self._registry, self._clock
