@@ -10,7 +10,7 @@ from datetime import timedelta
 from pyramid.registry import Registry
 
 from ..clock import Stopwatch
-from ..run import Run
+from ..run import Run, TaskCancelled
 from ..state import Cronwork
 from ..store.engine import StoreError
 from .carry import carry_out_apart
@@ -67,4 +67,7 @@ def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | Non
         log.info("%s run=%s is taken up already, or over", sent.task, run_id)
         return None
     cron.supervisor.hold([run], clock)
+    live = cron.supervisor.live(run_id)
+    if live is not None and run_id in cron.store.cancelled():
+        live.interrupt(TaskCancelled("was cancelled"))  # before it begins
     return carry_out_apart(cron, registry, task, run, clock)

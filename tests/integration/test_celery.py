@@ -157,6 +157,15 @@ def test_a_run_on_a_worker_can_be_cancelled(tmp_path, broker):
         assert ended(cron, 1)["long"].state is RunState.CANCELLED
 
 
+def test_one_that_was_cancelled_before_does_not_begin(tmp_path, broker):
+    cron = application(tmp_path, broker, ["quick"])
+    [run] = cron.tick().runs
+    scheduler(cron.registry).cancel(run.id)
+    with worker(tmp_path, ["quick"]):
+        assert ended(cron, 1)["quick"].state is RunState.CANCELLED
+    assert starts(tmp_path, "quick") == []
+
+
 def add(config, **arguments):
     config.add_cron_task(print, name="some", **arguments)
     config.commit()
