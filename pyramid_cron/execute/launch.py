@@ -70,16 +70,13 @@ class Launch:
                 self._begin(run)
         if sent:
             # A broker that is slow must not keep the answer waiting.
-            sender = threading.Thread(
-                target=send_all,
-                args=(self._cron, sent, self._clock),
-                name="pyramid_cron send",
-                daemon=True,
-            )
-            sender.start()
+            cron, clock = self._cron, self._clock
+            cron.threads.start("sending", sent, lambda: send_all(cron, sent, clock))
 
     def _begin(self, run: Run) -> None:
         cron, registry, clock = self._cron, self._registry, self._clock
         where = self._address
         task = cron.tasks.named(run.task)
-        cron.threads.start(run, lambda: carry_out_apart(cron, registry, task, run, clock, where))
+        cron.threads.start(
+            task.name, [run], lambda: carry_out_apart(cron, registry, task, run, clock, where)
+        )
