@@ -157,6 +157,19 @@ def test_a_run_on_a_worker_can_be_cancelled(tmp_path, broker):
         assert ended(cron, 1)["long"].state is RunState.CANCELLED
 
 
+@pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
+def test_a_worker_that_is_told_to_stop_lets_a_run_finish(tmp_path, broker, pool):
+    cron = application(tmp_path, broker, ["long"])
+    with worker(tmp_path, ["long"], pool) as process:
+        cron.tick()
+        wait_until(lambda: starts(tmp_path, "long"))
+        process.send(signal.SIGTERM)
+        wait_until(lambda: "Warm shutdown" in process.output)
+        (tmp_path / "finish").touch()
+        assert process.exit_code() == 0
+    assert ended(cron, 1)["long"].state is RunState.SUCCEEDED
+
+
 def test_one_that_was_cancelled_before_does_not_begin(tmp_path, broker):
     cron = application(tmp_path, broker, ["quick"])
     [run] = cron.tick().runs
