@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pyramid.registry import Registry
@@ -16,10 +17,14 @@ from pyramid.scripting import prepare
 from . import events
 from .due.facts import BACKFILL, Pending
 from .due.pauses import Word, matcher, paused
+from .execute.defer import defer
 from .execute.tick import run_by_hand
 from .run import Run, RunState, Trigger
+from .schedule import At
+from .schedule.duration import span
 from .state import Cronwork, cronwork
-from .task import Task
+from .store.outcomes import Deferred
+from .task import NAME, Task
 
 FINAL = tuple(state for state in RunState if state.final)
 
@@ -99,6 +104,37 @@ class Scheduler:
         json.dumps(payload)
         with self._own_request() as request:
             return run_by_hand(cron, request, task, payload, cron.clock())
+
+    def defer(
+        self,
+        name: str,
+        payload: Any = None,
+        at: datetime | str | None = None,
+        after: str | float | timedelta | None = None,
+        key: str | None = None,
+    ) -> Pending:
+        """Run a task once, at the first tick that comes at a moment or later; return what waits.
+
+        ``at`` is an aware datetime or ISO 8601 text with an offset, ``after`` an interval from now;
+        with neither it is the next tick. The task finds ``payload``, a JSON value, in its
+        ``system``. Of several calls for a task with the same ``key`` only the first counts, until
+        it has run and its run is forgotten.
+
+        Where there is a transaction (of pyramid_tm, or of the task that asks) it is on record once
+        that is committed, and dropped if that is aborted; otherwise at once.
+
+        Raises LookupError if there is no such task, TypeError or ValueError for what is not JSON,
+        no moment, no interval or no key, StoreError if it is to be put on record at once and can't.
+        """
+        self._cron.tasks.named(name)
+        json.dumps(payload)
+        if key is not None:
+            _check_key(key)
+        slot = _moment(self._cron.clock(), at, after)
+        nonce = secrets.randbits(62) + 2
+        pending = Pending(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=payload)
+        defer(self._cron, self._request, Deferred(pending, key))
+        return pending
 
     def pause(
         self, pattern: str = "*", until: datetime | None = None, reason: str | None = None
@@ -208,6 +244,21 @@ class Scheduler:
             return
         with prepare(registry=self._registry) as made:
             yield made["request"]
+
+
+def _moment(
+    now: datetime, at: datetime | str | None, after: str | float | timedelta | None
+) -> datetime:
+    if at is not None and after is not None:
+        raise ValueError(f"at={at!r} and after={after!r} each say when; use one of them")
+    if at is not None:
+        return At(at).moment
+    return now if after is None else now + span(after, what="after")
+
+
+def _check_key(key: Any) -> None:
+    if not isinstance(key, str) or not NAME.fullmatch(key):
+        raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
 
 
 def scheduler(registry: Registry) -> Scheduler:

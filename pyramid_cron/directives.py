@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,12 +18,10 @@ from pyramid.exceptions import ConfigurationError
 from .schedule import At, Cron, Every, Schedule
 from .schedule.duration import seconds, span
 from .state import cronwork
-from .task import ONE_ATTEMPT, CatchUp, Overlap, Retry, Task, jitter_offset
+from .task import NAME, ONE_ATTEMPT, CatchUp, Overlap, Retry, Task, jitter_offset
 
 CATEGORY = "cron tasks"
 """The introspection category of tasks."""
-
-NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 
 from .schedule import At, Cron, Every
 from .schedule.duration import span
+
+NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+"""What may be a task's name: printable, and not longer than the store's columns."""
 
 Schedules = tuple[Cron | Every | At, ...]
 

@@ -60,19 +60,33 @@ class Paused(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """Something that is to run once; of those with the same task and ``key`` the first counts."""
+
+    pending: Pending
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
-    """What is to be written together: outcomes, and ticks with the names of their rosters."""
+    """What is to be written together.
+
+    That is outcomes, ticks with the names of their rosters, and what was deferred.
+    """
 
     outcomes: Sequence[Outcome] = ()
     ticks: Sequence[tuple[Tick, Collection[str]]] = ()
+    deferred: Sequence[Deferred] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.ticks)
+        return bool(self.outcomes or self.ticks or self.deferred)
 
 
 def write(connection: Connection, tables: Tables, owner: str, noted: Noted) -> list[Paused]:
     """Write what became of runs that this owner still holds, and what ticked."""
     write_ticks(connection, tables, noted.ticks)
+    for each in noted.deferred:
+        defer(connection, tables, each)
     return write_outcomes(connection, tables, owner, noted.outcomes)
 
 
@@ -140,6 +154,18 @@ def write_outcomes(
     texts = [{"run": each.run.id, "text": each.run.output} for each in over if each.run.output]
     insert_new(connection, tables.outputs, texts)
     return after(connection, tables, over)
+
+
+def defer(connection: Connection, tables: Tables, deferred: Deferred) -> None:
+    """Put on record what is to run once, unless its key is known already."""
+    pending, keys = deferred.pending, tables.keys
+    if deferred.key is not None:
+        known = select(keys.c.key).where(keys.c.task == pending.task, keys.c.key == deferred.key)
+        if connection.scalar(known) is not None:
+            return
+        row = {"task": pending.task, "key": deferred.key, "moment": pending.slot}
+        insert_new(connection, keys, [row])
+    insert_new(connection, tables.waiting, [pending_row(pending)])
 
 
 def renew(

@@ -31,7 +31,7 @@ from ..due.window import Roster
 from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
-from .outcomes import Noted, Paused, renew, write
+from .outcomes import Deferred, Noted, Paused, defer, renew, write
 from .owner import Owner
 from .prune import prune
 from .rows import going_on, insert_new, pending_row, state_of_one, to_run, to_word
@@ -163,6 +163,11 @@ class Store:
         """Put on record what is to run later."""
         with self._writing() as connection:
             insert_new(connection, self.tables.waiting, [pending_row(each) for each in pending])
+
+    def defer(self, deferred: Deferred) -> None:
+        """Put on record what is to run once, unless its key is known already."""
+        with self._writing() as connection:
+            defer(connection, self.tables, deferred)
 
     def attempts(self, run: Run) -> int:
         """Return the number of the newest attempt at the slot of a run."""

@@ -87,6 +87,7 @@ class Tables:
     ticks: Table
     rosters: Table
     words: Table
+    keys: Table
 
 
 def make_tables(prefix: str) -> Tables:
@@ -101,6 +102,7 @@ def make_tables(prefix: str) -> Tables:
         ticks=_ticks(metadata, prefix),
         rosters=_rosters(metadata, prefix),
         words=_words(metadata, prefix),
+        keys=_keys(metadata, prefix),
     )
 
 
@@ -218,6 +220,17 @@ def _words(metadata: MetaData, prefix: str) -> Table:
         Column("pattern", LONG_TEXT, nullable=False),
         Column("until", Instant),
         Column("reason", LONG_TEXT),
+    )
+
+
+def _keys(metadata: MetaData, prefix: str) -> Table:
+    """Under which keys something was deferred, and until when at least it waits."""
+    return _table(
+        metadata,
+        f"{prefix}keys",
+        Column("task", Name, primary_key=True),
+        Column("key", Name, primary_key=True),
+        Column("moment", Instant, nullable=False),
     )
 
 
