@@ -153,7 +153,7 @@ class TestInATask:
             system["request"].cron.defer("mail")
             raise ValueError("no")
 
-        config, cron = self.app(tmp_path, mode, work)
+        _, cron = self.app(tmp_path, mode, work)
         cron.tick(NOON)
         assert ran(cron.tick(NOON + MINUTE)) == []
 
@@ -162,7 +162,7 @@ class TestInATask:
             scheduler(system["registry"]).defer("mail")
             transaction_of(system["request"]).doom()
 
-        config, cron = self.app(tmp_path, mode, work)
+        _, cron = self.app(tmp_path, mode, work)
         cron.tick(NOON)
         assert ran(cron.tick(NOON + MINUTE)) == []
 
