@@ -17,6 +17,7 @@ from .due.facts import BACKFILL, Pending
 from .due.pauses import Word, matcher, paused
 from .execute.tick import run_by_hand
 from .run import Run, RunState, Trigger
+from .schedule.moments import in_utc
 from .state import Cronwork, cronwork
 from .task import Task
 
@@ -78,9 +79,9 @@ class Scheduler:
 
         Raises ValueError for a state there is not, or a limit below 1.
         """
-        if limit < 1:
-            raise ValueError(f"limit={limit!r}: must be 1 or more")
-        states = None if state is None else (RunState(state),)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit={limit!r}: must be an integer, 1 or more")
+        states = None if state is None else (_state(state),)
         return self._cron.store.history(name, states, limit)
 
     def run(self, name: str, payload: Any = None) -> Run:
@@ -111,8 +112,10 @@ class Scheduler:
         Raises ValueError for a wrong pattern or moment, LookupError if no task matches.
         """
         now = self._cron.clock()
-        if until is not None and (until.tzinfo is None or until <= now):
+        if until is not None and (until := in_utc(until, "until")) <= now:
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
+        if reason is not None and not isinstance(reason, str):
+            raise ValueError(f"reason={reason!r}: must be text")
         return self._say(Word(now, True, pattern, until, reason))
 
     def resume(self, pattern: str = "*") -> list[str]:
@@ -123,6 +126,10 @@ class Scheduler:
         return self._say(Word(self._cron.clock(), False, pattern))
 
     def _say(self, word: Word) -> list[str]:
+        if not isinstance(word.pattern, str):
+            raise ValueError(
+                f"pattern={word.pattern!r}: must be text, a glob, or a regular expression after re:"
+            )
         matches = matcher(word.pattern)
         names = [name for name in self._cron.tasks.by_name if matches(name)]
         if not names:
@@ -166,13 +173,12 @@ class Scheduler:
         They run at the next ticks, oldest first, while these have time left. A slot that has run
         already, or waits to, is left out; one that was skipped is not. Moments are aware.
 
-        Raises LookupError if there is no such task, ValueError for moments that are naive or still
-        to come.
+        Raises LookupError if there is no such task, ValueError for moments that are naive, still to
+        come, or in the wrong order.
         """
         task = self._cron.tasks.named(name)
-        for argument, moment in (("since", since), ("until", until)):
-            if moment.tzinfo is None:
-                raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
+        if in_utc(since, "since") > in_utc(until, "until"):
+            raise ValueError(f"until={until!r} is before since={since!r}: swap them")
         now = self._cron.clock()
         if until > now:
             raise ValueError(
@@ -198,6 +204,14 @@ class Scheduler:
             return
         with prepare(registry=self._registry) as made:
             yield made["request"]
+
+
+def _state(state: Any) -> RunState:
+    try:
+        return RunState(state)
+    except ValueError:
+        states = ", ".join(RunState)
+        raise ValueError(f"state={state!r}: must be one of {states}") from None
 
 
 def scheduler(registry: Registry) -> Scheduler:
