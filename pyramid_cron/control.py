@@ -22,6 +22,7 @@ from .execute.tick import run_by_hand
 from .run import Run, RunState, Trigger
 from .schedule import At
 from .schedule.duration import span
+from .schedule.moments import in_utc
 from .state import Cronwork, cronwork
 from .store.outcomes import Deferred
 from .task import NAME, Task
@@ -84,9 +85,9 @@ class Scheduler:
 
         Raises ValueError for a state there is not, or a limit below 1.
         """
-        if limit < 1:
-            raise ValueError(f"limit={limit!r}: must be 1 or more")
-        states = None if state is None else (RunState(state),)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit={limit!r}: must be an integer, 1 or more")
+        states = None if state is None else (_state(state),)
         return self._cron.store.history(name, states, limit)
 
     def run(self, name: str, payload: Any = None) -> Run:
@@ -148,8 +149,10 @@ class Scheduler:
         Raises ValueError for a wrong pattern or moment, LookupError if no task matches.
         """
         now = self._cron.clock()
-        if until is not None and (until.tzinfo is None or until <= now):
+        if until is not None and (until := in_utc(until, "until")) <= now:
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
+        if reason is not None and not isinstance(reason, str):
+            raise ValueError(f"reason={reason!r}: must be text")
         names = self._say(Word(now, True, pattern, until, reason))
         self._tell([(events.TaskPaused, name, until, reason) for name in names])
         return names
@@ -169,6 +172,10 @@ class Scheduler:
                 events.notify(kind, request, *values)
 
     def _say(self, word: Word) -> list[str]:
+        if not isinstance(word.pattern, str):
+            raise ValueError(
+                f"pattern={word.pattern!r}: must be text, a glob, or a regular expression after re:"
+            )
         matches = matcher(word.pattern)
         names = [name for name in self._cron.tasks.by_name if matches(name)]
         if not names:
@@ -212,13 +219,12 @@ class Scheduler:
         They run at the next ticks, oldest first, while these have time left. A slot that has run
         already, or waits to, is left out; one that was skipped is not. Moments are aware.
 
-        Raises LookupError if there is no such task, ValueError for moments that are naive or still
-        to come.
+        Raises LookupError if there is no such task, ValueError for moments that are naive, still to
+        come, or in the wrong order.
         """
         task = self._cron.tasks.named(name)
-        for argument, moment in (("since", since), ("until", until)):
-            if moment.tzinfo is None:
-                raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
+        if in_utc(since, "since") > in_utc(until, "until"):
+            raise ValueError(f"until={until!r} is before since={since!r}: swap them")
         now = self._cron.clock()
         if until > now:
             raise ValueError(
@@ -259,6 +265,12 @@ def _moment(
 def _check_key(key: Any) -> None:
     if not isinstance(key, str) or not NAME.fullmatch(key):
         raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
+def _state(state: Any) -> RunState:
+    try:
+        return RunState(state)
+    except ValueError:
+        states = ", ".join(RunState)
+        raise ValueError(f"state={state!r}: must be one of {states}") from None
 
 
 def scheduler(registry: Registry) -> Scheduler:

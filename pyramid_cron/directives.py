@@ -102,7 +102,8 @@ def add_cron_task(
     :raises pyramid.exceptions.ConfigurationError: naming the task, the argument, the value and what
         would be right.
     """
-    function = _resolve(config, "f", f)
+    with _naming(f if name is None else name):
+        function = _resolve(config, "f", f)
     task_name = _name(function, name)
     with _naming(task_name):
         _check_callable("f", f, function)
@@ -173,7 +174,7 @@ def _in_zone(task: Task, zone: str) -> Task:
 
 
 @contextmanager
-def _naming(task_name: str) -> Iterator[None]:
+def _naming(task_name: object) -> Iterator[None]:
     """Turn an error about an argument into one that names the task, too."""
     try:
         yield
@@ -187,14 +188,14 @@ def _resolve(config: Configurator, argument: str, value: Any) -> Callable[[Any],
     try:
         found = config.maybe_dotted(value)
     except Exception as error:
-        raise ConfigurationError(
-            f"cron task: {argument}={value!r} can't be imported ({type(error).__name__}: {error});"
+        raise ValueError(
+            f"{argument}={value!r} can't be imported ({type(error).__name__}: {error});"
             " use a callable or its dotted name, such as '.tasks.nightly' or 'app.tasks:nightly'"
         ) from error
     if not callable(found):
-        raise ConfigurationError(
-            f"cron task: {argument}={value!r} is no callable; use a function that takes one"
-            " argument, the system mapping"
+        raise ValueError(
+            f"{argument}={value!r} is no callable; use a function that takes one argument, the"
+            " system mapping"
         )
     return found  # type: ignore[no-any-return]
 
@@ -293,7 +294,8 @@ def _argument(argument: str, make: Callable[[Any], T], value: Any) -> T:
     try:
         return make(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{argument}={value!r}: {error}") from error
+        said = f"{argument}={value!r}: "
+        raise ValueError(said + str(error).removeprefix(said)) from error
 
 
 def _zone(timezone: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from pyramid.registry import Registry
@@ -12,6 +12,7 @@ from .clock import Stopwatch
 from .due.plan import Planned, plan
 from .execute.tick import TickReport, run_by_hand, tick
 from .run import Run
+from .schedule.moments import in_utc
 from .state import cronwork
 
 
@@ -49,22 +50,16 @@ class CronTester:
     def simulate(self, since: datetime, until: datetime) -> list[Planned]:
         """Return the slots with ``since < slot <= until`` and their tasks' names; run nothing."""
         tasks = self._cron.tasks
-        start, end = _utc("since", since), _utc("until", until)
+        start, end = in_utc(since, "since"), in_utc(until, "until")
         return list(plan(tasks.all, tasks.index, start, end))
 
     def _now(self, at: datetime | None) -> datetime:
         """Return the moment that is meant; the application's clock goes on from there."""
         if at is None:
             return self._cron.clock()
-        moment = _utc("at", at)
+        moment = in_utc(at, "at")
         self._cron.clock = Stopwatch(moment).now
         return moment
-
-
-def _utc(argument: str, moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
-    return moment.astimezone(timezone.utc)
 
 
 def _registry(app: Any) -> Registry:

@@ -101,11 +101,12 @@ class Desk:
         A slot that somebody else has is left out. What is claimed does not wait any more.
         """
         ids = new_ids(self._now, len(pending) + len(skips))
-        claims = [
-            self._run(id_, each) for id_, each in zip(ids[: len(pending)], pending, strict=True)
-        ]
+        # The history goes by ids: what runs is newer than the slots that were folded into it.
         skipped = [
-            self._skipped(id_, each) for id_, each in zip(ids[len(pending) :], skips, strict=True)
+            self._skipped(id_, each) for id_, each in zip(ids[: len(skips)], skips, strict=True)
+        ]
+        claims = [
+            self._run(id_, each) for id_, each in zip(ids[len(skips) :], pending, strict=True)
         ]
         rows = [run_row(run, self._owner.token, self._lease) for run in (*claims, *skipped)]
         insert_new(self._connection, self._tables.runs, rows)
