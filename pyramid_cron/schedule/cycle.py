@@ -61,6 +61,7 @@ class EveryDays(Cron):
             ("days", days, 1, LONGEST),
             ("hour", hour, 0, 23),
             ("min", min, 0, 59),
+            ("phase", phase, 0, LONGEST),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"{name}={value!r}: use an int, {least} to {most}")
