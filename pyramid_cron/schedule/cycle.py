@@ -41,7 +41,8 @@ class EveryDays(Cron):
     """A fixed time of day on each so many days, by the local calendar of a zone.
 
     ``days`` is 1 to 3650. Counting from 1970-01-01, or with ``phase`` from so many days later, lets
-    every host agree on the dates. Zones and daylight saving are as for :class:`Cron`.
+    every host agree on the dates. Zones and daylight saving are as for
+    :class:`~pyramid_cron.Cron`.
 
     Raises ValueError for what is out of range.
     """
