@@ -16,6 +16,9 @@ from .execute.stop import arrange
 from .run import Run, RunState, TaskCancelled, TaskTimeout
 from .schedule import At, Cron, Every
 from .settings import parse_settings
+from .sources.command import add_cron_command
+from .sources.crontab import add_crontab
+from .sources.folder import add_cron_folder
 from .state import Cronwork, ICronwork, cronwork
 from .store.engine import unusable
 from .task import Retry
@@ -44,7 +47,10 @@ LAST = 1000
 
 
 def includeme(config: Configurator) -> None:
-    """Set up the directive ``add_cron_task``, ``request.cron`` and the trigger's view.
+    """Set up the directives, ``request.cron`` and the trigger's view.
+
+    The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder`` and
+    ``add_crontab``.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -69,6 +75,9 @@ def includeme(config: Configurator) -> None:
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
     config.action("pyramid_cron store", check_store, order=LAST)
     config.add_directive("add_cron_task", add_cron_task)
+    config.add_directive("add_cron_command", add_cron_command)
+    config.add_directive("add_cron_folder", add_cron_folder)
+    config.add_directive("add_crontab", add_crontab)
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.add_view(
         tick_view,

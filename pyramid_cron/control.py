@@ -265,6 +265,8 @@ def _moment(
 def _check_key(key: Any) -> None:
     if not isinstance(key, str) or not NAME.fullmatch(key):
         raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
+
+
 def _state(state: Any) -> RunState:
     try:
         return RunState(state)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from .execute.command import Command
 from .schedule import At, Cron, Every, Schedule
 from .schedule.duration import seconds, span
 from .state import cronwork
@@ -145,7 +146,8 @@ def _register(config: Configurator, task: Task) -> None:
 
 
 def _shown(task: Task) -> dict[str, Any]:
-    return {
+    command = task.function.line if isinstance(task.function, Command) else None
+    return ({} if command is None else {"command": command}) | {
         "name": task.name,
         "callable": task.function,
         "schedule": task.describe(),

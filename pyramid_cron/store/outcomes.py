@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from ..due.facts import Pending
 from ..due.pauses import matcher
 from ..run import Run, RunState, first_id
-from .rows import insert_new, outcome_row, pending_row, state_of_one
+from .rows import insert_new, outcome_row, output_rows, pending_row, state_of_one
 from .tables import Tables
 
 SKEW = timedelta(minutes=1)
@@ -151,8 +151,7 @@ def write_outcomes(
     over = [each for each in ours if each.run.state.final]
     _update(connection, tables, [each.run for each in ours if not each.run.state.final], {})
     _update(connection, tables, [each.run for each in over], {"lease": None})
-    texts = [{"run": each.run.id, "text": each.run.output} for each in over if each.run.output]
-    insert_new(connection, tables.outputs, texts)
+    insert_new(connection, tables.outputs, output_rows(each.run for each in over))
     return after(connection, tables, over)
 
 

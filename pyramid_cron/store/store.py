@@ -268,7 +268,8 @@ class Store:
     def _query(self) -> Select[Any]:
         runs, outputs = self.tables.runs, self.tables.outputs
         joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run)
-        return select(runs, outputs.c.text.label("output")).select_from(joined)
+        kept = outputs.c.text.label("output"), outputs.c.stdout, outputs.c.stderr
+        return select(runs, *kept).select_from(joined)
 
     def _select(self, query: Select[Any]) -> list[Run]:
         with self._reading() as connection:

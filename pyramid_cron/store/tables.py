@@ -157,12 +157,14 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
 
 
 def _outputs(metadata: MetaData, prefix: str) -> Table:
-    """Keep what runs logged apart, so that lists of runs stay quick to read."""
+    """Keep what runs logged and wrote apart, so that lists of runs stay quick to read."""
     return _table(
         metadata,
         f"{prefix}outputs",
         Column("run", String(26), primary_key=True),
-        Column("text", LONG_TEXT, nullable=False),
+        Column("text", LONG_TEXT),
+        Column("stdout", LONG_TEXT),
+        Column("stderr", LONG_TEXT),
     )
 
 
