@@ -11,10 +11,10 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from ..directives import NAME
 from ..execute.command import Command, Environment
 from ..schedule import Cron
 from ..schedule.zone import named
+from ..task import NAME
 from .command import POLICIES, SHELL, WHEN, add_command, check_policies
 from .lines import Entry, Problem, parse
 from .paths import located

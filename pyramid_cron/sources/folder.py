@@ -12,10 +12,11 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
-from ..directives import CATEGORY, NAME, add_cron_task
+from ..directives import CATEGORY, add_cron_task
 from ..execute.command import Command, Environment, shown
 from ..schedule import Cron, Every
 from ..state import Cronwork, cronwork
+from ..task import NAME
 from .command import POLICIES, WHEN, Env, check_policies, environment
 from .paths import located
 from .scripts import scan
