@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,7 +19,17 @@ from .execute.command import Command
 from .schedule import At, Cron, Every, Schedule
 from .schedule.duration import seconds, span
 from .state import cronwork
-from .task import NAME, ONE_ATTEMPT, CatchUp, Overlap, Retry, Task, jitter_offset
+from .task import (
+    NAME,
+    ONE_ATTEMPT,
+    REQUEST,
+    THREAD,
+    CatchUp,
+    Overlap,
+    Retry,
+    Task,
+    jitter_offset,
+)
 
 CATEGORY = "cron tasks"
 """The introspection category of tasks."""
@@ -54,6 +64,8 @@ def add_cron_task(
     timeout: str | float | timedelta | None = None,
     pause_after: int | None = None,
     jitter: str | float | timedelta | None = None,
+    weight: int = 1,
+    executor: str = "request",
     description: str | None = None,
 ) -> None:
     """Register a task: a function that runs in the application when its schedule says so.
@@ -93,6 +105,9 @@ def add_cron_task(
     :param pause_after: pause the task once so many slots in a row have failed for good.
     :param jitter: an interval; the task's slots are shifted by a share of it (0 <= shift < jitter)
         that depends on its name alone. From two minutes up the shift is in whole minutes.
+    :param weight: the task's share of ``cron.capacity`` while it runs outside the request.
+    :param executor: where it runs: in the tick's ``"request"``, or in a ``"thread"`` of this
+        process once the tick has answered, with a request of its own.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
     A field takes an integer, an iterable of integers, or a string in cron's syntax. All fields
@@ -127,6 +142,8 @@ def add_cron_task(
             timeout=None if timeout is None else span(timeout, what="timeout", least=0.001),
             pause_after=None if pause_after is None else _count("pause_after", pause_after),
             offset=_offset(task_name, jitter, schedules),
+            executor=_one_of("executor", (REQUEST, THREAD), executor),
+            weight=_count("weight", weight),
             description=_description(function, description),
         )
     _register(config, unbound)
@@ -140,9 +157,18 @@ def _register(config: Configurator, task: Task) -> None:
         cron = cronwork(config.registry)
         bound = _in_zone(task, task.timezone or cron.settings.timezone)
         introspectable.update(_shown(bound))
+        _check_weight(bound, cron.settings.capacity)
         cron.register(bound)
 
     config.action(("cron task", task.name), register, introspectables=(introspectable,))
+
+
+def _check_weight(task: Task, capacity: int) -> None:
+    if task.executor != REQUEST and task.weight > capacity:
+        raise ConfigurationError(
+            f"cron task {task.name!r}: weight={task.weight!r}: it would never run, since"
+            f" cron.capacity is {capacity}; make one smaller or the other larger"
+        )
 
 
 def _shown(task: Task) -> dict[str, Any]:
@@ -162,6 +188,8 @@ def _shown(task: Task) -> dict[str, Any]:
         "timeout": task.timeout,
         "pause_after": task.pause_after,
         "jitter": task.offset,
+        "weight": task.weight,
+        "executor": task.executor,
         "description": task.description,
     }
 
@@ -328,6 +356,13 @@ def _count(argument: str, value: Any) -> int:
     if _integer(argument, value) < 1:
         raise ValueError(f"{argument}={value!r}: must be 1 or more")
     return int(value)
+
+
+def _one_of(argument: str, names: Collection[str], value: Any) -> str:
+    if not isinstance(value, str) or value not in names:
+        shown = ", ".join(repr(each) for each in names)
+        raise ValueError(f"{argument}={value!r}: must be one of {shown}")
+    return value
 
 
 def _choice(argument: str, kind: type[E], value: Any) -> E:

@@ -55,6 +55,7 @@ class Reason(str, Enum):
     MISSED = "missed"
     SUPERSEDED = "superseded"
     CONDITION = "condition"
+    CAPACITY = "capacity"
 
     __str__ = str.__str__
 

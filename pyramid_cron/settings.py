@@ -15,6 +15,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import tzlocal
@@ -66,8 +67,8 @@ class Settings:
     """The parsed settings; :data:`SETTINGS` says what each one means.
 
     Text is stripped, and lists are separated by whitespace. Empty ``cron.token``,
-    ``cron.trusted_proxies`` and ``cron.permission`` (blank text, an empty list, ``None``) mean
-    none; any other setting is better left out than empty, which is an error.
+    ``cron.trusted_proxies``, ``cron.permission`` and ``cron.base_url`` (blank text, an empty list,
+    ``None``) mean none; any other setting is better left out than empty, which is an error.
     """
 
     url: URL
@@ -79,6 +80,8 @@ class Settings:
     trusted_proxies: Networks
     permission: str | None
     budget: float
+    capacity: int
+    base_url: str | None
     lease: timedelta
     retention: timedelta
     shutdown_timeout: timedelta
@@ -281,6 +284,30 @@ def _budget(given: Any) -> float:
     return seconds
 
 
+def _capacity(given: Any) -> int:
+    number = given
+    if isinstance(given, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", given):
+        number = int(given)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{given!r} is no capacity")
+    return number
+
+
+def _base_url(given: Any) -> str | None:
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None
+    text = _text(given)
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 (raises ValueError)
+    except ValueError:
+        raise ValueError(f"{text!r} is no URL") from None
+    wrong = parts.username or parts.query or parts.fragment or re.search(r"[^!-~]", text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or wrong:
+        raise ValueError(f"{text!r} is no URL of an application")
+    return text.rstrip("/")
+
+
 #: Every setting there is, in the order they are documented.
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -350,6 +377,21 @@ SETTINGS: tuple[Setting, ...] = (
         _budget,
         "a finite number of seconds above 0",
         "seconds a tick has",
+    ),
+    Setting(
+        "cron.capacity",
+        "8",
+        _capacity,
+        "an integer, 1 or more",
+        "total weight that may run outside of requests at once, over all processes and hosts",
+    ),
+    Setting(
+        "cron.base_url",
+        "",
+        _base_url,
+        "a URL such as https://example.com or https://example.com/shop",
+        "where tasks outside the tick's request find the application; by default where the trigger"
+        " was hit",
     ),
     Setting(
         "cron.lease",

@@ -17,12 +17,13 @@ from .due.after import exhausted, following
 from .due.index import Index
 from .due.window import roster_id
 from .execute.supervise import News, Supervisor
+from .execute.thread import Threads
 from .run import Run
 from .settings import Settings
 from .store.journal import Journal
 from .store.outcomes import Outcome
 from .store.store import Store
-from .task import Schedules, Task
+from .task import REQUEST, Schedules, Task
 
 MINUTE = timedelta(minutes=1)
 
@@ -74,6 +75,11 @@ class Tasks:
             raise LookupError(f"there is no cron task named {name!r}{hint}")
         return self.by_name[name]
 
+    def weight(self, name: str) -> int:
+        """Return what a task's run takes of ``cron.capacity``: nothing, if it is in a request."""
+        task = self.by_name[name]
+        return 0 if task.executor == REQUEST else task.weight
+
     def position(self, name: str) -> int:
         """Return the place of a task in the order of registration."""
         if self._positions is None:  # seldom needed, and not small
@@ -102,6 +108,7 @@ class Cronwork:
         self.supervisor = Supervisor(
             self.store, self.journal, settings.lease, self.outcome, self.tidy_up, tell
         )
+        self.threads = Threads(self.supervisor)
         self.latest: datetime | None = None
         self.sources: list[Source] = []
         self._tidied: datetime | None = None

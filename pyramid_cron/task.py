@@ -86,6 +86,12 @@ class Retry:
         return timedelta(seconds=min(grown, self.max_delay))
 
 
+REQUEST = "request"
+"""The executor of tasks that run in the tick's request."""
+
+THREAD = "thread"
+"""The executor of tasks that run in a thread of this process, after the tick has answered."""
+
 ONE_ATTEMPT = Retry(attempts=1)
 HOUR = timedelta(hours=1)
 
@@ -96,7 +102,8 @@ class Task:
 
     It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
     without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
-    limit, ``pause_after`` where failures never pause it.
+    limit, ``pause_after`` where failures never pause it. ``executor`` says where it runs: in the
+    ``request`` of the tick or in a ``thread``; ``weight`` is its share of ``cron.capacity`` there.
     """
 
     name: str
@@ -114,6 +121,8 @@ class Task:
     pause_after: int | None = None
     offset: int = 0
     description: str = ""
+    executor: str = REQUEST
+    weight: int = 1
 
     @property
     def pace(self) -> timedelta | None:

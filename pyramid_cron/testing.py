@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -36,10 +37,22 @@ class CronTester:
         """Make one tick at an aware moment (default: now); return what it did.
 
         The first tick runs the slots of its own minute. Later ones run those since the tick before.
+        What it starts in threads of this process is waited for, and reported as it ended.
         """
         moment = self._now(at)
         with prepare(registry=self.registry) as made:
-            return tick(self._cron, made["request"], moment)
+            report = tick(self._cron, made["request"], moment)
+        return self._with_ends(report)
+
+    def _with_ends(self, report: TickReport) -> TickReport:
+        """Wait for the runs in threads; return the report with the runs as they ended."""
+        going_on = [run.id for run in report.runs if not run.state.final]
+        if not going_on:
+            return report
+        self._cron.threads.wait(going_on)
+        self._cron.supervisor.write()
+        ended = {run_id: self._cron.store.run(run_id) for run_id in going_on}
+        return replace(report, runs=tuple(ended.get(run.id) or run for run in report.runs))
 
     def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
         """Run one task by hand at an aware moment (default: now); return the run as it ended."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..run import Reason, Trigger
-from ..task import CatchUp, Overlap, Task
+from ..task import REQUEST, CatchUp, Overlap, Task
+from .apart import Candidate, share
 from .catch_up import ON_TIME, Skipped, catch_up
 from .facts import Active, Facts, Pending
 from .pauses import paused
@@ -28,7 +29,7 @@ class Due:
 class Skip:
     """Slots of a task that do not run, and what else there is to say of it.
 
-    ``asked`` is what was asked for by hand, if it was.
+    ``asked`` is what was asked for by hand, or has waited, if that is so.
     """
 
     task: str
@@ -43,13 +44,16 @@ class Decisions:
 
     ``now`` runs in any case. ``patient`` (catching up) and then ``idle`` run while there is time
     and wait for a later tick otherwise; ``restart`` runs once the runs in ``cancel`` have stopped.
-    ``keep`` is to be put on record as waiting, ``drop`` to be taken off.
+    ``apart`` runs outside the request, ``queued`` waits until there is room for that. ``keep`` is
+    to be put on record as waiting, ``drop`` to be taken off.
     """
 
     now: list[Pending] = field(default_factory=list)
     patient: list[Pending] = field(default_factory=list)
     idle: list[Pending] = field(default_factory=list)
     restart: list[Pending] = field(default_factory=list)
+    apart: list[Pending] = field(default_factory=list)
+    queued: list[Pending] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
     keep: list[Pending] = field(default_factory=list)
     drop: list[Pending] = field(default_factory=list)
@@ -60,13 +64,19 @@ class Decisions:
         self.skipped += [Skip(task.name, each, detail) for each in skipped]
 
 
-def decide(due: Iterable[Due], facts: Facts, now: datetime) -> Decisions:
-    """Return what to do at ``now`` (aware, UTC) with the slots that are due and what waits."""
+def decide(due: Iterable[Due], facts: Facts, now: datetime, capacity: int = 0) -> Decisions:
+    """Return what to do at ``now`` (aware, UTC) with the slots that are due and what waits.
+
+    ``capacity`` is how much weight may run outside of requests at once.
+    """
     decisions = Decisions()
     waiting = _by_task(facts.waiting)
     ranks: dict[str, tuple[int, int]] = {}
+    outside: dict[str, Task] = {}
     for each in due:
         ranks[each.task.name] = (-each.task.priority, each.position)
+        if each.task.executor != REQUEST:
+            outside[each.task.name] = each.task
         _decide_one(decisions, each, waiting.get(each.task.name, ()), facts, now)
 
     def rank(pending: Pending) -> tuple[int, datetime, int]:
@@ -75,7 +85,37 @@ def decide(due: Iterable[Due], facts: Facts, now: datetime) -> Decisions:
 
     for order in (decisions.now, decisions.patient, decisions.idle, decisions.restart):
         order.sort(key=rank)
+    if outside:
+        found = _taken_out(decisions, outside)
+        found.sort(key=lambda each: (each.last, *rank(each.pending)))
+        _set_apart(decisions, found, capacity - facts.load, now)
     return decisions
+
+
+def _taken_out(decisions: Decisions, outside: Mapping[str, Task]) -> list[Candidate]:
+    """Take what is to run outside the request out of what would run in it."""
+    found: list[Candidate] = []
+    for order in (decisions.now, decisions.patient, decisions.idle):
+        found += [Candidate(outside[each.task], each) for each in order if each.task in outside]
+        order[:] = [each for each in order if each.task not in outside]
+    return found
+
+
+def _set_apart(
+    decisions: Decisions, candidates: Sequence[Candidate], room: int, now: datetime
+) -> None:
+    """Decide what of this begins; the rest is on record as waiting, or has waited too long."""
+    shares = share(candidates, room, now)
+    decisions.apart, decisions.queued = shares.begin, shares.wait
+    settled, waiting = {*shares.begin, *shares.expired}, set(shares.wait)
+    kept = [each for each in decisions.keep if each not in settled and each not in waiting]
+    decisions.keep = [*kept, *shares.wait]
+    dropped = [each for each in decisions.drop if each not in settled and each not in waiting]
+    decisions.drop = [*dropped, *shares.begin, *shares.expired]
+    decisions.skipped += [
+        Skip(each.task, Skipped(each.slot, 1, Reason.CAPACITY), asked=each)
+        for each in shares.expired
+    ]
 
 
 def _by_task(waiting: Iterable[Pending]) -> Mapping[str, list[Pending]]:

@@ -33,10 +33,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """A run that goes on, and until when its process has promised to tell so."""
+    """A run that goes on, and until when its process has promised to tell so.
+
+    ``weight`` is what it takes of the capacity: nothing, if it runs in a request.
+    """
 
     run: Run
     lease: datetime
+    weight: int = 0
 
     def __str__(self) -> str:
         run = self.run
@@ -55,3 +59,8 @@ class Facts:
     active: Mapping[str, Sequence[Active]] = field(default_factory=dict)
     paced: Collection[str] = ()
     words: Sequence[Word] = ()
+
+    @property
+    def load(self) -> int:
+        """The weight of all that runs outside of requests, over all processes and hosts."""
+        return sum(each.weight for runs in self.active.values() for each in runs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -22,10 +21,10 @@ from ..run import Run, RunState, Trigger, new_batch
 from ..state import Cronwork, Tasks
 from ..store.outcomes import Tick
 from ..store.store import Glance
-from ..task import Overlap, Task
-from .capture import listening
+from ..task import REQUEST, Overlap, Task
+from .carry import carrying
+from .launch import Launch
 from .runner import Runner
-from .stop import attentive
 from .transaction import between_transactions, in_transaction
 
 RECENT = 20
@@ -39,7 +38,8 @@ RESTART_PATIENCE = 5.0
 class TickReport:
     """What one tick did: its id and moment (aware, UTC), the runs it made, the slots it skipped.
 
-    ``waiting`` are slots that are due and wait for a later tick.
+    ``waiting`` are slots that are due and wait for a later tick. Runs outside the request are only
+    ``claimed``: they begin after the answer.
     """
 
     tick: str
@@ -86,9 +86,10 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
         report = TickReport(this.id, now)
         _announce(request, events.TickFinished, report)
         return report
-    with carrying(cron, request, clock) as runner:
+    launch = Launch(cron, request, clock)
+    with launch.expected(), carrying(cron, request, clock) as runner:
         found = due if first is None else chain([first], due)
-        done = _carry_out(cron, runner, tasks, this, found)
+        done = _carry_out(cron, runner, launch, tasks, this, found)
         report = TickReport(
             this.id, now, tuple(done.runs), tuple(done.skipped), tuple(done.waiting)
         )
@@ -132,56 +133,37 @@ def _due(cron: Cronwork, tasks: Tasks, glance: Glance, now: datetime) -> Iterato
         yield Due(tasks.all[position], position, slots)
 
 
-@contextmanager
-def carrying(cron: Cronwork, request: Request, clock: Stopwatch) -> Iterator[Runner]:
-    """Give what carries runs out in this request; what they did is on record afterwards."""
-    budget = cron.settings.budget
-    patience = cron.settings.shutdown_timeout.total_seconds()
-    with (
-        between_transactions(request) as manager,
-        listening() as listener,
-        attentive(cron.supervisor, patience),
-    ):
-        runner = Runner(
-            request=request,
-            manager=manager,
-            clock=clock,
-            time_left=lambda: budget - clock.elapsed(),
-            journal=cron.journal,
-            supervisor=cron.supervisor,
-            outcome=cron.outcome,
-            listener=listener,
-        )
-        try:
-            yield runner
-        finally:
-            cron.supervisor.write()
-        for news in cron.supervisor.take_news():
-            runner.tell(*news)
-
-
 def _carry_out(
-    cron: Cronwork, runner: Runner, tasks: Tasks, this: Tick, due: Iterable[Due]
+    cron: Cronwork,
+    runner: Runner,
+    launch: Launch,
+    tasks: Tasks,
+    this: Tick,
+    due: Iterable[Due],
 ) -> _Progress:
     """Claim and run what is due, then what may wait while there is time."""
     with cron.supervisor.deciding(runner.clock) as desk:
         lost = desk.expire(cron.outcome)
         facts = desk.facts(tasks.paced)
         left = _left(due, desk.roll_call(this, tasks.by_name))
-        decisions = decide(_with_waiting(left, tasks, facts), facts, this.moment)
+        found = _with_waiting(left, tasks, facts)
+        decisions = decide(found, facts, this.moment, cron.settings.capacity)
         desk.keep(decisions.keep)
         desk.drop(decisions.drop)
         desk.cancel(decisions.cancel)
         claimed, skipped = desk.claim(decisions.now, decisions.skipped)
+        apart, _ = desk.claim(decisions.apart, weigh=tasks.weight)
     cron.latest = this.moment
-    cron.supervisor.hold(claimed, runner.clock)
+    cron.supervisor.hold([*claimed, *apart], runner.clock)
+    launch.add(apart)
     for run in (*lost, *skipped):
         runner.ended(run)
-    done = _Progress(skipped=skipped)
+    done = _Progress(skipped=skipped, waiting=decisions.queued)
     for run in claimed:
         done.add(runner.carry_out(tasks.named(run.task), run))
-    _restart(cron, runner, tasks, decisions, done)
+    _restart(cron, runner, launch, tasks, decisions, done)
     _while_time_is_left(cron, runner, tasks, decisions, done)
+    done.runs += apart
     return done
 
 
@@ -206,7 +188,12 @@ def _with_waiting(due: Iterable[Due], tasks: Tasks, facts: Facts) -> Iterator[Du
 
 
 def _restart(
-    cron: Cronwork, runner: Runner, tasks: Tasks, decisions: Decisions, done: _Progress
+    cron: Cronwork,
+    runner: Runner,
+    launch: Launch,
+    tasks: Tasks,
+    decisions: Decisions,
+    done: _Progress,
 ) -> None:
     """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
     give_up = time.monotonic() + RESTART_PATIENCE
@@ -215,7 +202,11 @@ def _restart(
         while run is None and time.monotonic() < give_up:
             time.sleep(0.1)
             run = _claim_one(cron, runner, tasks, each)
-        _carry_out_one(runner, tasks, each, run, done)
+        if run is not None and tasks.named(each.task).executor != REQUEST:
+            launch.add([run])
+            done.add(run)
+        else:
+            _carry_out_one(runner, tasks, each, run, done)
 
 
 def _while_time_is_left(
@@ -250,8 +241,11 @@ def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> R
     with cron.supervisor.deciding(runner.clock) as desk:
         if task.overlap is not Overlap.ALLOW and desk.active(task.name):
             return None
+        outside = task.executor != REQUEST
+        if outside and desk.load() + task.weight > cron.settings.capacity:
+            return None
         desk.drop([each])
-        claimed, _ = desk.claim([each])
+        claimed, _ = desk.claim([each], weigh=cron.tasks.weight)
     cron.supervisor.hold(claimed, runner.clock)
     return claimed[0] if claimed else None
 

@@ -79,6 +79,10 @@ class Desk:
             words=[to_word(row) for row in execute(select(words).order_by(words.c.id))],
         )
 
+    def load(self) -> int:
+        """Return the weight of all that runs outside of requests."""
+        return Facts(active=self._active()).load
+
     def active(self, task: str) -> Sequence[Active]:
         """Return the runs of one task that go on."""
         return self._active().get(task, ())
@@ -94,11 +98,15 @@ class Desk:
         return call_roll(self._connection, self._tables, tick, names)
 
     def claim(
-        self, pending: Sequence[Pending], skips: Sequence[Skip] = ()
+        self,
+        pending: Sequence[Pending],
+        skips: Sequence[Skip] = (),
+        weigh: Callable[[str], int] = lambda _: 0,
     ) -> tuple[list[Run], list[Run]]:
         """Claim slots, and put on record those that are skipped; return the runs that are ours.
 
         A slot that somebody else has is left out. What is claimed does not wait any more.
+        ``weigh`` tells what a task's run takes of the capacity.
         """
         ids = new_ids(self._now, len(pending) + len(skips))
         # The history goes by ids: what runs is newer than the slots that were folded into it.
@@ -108,7 +116,10 @@ class Desk:
         claims = [
             self._run(id_, each) for id_, each in zip(ids[len(skips) :], pending, strict=True)
         ]
-        rows = [run_row(run, self._owner.token, self._lease) for run in (*claims, *skipped)]
+        rows = [
+            run_row(run, self._owner.token, self._lease, 0 if run.state.final else weigh(run.task))
+            for run in (*claims, *skipped)
+        ]
         insert_new(self._connection, self._tables.runs, rows)
         won = self._won(ids)
         return [run for run in claims if run.id in won], [run for run in skipped if run.id in won]

@@ -34,7 +34,7 @@ def _insert(dialect: str, table: Table) -> Insert:
     return mysql.insert(table).on_duplicate_key_update({key.name: key})
 
 
-def run_row(run: Run, owner: str, lease: datetime | None) -> Values:
+def run_row(run: Run, owner: str, lease: datetime | None, weight: int = 0) -> Values:
     """Return the row that claims a slot, or tells that it is skipped."""
     return {
         "id": run.id,
@@ -53,6 +53,7 @@ def run_row(run: Run, owner: str, lease: datetime | None) -> Values:
         "owner": owner,
         "lease": None if run.state.final else lease,
         "cancel": 0,
+        "weight": weight,
     }
 
 
@@ -113,7 +114,7 @@ def going_on(connection: Connection, tables: Tables) -> list[Active]:
     sort it, or for one task's, SQLite would rather go through everything.
     """
     rows = connection.execute(select(tables.runs).where(tables.runs.c.lease.is_not(None)))
-    active = [Active(to_run(row), row.lease) for row in rows]
+    active = [Active(to_run(row), row.lease, row.weight) for row in rows]
     return sorted(active, key=lambda each: each.run.id)
 
 

@@ -122,7 +122,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     ``nonce`` is 0 for a slot of a schedule and random for what was asked for by hand, which
     competes with nobody. ``owner`` is the process that claimed it. A run that is not over has a
     ``lease``, the moment until which its owner has promised to renew it; ``cancel`` is 1 once
-    somebody asked for its end.
+    somebody asked for its end. ``weight`` is its share of the capacity, 0 in a request.
     """
     runs = _table(
         metadata,
@@ -147,6 +147,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("owner", String(16), nullable=False),
         Column("lease", Instant),
         Column("cancel", Integer, nullable=False),
+        Column("weight", Integer, nullable=False),
         UniqueConstraint("slot", "task", "attempt", "nonce", name=f"{prefix}runs_claim"),
     )
     going_on = runs.c.lease.is_not(None)
