@@ -17,6 +17,7 @@ from .state import Cronwork, ICronwork, cronwork
 from .store.engine import unusable
 from .task import Retry
 from .version import __version__
+from .web import add_routes, add_views
 from .web.views import tick_view
 
 __all__ = [
@@ -41,7 +42,7 @@ LAST = 1000
 
 
 def includeme(config: Configurator) -> None:
-    """Set up the directive ``add_cron_task``, ``request.cron`` and the trigger's view.
+    """Set up the directive ``add_cron_task``, ``request.cron``, the trigger and the pages.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -51,6 +52,7 @@ def includeme(config: Configurator) -> None:
         cron = Cronwork(parse_settings(config.registry.settings))
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
+        add_routes(config, cron.settings.path)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -72,3 +74,4 @@ def includeme(config: Configurator) -> None:
         permission=NO_PERMISSION_REQUIRED,
         require_csrf=False,
     )
+    add_views(config)

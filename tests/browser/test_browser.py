@@ -1,0 +1,86 @@
+"""The pages in a real browser: accessible in light and dark, on a phone, and live."""
+
+import os
+
+import pytest
+from axe_selenium_python import Axe
+from selenium.webdriver.common.by import By
+
+from tests.browser.chromium import browser, lacking, look
+from tests.browser.shop import served
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+PAGES = (
+    "/cron/tasks",
+    "/cron/tasks/import-stock",
+    "/cron/tasks/import-stock?confirm=run",
+    "/cron/tasks/import-stock?confirm=pause",
+    "/cron/runs",
+    "/cron/timeline",
+    "/cron/runs/none",
+    "a run",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("shop"), 20) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if problem := lacking():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+    with browser(tmp_path_factory.mktemp("profile")) as made:
+        made.set_script_timeout(20)
+        yield made
+
+
+def visit(driver, site, page):
+    if page == "a run":
+        driver.get(f"{site}/cron/runs?task=import-stock")
+        driver.find_element(By.CSS_SELECTOR, "tbody th a").click()
+    else:
+        driver.get(site + page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_no_violation(driver, site, page, scheme):
+    look(driver, scheme)
+    visit(driver, site, page)
+    axe = Axe(driver)
+    axe.inject()
+    found = axe.run()["violations"]
+    assert not found, axe.report(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_phone_does_not_scroll_sideways(driver, site, page):
+    look(driver, "light", 360, 700)
+    visit(driver, site, page)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+def test_the_script_and_the_style_are_allowed(driver, site):
+    look(driver, "light")
+    driver.get_log("browser")
+    visit(driver, site, "/cron/tasks")
+    assert driver.get_log("browser") == []
+
+
+def test_a_task_is_run_by_its_form(driver, site):
+    look(driver, "light")
+    visit(driver, site, "/cron/tasks/digest-now")
+    driver.find_element(By.LINK_TEXT, "Run now…").click()
+    driver.find_element(By.CSS_SELECTOR, "main form button").click()
+    assert "succeeded" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+
+
+def test_the_first_tab_skips_to_the_content(driver, site):
+    look(driver, "light")
+    visit(driver, site, "/cron/tasks")
+    driver.switch_to.active_element.send_keys("\ue004")
+    assert driver.switch_to.active_element.text == "Skip to the content"
