@@ -11,6 +11,7 @@ from pyramid.httpexceptions import HTTPForbidden
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..guard import Verdict
 from ..state import cronwork
 
 View = Callable[[Any, Request], Response]
@@ -52,6 +53,6 @@ def guarded(view: View) -> View:
     return checked
 
 
-def _verdict(request: Request) -> Any:
+def _verdict(request: Request) -> Verdict:
     guard = cronwork(request.registry).guard
     return guard.check(request.environ.get("REMOTE_ADDR"), request.headers)

@@ -30,7 +30,7 @@ HEADERS = {
 log = logging.getLogger("pyramid_cron")
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """A request can't be answered as asked: its status, and a line that says why."""
 
     def __init__(self, status: int, message: str, allow: str | None = None) -> None:

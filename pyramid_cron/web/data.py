@@ -69,7 +69,9 @@ def success_rate(runs: Sequence[Run]) -> float | None:
 
 def pause_data(word: Word | None) -> Data | None:
     """Return since when, until when and why a task is paused."""
-    return word and {
+    if word is None:
+        return None
+    return {
         "since": instant(word.moment),
         "until": moment_or_none(word.until),
         "reason": word.reason,

@@ -22,7 +22,7 @@ HIDDEN = {"Cc", "Cf", "Cs"}
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-class NoTemplates(Exception):
+class NoTemplates(Exception):  # noqa: N818
     """Pages need the package jinja2."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ def moment(text: str | None, now: datetime, zone: ZoneInfo) -> dict[str, str] | 
         return None
     at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     local, today = at.astimezone(zone), now.astimezone(zone)
-    pattern = "%H:%M:%S" if local.date() == today.date() else "%d %b %Y %H:%M:%S"
+    pattern = "%H:%M:%S" if local.date() == today.date() else "%d %b %Y %H:%M"
     return {"utc": instant(at), "local": format(local, pattern), "relative": relative(at, now)}
 
 

@@ -1,6 +1,6 @@
 """Make the documentation's pictures of the pages, from the demo's shop.
 
-    python -m tests.browser.screenshots [FOLDER]
+python -m tests.browser.screenshots [FOLDER]
 """
 
 from __future__ import annotations

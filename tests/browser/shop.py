@@ -11,8 +11,8 @@ from pathlib import Path
 from waitress import create_server
 from webtest import TestApp
 
-from pyramid_cron.demo.serve import close
 from pyramid_cron.demo.app import make_app
+from pyramid_cron.demo.serve import close
 from pyramid_cron.state import cronwork
 
 MINUTE = timedelta(minutes=1)
