@@ -28,7 +28,7 @@ def main() -> None:
         config.include("pyramid_cron")
         for number in range(TASKS):
             config.add_cron_task(
-                lambda system: None, name=f"shop.tasks.task_{number}", schedule="*/5 * * * *"
+                lambda _: None, name=f"shop.tasks.task_{number}", schedule="*/5 * * * *"
             )
         app = TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
         cron = cronwork(config.registry)

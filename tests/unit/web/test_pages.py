@@ -241,3 +241,29 @@ def test_every_page_asks_for_nothing_elsewhere():
         assert " style=" not in text
         for found in re.findall(r"""(?:src|href)="(/cron/static[^"]+)""", text):
             app.get(found, status=200)
+
+
+def test_a_permission_takes_the_place_of_the_addresses():
+    from pyramid.authorization import ACLHelper
+
+    class Security:
+        def permits(self, request, context, permission):
+            return ACLHelper().permits(
+                type("Root", (), {"__acl__": [("Allow", "boss", "see cron")]})(),
+                [request.headers.get("X-User", "nobody")],
+                permission,
+            )
+
+        def identity(self, request):
+            return None
+
+        authenticated_userid = forget = remember = identity
+
+    config = configure(**{"cron.permission": "see cron"})
+    config.set_security_policy(Security())
+    config.add_cron_task(lambda system: None, name="fine")
+    app = browse(config, REMOTE_ADDR="203.0.113.9")
+    app.get("/cron/tasks", status=403)
+    app.get("/cron/tasks", headers={"X-User": "boss"}, status=200)
+    app.post_json("/cron/tasks/fine/run", {}, headers={"X-User": "boss"}, status=200)
+    app.post("/cron/tasks/fine/run", headers={"X-User": "boss"}, status=403)
