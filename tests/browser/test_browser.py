@@ -1,13 +1,19 @@
 """The pages in a real browser: accessible in light and dark, on a phone, and live."""
 
 import os
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+from sqlalchemy import make_url
 
+from pyramid_cron.run import Progress, RunState
+from pyramid_cron.store.store import Store
 from tests.browser.chromium import browser, lacking, look
-from tests.browser.shop import served
+from tests.browser.shop import NOW, served
+from tests.records import claim, ended, slot, write
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -24,8 +30,13 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("shop"), 20) as url:
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="module")
+def site(folder):
+    with served(folder, 20) as url:
         yield url
 
 
@@ -86,3 +97,19 @@ def test_the_first_tab_skips_to_the_content(driver, site):
     visit(driver, site, "/cron/tasks")
     driver.switch_to.active_element.send_keys("\ue004")
     assert driver.switch_to.active_element.text == "Skip to the content"
+
+
+def test_progress_is_shown_while_a_run_goes_on(driver, site, folder):
+    look(driver, "light")
+    store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
+    [run] = claim(store, slot("digest-now", NOW, nonce=7), now=NOW)
+    driver.get(f"{site}/cron/runs/{run.id}")
+    driver.execute_script("window.loaded = 'once'")
+    write(store, replace(run, state=RunState.RUNNING, started=NOW, progress=Progress(3, 4, "mail")))
+    wait = WebDriverWait(driver, 10)
+    wait.until(lambda _: "3 of 4 mail" in driver.find_element(By.TAG_NAME, "main").text)
+    assert driver.execute_script("return window.loaded") == "once"
+    write(store, ended(run))
+    wait.until(lambda _: driver.execute_script("return window.loaded") is None)
+    wait.until(lambda _: "succeeded" in driver.find_element(By.TAG_NAME, "main").text)
+    store.database.dispose()
