@@ -23,6 +23,7 @@ from .state import Cronwork, ICronwork, cronwork
 from .store.engine import unusable
 from .task import Retry
 from .version import __version__
+from .web import add_routes, add_views
 from .web.views import tick_view
 
 __all__ = [
@@ -47,7 +48,7 @@ LAST = 1000
 
 
 def includeme(config: Configurator) -> None:
-    """Set up the directives, ``request.cron`` and the trigger's view.
+    """Set up the directives, ``request.cron``, the trigger and the pages.
 
     The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder`` and
     ``add_crontab``.
@@ -61,6 +62,7 @@ def includeme(config: Configurator) -> None:
         cron = Cronwork(settings, tell=partial(tell_apart, config.registry))
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
+        add_routes(config, cron.settings.path)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -85,3 +87,4 @@ def includeme(config: Configurator) -> None:
         permission=NO_PERMISSION_REQUIRED,
         require_csrf=False,
     )
+    add_views(config)
