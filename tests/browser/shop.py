@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from waitress import create_server
 from webtest import TestApp
+from webtest.http import StopableWSGIServer
 
 from pyramid_cron.demo.app import make_app
 from pyramid_cron.demo.serve import close
@@ -35,12 +34,9 @@ def served(folder: Path, minutes: int) -> Iterator[str]:
         cron.clock = lambda now=NOW - minute * MINUTE: now
         trigger.get("/cron")
     trigger.post_json("/cron/tasks/prune-carts/pause", {"for": "2h", "reason": "stock-taking"})
-    server = create_server(app, host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
+    server = StopableWSGIServer.create(app)
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        server.task_dispatcher.shutdown()
-        server.close()
+        server.shutdown()
         close(app)
