@@ -13,6 +13,7 @@ from .control import request_scheduler, scheduler
 from .directives import add_cron_task
 from .execute.apart import tell_apart
 from .execute.stop import arrange
+from .monitors import check, watch
 from .run import Run, RunState, TaskCancelled, TaskTimeout
 from .schedule import At, Cron, Every
 from .settings import parse_settings
@@ -55,6 +56,7 @@ def includeme(config: Configurator) -> None:
         cron = Cronwork(settings, tell=partial(tell_apart, config.registry))
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
+        watch(config, cron.settings)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -68,6 +70,7 @@ def includeme(config: Configurator) -> None:
     config.add_subscriber(arrange_stop, ApplicationCreated)
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
     config.action("pyramid_cron store", check_store, order=LAST)
+    config.action("pyramid_cron monitors", check, (config.registry,), order=LAST)
     config.add_directive("add_cron_task", add_cron_task)
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.add_view(

@@ -56,6 +56,7 @@ def add_cron_task(
     timeout: str | float | timedelta | None = None,
     pause_after: int | None = None,
     jitter: str | float | timedelta | None = None,
+    monitor: str | None = None,
     description: str | None = None,
 ) -> None:
     """Register a task: a function that runs in the application when its schedule says so.
@@ -95,6 +96,8 @@ def add_cron_task(
     :param pause_after: pause the task once so many slots in a row have failed for good.
     :param jitter: an interval; the task's slots are shifted by a share of it (0 <= shift < jitter)
         that depends on its name alone. From two minutes up the shift is in whole minutes.
+    :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
+        none is told of it.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
     A field takes an integer, an iterable of integers, or a string in cron's syntax. All fields
@@ -128,6 +131,7 @@ def add_cron_task(
             timeout=None if timeout is None else span(timeout, what="timeout", least=0.001),
             pause_after=None if pause_after is None else _count("pause_after", pause_after),
             offset=_offset(task_name, jitter, schedules),
+            monitor=None if monitor is None else _monitor(monitor),
             description=_description(function, description),
         )
     _register(config, unbound)
@@ -162,6 +166,7 @@ def _shown(task: Task) -> dict[str, Any]:
         "timeout": task.timeout,
         "pause_after": task.pause_after,
         "jitter": task.offset,
+        "monitor": task.monitor,
         "description": task.description,
     }
 
@@ -351,6 +356,15 @@ def _offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
     if not schedules:
         raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
     return jitter_offset(task_name, seconds(jitter, what="jitter"))
+
+
+def _monitor(monitor: Any) -> str:
+    if not isinstance(monitor, str) or not NAME.fullmatch(monitor.strip()):
+        raise ValueError(
+            f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
+            " character"
+        )
+    return monitor.strip()
 
 
 def _description(function: Callable[[Any], Any], description: Any) -> str:

@@ -69,9 +69,9 @@ _TOKEN = re.compile(r"[!-~]+")
 class Settings(MonitorSettings):
     """The parsed settings; :data:`SETTINGS` says what each one means.
 
-    Text is stripped, and lists are separated by whitespace. Empty ``cron.token``,
-    ``cron.trusted_proxies`` and ``cron.permission`` (blank text, an empty list, ``None``) mean
-    none; any other setting is better left out than empty, which is an error.
+    Text is stripped, and lists are separated by whitespace. A setting whose default is none may be
+    empty (blank text, ``None``, for lists an empty one) and means none then; any other is better
+    left out than empty, which is an error.
     """
 
     url: URL

@@ -92,7 +92,7 @@ class Task:
 
     It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
     without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
-    limit, ``pause_after`` where failures never pause it.
+    limit, ``pause_after`` where failures never pause it, ``monitor`` where no monitor is told.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Task:
     timeout: timedelta | None = None
     pause_after: int | None = None
     offset: int = 0
+    monitor: str | None = None
     description: str = ""
 
     @property
