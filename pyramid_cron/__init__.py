@@ -13,6 +13,7 @@ from .control import request_scheduler, scheduler
 from .directives import add_cron_task
 from .execute.apart import tell_apart
 from .execute.stop import arrange
+from .monitors import check, watch
 from .run import Run, RunState, TaskCancelled, TaskTimeout
 from .schedule import At, Cron, Every
 from .settings import parse_settings
@@ -65,6 +66,7 @@ def includeme(config: Configurator) -> None:
         config.add_route(ROUTE, cron.settings.path)
         add_routes(config, cron.settings.path)
         add_health_route(config, cron.settings.path)
+        watch(config, cron.settings)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -78,6 +80,7 @@ def includeme(config: Configurator) -> None:
     config.add_subscriber(arrange_stop, ApplicationCreated)
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
     config.action("pyramid_cron store", check_store, order=LAST)
+    config.action("pyramid_cron monitors", check, (config.registry,), order=LAST)
     config.add_directive("add_cron_task", add_cron_task)
     config.add_directive("add_cron_command", add_cron_command)
     config.add_directive("add_cron_folder", add_cron_folder)

@@ -66,6 +66,7 @@ def add_cron_task(
     jitter: str | float | timedelta | None = None,
     weight: int = 1,
     executor: str = "request",
+    monitor: str | None = None,
     description: str | None = None,
 ) -> None:
     """Register a task: a function that runs in the application when its schedule says so.
@@ -108,6 +109,8 @@ def add_cron_task(
     :param weight: the task's share of ``cron.capacity`` while it runs outside the request.
     :param executor: where it runs: in the tick's ``"request"``, or in a ``"thread"`` of this
         process once the tick has answered, with a request of its own.
+    :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
+        none is told of it.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
     A field takes an integer, an iterable of integers, or a string in cron's syntax. All fields
@@ -144,6 +147,7 @@ def add_cron_task(
             offset=_offset(task_name, jitter, schedules),
             executor=_one_of("executor", (REQUEST, THREAD), executor),
             weight=_count("weight", weight),
+            monitor=None if monitor is None else _monitor(monitor),
             description=_description(function, description),
         )
     _register(config, unbound)
@@ -190,6 +194,7 @@ def _shown(task: Task) -> dict[str, Any]:
         "jitter": task.offset,
         "weight": task.weight,
         "executor": task.executor,
+        "monitor": task.monitor,
         "description": task.description,
     }
 
@@ -387,6 +392,15 @@ def _offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
     if not schedules:
         raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
     return jitter_offset(task_name, seconds(jitter, what="jitter"))
+
+
+def _monitor(monitor: Any) -> str:
+    if not isinstance(monitor, str) or not NAME.fullmatch(monitor.strip()):
+        raise ValueError(
+            f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
+            " character"
+        )
+    return monitor.strip()
 
 
 def _description(function: Callable[[Any], Any], description: Any) -> str:

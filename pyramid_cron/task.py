@@ -102,8 +102,9 @@ class Task:
 
     It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
     without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
-    limit, ``pause_after`` where failures never pause it. ``executor`` says where it runs: in the
-    ``request`` of the tick or in a ``thread``; ``weight`` is its share of ``cron.capacity`` there.
+    limit, ``pause_after`` where failures never pause it, ``monitor`` where no monitor is told.
+    ``executor`` says where it runs: in the ``request`` of the tick or in a ``thread``; ``weight`` is
+    its share of ``cron.capacity`` there.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Task:
     timeout: timedelta | None = None
     pause_after: int | None = None
     offset: int = 0
+    monitor: str | None = None
     description: str = ""
     executor: str = REQUEST
     weight: int = 1
