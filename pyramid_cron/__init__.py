@@ -13,13 +13,19 @@ from .control import request_scheduler, scheduler
 from .directives import add_cron_queue, add_cron_task
 from .execute.apart import tell_apart
 from .execute.stop import arrange
+from .monitors import check, watch
 from .run import Run, RunState, TaskCancelled, TaskTimeout
 from .schedule import At, Cron, Every
 from .settings import parse_settings
+from .sources.command import add_cron_command
+from .sources.crontab import add_crontab
+from .sources.folder import add_cron_folder
 from .state import Cronwork, ICronwork, cronwork
 from .store.engine import unusable
 from .task import Retry
 from .version import __version__
+from .web import add_routes, add_views
+from .web.health import add_health_route, add_health_view
 from .web.views import tick_view
 
 __all__ = [
@@ -44,7 +50,10 @@ LAST = 1000
 
 
 def includeme(config: Configurator) -> None:
-    """Set up ``add_cron_task`` and its kin, ``request.cron`` and the trigger's view.
+    """Set up the directives, ``request.cron``, the trigger and the pages.
+
+    The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder``,
+    ``add_crontab`` and ``add_cron_queue``.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -55,6 +64,9 @@ def includeme(config: Configurator) -> None:
         cron = Cronwork(settings, tell=partial(tell_apart, config.registry))
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
+        add_routes(config, cron.settings.path)
+        add_health_route(config, cron.settings.path)
+        watch(config, cron.settings)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -68,7 +80,11 @@ def includeme(config: Configurator) -> None:
     config.add_subscriber(arrange_stop, ApplicationCreated)
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
     config.action("pyramid_cron store", check_store, order=LAST)
+    config.action("pyramid_cron monitors", check, (config.registry,), order=LAST)
     config.add_directive("add_cron_task", add_cron_task)
+    config.add_directive("add_cron_command", add_cron_command)
+    config.add_directive("add_cron_folder", add_cron_folder)
+    config.add_directive("add_crontab", add_crontab)
     config.add_directive("add_cron_queue", add_cron_queue)
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.add_view(
@@ -77,3 +93,5 @@ def includeme(config: Configurator) -> None:
         permission=NO_PERMISSION_REQUIRED,
         require_csrf=False,
     )
+    add_views(config)
+    add_health_view(config)

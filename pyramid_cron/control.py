@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pyramid.registry import Registry
@@ -15,12 +16,19 @@ from pyramid.scripting import prepare
 
 from . import events
 from .due.facts import BACKFILL, Pending
+from .due.health import Health
 from .due.pauses import Word, matcher, paused
+from .execute.defer import defer
 from .execute.queue import carry_out_sent
 from .execute.tick import run_by_hand
+from .health import health
 from .run import Run, RunState, Trigger
+from .schedule import At
+from .schedule.duration import span
+from .schedule.moments import in_utc
 from .state import Cronwork, cronwork
-from .task import Task
+from .store.outcomes import Deferred
+from .task import NAME, Task
 
 FINAL = tuple(state for state in RunState if state.final)
 
@@ -80,10 +88,17 @@ class Scheduler:
 
         Raises ValueError for a state there is not, or a limit below 1.
         """
-        if limit < 1:
-            raise ValueError(f"limit={limit!r}: must be 1 or more")
-        states = None if state is None else (RunState(state),)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit={limit!r}: must be an integer, 1 or more")
+        states = None if state is None else (_state(state),)
         return self._cron.store.history(name, states, limit)
+
+    def health(self) -> Health:
+        """Return how things stand: whether ticks come, and how each task is.
+
+        Raises StoreError if the store can't be read.
+        """
+        return health(self._cron)
 
     def run(self, name: str, payload: Any = None) -> Run:
         """Run a task now, in this request; return the run as it ended.
@@ -100,6 +115,37 @@ class Scheduler:
         json.dumps(payload)
         with self._own_request() as request:
             return run_by_hand(cron, request, task, payload, cron.clock())
+
+    def defer(
+        self,
+        name: str,
+        payload: Any = None,
+        at: datetime | str | None = None,
+        after: str | float | timedelta | None = None,
+        key: str | None = None,
+    ) -> Pending:
+        """Run a task once, at the first tick that comes at a moment or later; return what waits.
+
+        ``at`` is an aware datetime or ISO 8601 text with an offset, ``after`` an interval from now;
+        with neither it is the next tick. The task finds ``payload``, a JSON value, in its
+        ``system``. Of several calls for a task with the same ``key`` only the first counts, until
+        it has run and its run is forgotten.
+
+        Where there is a transaction (of pyramid_tm, or of the task that asks) it is on record once
+        that is committed, and dropped if that is aborted; otherwise at once.
+
+        Raises LookupError if there is no such task, TypeError or ValueError for what is not JSON,
+        no moment, no interval or no key, StoreError if it is to be put on record at once and can't.
+        """
+        self._cron.tasks.named(name)
+        json.dumps(payload)
+        if key is not None:
+            _check_key(key)
+        slot = _moment(self._cron.clock(), at, after)
+        nonce = secrets.randbits(62) + 2
+        pending = Pending(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=payload)
+        defer(self._cron, self._request, Deferred(pending, key))
+        return pending
 
     def carry_out(self, run_id: str) -> Run | None:
         """Carry out a run that was sent to a queue; for the queue's worker to call.
@@ -122,8 +168,10 @@ class Scheduler:
         Raises ValueError for a wrong pattern or moment, LookupError if no task matches.
         """
         now = self._cron.clock()
-        if until is not None and (until.tzinfo is None or until <= now):
+        if until is not None and (until := in_utc(until, "until")) <= now:
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
+        if reason is not None and not isinstance(reason, str):
+            raise ValueError(f"reason={reason!r}: must be text")
         names = self._say(Word(now, True, pattern, until, reason))
         self._tell([(events.TaskPaused, name, until, reason) for name in names])
         return names
@@ -143,6 +191,10 @@ class Scheduler:
                 events.notify(kind, request, *values)
 
     def _say(self, word: Word) -> list[str]:
+        if not isinstance(word.pattern, str):
+            raise ValueError(
+                f"pattern={word.pattern!r}: must be text, a glob, or a regular expression after re:"
+            )
         matches = matcher(word.pattern)
         names = [name for name in self._cron.tasks.by_name if matches(name)]
         if not names:
@@ -186,13 +238,12 @@ class Scheduler:
         They run at the next ticks, oldest first, while these have time left. A slot that has run
         already, or waits to, is left out; one that was skipped is not. Moments are aware.
 
-        Raises LookupError if there is no such task, ValueError for moments that are naive or still
-        to come.
+        Raises LookupError if there is no such task, ValueError for moments that are naive, still to
+        come, or in the wrong order.
         """
         task = self._cron.tasks.named(name)
-        for argument, moment in (("since", since), ("until", until)):
-            if moment.tzinfo is None:
-                raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
+        if in_utc(since, "since") > in_utc(until, "until"):
+            raise ValueError(f"until={until!r} is before since={since!r}: swap them")
         now = self._cron.clock()
         if until > now:
             raise ValueError(
@@ -218,6 +269,29 @@ class Scheduler:
             return
         with prepare(registry=self._registry) as made:
             yield made["request"]
+
+
+def _moment(
+    now: datetime, at: datetime | str | None, after: str | float | timedelta | None
+) -> datetime:
+    if at is not None and after is not None:
+        raise ValueError(f"at={at!r} and after={after!r} each say when; use one of them")
+    if at is not None:
+        return At(at).moment
+    return now if after is None else now + span(after, what="after")
+
+
+def _check_key(key: Any) -> None:
+    if not isinstance(key, str) or not NAME.fullmatch(key):
+        raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
+
+
+def _state(state: Any) -> RunState:
+    try:
+        return RunState(state)
+    except ValueError:
+        states = ", ".join(RunState)
+        raise ValueError(f"state={state!r}: must be one of {states}") from None
 
 
 def scheduler(registry: Registry) -> Scheduler:

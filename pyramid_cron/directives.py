@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,12 +16,14 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from .execute.celery import CelerySender
+from .execute.command import Command
 from .run import Run
 from .schedule import At, Cron, Every, Schedule
 from .schedule.duration import seconds, span
 from .state import cronwork
 from .task import (
     CELERY,
+    NAME,
     ONE_ATTEMPT,
     REQUEST,
     THREAD,
@@ -35,8 +36,6 @@ from .task import (
 
 CATEGORY = "cron tasks"
 """The introspection category of tasks."""
-
-NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 
 SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
 """What may be said of how Celery sends a task."""
@@ -76,6 +75,7 @@ def add_cron_task(
     jitter: str | float | timedelta | None = None,
     weight: int = 1,
     executor: str = "request",
+    monitor: str | None = None,
     celery: dict[str, Any] | None = None,
     description: str | None = None,
 ) -> None:
@@ -122,6 +122,8 @@ def add_cron_task(
         ``config.add_cron_queue`` has added. But for the first it has a request of its own.
     :param celery: what Celery is told when the task is sent: ``queue``, ``priority``,
         ``exchange``, ``routing_key``, ``headers`` or ``compression``.
+    :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
+        none is told of it.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
     A field takes an integer, an iterable of integers, or a string in cron's syntax. All fields
@@ -132,7 +134,8 @@ def add_cron_task(
     :raises pyramid.exceptions.ConfigurationError: naming the task, the argument, the value and what
         would be right.
     """
-    function = _resolve(config, "f", f)
+    with _naming(f if name is None else name):
+        function = _resolve(config, "f", f)
     task_name = _name(function, name)
     with _naming(task_name):
         _check_callable("f", f, function)
@@ -158,6 +161,7 @@ def add_cron_task(
             executor=_text("executor", executor),
             celery=_send_options(celery, executor),
             weight=_count("weight", weight),
+            monitor=None if monitor is None else _monitor(monitor),
             description=_description(function, description),
         )
     _register(config, unbound)
@@ -220,7 +224,8 @@ def _check_weight(task: Task, capacity: int) -> None:
 
 
 def _shown(task: Task) -> dict[str, Any]:
-    return {
+    command = task.function.line if isinstance(task.function, Command) else None
+    return ({} if command is None else {"command": command}) | {
         "name": task.name,
         "callable": task.function,
         "schedule": task.describe(),
@@ -237,6 +242,7 @@ def _shown(task: Task) -> dict[str, Any]:
         "jitter": task.offset,
         "weight": task.weight,
         "executor": task.executor,
+        "monitor": task.monitor,
         "celery": task.celery,
         "description": task.description,
     }
@@ -252,7 +258,7 @@ def _in_zone(task: Task, zone: str) -> Task:
 
 
 @contextmanager
-def _naming(task_name: str) -> Iterator[None]:
+def _naming(task_name: object) -> Iterator[None]:
     """Turn an error about an argument into one that names the task, too."""
     try:
         yield
@@ -266,14 +272,14 @@ def _resolve(config: Configurator, argument: str, value: Any) -> Callable[[Any],
     try:
         found = config.maybe_dotted(value)
     except Exception as error:
-        raise ConfigurationError(
-            f"cron task: {argument}={value!r} can't be imported ({type(error).__name__}: {error});"
+        raise ValueError(
+            f"{argument}={value!r} can't be imported ({type(error).__name__}: {error});"
             " use a callable or its dotted name, such as '.tasks.nightly' or 'app.tasks:nightly'"
         ) from error
     if not callable(found):
-        raise ConfigurationError(
-            f"cron task: {argument}={value!r} is no callable; use a function that takes one"
-            " argument, the system mapping"
+        raise ValueError(
+            f"{argument}={value!r} is no callable; use a function that takes one argument, the"
+            " system mapping"
         )
     return found  # type: ignore[no-any-return]
 
@@ -372,7 +378,8 @@ def _argument(argument: str, make: Callable[[Any], T], value: Any) -> T:
     try:
         return make(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{argument}={value!r}: {error}") from error
+        said = f"{argument}={value!r}: "
+        raise ValueError(said + str(error).removeprefix(said)) from error
 
 
 def _zone(timezone: Any) -> str:
@@ -453,6 +460,15 @@ def _offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
     if not schedules:
         raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
     return jitter_offset(task_name, seconds(jitter, what="jitter"))
+
+
+def _monitor(monitor: Any) -> str:
+    if not isinstance(monitor, str) or not NAME.fullmatch(monitor.strip()):
+        raise ValueError(
+            f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
+            " character"
+        )
+    return monitor.strip()
 
 
 def _description(function: Callable[[Any], Any], description: Any) -> str:

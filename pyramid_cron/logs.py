@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from .run import Run, TaskInterrupted
+from .run import CommandError, Run, TaskInterrupted
 
 log = logging.getLogger("pyramid_cron")
 
@@ -26,10 +26,12 @@ def run_failed(run: Run, error: BaseException) -> None:
     """Say at ERROR what a run died of, with the traceback.
 
     Where it was told to stop, that is all there is to say, at WARNING; where it was just then is
-    kept with the run.
+    kept with the run. The same goes for a program, at ERROR.
     """
     if isinstance(error, TaskInterrupted):
         log.warning("%s run=%s %s", run.task, run.id, error, extra=_extra(run))
+    elif isinstance(error, CommandError):
+        log.error("%s run=%s failed: %s", run.task, run.id, error, extra=_extra(run))
     else:
         log.error("%s run=%s failed", run.task, run.id, exc_info=error, extra=_extra(run))
 

@@ -60,6 +60,10 @@ class Reason(str, Enum):
     __str__ = str.__str__
 
 
+class CommandError(Exception):
+    """Raised when a program could not be run or ended badly; its text says how, in a line."""
+
+
 class TaskInterrupted(BaseException):
     """Raised in a task that has to stop.
 
@@ -90,8 +94,9 @@ class Run:
 
     ``slot`` is the moment the task was meant to run (for a run by hand: when it was asked for);
     ``started`` and ``finished`` are when it did. All are aware and in UTC. ``error`` is the last
-    line of the traceback, ``output`` what was logged during the run. A skipped run may stand for
-    several slots of one task: ``count`` is how many, ``slot`` the newest of them.
+    line of the traceback, ``output`` what was logged during the run; ``stdout`` and ``stderr`` are
+    what a program wrote, None for other tasks. A skipped run may stand for several slots of one
+    task: ``count`` is how many, ``slot`` the newest of them.
     """
 
     id: str
@@ -112,6 +117,8 @@ class Run:
     progress: Progress | None = None
     payload: Any = None
     nonce: int = 0
+    stdout: str | None = None
+    stderr: str | None = None
 
     @property
     def duration(self) -> float | None:

@@ -20,12 +20,17 @@ from zoneinfo import ZoneInfo
 
 import tzlocal
 from pyramid.exceptions import ConfigurationError
-from pyramid.settings import aslist
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from .guard import Guard, Networks, parse_networks
+from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .schedule.duration import span
+from .setting import PREFIX as _PREFIX
+from .setting import Setting
+from .setting import entries as _entries
+from .setting import optional_text as _optional
+from .setting import text as _text
 
 
 class Driver(NamedTuple):
@@ -50,7 +55,6 @@ DRIVERS = {
     "mariadb+pymysql": Driver("mariadb+pymysql", "pymysql", "mysql"),
 }
 
-_PREFIX = "cron."
 _LONGEST_TABLE_PREFIX = 30  # leaves room for our own names in the 63 characters databases allow
 _TABLE_PREFIX = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{_LONGEST_TABLE_PREFIX - 1}}}")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
@@ -63,12 +67,12 @@ _TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(MonitorSettings):
     """The parsed settings; :data:`SETTINGS` says what each one means.
 
-    Text is stripped, and lists are separated by whitespace. Empty ``cron.token``,
-    ``cron.trusted_proxies``, ``cron.permission`` and ``cron.base_url`` (blank text, an empty list,
-    ``None``) mean none; any other setting is better left out than empty, which is an error.
+    Text is stripped, and lists are separated by whitespace. A setting whose default is none may be
+    empty (blank text, ``None``, for lists an empty one) and means none then; any other is better
+    left out than empty, which is an error.
     """
 
     url: URL
@@ -93,41 +97,6 @@ class Settings:
         return Guard(self.allow, self.tokens, self.trusted_proxies)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What there is to know about one setting.
-
-    ``default`` is written as in an ini file, or says what ``find_default`` looks up. ``parse``
-    takes text or a Python value and raises :exc:`ValueError` saying what is wrong with it;
-    ``expected`` says what would be right. A ``secret`` value is never shown. ``attribute`` is the
-    field of :class:`Settings`, where it is not called as the setting.
-    """
-
-    name: str
-    default: str
-    parse: Callable[[Any], Any]
-    expected: str
-    meaning: str
-    find_default: Callable[[], Any] | None = None
-    secret: bool = False
-    attribute: str = ""
-
-    @property
-    def field_name(self) -> str:
-        """Name of its field in :class:`Settings`."""
-        return self.attribute or self.name.removeprefix(_PREFIX)
-
-    def value(self, settings: Mapping[str, Any]) -> Any:
-        """Return its value there, or its default. Raises :exc:`ConfigurationError` naming it."""
-        if self.find_default and self.name not in settings:
-            return self.find_default()
-        try:
-            return self.parse(settings.get(self.name, self.default))
-        except ValueError as error:
-            fault = "a bad value (not shown)" if self.secret else error
-            raise ConfigurationError(f"{self.name}: {fault}; expected {self.expected}") from None
-
-
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """Read the ``cron.`` settings, given as text or as Python values; others are ignored.
 
@@ -150,26 +119,6 @@ def _unknown(name: str, names: list[str]) -> str:
     nearest = get_close_matches(name, names, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(names)}"
     return f"{name} is no setting of pyramid_cron; {hint}"
-
-
-def _text(given: Any) -> str:
-    if not isinstance(given, str):
-        raise ValueError(f"{given!r} is not text")
-    if not given.strip():
-        raise ValueError(f"{given!r} is empty")
-    return given.strip()
-
-
-def _entries(given: Any) -> list[str]:
-    """Words of a text, or of the texts of a list, as :func:`pyramid.settings.aslist` has it."""
-    if given is None:
-        return []
-    if not isinstance(given, (str, list, tuple, set, frozenset)):
-        raise ValueError(f"{given!r} is neither text nor a list")
-    entries: list[str] = aslist(given)
-    for entry in entries:
-        _text(entry)
-    return entries
 
 
 def _url(given: Any) -> URL:
@@ -259,11 +208,6 @@ def _tokens(given: Any) -> tuple[str, ...]:
     if not all(_TOKEN.fullmatch(token) for token in tokens):
         raise ValueError("a token has a character that no header can carry")
     return tokens
-
-
-def _optional(given: Any) -> str | None:
-    blank = given is None or (isinstance(given, str) and not given.strip())
-    return None if blank else _text(given)
 
 
 def _duration(least: timedelta) -> Callable[[Any], timedelta]:
@@ -433,4 +377,5 @@ SETTINGS: tuple[Setting, ...] = (
         "seconds, or text such as 90s or 5m",
         "how long running tasks may go on when the process stops, before they are cancelled",
     ),
+    *MONITOR_SETTINGS,
 )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from pyramid.registry import Registry
 from zope.interface import Interface
@@ -31,6 +32,22 @@ PIECE = 500
 
 PIECES = 20
 """How many pieces are forgotten in a row."""
+
+
+class Source(Protocol):
+    """Where tasks come from that may change while the application runs.
+
+    ``problems`` are what is wrong there, a line each.
+    """
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Return what is wrong there now."""
+        ...
+
+    def look(self) -> None:
+        """Register what is new, take away what has gone."""
+        ...
 
 
 class ICronwork(Interface):  # type: ignore[misc]
@@ -95,7 +112,9 @@ class Cronwork:
         self.threads = Threads(self.supervisor)
         self.queues: dict[str, Callable[[Run], object]] = {}
         self.latest: datetime | None = None
+        self.sources: list[Source] = []
         self._tidied: datetime | None = None
+        self._looked: datetime | None = None
         self._registered: dict[str, Task] = {}
         self._schedules: dict[Schedules, Schedules] = {}
         self._tasks: Tasks | None = None
@@ -126,11 +145,41 @@ class Cronwork:
 
     def register(self, task: Task) -> None:
         """Add a task, or put it in place of the one that has its name."""
-        if self._tasks is not None:  # which goes on with what it has
+        with self._gathering:
+            self._begin_anew()
+            # Tasks with equal schedules share them, which most of a task's memory goes into.
+            shared = self._schedules.setdefault(task.schedules, task.schedules)
+            self._registered[task.name] = replace(task, schedules=shared)
+
+    def unregister(self, name: str) -> None:
+        """Take a task away, if there is one of this name."""
+        with self._gathering:
+            if name in self._registered:
+                self._begin_anew()
+                del self._registered[name]
+
+    def registered(self, name: str) -> Task | None:
+        """Return the task of this name, or None."""
+        return self._registered.get(name)
+
+    def _begin_anew(self) -> None:
+        """Let what goes on keep the tasks it has; the next tick has others, and asks the store."""
+        if self._tasks is not None:
             self._registered, self._tasks = dict(self._registered), None
-        # Tasks with equal schedules share them, which most of a task's memory goes into.
-        shared = self._schedules.setdefault(task.schedules, task.schedules)
-        self._registered[task.name] = replace(task, schedules=shared)
+            self.latest = None
+
+    def look_around(self, now: datetime) -> None:
+        """Notice what has changed where tasks come from, once a minute."""
+        minute = now.replace(second=0, microsecond=0)
+        if minute != self._looked:
+            self._looked = minute
+            for source in self.sources:
+                source.look()
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong where tasks come from, a line each."""
+        return [problem for source in self.sources for problem in source.problems]
 
     @property
     def tasks(self) -> Tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from typing import Any
 
 from .schedule import At, Cron, Every
 from .schedule.duration import span
+
+NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+"""What may be a task's name: printable, and not longer than the store's columns."""
 
 Schedules = tuple[Cron | Every | At, ...]
 
@@ -101,9 +105,10 @@ class Task:
 
     It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
     without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
-    limit, ``pause_after`` where failures never pause it. ``executor`` says where it runs: in the
-    ``request`` of the tick, in a ``thread``, or by a queue of that name; ``weight`` is its share of
-    ``cron.capacity`` there, and ``celery`` what Celery is told when it is sent.
+    limit, ``pause_after`` where failures never pause it, ``monitor`` where no monitor is told.
+    ``executor`` says where it runs: in the ``request`` of the tick, in a ``thread``, or by a queue
+    of that name; ``weight`` is its share of ``cron.capacity`` there, and ``celery`` what Celery is
+    told when it is sent.
     """
 
     name: str
@@ -120,6 +125,7 @@ class Task:
     timeout: timedelta | None = None
     pause_after: int | None = None
     offset: int = 0
+    monitor: str | None = None
     description: str = ""
     executor: str = REQUEST
     weight: int = 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from pyramid.registry import Registry
@@ -11,8 +10,10 @@ from pyramid.scripting import prepare
 
 from .clock import Stopwatch
 from .due.plan import Planned, plan
-from .execute.tick import TickReport, run_by_hand, tick
+from .execute.tick import TickReport, run_by_hand
+from .execute.whole import whole_tick
 from .run import Run
+from .schedule.moments import in_utc
 from .state import cronwork
 
 
@@ -40,19 +41,7 @@ class CronTester:
         sends to a queue is reported as it is once that is sent, ``claimed`` as a rule.
         """
         moment = self._now(at)
-        with prepare(registry=self.registry) as made:
-            report = tick(self._cron, made["request"], moment)
-        return self._with_ends(report)
-
-    def _with_ends(self, report: TickReport) -> TickReport:
-        """Wait for the runs in threads; return the report with the runs as they ended."""
-        going_on = [run.id for run in report.runs if not run.state.final]
-        if not going_on:
-            return report
-        self._cron.threads.wait(going_on)
-        self._cron.supervisor.write()
-        ended = {run_id: self._cron.store.run(run_id) for run_id in going_on}
-        return replace(report, runs=tuple(ended.get(run.id) or run for run in report.runs))
+        return whole_tick(self._cron, self.registry, moment)
 
     def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
         """Run one task by hand at an aware moment (default: now); return the run as it ended."""
@@ -63,22 +52,16 @@ class CronTester:
     def simulate(self, since: datetime, until: datetime) -> list[Planned]:
         """Return the slots with ``since < slot <= until`` and their tasks' names; run nothing."""
         tasks = self._cron.tasks
-        start, end = _utc("since", since), _utc("until", until)
+        start, end = in_utc(since, "since"), in_utc(until, "until")
         return list(plan(tasks.all, tasks.index, start, end))
 
     def _now(self, at: datetime | None) -> datetime:
         """Return the moment that is meant; the application's clock goes on from there."""
         if at is None:
             return self._cron.clock()
-        moment = _utc("at", at)
+        moment = in_utc(at, "at")
         self._cron.clock = Stopwatch(moment).now
         return moment
-
-
-def _utc(argument: str, moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"{argument}={moment!r} is naive; give it a tzinfo")
-    return moment.astimezone(timezone.utc)
 
 
 def _registry(app: Any) -> Registry:

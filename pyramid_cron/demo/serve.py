@@ -36,6 +36,7 @@ PATIENCE = 60
 BANNER = """\
 The shop and its tasks: {url}/
 The trigger:            {url}/cron
+What ran and will run:  {url}/cron/tasks
 
 For an application of yours, this line in a crontab hits the trigger:
 

@@ -12,6 +12,7 @@ import ctypes
 import inspect
 import threading
 from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,8 @@ class Live:
     ``lease`` is until when it is ours, ``deadline`` when it has to be over (None: never).
     ``interruption`` is what it was told to stop with, ``told`` when that was. ``given_up`` is set
     once it is not waited for any longer, ``on_record`` once the store knows that it has begun.
+    ``kept`` is what else is to be known of the run once it is over; ``kill`` ends at once what it
+    has started outside of this process.
     """
 
     def __init__(self, run: Run, clock: Stopwatch, lease: datetime) -> None:
@@ -40,6 +43,8 @@ class Live:
         self.given_up = False
         self.changed: Callable[[Run], None] = lambda _: None
         self.on_record = False
+        self.kept: dict[str, str | None] = {}
+        self.kill: Callable[[], None] = lambda: None
         self._changing = threading.RLock()
         self._lock = threading.Lock()
         self._thread: int | None = None
@@ -65,6 +70,7 @@ class Live:
 
         Raises the interruption if there was one, even where the work paid no heed to it.
         """
+        token = current.set(self)
         try:
             with self._lock:
                 self._raise_interruption()
@@ -76,6 +82,7 @@ class Live:
             finally:
                 self._disarm()
         finally:
+            current.reset(token)
             self._raise_interruption()
         return answer
 
@@ -148,6 +155,10 @@ def _withdraw() -> None:
             return
         except TaskInterrupted:
             continue  # delivered at the last moment
+
+
+current: ContextVar[Live | None] = ContextVar("pyramid_cron.live", default=None)
+"""The run that goes on in this context."""
 
 
 class _Interruptible:

@@ -11,7 +11,17 @@ from pyramid.request import Request
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..run import Reason, Run, RunState, TaskCancelled, TaskTimeout, Trigger, changed, storable
+from ..run import (
+    CommandError,
+    Reason,
+    Run,
+    RunState,
+    TaskCancelled,
+    TaskTimeout,
+    Trigger,
+    changed,
+    storable,
+)
 from ..store.journal import Journal
 from ..store.outcomes import Outcome
 from ..task import Task
@@ -96,7 +106,7 @@ class Runner:
         except BaseException as error:
             logs.run_failed(live.run, error)
             outcome = {"state": _state_after(error), **_description(error)}
-        return {"finished": self.clock.now(), "output": captured.text(), **outcome}
+        return {"finished": self.clock.now(), "output": captured.text(), **live.kept, **outcome}
 
     def _call(self, task: Task, live: Live) -> None:
         system = {
@@ -120,7 +130,12 @@ def _state_after(error: BaseException) -> RunState:
 
 
 def _description(error: BaseException) -> dict[str, str]:
-    """Return the error's last line and its traceback, from the task's own frames on."""
+    """Return the error's last line and its traceback, from the task's own frames on.
+
+    What happened in a program has no traceback here.
+    """
+    if isinstance(error, CommandError):
+        return {"error": storable(str(error))}
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next

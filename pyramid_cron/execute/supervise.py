@@ -276,6 +276,7 @@ class Supervisor:
     def _give_up(self, live: Live) -> None:
         """Put on record that a run is over which does not end, so that it blocks nothing."""
         live.given_up = True
+        live.kill()
         timed_out = isinstance(live.interruption, TaskTimeout)
         run = changed(
             live.run,

@@ -69,6 +69,7 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
     could not be written, which is then tried again later.
     """
     clock = Stopwatch(now)
+    cron.look_around(now)
     tasks = cron.tasks
     _open(cron, request)
     glance = cron.store.glance(now)
@@ -197,10 +198,10 @@ def _restart(
     """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
     give_up = time.monotonic() + RESTART_PATIENCE
     for each in decisions.restart:
-        run = _claim_one(cron, runner, each)
+        run = _claim_one(cron, runner, tasks, each)
         while run is None and time.monotonic() < give_up:
             time.sleep(0.1)
-            run = _claim_one(cron, runner, each)
+            run = _claim_one(cron, runner, tasks, each)
         if run is not None and tasks.named(each.task).executor != REQUEST:
             launch.add([run])
             done.add(run)
@@ -212,10 +213,10 @@ def _while_time_is_left(
     cron: Cronwork, runner: Runner, tasks: Tasks, decisions: Decisions, done: _Progress
 ) -> None:
     for each in decisions.patient:
-        run = _claim_one(cron, runner, each) if runner.time_left() > 0 else None
+        run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else None
         _carry_out_one(runner, tasks, each, run, done)
     for each in decisions.idle:
-        run = _claim_one(cron, runner, each) if _fits(cron, runner, each) else None
+        run = _claim_one(cron, runner, tasks, each) if _fits(cron, runner, each) else None
         _carry_out_one(runner, tasks, each, run, done)
 
 
@@ -234,9 +235,9 @@ def _fits(cron: Cronwork, runner: Runner, each: Pending) -> bool:
     return time_left > 0 and fits(time_left, cron.store.durations(each.task, RECENT))
 
 
-def _claim_one(cron: Cronwork, runner: Runner, each: Pending) -> Run | None:
+def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | None:
     """Claim what waits just before it runs; None if it has to wait on, or somebody has it."""
-    task = cron.tasks.named(each.task)
+    task = tasks.named(each.task)
     with cron.supervisor.deciding(runner.clock) as desk:
         if task.overlap is not Overlap.ALLOW and desk.active(task.name):
             return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import transaction
@@ -17,6 +18,7 @@ from pyramid.request import Request
 from transaction.interfaces import NoTransaction
 
 T = TypeVar("T")
+_current: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
 log = logging.getLogger("pyramid_cron")
 
 
@@ -62,6 +64,7 @@ def in_transaction(manager: Any, note: str, work: Callable[[], T]) -> T:
     itself, and begin others.
     """
     manager.begin().note(note)
+    token = _current.set(manager)
     try:
         result = work()
         with suppress(NoTransaction):
@@ -72,7 +75,14 @@ def in_transaction(manager: Any, note: str, work: Callable[[], T]) -> T:
     except BaseException:
         _abort(manager)
         raise
+    finally:
+        _current.reset(token)
     return result
+
+
+def current_manager() -> Any:
+    """Return who manages the transaction that the calling task or subscriber is in, or None."""
+    return _current.get()
 
 
 def _abort(manager: Any) -> None:

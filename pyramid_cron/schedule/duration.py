@@ -46,11 +46,8 @@ def span(value: object, *, what: str, least: float = 0.0) -> timedelta:
 
     Raises ValueError, naming it ``what``, for anything else and for less than ``least`` seconds.
     """
-    try:
-        found = value if isinstance(value, timedelta) else timedelta(seconds=_number(value, what))
-    except OverflowError:
-        found = timedelta.min
-    if found < timedelta(seconds=least):
+    found = _span(value)
+    if found is None or found < timedelta(seconds=least):
         raise ValueError(
             f"{what}={value!r}: use '90s', '30m', '6h', '1d', seconds or a timedelta, at least"
             f" {least:g}s"
@@ -58,7 +55,11 @@ def span(value: object, *, what: str, least: float = 0.0) -> timedelta:
     return found
 
 
-def _number(value: object, what: str) -> float:
-    if isinstance(value, float) and value == value:
+def _span(value: object) -> timedelta | None:
+    if isinstance(value, timedelta):
         return value
-    return seconds(value, what=what, least=0)
+    number = value if isinstance(value, float) else _length(value)
+    try:
+        return None if number is None else timedelta(seconds=number)
+    except (OverflowError, ValueError):  # more than there are days, or no number
+        return None

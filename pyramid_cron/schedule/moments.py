@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from .zone import DAY, EPOCH
 
@@ -16,6 +16,12 @@ def floor(moment: datetime, what: str) -> int:
             f"{what}={moment!r}: use an aware datetime, such as datetime.now(timezone.utc)"
         ) from None
     return since.days * DAY + since.seconds
+
+
+def in_utc(moment: datetime, what: str) -> datetime:
+    """Return an aware moment in UTC; ``what`` names it in the error."""
+    floor(moment, what)
+    return moment.astimezone(timezone.utc)
 
 
 def ceiling(moment: datetime, what: str) -> int:

@@ -15,6 +15,7 @@ from .outcomes import Noted, Outcome, Paused, Tick, after, call_roll, renew, wri
 from .owner import Owner
 from .rows import going_on, insert_new, pending_row, run_row, to_pending, to_run, to_word
 from .tables import Tables
+from .totals import count_runs
 
 
 class Desk:
@@ -109,11 +110,12 @@ class Desk:
         ``weigh`` tells what a task's run takes of the capacity.
         """
         ids = new_ids(self._now, len(pending) + len(skips))
-        claims = [
-            self._run(id_, each) for id_, each in zip(ids[: len(pending)], pending, strict=True)
-        ]
+        # The history goes by ids: what runs is newer than the slots that were folded into it.
         skipped = [
-            self._skipped(id_, each) for id_, each in zip(ids[len(pending) :], skips, strict=True)
+            self._skipped(id_, each) for id_, each in zip(ids[: len(skips)], skips, strict=True)
+        ]
+        claims = [
+            self._run(id_, each) for id_, each in zip(ids[len(skips) :], pending, strict=True)
         ]
         rows = [
             run_row(run, self._owner.token, self._lease, 0 if run.state.final else weigh(run.task))
@@ -121,7 +123,9 @@ class Desk:
         ]
         insert_new(self._connection, self._tables.runs, rows)
         won = self._won(ids)
-        return [run for run in claims if run.id in won], [run for run in skipped if run.id in won]
+        noted = [run for run in skipped if run.id in won]
+        count_runs(self._connection, self._tables, noted)
+        return [run for run in claims if run.id in won], noted
 
     def _won(self, ids: Sequence[str]) -> set[str]:
         if not ids:

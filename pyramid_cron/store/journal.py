@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from .outcomes import Noted, Outcome, Tick
+from .outcomes import Deferred, Noted, Outcome, Tick
 
 
 class Journal:
@@ -19,6 +19,7 @@ class Journal:
     def __init__(self) -> None:
         self._outcomes: dict[str, Outcome] = {}
         self._ticks: list[tuple[Tick, Collection[str]]] = []
+        self._deferred: list[Deferred] = []
         self._lock = threading.Lock()
         self._writing = threading.Lock()
 
@@ -34,10 +35,15 @@ class Journal:
         with self._lock:
             self._ticks.append((tick, names))
 
+    def note_deferred(self, deferred: Deferred) -> None:
+        """Keep what is to run once."""
+        with self._lock:
+            self._deferred.append(deferred)
+
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self._outcomes or self._ticks)
+        return not (self._outcomes or self._ticks or self._deferred)
 
     @contextmanager
     def taking(self) -> Iterator[Noted]:
@@ -49,11 +55,13 @@ class Journal:
             with self._lock:
                 outcomes, self._outcomes = self._outcomes, {}
                 ticks, self._ticks = self._ticks, []
+                deferred, self._deferred = self._deferred, []
             try:
-                yield Noted(list(outcomes.values()), ticks)
+                yield Noted(list(outcomes.values()), ticks, deferred)
             except BaseException:
                 with self._lock:
                     self._ticks = ticks + self._ticks
+                    self._deferred = deferred + self._deferred
                     newer, self._outcomes = self._outcomes, outcomes
                 for outcome in newer.values():
                     self.note(outcome)

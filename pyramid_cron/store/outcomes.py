@@ -14,8 +14,9 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from ..due.facts import Pending
 from ..due.pauses import matcher
 from ..run import Run, RunState, first_id
-from .rows import insert_new, outcome_row, pending_row, state_of_one
+from .rows import insert_new, outcome_row, output_rows, pending_row, state_of_one
 from .tables import Tables
+from .totals import count_runs, count_ticks
 
 SKEW = timedelta(minutes=1)
 """How much the clocks of hosts may differ."""
@@ -60,19 +61,33 @@ class Paused(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """Something that is to run once; of those with the same task and ``key`` the first counts."""
+
+    pending: Pending
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
-    """What is to be written together: outcomes, and ticks with the names of their rosters."""
+    """What is to be written together.
+
+    That is outcomes, ticks with the names of their rosters, and what was deferred.
+    """
 
     outcomes: Sequence[Outcome] = ()
     ticks: Sequence[tuple[Tick, Collection[str]]] = ()
+    deferred: Sequence[Deferred] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.ticks)
+        return bool(self.outcomes or self.ticks or self.deferred)
 
 
 def write(connection: Connection, tables: Tables, owner: str, noted: Noted) -> list[Paused]:
     """Write what became of runs that this owner still holds, and what ticked."""
     write_ticks(connection, tables, noted.ticks)
+    for each in noted.deferred:
+        defer(connection, tables, each)
     return write_outcomes(connection, tables, owner, noted.outcomes)
 
 
@@ -100,6 +115,7 @@ def write_ticks(
         for tick, _ in ticks
     ]
     insert_new(connection, tables.ticks, rows)
+    count_ticks(connection, tables, len(rows))
 
 
 def call_roll(
@@ -137,9 +153,20 @@ def write_outcomes(
     over = [each for each in ours if each.run.state.final]
     _update(connection, tables, [each.run for each in ours if not each.run.state.final], {})
     _update(connection, tables, [each.run for each in over], {"lease": None})
-    texts = [{"run": each.run.id, "text": each.run.output} for each in over if each.run.output]
-    insert_new(connection, tables.outputs, texts)
+    insert_new(connection, tables.outputs, output_rows(each.run for each in over))
     return after(connection, tables, over)
+
+
+def defer(connection: Connection, tables: Tables, deferred: Deferred) -> None:
+    """Put on record what is to run once, unless its key is known already."""
+    pending, keys = deferred.pending, tables.keys
+    if deferred.key is not None:
+        known = select(keys.c.key).where(keys.c.task == pending.task, keys.c.key == deferred.key)
+        if connection.scalar(known) is not None:
+            return
+        row = {"task": pending.task, "key": deferred.key, "moment": pending.slot}
+        insert_new(connection, keys, [row])
+    insert_new(connection, tables.waiting, [pending_row(pending)])
 
 
 def renew(
@@ -166,6 +193,7 @@ def _held(connection: Connection, tables: Tables, owner: str) -> set[str]:
 
 def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -> list[Paused]:
     """Put on record what comes of outcomes; return the tasks that are paused for them."""
+    count_runs(connection, tables, [each.run for each in outcomes])
     then = [pending_row(pending) for each in outcomes for pending in each.then]
     insert_new(connection, tables.waiting, then)
     failing = [each for each in outcomes if each.pause_after is not None]

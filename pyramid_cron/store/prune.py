@@ -15,7 +15,8 @@ from .tables import Tables
 def prune(connection: Connection, tables: Tables, before: datetime, limit: int) -> int:
     """Forget up to ``limit`` runs and as many ticks from before a moment; return how many.
 
-    Rosters and words that are of no use any more go with them. What goes on and what waits stays.
+    Rosters, words and keys that are of no use any more go with them. What goes on and what waits
+    stays.
     """
     runs, ticks = tables.runs, tables.ticks
     over = _oldest(runs.c.id, before, limit).where(runs.c.lease.is_(None))
@@ -26,6 +27,7 @@ def prune(connection: Connection, tables: Tables, before: datetime, limit: int) 
     _delete(connection, ticks.c.id, ticked)
     _prune_rosters(connection, tables, before)
     _prune_words(connection, tables, before)
+    connection.execute(delete(tables.keys).where(tables.keys.c.moment < before))
     return len(gone) + len(ticked)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -71,6 +72,15 @@ def outcome_row(run: Run) -> Values:
     }
 
 
+def output_rows(runs: Iterable[Run]) -> list[Values]:
+    """Return the rows of what runs logged, and what their programs wrote."""
+    rows = [
+        {"run": run.id, "text": run.output, "stdout": run.stdout, "stderr": run.stderr}
+        for run in runs
+    ]
+    return [row for row in rows if row["text"] or row["stdout"] or row["stderr"]]
+
+
 def to_run(row: Row[Any]) -> Run:
     """Return the run of a row."""
     return Run(
@@ -92,6 +102,8 @@ def to_run(row: Row[Any]) -> Run:
         progress=row.progress and Progress(*json.loads(row.progress)),
         payload=loaded(row.payload),
         nonce=row.nonce,
+        stdout=row._mapping.get("stdout"),
+        stderr=row._mapping.get("stderr"),
     )
 
 

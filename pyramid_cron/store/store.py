@@ -32,7 +32,7 @@ from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
 from .handing import adopt, entrust, give_back
-from .outcomes import Noted, Paused, renew, write
+from .outcomes import Deferred, Noted, Paused, defer, renew, write
 from .owner import Owner
 from .prune import prune
 from .rows import going_on, insert_new, pending_row, state_of_one, to_run, to_word
@@ -182,6 +182,11 @@ class Store:
         with self._writing() as connection:
             insert_new(connection, self.tables.waiting, [pending_row(each) for each in pending])
 
+    def defer(self, deferred: Deferred) -> None:
+        """Put on record what is to run once, unless its key is known already."""
+        with self._writing() as connection:
+            defer(connection, self.tables, deferred)
+
     def attempts(self, run: Run) -> int:
         """Return the number of the newest attempt at the slot of a run."""
         runs = self.tables.runs
@@ -281,7 +286,8 @@ class Store:
     def _query(self) -> Select[Any]:
         runs, outputs = self.tables.runs, self.tables.outputs
         joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run)
-        return select(runs, outputs.c.text.label("output")).select_from(joined)
+        kept = outputs.c.text.label("output"), outputs.c.stdout, outputs.c.stderr
+        return select(runs, *kept).select_from(joined)
 
     def _select(self, query: Select[Any]) -> list[Run]:
         with self._reading() as connection:

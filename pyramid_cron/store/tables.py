@@ -87,6 +87,8 @@ class Tables:
     ticks: Table
     rosters: Table
     words: Table
+    keys: Table
+    totals: Table
 
 
 def make_tables(prefix: str) -> Tables:
@@ -101,6 +103,8 @@ def make_tables(prefix: str) -> Tables:
         ticks=_ticks(metadata, prefix),
         rosters=_rosters(metadata, prefix),
         words=_words(metadata, prefix),
+        keys=_keys(metadata, prefix),
+        totals=_totals(metadata, prefix),
     )
 
 
@@ -156,12 +160,14 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
 
 
 def _outputs(metadata: MetaData, prefix: str) -> Table:
-    """Keep what runs logged apart, so that lists of runs stay quick to read."""
+    """Keep what runs logged and wrote apart, so that lists of runs stay quick to read."""
     return _table(
         metadata,
         f"{prefix}outputs",
         Column("run", String(26), primary_key=True),
-        Column("text", LONG_TEXT, nullable=False),
+        Column("text", LONG_TEXT),
+        Column("stdout", LONG_TEXT),
+        Column("stderr", LONG_TEXT),
     )
 
 
@@ -219,6 +225,39 @@ def _words(metadata: MetaData, prefix: str) -> Table:
         Column("pattern", LONG_TEXT, nullable=False),
         Column("until", Instant),
         Column("reason", LONG_TEXT),
+    )
+
+
+def _keys(metadata: MetaData, prefix: str) -> Table:
+    """Under which keys something was deferred, and until when at least it waits."""
+    return _table(
+        metadata,
+        f"{prefix}keys",
+        Column("task", Name, primary_key=True),
+        Column("key", Name, primary_key=True),
+        Column("moment", Instant, nullable=False),
+    )
+
+
+def _totals(metadata: MetaData, prefix: str) -> Table:
+    """Count what became of runs by task, state and reason, also of those that are forgotten.
+
+    ``timed`` runs took ``duration`` together, ``begun`` ones began ``lateness`` after their slots,
+    both in microseconds. The row of the task with the empty name counts ticks.
+    """
+    return _table(
+        metadata,
+        f"{prefix}totals",
+        Column("task", Name, primary_key=True),
+        Column("state", String(10), primary_key=True),
+        Column("reason", String(12), primary_key=True),
+        Column("count", BigInteger, nullable=False),
+        Column("timed", BigInteger, nullable=False),
+        Column("duration", BigInteger, nullable=False),
+        Column("begun", BigInteger, nullable=False),
+        Column("lateness", BigInteger, nullable=False),
+        Column("newest", String(26), nullable=False),
+        Column("finished", Instant),
     )
 
 

@@ -48,7 +48,13 @@ def test_history_is_newest_first_and_can_be_narrowed(config):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"state": "done"}, "'done' is not a valid RunState"), ({"limit": 0}, "limit=0")],
+    [
+        ({"state": "done"}, "state='done': must be one of claimed, running, succeeded, failed, "),
+        ({"state": ["failed"]}, r"state=\['failed'\]: must be one of"),
+        ({"limit": 0}, "limit=0: must be an integer, 1 or more"),
+        ({"limit": "5"}, "limit='5'"),
+        ({"limit": True}, "limit=True"),
+    ],
 )
 def test_history_refuses_what_makes_no_sense(config, arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -111,6 +117,39 @@ def test_two_runs_by_hand_at_one_moment_are_two(config):
 def test_a_failing_run_by_hand_raises_nothing(config):
     run = scheduler(config.registry).run("broken")
     assert (run.state, run.error) == ("failed", "ValueError: broken")
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda cron: cron.pause(5), "pattern=5: must be text"),
+        (lambda cron: cron.resume(["noon"]), r"pattern=\['noon'\]: must be text"),
+        (lambda cron: cron.pause(reason=5), "reason=5: must be text"),
+        (lambda cron: cron.pause(until="soon"), "until='soon': use an aware datetime"),
+        (lambda cron: cron.pause(until=NOON.replace(tzinfo=None)), "until=.*an aware datetime"),
+        (lambda cron: cron.pause(until=NOON), "until=.* in the future"),
+        (lambda cron: cron.backfill("noon", "then", NOON), "since='then': use an aware datetime"),
+        (lambda cron: cron.backfill("noon", NOON, "then"), "until='then': use an aware datetime"),
+        (
+            lambda cron: cron.backfill("noon", NOON, NOON - timedelta(hours=1)),
+            "until=.* is before since=",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(config, ask, message):
+    cron_of(config).tick(NOON)
+    with pytest.raises(ValueError, match=message):
+        ask(scheduler(config.registry))
+
+
+def test_the_last_run_is_the_one_into_which_older_slots_were_folded(config):
+    cron = cron_of(config)
+    cron.tick(NOON)
+    cron.tick(NOON + timedelta(days=2, minutes=5))
+    last = scheduler(config.registry).status("noon").last
+    assert (last.slot, last.state) == (NOON + timedelta(days=2), "succeeded")
+    folded = scheduler(config.registry).history("noon")[1]
+    assert (folded.slot, folded.reason) == (NOON + timedelta(days=1), "missed")
 
 
 def test_a_payload_must_be_json(config):

@@ -259,6 +259,22 @@ def test_every_mistake_is_named(config, arguments, message):
         config.add_cron_task(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"f": ".nowhere.task", "name": "x"}, r"^cron task 'x': f='.nowhere.task' can't be"),
+        ({"f": ".nowhere.task"}, r"^cron task '.nowhere.task': f="),
+        ({"f": 5, "name": "x"}, r"^cron task 'x': f=5 is no callable"),
+        ({"when": ".nowhere", "name": "x"}, r"^cron task 'x': when='.nowhere' can't be imported"),
+        ({"when": 5, "name": "x"}, r"^cron task 'x': when=5 is no callable"),
+        ({"every": "soon", "name": "x"}, r"^cron task 'x': every='soon': use '90s'"),
+    ],
+)
+def test_a_mistake_is_told_once_and_with_the_task(config, arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        config.add_cron_task(**({"f": task} | arguments))
+
+
 def test_a_builtin_that_does_not_tell_its_signature_is_taken(config):
     config.add_cron_task(dict, name="builtin")
     assert cron_of(config).tick(NOON).runs[0].state == "succeeded"

@@ -75,14 +75,7 @@ def test_the_bare_prefix_is_an_unknown_setting():
         parse_settings({"cron.": "x"})
 
 
-MAY_BE_EMPTY = {
-    "cron.base_url",
-    "cron.celery.app",
-    "cron.celery.broker_url",
-    "cron.token",
-    "cron.trusted_proxies",
-    "cron.permission",
-}
+MAY_BE_EMPTY = {setting.name for setting in SETTINGS if setting.default == ""}
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - MAY_BE_EMPTY))

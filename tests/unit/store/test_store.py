@@ -113,6 +113,17 @@ class TestKeeping:
         assert store.run(run.id) == done
         assert store.history("a") == [done]
 
+    def test_what_a_program_wrote_is_kept_apart_from_what_was_logged(self, store):
+        runs = claim(store, slot("a"), slot("b"), slot("c"))
+        huge = "\\xff\U0001f600" * 40_000
+        done = [
+            ended(runs[0], stdout=huge, stderr=huge),
+            ended(runs[1], stderr="only this", output="logged"),
+            ended(runs[2]),
+        ]
+        write(store, *done)
+        assert [store.run(run.id) for run in runs] == done
+
     def test_long_texts_are_kept(self, store):
         texts = [
             storable(text * TEXT_LIMIT) for text in ("a", "é", "\U0001f600", "\0", "\ud800", "'")

@@ -1,0 +1,29 @@
+"""A tick that is over only when its runs in threads are: for processes that serve no requests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from pyramid.registry import Registry
+from pyramid.scripting import prepare
+
+from ..state import Cronwork
+from .tick import TickReport, tick
+
+
+def whole_tick(cron: Cronwork, registry: Registry, now: datetime) -> TickReport:
+    """Make a tick at ``now`` (aware, UTC) in a request of its own; return what came of it.
+
+    Runs in threads are reported as they ended; those sent to a queue as they are once that is done.
+    Raises StoreError as :func:`~pyramid_cron.execute.tick.tick` does.
+    """
+    with prepare(registry=registry) as made:
+        report = tick(cron, made["request"], now)
+    going_on = [run.id for run in report.runs if not run.state.final]
+    if not going_on:
+        return report
+    cron.threads.wait(going_on)
+    cron.supervisor.write()
+    ended = {run_id: cron.store.run(run_id) for run_id in going_on}
+    return replace(report, runs=tuple(ended.get(run.id) or run for run in report.runs))

@@ -1,0 +1,61 @@
+"""Healthchecks: a URL for each check, pinged when a run starts and when it ends."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from ..monitor_settings import MonitorSettings
+from .http import get, post
+from .report import Kind, Report, TroubleError
+
+LIMIT = 10_000
+"""Bytes of text that are sent."""
+
+_SUFFIXES = {Kind.START: "/start", Kind.SUCCESS: "", Kind.FAILURE: "/fail", Kind.AGAIN: "/log"}
+_SLUG = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Healthchecks:
+    """Tells healthchecks.io, or an installation of one's own."""
+
+    name = "healthchecks"
+
+    def __init__(self, settings: MonitorSettings) -> None:
+        self._url = settings.healthchecks_url
+        self._ping_key = settings.healthchecks_ping_key
+
+    def problem(self, monitor: str) -> str | None:
+        """Return why no check can have this name, or None."""
+        if _uuid(monitor) is not None:
+            return None
+        if not _SLUG.fullmatch(monitor):
+            return (
+                "Healthchecks knows checks by UUID, or by a slug of ASCII letters, digits,"
+                " hyphens and underscores"
+            )
+        if self._ping_key is None:
+            return "a slug needs the setting cron.healthchecks.ping_key; without it, use a UUID"
+        return None
+
+    def send(self, report: Report) -> None:
+        """Ping the check; a failure goes with its text."""
+        found = _uuid(report.monitor)
+        check = str(found) if found else f"{self._ping_key}/{report.monitor}"
+        url = f"{self._url}/{check}{_SUFFIXES[report.kind]}?rid={report.id}"
+        answer = post(url, _cut(report.text)) if report.text else get(url)
+        words = answer.strip().lower()
+        # Some refusals are answered with 200: "OK (not found)", "OK (rate limited)".
+        if words and (not words.startswith(("ok", "created")) or words.startswith("ok (")):
+            raise TroubleError(f"{self._url} answered {answer.strip()[:60]!r}", alone=True)
+
+
+def _uuid(monitor: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(monitor) if re.fullmatch(r"[0-9A-Fa-f-]{32,36}", monitor) else None
+    except ValueError:
+        return None
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "replace")[:LIMIT].decode("utf-8", "ignore")

@@ -1,0 +1,63 @@
+"""One request to a monitor."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+from ..version import __version__
+from .report import TroubleError
+
+TIMEOUT = 5.0
+"""Seconds in which a monitor has to answer."""
+
+_ENOUGH = 1000
+"""Bytes of an answer that are read."""
+
+
+def get(url: str) -> str:
+    """Request the URL, which may be secret, and return the beginning of the answer's text.
+
+    Raises TroubleError for any status but 200 to 299, and when there is no answer in time.
+    """
+    return _request(url, None)
+
+
+def post(url: str, text: str) -> str:
+    """Do the same by POST, with a text."""
+    return _request(url, text.encode("utf-8", "replace"))
+
+
+def _request(url: str, body: bytes | None) -> str:
+    headers = {"User-Agent": f"pyramid_cron/{__version__}"}
+    if body is not None:
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+    request = urllib.request.Request(url, body, headers)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
+            answer: bytes = response.read(_ENOUGH)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise TroubleError(
+            f"{_host(url)} answered {error.code} {error.reason}", alone=error.code < 500
+        ) from None
+    except urllib.error.URLError as error:
+        raise TroubleError(f"{_host(url)}: {_said(error.reason)}") from None
+    except OSError as error:
+        raise TroubleError(f"{_host(url)}: {_said(error)}") from None
+    except http.client.HTTPException as error:
+        raise TroubleError(f"{_host(url)}: no HTTP ({type(error).__name__})") from None
+    return answer.decode("utf-8", "replace")
+
+
+def _said(reason: object) -> str:
+    if isinstance(reason, TimeoutError):
+        return f"no answer in {TIMEOUT:g} s"
+    return str(reason) or type(reason).__name__
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

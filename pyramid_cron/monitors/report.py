@@ -1,0 +1,113 @@
+"""What monitors are told of a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from ..run import Reason, Run, RunState
+from ..settings import Settings
+from ..task import Task
+
+_NAMESPACE = uuid.UUID("b7f9d1c2-6a54-5e0b-9d3c-0f6e8a1c2d47")
+
+
+class Kind(Enum):
+    """What is told: that it begins, went well, went wrong, or went wrong and is tried again."""
+
+    START = "start"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    AGAIN = "again"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One thing to tell a monitor.
+
+    ``id`` is the same for all attempts at one slot. ``text`` says what went wrong; ``duration`` is
+    that of the attempt, in seconds.
+    """
+
+    kind: Kind
+    task: Task
+    monitor: str
+    id: uuid.UUID
+    text: str = ""
+    duration: float | None = None
+
+
+class TroubleError(Exception):
+    """A monitor could not be told; the text says why, without secrets.
+
+    ``alone`` says that it may be the fault of this report's monitor name and not of the service.
+    """
+
+    def __init__(self, cause: str, *, alone: bool = False) -> None:
+        super().__init__(cause)
+        self.alone = alone
+
+
+class Monitor(Protocol):
+    """A service that is told of runs."""
+
+    name: str
+
+    def send(self, report: Report) -> None:
+        """Tell it, in some seconds. Raises any exception if that fails; TroubleError says why."""
+
+    def problem(self, monitor: str) -> str | None:
+        """Return why no report can be made under this name, or None."""
+
+
+def report_of(task: Task, run: Run, deployment: str, *, again: bool) -> Report | None:
+    """Return what monitors are told of a run as it is now, if anything.
+
+    ``again`` says that it went wrong and is tried again; ``deployment`` keeps apart equal slots of
+    installations that report to the same monitor.
+    """
+    kind = Kind.AGAIN if again else _kind(run)
+    if kind is None or task.monitor is None:
+        return None
+    bad = kind in (Kind.FAILURE, Kind.AGAIN)
+    text = _text(run, task) if bad else ""
+    return Report(kind, task, task.monitor, report_id(task, run, deployment), text, run.duration)
+
+
+def _kind(run: Run) -> Kind | None:
+    if run.state is RunState.RUNNING:
+        return Kind.START
+    if run.state is RunState.SUCCEEDED or run.reason is Reason.CONDITION:
+        # A task with nothing to do is fine, and its monitor was told that it begins.
+        return Kind.SUCCESS
+    return None if run.state is RunState.SKIPPED else Kind.FAILURE
+
+
+def _text(run: Run, task: Task) -> str:
+    attempts = task.retry.attempts
+    which = f" (attempt {run.attempt} of {attempts})" if run.attempt <= attempts > 1 else ""
+    return f"{run.state}{which}: {run.error or 'no error is known'}"
+
+
+def report_id(task: Task, run: Run, deployment: str) -> uuid.UUID:
+    """Return the id under which monitors know all attempts at the run's slot.
+
+    One that is tried again by hand, its attempts used up, has an id of its own.
+    """
+    by_hand = (run.attempt - 1) // task.retry.attempts
+    name = "\n".join((deployment, run.task, run.slot.isoformat(), str(run.nonce), str(by_hand)))
+    return uuid.uuid5(_NAMESPACE, name)
+
+
+def deployment_of(settings: Settings) -> str:
+    """Return what tells the store of one installation from that of another."""
+    url = settings.url
+    if url.get_backend_name() != "sqlite":
+        return f"{url.render_as_string()} {settings.table_prefix}"
+    if url.database in (None, "", ":memory:"):
+        return f"{socket.gethostname()} {os.getpid()}"
+    return f"{socket.gethostname()} {os.path.abspath(url.database)} {settings.table_prefix}"

@@ -1,0 +1,187 @@
+"""Sentry: check-ins through its own SDK, each with what Sentry has to know of the schedule."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from datetime import timedelta
+from typing import Any
+
+import sentry_sdk
+from pyramid.exceptions import ConfigurationError
+from sentry_sdk.crons import capture_checkin
+from sentry_sdk.transport import HttpTransport
+from sentry_sdk.utils import BadDsn, Dsn
+
+from ..monitor_settings import MonitorSettings
+from ..schedule import Cron, Every
+from ..task import Task
+from .report import Kind, Report, TroubleError
+
+PATIENCE = 5.0
+"""Seconds in which Sentry has to take a check-in."""
+
+MARGIN = 5
+"""Minutes that a run may begin late, beside its task's share of a jitter."""
+
+_STATUS = {Kind.START: "in_progress", Kind.SUCCESS: "ok", Kind.FAILURE: "error"}
+_SLUG = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_-]{1,50}")
+
+
+class Sentry:
+    """Tells Sentry, of each run under one check-in id."""
+
+    name = "sentry"
+
+    def __init__(self, settings: MonitorSettings) -> None:
+        self._dsn, self._environment = settings.sentry_dsn, settings.sentry_environment
+        self._client: tuple[int, Any] | None = None
+        try:
+            if self._dsn is not None:
+                Dsn(self._dsn)
+        except BadDsn as error:
+            raise ConfigurationError(
+                f"cron.sentry.dsn: {error}; expected a DSN such as https://key@host/1"
+            ) from None
+
+    def problem(self, monitor: str) -> str | None:
+        """Return why no monitor can have this slug, or None."""
+        if _SLUG.fullmatch(monitor):
+            return None
+        return (
+            "Sentry knows monitors by a slug of up to 50 ASCII letters, digits, hyphens and"
+            " underscores, not all of them digits"
+        )
+
+    def send(self, report: Report) -> None:
+        """Check in; a failure that is tried again is no failure, and not told."""
+        if report.kind is Kind.AGAIN:
+            return
+        client = self._own_client() if self._dsn or self._environment else _client_of_application()
+        with sentry_sdk.new_scope() as scope:
+            scope.set_client(client)
+            taken = capture_checkin(
+                monitor_slug=report.monitor,
+                check_in_id=report.id.hex,
+                status=_STATUS[report.kind],
+                duration=report.duration,
+                monitor_config=monitor_config(report.task),
+            )
+        if taken is None:
+            raise TroubleError("sentry_sdk dropped the check-in")
+
+    def _own_client(self) -> Any:
+        """Return a client with our settings, made in the process that uses it."""
+        if self._client is None or self._client[0] != os.getpid():
+            dsn = self._dsn or _client_of_application().dsn
+            client = sentry_sdk.Client(
+                dsn=dsn,
+                environment=self._environment,
+                transport=_Telling,
+                default_integrations=False,
+                auto_enabling_integrations=False,
+                auto_session_tracking=False,
+                enable_backpressure_handling=False,
+                send_client_reports=False,
+            )
+            self._client = os.getpid(), client
+        return self._client[1]
+
+
+def _client_of_application() -> Any:
+    client = sentry_sdk.get_client()
+    if not client.is_active():
+        raise TroubleError(
+            "sentry_sdk is not initialised: call sentry_sdk.init, or set cron.sentry.dsn"
+        )
+    return client
+
+
+class _Telling(HttpTransport):  # type: ignore[misc]
+    """Sends at once, for there is a thread for that already, and tells if it did not work."""
+
+    TIMEOUT = PATIENCE
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._dropped: list[str] = []
+
+    def on_dropped_event(self, reason: str) -> None:
+        """Note why something was not taken."""
+        self._dropped.append(reason)
+
+    def capture_envelope(self, envelope: Any) -> None:
+        """Send; raises TroubleError."""
+        del self._dropped[:]
+        try:
+            self._send_envelope(envelope)
+        except Exception as error:
+            # Its text names an object's address, and so is never the same.
+            cause = type(getattr(error, "reason", None) or error).__name__
+            raise TroubleError(f"no answer from Sentry ({cause})") from error
+        if self._dropped:
+            raise TroubleError(_explained(self._dropped[-1]))
+
+
+def _explained(reason: str) -> str:
+    if reason.startswith("status_"):
+        return f"Sentry answered {reason.removeprefix('status_')}"
+    if reason == "self_rate_limits":
+        return "Sentry asked for fewer check-ins"
+    return f"the check-in was dropped ({reason})"
+
+
+def monitor_config(task: Task) -> dict[str, Any] | None:
+    """Return what Sentry is to know of a task; None where it can't be said what its schedule is."""
+    schedule = _schedule(task)
+    if schedule is None:
+        return None
+    late = timedelta(seconds=task.offset)
+    config = {
+        "schedule": schedule,
+        "timezone": _timezone(task),
+        "checkin_margin": MARGIN + _minutes(late),
+    }
+    if task.timeout is not None:
+        waits = [task.retry.wait(attempt) for attempt in range(1, min(task.retry.attempts, 1000))]
+        longest = sum(waits, task.timeout) + len(waits) * (task.timeout + _TICK)
+        config["max_runtime"] = min(_minutes(longest), _MONTH)
+    return config
+
+
+_TICK = timedelta(minutes=1)
+_MONTH = 28 * 24 * 60  # more Sentry does not take
+_UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
+
+
+def _schedule(task: Task) -> dict[str, Any] | None:
+    if len(task.schedules) != 1 or task.pace is not None:
+        return _interval(task.pace) if task.pace is not None else None
+    [schedule] = task.schedules
+    try:
+        return {"type": "crontab", "value": schedule.crontab()}
+    except ValueError:
+        if isinstance(schedule, Every):
+            return _interval(timedelta(seconds=schedule.seconds))
+        return None
+
+
+def _interval(every: timedelta) -> dict[str, Any] | None:
+    for unit, length in _UNITS:
+        count, rest = divmod(int(every.total_seconds()), length)
+        if count and not rest:
+            return {"type": "interval", "value": count, "unit": unit}
+    return None
+
+
+def _timezone(task: Task) -> str:
+    """Return the zone that the schedule is meant in: an interval's slots are counted in UTC."""
+    [schedule] = task.schedules
+    if isinstance(schedule, Cron):
+        return schedule.timezone or task.timezone
+    return "UTC"
+
+
+def _minutes(length: timedelta) -> int:
+    return math.ceil(length.total_seconds() / 60)

@@ -1,0 +1,213 @@
+"""Looking at tasks and runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from ..control import TaskStatus
+from ..export import crontab
+from ..run import Run
+from ..store.engine import StoreError
+from ..task import Task
+from .context import Context
+from .errors import BAD, FINE, CommandFailedError
+from .output import run_data, seconds
+
+
+def list_tasks(context: Context) -> int:
+    """``pcron … list``."""
+    out = context.out
+    found = [context.scheduler.status(task.name) for task in context.scheduler.tasks()]
+    if out.as_json:
+        out.json([_status_data(status) for status in found])
+    elif not found:
+        out.line("no tasks are registered")
+    else:
+        rows = [
+            [
+                status.task.name,
+                status.task.describe(),
+                "paused" if status.paused else out.time(status.next),
+                _state(status),
+            ]
+            for status in found
+        ]
+        out.table(["TASK", "SCHEDULE", "NEXT", "LAST"], rows)
+    return FINE
+
+
+def _state(status: TaskStatus) -> str:
+    if status.running:
+        return "running"
+    return "-" if status.last is None else status.last.state.value
+
+
+def _status_data(status: TaskStatus) -> dict[str, Any]:
+    task, paused = status.task, status.paused
+    return {
+        "task": task.name,
+        "description": task.description,
+        "schedule": task.describe(),
+        "timezone": task.timezone,
+        "next": status.next,
+        "last": status.last and run_data(status.last),
+        "running": [run_data(run) for run in status.running],
+        "waiting": status.waiting,
+        "paused": paused and {"until": paused.until, "reason": paused.reason},
+    }
+
+
+def history(context: Context) -> int:
+    """``pcron … history``."""
+    args, out = context.args, context.out
+    runs = context.scheduler.history(args.task, args.state, args.limit)
+    if not runs and args.task is not None and not context.scheduler.history(args.task, limit=1):
+        context.cron.tasks.named(args.task)
+    if out.as_json:
+        out.json([run_data(run) for run in runs])
+    elif not runs:
+        out.line("no such runs")
+    else:
+        heads = ["RUN", "TASK", "SLOT", "STATE", "DURATION", "WHY"]
+        out.table(heads, [_row(context, run) for run in runs])
+    return FINE
+
+
+def _row(context: Context, run: Run) -> list[str]:
+    why = run.error or (str(run.reason) if run.reason else "")
+    if run.count > 1:
+        why += f" ({run.count} slots)"
+    return [
+        run.id,
+        run.task,
+        context.out.time(run.slot),
+        run.state.value,
+        seconds(run.duration),
+        why.strip(),
+    ]
+
+
+def show(context: Context) -> int:
+    """``pcron … show``."""
+    out = context.out
+    run = context.cron.store.run(context.args.run)
+    if run is None:
+        raise CommandFailedError(f"there is no run {context.args.run!r}")
+    texts = {
+        "traceback": run.traceback,
+        "output": run.output,
+        "stdout": run.stdout,
+        "stderr": run.stderr,
+    }
+    if out.as_json:
+        out.json(run_data(run) | {"payload": run.payload} | texts)
+        return FINE
+    out.pairs(_facts(context, run))
+    for name, text in texts.items():
+        if text:
+            out.line(f"\n{name}:")
+            out.line(text.rstrip("\n"))
+    return FINE
+
+
+def _facts(context: Context, run: Run) -> dict[str, str]:
+    """Return what there is to say of a run in a word each."""
+    time = context.out.time
+    progress = run.progress
+    facts = {
+        "run": run.id,
+        "task": run.task,
+        "state": run.state.value + (f" ({run.reason})" if run.reason else ""),
+        "slot": time(run.slot) + (f", the newest of {run.count}" if run.count > 1 else ""),
+        "attempt": str(run.attempt),
+        "trigger": run.trigger.value,
+        "started": time(run.started),
+        "finished": time(run.finished),
+        "duration": seconds(run.duration),
+        "where": f"{run.host}, process {run.pid}",
+    }
+    if run.payload is not None:
+        facts["payload"] = repr(run.payload)
+    if progress is not None:
+        total = "" if progress.total is None else f" of {progress.total:g}"
+        facts["progress"] = f"{progress.done:g}{total} {progress.message or ''}".strip()
+    if run.error:
+        facts["error"] = run.error
+    return facts
+
+
+def check(context: Context) -> int:
+    """``pcron … check``: exit status 1 if there are problems."""
+    out, tasks = context.out, context.scheduler.tasks()
+    problems = [*_store_problems(context), *context.cron.problems]
+    problems += [
+        f"task {task.name!r} never runs again: {task.describe()}"
+        for task in tasks
+        if task.schedules and task.following(context.now) is None
+    ]
+    problems += _duplicates(tasks)
+    if out.as_json:
+        out.json({"tasks": len(tasks), "problems": problems})
+    else:
+        for problem in problems:
+            out.line(" ".join(problem.split()))
+        out.line(f"{len(tasks)} tasks, {len(problems) or 'no'} problems")
+    return BAD if problems else FINE
+
+
+def _store_problems(context: Context) -> list[str]:
+    try:
+        context.cron.store.open()
+    except StoreError as error:
+        return [str(error)]
+    return []
+
+
+def _duplicates(tasks: list[Task]) -> list[str]:
+    """Say which tasks do the same at the same times."""
+    first: dict[Any, str] = {}
+    found = []
+    for task in tasks:
+        if not task.schedules:
+            continue
+        # Neither need be hashable: a callable may be of any class.
+        key = (task.function if _hashable(task) else id(task.function), frozenset(task.schedules))
+        if key in first:
+            found.append(f"task {task.name!r} runs the same at the same times as {first[key]!r}")
+        else:
+            first[key] = task.name
+    return found
+
+
+def _hashable(task: Task) -> bool:
+    try:
+        hash(task.function)
+    except TypeError:
+        return False
+    return True
+
+
+def export(context: Context) -> int:
+    """``pcron … export``."""
+    path, sign, section = context.args.config_uri.partition("#")
+    where = path if "://" in path else os.path.abspath(path)
+    sys.stdout.write(crontab(context.scheduler.tasks(), where + sign + section))
+    return FINE
+
+
+def health(context: Context) -> int:
+    """``pcron … health``: exit status 1 if something is wrong."""
+    out = context.out
+    found = context.request.cron.health()
+    if out.as_json:
+        out.json(found.as_dict())
+    else:
+        out.table(
+            ["TASK", "STATE", "DETAIL"],
+            [[each.name, str(each.state), each.detail or ""] for each in found.tasks],
+        )
+        out.line(f"last tick: {out.time(found.last_tick)}")
+        out.line("healthy" if found.healthy else "unhealthy")
+    return FINE if found.healthy else BAD

@@ -1,0 +1,185 @@
+"""What a command shows: tables, progress, JSON; with rich on a terminal where it is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.util import find_spec
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ..logs import instant
+from ..run import Run
+
+Row = Sequence[str]
+Advance = Callable[[float], None]
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer a terminal or break a line."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+class Output:
+    """Where a command writes; times are shown in ``zone``.
+
+    Tables have colours and frames, and progress is a moving bar, on a terminal with rich
+    installed; ``NO_COLOR`` takes the colours away. Anything else gets aligned text.
+    """
+
+    def __init__(self, zone: ZoneInfo, *, as_json: bool = False) -> None:
+        self.zone = zone
+        self.as_json = as_json
+
+    def time(self, moment: datetime | None) -> str:
+        """Return a moment as it is shown: ``2026-12-01 09:00:00 CET``."""
+        if moment is None:
+            return "-"
+        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    def line(self, text: str = "") -> None:
+        """Print a line."""
+        print(text)
+
+    def json(self, value: Any) -> None:
+        """Print a value as JSON; moments are ISO 8601 in UTC, as on the pages."""
+        print(json.dumps(value, indent=2, default=_plain))
+
+    def table(self, heads: Row, rows: Iterable[Row]) -> None:
+        """Print rows under heads."""
+        shown = [[printable(cell) for cell in row] for row in rows]
+        if _is_rich(sys.stdout):
+            _rich_table(heads, shown)
+            return
+        for text in aligned([list(heads), *shown]):
+            print(text)
+
+    def pairs(self, pairs: Mapping[str, str]) -> None:
+        """Print names with their values."""
+        width = max(map(len, pairs), default=0) + 1
+        for name, value in pairs.items():
+            print(f"{name + ':':<{width}} {printable(value)}".rstrip())
+
+    @contextmanager
+    def progress(self, what: str, total: float | None = None) -> Iterator[Advance]:
+        """Give what is called with how much further things have come; shown on stderr.
+
+        Where stderr is no terminal nothing is shown: the result is printed anyway.
+        """
+        if not sys.stderr.isatty():
+            yield lambda _: None
+        elif _is_rich(sys.stderr):
+            with _rich_progress(what, total) as advance:
+                yield advance
+        else:
+            with _plain_progress(what, total) as advance:
+                yield advance
+
+
+def aligned(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield lines in which the cells of a column begin below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def run_data(run: Run) -> dict[str, Any]:
+    """Return a run as JSON shows it."""
+    progress = run.progress
+    return {
+        "run": run.id,
+        "task": run.task,
+        "slot": run.slot,
+        "attempt": run.attempt,
+        "trigger": run.trigger.value,
+        "state": run.state.value,
+        "reason": run.reason and run.reason.value,
+        "count": run.count,
+        "started": run.started,
+        "finished": run.finished,
+        "duration": run.duration,
+        "error": run.error,
+        "host": run.host,
+        "pid": run.pid,
+        "progress": progress
+        and {"done": progress.done, "total": progress.total, "message": progress.message},
+    }
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration as it is shown."""
+    return "-" if value is None else f"{value:.3f} s"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant(value)
+    raise TypeError(f"{value!r} is nothing that JSON can say")
+
+
+def _is_rich(stream: Any) -> bool:
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    return find_spec("rich") is not None
+
+
+def _rich_table(heads: Row, rows: Iterable[Row]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+_STYLES = {
+    "succeeded": "green",
+    "ok": "green",
+    "failed": "red",
+    "failing": "red",
+    "timed_out": "red",
+    "lost": "red",
+    "stuck": "red",
+    "missed": "yellow",
+    "late": "yellow",
+    "skipped": "dim",
+    "paused": "yellow",
+    "running": "cyan",
+}
+
+
+@contextmanager
+def _rich_progress(what: str, total: float | None) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda further: progress.advance(bar, further)
+
+
+@contextmanager
+def _plain_progress(what: str, total: float | None) -> Iterator[Advance]:
+    done = 0.0
+
+    def advance(further: float) -> None:
+        nonlocal done
+        done += further
+        share = f"{done:.0f}" if total is None else f"{100 * done / total if total else 100:3.0f}%"
+        print(f"\r{what} {share}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield advance
+    finally:
+        if done:
+            print(file=sys.stderr)

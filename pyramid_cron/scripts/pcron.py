@@ -1,0 +1,145 @@
+"""``pcron CONFIG_URI COMMAND``: see and steer an application's tasks from a shell."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyramid.exceptions import ConfigurationExecutionError
+from pyramid.paster import bootstrap
+from pyramid.scripts.common import get_config_loader
+
+from ..state import Cronwork, cronwork
+from ..store.engine import StoreError
+from . import doing, looking, plans, steering
+from .context import Context
+from .errors import FINE, INTERRUPTED, WRONG, CommandFailedError
+from .moments import joined
+from .output import Output
+from .parser import make_parser
+
+COMMANDS: Mapping[str, Callable[[Context], int]] = {
+    "list": looking.list_tasks,
+    "next": plans.following,
+    "explain": plans.explain,
+    "check": looking.check,
+    "tick": doing.make_tick,
+    "run": doing.run,
+    "history": looking.history,
+    "show": looking.show,
+    "pause": steering.pause,
+    "resume": steering.resume,
+    "cancel": steering.cancel,
+    "retry": steering.retry,
+    "backfill": doing.backfill,
+    "simulate": plans.simulate,
+    "export": looking.export,
+    "health": looking.health,
+    "prune": doing.prune,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``pcron``; return its exit status. The first argument is the program's name."""
+    try:
+        status = PCronCommand(sys.argv if argv is None else argv).run()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has had enough, as `head` does
+        _discard_output()
+        return FINE
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except CommandFailedError as error:
+        return _fail(str(error), WRONG)
+    except LookupError as error:
+        return _fail(str(error.args[0] if error.args else error), WRONG)
+    except (ValueError, StoreError) as error:
+        return _fail(str(error), WRONG)
+
+
+class PCronCommand:
+    """One call of ``pcron``."""
+
+    script_name = "pcron"
+    parser = make_parser()
+    bootstrap = staticmethod(bootstrap)  # testing
+    get_config_loader = staticmethod(get_config_loader)  # testing
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.args: Namespace = self.parser.parse_args(joined(argv[1:]))
+
+    def run(self) -> int:
+        """Load the application and carry the command out; return the exit status."""
+        env = self._load()
+        try:
+            cron = cronwork(env["registry"])
+            with _closed_after(cron):
+                as_json = getattr(self.args, "json", False)
+                out = Output(ZoneInfo(cron.settings.timezone), as_json=as_json)
+                context = Context(self.args, env["request"], cron, out, cron.clock())
+                return COMMANDS[self.args.command](context)
+        finally:
+            env["closer"]()
+
+    def _load(self) -> dict[str, Any]:
+        """Make the application; whatever is wrong with it is one sentence."""
+        uri = self.args.config_uri
+        path = uri.partition("#")[0].rpartition("://")[2]
+        if not os.path.isfile(path):
+            raise CommandFailedError(f"there is no configuration file {path!r}")
+        options = {"__script__": self.script_name}
+        try:
+            self._set_up_logging(uri, options)
+            env: dict[str, Any] = self.bootstrap(uri, options=options)
+        except Exception as error:
+            raise CommandFailedError(f"{uri}: {_sentence(error)}") from error
+        return env
+
+    def _set_up_logging(self, uri: str, options: dict[str, str]) -> None:
+        """Log as the configuration says; if it says nothing, what tasks log is in their runs."""
+        loader = self.get_config_loader(uri)
+        if "loggers" in loader.get_sections():
+            loader.setup_logging(options)
+        else:
+            logging.getLogger().addHandler(logging.NullHandler())
+
+
+@contextmanager
+def _closed_after(cron: Cronwork) -> Iterator[None]:
+    """Put on record what is not yet, and close the connections, once the block is left."""
+    try:
+        yield
+    finally:
+        cron.close()
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what is wrong; the name of the error where its text alone would say little."""
+    if isinstance(error, ConfigurationExecutionError):
+        return _sentence(error.evalue)
+    if type(error).__name__ == "ConfigurationError":
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"pcron: {' '.join(text.split())}", file=sys.stderr)
+    return status
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from complaining once more when it flushes at its end."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Tasks from elsewhere: programs, folders of scripts, crontabs."""

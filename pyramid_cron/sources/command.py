@@ -1,0 +1,187 @@
+"""``config.add_cron_command``: a program as a task."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+
+from ..directives import add_cron_task
+from ..execute.command import Command, Environment, shown
+
+SHELL = "/bin/sh"
+
+WHEN = frozenset({"min", "hour", "day", "month", "dow", "schedule", "every", "at", "on_demand"})
+"""The arguments that say when a task runs."""
+
+POLICIES = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "f", "name"}
+"""What ``add_cron_task`` takes besides what is run, and its name."""
+
+Words = str | Sequence[str] | None
+Env = Words | Mapping[str, str] | tuple[Words, Mapping[str, str]]
+
+_ENV = (
+    "'inherit' (everything, the default), 'none', a list of names to pass on, a mapping of values"
+    " to add to everything, or a tuple of one of the first three and a mapping"
+)
+_NAME = re.compile(r"[^=\0]+")
+
+
+def add_cron_command(
+    config: Configurator,
+    argv: Sequence[str] | str,
+    *,
+    name: str | None = None,
+    env: Env = None,
+    cwd: str | os.PathLike[str] | None = None,
+    shell: bool = False,
+    stdin: str | None = None,
+    **when_and_policies: Any,
+) -> None:
+    """Register a program that runs as a task.
+
+    It runs in a process group of its own, and its run succeeds if its exit status is 0. What it
+    writes is kept with the run as ``stdout`` and ``stderr``: the first and the last 32 KiB of each.
+    When its time is up, or its end was asked for, the whole group is sent SIGTERM, and three
+    seconds later SIGKILL. A program that is missing fails when it is to run, not before.
+
+    :param argv: the program and its arguments, a list of text. No shell reads it. With
+        ``shell=True`` a text, which ``/bin/sh`` reads.
+    :param name: how the task is called, unique in the application. Default: the file name of the
+        program; with ``shell=True`` there is none.
+    :param env: which environment variables it gets: ``"inherit"`` (the default) for all that this
+        process has when it runs, ``"none"``, or a list of the names of those to pass on; a mapping
+        of values to add to all; or a tuple of one of the first three and a mapping. It always gets
+        ``CRON_TASK``, ``CRON_RUN``, ``CRON_SLOT`` (ISO 8601, in UTC), ``CRON_ATTEMPT`` and
+        ``CRON_TRIGGER``, and where its run has a payload, that as JSON in ``CRON_PAYLOAD``.
+    :param cwd: the directory it runs in. Default: that of this process.
+    :param stdin: a text to read from its standard input, which is empty otherwise.
+
+    Everything else is as for ``add_cron_task``. The description, unless it is given, is the
+    command.
+
+    :raises pyramid.exceptions.ConfigurationError: naming the task, the argument, the value and what
+        would be right.
+    """
+    command_name = _named(argv, name, shell)
+    with naming(command_name):
+        check_policies(when_and_policies, "add_cron_command", POLICIES)
+        command = _command(argv, shell=shell, env=env, cwd=cwd, stdin=stdin)
+    add_command(config, command, command_name, when_and_policies)
+
+
+def add_command(
+    config: Configurator, command: Command, name: str, arguments: Mapping[str, Any]
+) -> None:
+    """Register a command as a task."""
+    add_cron_task(config, command, name=name, **{"description": command.line, **arguments})
+
+
+@contextmanager
+def naming(task: str) -> Iterator[None]:
+    """Turn an error about an argument into one that names the task, too."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(f"cron task {task!r}: {error}") from error
+
+
+def check_policies(given: Iterable[str], directive: str, known: frozenset[str]) -> None:
+    """Refuse arguments there are not; ValueError says which there are."""
+    for argument in given:
+        if argument not in known:
+            near = get_close_matches(argument, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+            raise ValueError(f"{argument}=: {directive} has no such argument; {hint}")
+
+
+def _named(argv: Any, name: str | None, shell: Any) -> str:
+    if name is not None:
+        return name
+    if shell is True:
+        raise ConfigurationError(
+            f"cron command {argv!r}: name=None: what a shell runs needs a name of its own"
+        )
+    if isinstance(argv, (list, tuple)) and argv and isinstance(argv[0], str):
+        return os.path.basename(argv[0]) or argv[0]
+    return str(argv)
+
+
+def _command(argv: Any, *, shell: Any, env: Any, cwd: Any, stdin: Any) -> Command:
+    if not isinstance(shell, bool):
+        raise ValueError(f"shell={shell!r}: must be True or False")
+    if stdin is not None and not isinstance(stdin, str):
+        raise ValueError(f"stdin={stdin!r}: must be text")
+    arguments = _script(argv) if shell else _arguments(argv)
+    return Command(
+        argv=arguments,
+        line=argv if shell else shown(arguments),
+        environment=environment(env),
+        cwd=None if cwd is None else _directory(cwd),
+        stdin=stdin,
+    )
+
+
+def _script(argv: Any) -> tuple[str, ...]:
+    if not isinstance(argv, str) or not argv.strip() or "\0" in argv:
+        raise ValueError(f"argv={argv!r}: with shell=True it must be text that is not empty")
+    return SHELL, "-c", argv
+
+
+def _arguments(argv: Any) -> tuple[str, ...]:
+    if isinstance(argv, str):
+        raise ValueError(
+            f"argv={argv!r}: must be a list, such as {argv.split() or ['backup']!r}; text is for"
+            " shell=True"
+        )
+    if not isinstance(argv, (list, tuple)) or not argv or not argv[0]:
+        raise ValueError(f"argv={argv!r}: must be a list of a program and its arguments")
+    for argument in argv:
+        if not isinstance(argument, str) or "\0" in argument:
+            raise ValueError(f"argv={argv!r}: {argument!r} is no text that a program can be given")
+    return tuple(argv)
+
+
+def _directory(cwd: Any) -> str:
+    try:
+        path = os.fspath(cwd)
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError(f"cwd={cwd!r}: must be the path of a directory")
+    return path
+
+
+def environment(env: Any) -> Environment:
+    """Read the argument ``env``; ValueError says what would be right."""
+    words: Any = env
+    own: Mapping[Any, Any] = {}
+    if isinstance(env, Mapping):
+        words, own = None, env
+    elif isinstance(env, tuple) and len(env) == 2 and isinstance(env[1], Mapping):
+        words, own = env
+    for name, value in own.items():
+        if not _is_name(name) or not isinstance(value, str) or "\0" in value:
+            raise ValueError(f"env={env!r}: {name!r}: {value!r} must be a name and text")
+    return Environment(_inherited(env, words), dict(own))
+
+
+def _inherited(env: Any, words: Any) -> tuple[str, ...] | None:
+    if words is None or words == "inherit":
+        return None
+    if words == "none":
+        return ()
+    if not isinstance(words, (list, tuple, set, frozenset)) or not all(map(_is_name, words)):
+        raise ValueError(f"env={env!r}: use {_ENV}")
+    return tuple(words)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None

@@ -1,0 +1,120 @@
+"""``config.add_crontab``: the lines of a crontab file as tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from collections.abc import Mapping
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+
+from ..execute.command import Command, Environment
+from ..schedule import Cron
+from ..schedule.zone import named
+from ..task import NAME
+from .command import POLICIES, SHELL, WHEN, add_command, check_policies
+from .lines import Entry, Problem, parse
+from .paths import located
+
+IGNORED = {
+    "MAILTO": "what a command writes is kept with its run",
+    "MAILFROM": "no mail is sent",
+    "LOGNAME": "commands run as the user of this application",
+}
+"""Variables that tell cron something which has no meaning here, and why."""
+
+ZONE = "CRON_TZ"
+
+log = logging.getLogger("pyramid_cron")
+
+
+def add_crontab(config: Configurator, path: str | os.PathLike[str], **policies: Any) -> None:
+    """Register the lines of a crontab file, in the syntax that ``crontab -e`` takes.
+
+    Comments, environment lines, names of months and days, ``@daily`` and its kin, and ``%`` are
+    understood as by cron. As there, commands are read by ``SHELL`` (``/bin/sh``), run in ``HOME``,
+    and get ``PATH``, ``HOME``, ``LOGNAME``, ``USER``, ``SHELL`` and what the lines above them set,
+    and nothing else of this process's environment but ``CRON_TASK`` and its kin. ``CRON_TZ`` is the
+    zone of the schedules below it.
+
+    A line is a task named by its file and number, ``shop.cron:12``, or by a comment directly above
+    it: ``# name: backup``. The file is read when the application starts.
+
+    :param path: the file: a path, relative to the working directory unless it is absolute, or an
+        asset specification such as ``"shop:shop.cron"``.
+
+    Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` is for those
+    that no ``CRON_TZ`` is above of.
+
+    :raises pyramid.exceptions.ConfigurationError: naming the file, the line and what would be
+        right.
+    """
+    file = located(config, path)
+    try:
+        check_policies(policies, "add_crontab", POLICIES - WHEN)
+    except ValueError as error:
+        raise ConfigurationError(f"crontab {file!r}: {error}") from error
+    entries = _entries(file)
+    for variable, reason in IGNORED.items():
+        if any(variable in entry.variables for entry in entries):
+            log.info("crontab %s: %s is ignored: %s", file, variable, reason)
+    for entry in entries:
+        _add(config, file, entry, policies)
+
+
+def _entries(file: str) -> list[Entry]:
+    try:
+        with open(file, "rb") as opened:
+            return parse(opened.read())
+    except Problem as problem:
+        raise ConfigurationError(f"{file}, line {problem.line}: {problem}") from None
+    except OSError as error:
+        raise ConfigurationError(f"crontab {file!r} can't be read: {error.strerror}") from error
+
+
+def _add(config: Configurator, file: str, entry: Entry, policies: Mapping[str, Any]) -> None:
+    name = entry.name or f"{os.path.basename(file)}:{entry.line}"
+    arguments = {"schedule": entry.schedule, **policies}
+    try:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"name {name!r}: must be 1 to 200 printable characters")
+        Cron._named(name, entry.schedule)
+        if zone := entry.variables.get(ZONE):
+            named(zone)
+            arguments["timezone"] = zone
+        add_command(config, _command(entry), name, arguments)
+    except (ValueError, ConfigurationError) as error:
+        told = str(error).removeprefix("expression=").replace("timezone=", f"{ZONE}=")
+        raise ConfigurationError(f"{file}, line {entry.line}: {told}") from error
+
+
+def _command(entry: Entry) -> Command:
+    variables = _defaults() | {
+        name: value for name, value in entry.variables.items() if name not in IGNORED
+    }
+    return Command(
+        argv=(variables["SHELL"] or SHELL, "-c", entry.command),
+        line=entry.command,
+        environment=Environment((), variables),
+        cwd=variables["HOME"],
+        stdin=entry.stdin,
+    )
+
+
+def _defaults() -> dict[str, str]:
+    """Return what cron gives to commands."""
+    try:
+        user = pwd.getpwuid(os.getuid())
+        name, home = user.pw_name, user.pw_dir
+    except KeyError:  # as in a container that runs under a number of its own
+        name, home = str(os.getuid()), "/"
+    return {
+        "SHELL": SHELL,
+        "PATH": "/usr/bin:/bin",
+        "HOME": home if os.path.isdir(home) else "/",
+        "LOGNAME": name,
+        "USER": name,
+    }

@@ -1,0 +1,113 @@
+"""HTML or JSON at the same URL, and errors of one line in either."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from ..store.engine import StoreError
+from .access import guarded
+from .pages import NoTemplates, render
+
+View = Callable[[Request], Response]
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Vary": "Accept",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+log = logging.getLogger("pyramid_cron")
+
+
+class Refused(Exception):  # noqa: N818
+    """A request can't be answered as asked: its status, and a line that says why."""
+
+    def __init__(self, status: int, message: str, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.allow = allow
+
+
+def wants_html(request: Request) -> bool:
+    """Return whether HTML is asked for by name, as browsers do; ``*/*`` is not asking."""
+    if "text/html" not in request.headers.get("Accept", "").lower():
+        return False
+    offers = request.accept.acceptable_offers(["application/json", "text/html"])
+    return bool(offers) and offers[0][0] == "text/html"
+
+
+def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:
+    """Decorate a view: it is guarded, takes these methods, and its errors are answered."""
+
+    def decorate(view: View) -> Callable[[Any, Request], Response]:
+        @functools.wraps(view)
+        def answered(_context: Any, request: Request) -> Response:
+            try:
+                if request.method not in methods:
+                    raise Refused(405, f"{request.method} is not allowed here", ", ".join(methods))
+                return view(request)
+            except Refused as error:
+                return problem(request, error)
+            except NoTemplates as error:
+                return _finished(Response(f"{error}\n", status=501, content_type="text/plain"))
+            except StoreError as error:
+                log.error("%s failed: %s", request.path_info, error)
+                return problem(request, Refused(503, "the store can't be read or written"))
+
+        return guarded(answered)
+
+    return decorate
+
+
+def answer(request: Request, template: str, data: Any, **context: Any) -> Response:
+    """Return the data as JSON, or the page made of it and the context."""
+    if not wants_html(request):
+        return as_json(data)
+    return as_html(render(request, template, data=data, **context))
+
+
+def as_json(data: Any, status: int = 200) -> Response:
+    """Return data as JSON."""
+    return _finished(Response(json_body=data, status=status, content_type="application/json"))
+
+
+def as_html(html: str, status: int = 200) -> Response:
+    """Return a page that may load nothing but our own style and script."""
+    response = Response(html, status=status, content_type="text/html", charset="UTF-8")
+    response.headers["Content-Security-Policy"] = POLICY
+    return _finished(response)
+
+
+def problem(request: Request, error: Refused) -> Response:
+    """Return an error as JSON or as a page."""
+    message = " ".join(str(error).split())
+    if wants_html(request):
+        try:
+            html = render(request, "problem.html", status=error.status, message=message)
+        except NoTemplates:
+            response = _finished(
+                Response(f"{message}\n", status=error.status, content_type="text/plain")
+            )
+        else:
+            response = as_html(html, error.status)
+    else:
+        response = as_json({"error": message}, error.status)
+    if error.allow:
+        response.headers["Allow"] = error.allow
+    return response
+
+
+def _finished(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    return response

@@ -1,0 +1,61 @@
+"""Who may change something: a machine with a token, or a browser that shows it means it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyramid.csrf import CookieCSRFStoragePolicy, LegacySessionCSRFStoragePolicy
+from pyramid.interfaces import ICSRFStoragePolicy, ISessionFactory
+from pyramid.request import Request
+
+from .access import bears_token
+from .urls import ROUTE
+
+COOKIE = "cron_csrf"
+FIELD = "csrf_token"
+
+
+def csrf_token(request: Request) -> str:
+    """Return what a form has to send back."""
+    return str(_policy(request).get_csrf_token(request))
+
+
+def meant(request: Request) -> bool:
+    """Return whether no other site can have made somebody's browser send this.
+
+    That is so with a bearer token, with our own CSRF token, and with JSON that comes from no other
+    site, which a browser would not send without having asked first.
+    """
+    if bears_token(request):
+        return True
+    if request.content_type == "application/json":
+        return not _from_elsewhere(request)
+    supplied = request.headers.get("X-CSRF-Token") or request.POST.get(FIELD, "")
+    return bool(isinstance(supplied, str) and _policy(request).check_csrf_token(request, supplied))
+
+
+def _from_elsewhere(request: Request) -> bool:
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def _policy(request: Request) -> Any:
+    """Return the application's policy; without one and without sessions, a cookie of our own."""
+    registry = request.registry
+    policy = registry.queryUtility(ICSRFStoragePolicy)
+    usable = policy is not None and (
+        not isinstance(policy, LegacySessionCSRFStoragePolicy)
+        or registry.queryUtility(ISessionFactory) is not None
+    )
+    if usable:
+        return policy
+    return CookieCSRFStoragePolicy(
+        cookie_name=COOKIE,
+        secure=request.scheme == "https",
+        httponly=True,
+        path=request.route_path(ROUTE),
+        samesite="Strict",
+    )

@@ -1,0 +1,144 @@
+"""Pages from templates: what they show, and how text, times and spans are written on them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyramid.request import Request
+
+from ..logs import instant
+from ..state import cronwork
+from . import urls
+from .csrf import csrf_token
+
+HIDDEN = {"Cc", "Cf", "Cs"}
+"""Unicode's categories of what has no look of its own, or changes how other text looks."""
+
+UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+class NoTemplates(Exception):  # noqa: N818
+    """Pages need the package jinja2."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'pages need the package jinja2: pip install "pyramid_cron[web]";'
+            " without it there is JSON (Accept: application/json)"
+        )
+
+
+def render(request: Request, template: str, **values: Any) -> str:
+    """Return a page. Raises NoTemplates where jinja2 is missing."""
+    made = environment().get_template(template)
+    now = cronwork(request.registry).clock()
+    zone = ZoneInfo(cronwork(request.registry).settings.timezone)
+    return str(
+        made.render(
+            request=request,
+            now=now,
+            zone=zone,
+            navigation=navigation(request),
+            path=lambda *segments, **query: urls.path(request, *segments, **query),
+            task_path=lambda name, *more, **query: urls.task_path(request, name, *more, **query),
+            run_path=lambda id_, *more, **query: urls.run_path(request, id_, *more, **query),
+            csrf_token=lambda: csrf_token(request),
+            moment=lambda text: moment(text, now, zone),
+            **values,
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def environment() -> Any:
+    """Return jinja2 as the pages use it; the application's renderers know nothing of it."""
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise NoTemplates from None
+    made = Environment(
+        loader=PackageLoader("pyramid_cron.web"),
+        autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(seconds=seconds, percent=percent, words=words, pretty=pretty)
+    return made
+
+
+def navigation(request: Request) -> list[tuple[str, str]]:
+    """Return the names and paths of the pages that there are."""
+    found = [(name.capitalize(), urls.path(request, name)) for name in ("tasks", "runs")]
+    found.append(("Timeline", urls.path(request, "timeline")))
+    introspector = request.registry.introspector
+    for name in ("health", "metrics"):
+        if introspector.get("routes", f"cron.{name}") is not None:
+            found.append((name.capitalize(), request.route_path(f"cron.{name}")))
+    return found
+
+
+def visible(text: str) -> str:
+    """Return the text with what can't be seen, or turns other text around, spelled out."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in HIDDEN
+        else f"\\x{ord(character):02x}"
+        if ord(character) < 256
+        else f"\\u{ord(character):04x}"
+        for character in text
+    )
+
+
+def moment(text: str | None, now: datetime, zone: ZoneInfo) -> dict[str, str] | None:
+    """Return how a moment in UTC is written: in the zone, in UTC, and how far from now it is."""
+    if text is None:
+        return None
+    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    local, today = at.astimezone(zone), now.astimezone(zone)
+    pattern = "%H:%M:%S" if local.date() == today.date() else "%d %b %Y %H:%M"
+    return {"utc": instant(at), "local": format(local, pattern), "relative": relative(at, now)}
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """Return how far a moment is from now, in words."""
+    distance = (at - now).total_seconds()
+    for size, unit in UNITS:
+        count = round(abs(distance) / size)
+        if count >= 1:
+            text = f"{count} {unit}{'' if count == 1 else 's'}"
+            return f"in {text}" if distance > 0 else f"{text} ago"
+    return "now"
+
+
+def seconds(value: float | None) -> str:
+    """Return a span as people write it."""
+    if value is None:
+        return "–"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent, rounded down: only what never failed has 100 %."""
+    return "–" if share is None else f"{int(share * 100)} %"
+
+
+def words(name: str) -> str:
+    """Return a state or a policy as words."""
+    return name.replace("_", " ")
+
+
+def pretty(value: Any) -> str:
+    """Return a JSON value as text."""
+    return json.dumps(value, ensure_ascii=False, indent=2)

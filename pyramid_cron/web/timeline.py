@@ -1,0 +1,80 @@
+"""The timeline: what ran beside what, over a day."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from ..logs import instant
+from ..run import Run
+from ..state import cronwork
+from ..store import reports
+from .answers import answer, page
+from .data import run_data
+
+SPAN = timedelta(hours=24)
+MOST = 2000
+"""How many runs are shown at most: the newest."""
+
+LANES = 40
+"""How many tasks are shown at most: those that took longest."""
+
+WIDTH = 960
+
+
+@page("GET", "HEAD")
+def timeline_view(request: Request) -> Response:
+    """Show what was carried out in the last 24 hours, a lane for each task."""
+    cron = cronwork(request.registry)
+    now = cron.clock()
+    # What is claimed in this very moment belongs here, too.
+    runs = reports.carried_out(cron.store, now - SPAN, now + timedelta(seconds=1), MOST)
+    full = len(runs) == MOST
+    since = min(run.started for run in runs if run.started) if full else now - SPAN
+    lanes = lanes_of(runs, since, now)
+    data = {
+        "since": instant(since),
+        "until": instant(now),
+        "complete": not full,
+        "runs": [run_data(request, run) for run in runs],
+    }
+    return answer(
+        request,
+        "timeline.html",
+        data,
+        lanes=lanes[:LANES],
+        left_out=len(lanes) - len(lanes[:LANES]),
+        hours=_hours(since, now, ZoneInfo(cron.settings.timezone)),
+        width=WIDTH,
+        title="Timeline",
+    )
+
+
+def lanes_of(runs: list[Run], since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Return a lane for each task, the one that took longest first."""
+    whole = max((until - since).total_seconds(), 1.0)
+    lanes: dict[str, dict[str, Any]] = {}
+    for run in reversed(runs):
+        if run.started is None:
+            continue
+        end = run.finished or until
+        lane = lanes.setdefault(run.task, {"task": run.task, "seconds": 0.0, "bars": []})
+        lane["seconds"] += (end - run.started).total_seconds()
+        x = max(0.0, (run.started - since).total_seconds() / whole * WIDTH)
+        width = max(2.0, (end - run.started).total_seconds() / whole * WIDTH)
+        lane["bars"].append({"run": run, "x": round(x, 2), "width": round(width, 2)})
+    return sorted(lanes.values(), key=lambda lane: (-lane["seconds"], lane["task"]))
+
+
+def _hours(since: datetime, until: datetime, zone: ZoneInfo) -> list[tuple[float, str]]:
+    """Return where four marks stand, and what they say."""
+    length = until - since
+    marks = [since + length * part / 4 for part in range(1, 4)]
+    return [
+        (round((mark - since) / length * WIDTH, 2), f"{mark.astimezone(zone):%H:%M}")
+        for mark in marks
+    ]

@@ -1,0 +1,115 @@
+"""The pages in a real browser: accessible in light and dark, on a phone, and live."""
+
+import os
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+from sqlalchemy import make_url
+
+from pyramid_cron.run import Progress, RunState
+from pyramid_cron.store.store import Store
+from tests.browser.chromium import browser, lacking, look
+from tests.browser.shop import NOW, served
+from tests.records import claim, ended, slot, write
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+PAGES = (
+    "/cron/tasks",
+    "/cron/tasks/import-stock",
+    "/cron/tasks/import-stock?confirm=run",
+    "/cron/tasks/import-stock?confirm=pause",
+    "/cron/runs",
+    "/cron/timeline",
+    "/cron/runs/none",
+    "a run",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="module")
+def site(folder):
+    with served(folder, 20) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if problem := lacking():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+    with browser(tmp_path_factory.mktemp("profile")) as made:
+        made.set_script_timeout(20)
+        yield made
+
+
+def visit(driver, site, page):
+    if page == "a run":
+        driver.get(f"{site}/cron/runs?task=import-stock")
+        driver.find_element(By.CSS_SELECTOR, "tbody th a").click()
+    else:
+        driver.get(site + page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_no_violation(driver, site, page, scheme):
+    look(driver, scheme)
+    visit(driver, site, page)
+    driver.execute_script((files("axe_core_python") / "axe.min.js").read_text())
+    found = driver.execute_async_script(
+        "axe.run().then(arguments[0], error => arguments[0]({violations: [String(error)]}))"
+    )
+    assert found["violations"] == []
+    assert found["passes"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_phone_does_not_scroll_sideways(driver, site, page):
+    look(driver, "light", 360, 700)
+    visit(driver, site, page)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+def test_the_script_and_the_style_are_allowed(driver, site):
+    look(driver, "light")
+    driver.get_log("browser")
+    visit(driver, site, "/cron/tasks")
+    assert driver.get_log("browser") == []
+
+
+def test_a_task_is_run_by_its_form(driver, site):
+    look(driver, "light")
+    visit(driver, site, "/cron/tasks/digest-now")
+    driver.find_element(By.LINK_TEXT, "Run now…").click()
+    driver.find_element(By.CSS_SELECTOR, "main form button").click()
+    assert "succeeded" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+
+
+def test_the_first_tab_skips_to_the_content(driver, site):
+    look(driver, "light")
+    visit(driver, site, "/cron/tasks")
+    driver.switch_to.active_element.send_keys("\ue004")
+    assert driver.switch_to.active_element.text == "Skip to the content"
+
+
+def test_progress_is_shown_while_a_run_goes_on(driver, site, folder):
+    look(driver, "light")
+    store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
+    [run] = claim(store, slot("digest-now", NOW, nonce=7), now=NOW)
+    driver.get(f"{site}/cron/runs/{run.id}")
+    driver.execute_script("window.loaded = 'once'")
+    write(store, replace(run, state=RunState.RUNNING, started=NOW, progress=Progress(3, 4, "mail")))
+    wait = WebDriverWait(driver, 10)
+    wait.until(lambda _: "3 of 4 mail" in driver.find_element(By.TAG_NAME, "main").text)
+    assert driver.execute_script("return window.loaded") == "once"
+    write(store, ended(run))
+    wait.until(lambda _: driver.execute_script("return window.loaded") is None)
+    wait.until(lambda _: "succeeded" in driver.find_element(By.TAG_NAME, "main").text)
+    store.database.dispose()

@@ -1,0 +1,223 @@
+"""Crontab files: what their lines mean, and what is wrong with others."""
+
+import logging
+import os
+import pwd
+
+import pytest
+from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
+
+from pyramid_cron import scheduler
+from pyramid_cron.sources.lines import Problem, parse
+from tests.apps import NOON, configure, cron_of
+
+HOME = pwd.getpwuid(os.getuid()).pw_dir
+
+
+@pytest.fixture
+def config():
+    return configure()
+
+
+@pytest.fixture
+def crontab(tmp_path):
+    def write(text):
+        path = tmp_path / "shop.cron"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def entries(text):
+    return [(each.schedule, each.command, each.stdin) for each in parse(text.encode())]
+
+
+def tasks(config):
+    config.commit()
+    return {task.name: task for task in scheduler(config.registry).tasks()}
+
+
+class TestLines:
+    def test_a_line_is_five_fields_and_a_command(self):
+        assert entries("*/5  *\t* jan-mar mon,fri  /bin/a  b  c\n") == [
+            ("*/5 * * jan-mar mon,fri", "/bin/a  b  c", None)
+        ]
+
+    def test_an_alias_stands_for_five_fields(self):
+        assert entries("  @daily  backup --all") == [("@daily", "backup --all", None)]
+
+    def test_comments_and_empty_lines_say_nothing(self):
+        assert entries("# a comment\n\n   # another\n \t\n") == []
+
+    def test_lines_of_windows_are_understood(self):
+        assert entries("A=b\r\n@daily echo\r\n") == [("@daily", "echo", None)]
+
+    def test_a_hash_later_in_a_line_is_for_the_shell(self):
+        assert entries("@daily echo a # b") == [("@daily", "echo a # b", None)]
+
+    @pytest.mark.parametrize(
+        ("command", "expected"),
+        [
+            ("cat%one%two", ("cat", "one\ntwo\n")),
+            ("cat%one%", ("cat", "one\n")),
+            ("cat%", ("cat", "")),
+            (r"date +\%H:\%M", ("date +%H:%M", None)),
+            (r"date +\%H%a\%b%c", ("date +%H", "a%b\nc\n")),
+            (r"echo a\\%b", (r"echo a\\", "b\n")),
+            (r"echo \n\\", (r"echo \n\\", None)),
+            ("echo a\\", ("echo a\\", None)),
+        ],
+    )
+    def test_the_percent_sign(self, command, expected):
+        assert entries(f"@daily {command}") == [("@daily", *expected)]
+
+    def test_variables_hold_for_the_lines_below_them(self):
+        found = parse(
+            b'@daily first\nA=b c  \n B = "d e " \nC=\'f\'\n"D"=\n'
+            b"@daily second\nA=x\n@daily third\n"
+        )
+        assert [each.variables for each in found] == [
+            {},
+            {"A": "b c", "B": "d e ", "C": "f", "D": ""},
+            {"A": "x", "B": "d e ", "C": "f", "D": ""},
+        ]
+
+    def test_a_command_with_an_equals_sign_is_no_variable(self):
+        assert entries("@daily A=b echo") == [("@daily", "A=b echo", None)]
+        assert entries("0 0 * * * A=b echo") == [("0 0 * * *", "A=b echo", None)]
+
+    def test_a_comment_directly_above_names_a_line(self):
+        text = (
+            b"# name: first\n# why\n@daily a\n@daily b\n"
+            b"# NAME:  the third \n@daily c\n# name: x\n\n@daily d"
+        )
+        assert [each.name for each in parse(text)] == ["first", None, "the third", None]
+
+    @pytest.mark.parametrize(
+        ("text", "line", "message"),
+        [
+            (b"\n@reboot backup", 2, "there is no boot to run at"),
+            (b"A=b\n0 0 * * *", 2, "must be five fields"),
+            (b"@daily", 1, "and a command"),
+            (b"@daily %input", 1, "and a command"),
+            (b"hello", 1, "or NAME=value"),
+            (b"\n\nA='b", 3, "the quotes must close"),
+            (b'A="b" c', 1, "the quotes must close"),
+            (b"# fine\n@daily caf\xe9", 2, "byte 0xe9 is no UTF-8"),
+            (b"@daily a\0b", 1, "without NUL"),
+        ],
+    )
+    def test_a_line_that_is_wrong_is_told_by_its_number(self, text, line, message):
+        with pytest.raises(Problem) as caught:
+            parse(text)
+        assert caught.value.line == line
+        assert message in str(caught.value)
+
+
+class TestRunning:
+    def test_lines_are_tasks_named_by_file_and_line_or_by_a_comment(self, config, crontab):
+        config.add_crontab(
+            crontab("# the shop's\n30 4 * * mon-fri backup\n\n# name: poll\n@hourly poll shops\n"),
+            retry=2,
+        )
+        found = tasks(config)
+        assert list(found) == ["shop.cron:2", "poll"]
+        assert found["shop.cron:2"].describe() == "at 04:30 on Monday to Friday (UTC)"
+        assert found["poll"].description == "poll shops"
+        assert found["poll"].retry.attempts == 2
+
+    def test_a_line_runs_as_cron_would_run_it(self, config, crontab, monkeypatch, tmp_path):
+        monkeypatch.setenv("SECRET", "of the application")
+        config.add_crontab(
+            crontab(
+                f"MAILTO=root\nPATH=/bin:/usr/bin\nHOME = {tmp_path}\n"
+                'GREETING = "Good  morning"\n'
+                r'* * * * * cat; echo "$GREETING, $PWD, ${SECRET-none}" \% $CRON_TASK%one%two'
+                "\n"
+            )
+        )
+        [run] = cron_of(config).tick(NOON).runs
+        assert run.state == "succeeded"
+        assert run.stdout == f"one\ntwo\nGood  morning, {tmp_path}, none % shop.cron:5\n"
+
+    def test_what_cron_gives_is_given(self, config, crontab):
+        config.add_crontab(crontab("* * * * * env; pwd\n"))
+        [run] = cron_of(config).tick(NOON).runs
+        *lines, cwd = run.stdout.splitlines()
+        found = dict(line.split("=", 1) for line in lines)
+        assert (found["SHELL"], found["PATH"]) == ("/bin/sh", "/usr/bin:/bin")
+        assert found["HOME"] == cwd == HOME
+        assert found["LOGNAME"] == found["USER"] == pwd.getpwuid(os.getuid()).pw_name
+        assert {name for name in found if name.startswith("CRON_")} == {
+            *("CRON_TASK", "CRON_RUN", "CRON_SLOT", "CRON_ATTEMPT", "CRON_TRIGGER")
+        }
+
+    def test_another_shell_reads_the_commands_below_it(self, config, crontab):
+        config.add_crontab(crontab("SHELL=/bin/cat\n* * * * * anything\n"))
+        [run] = cron_of(config).tick(NOON).runs
+        assert (run.state, run.error) == ("failed", "exit status 1")
+        assert "invalid option -- 'c'" in run.stderr
+
+    def test_cron_tz_is_the_zone_of_the_schedules_below_it(self, config, crontab):
+        config.add_crontab(
+            crontab("0 14 * * * a\nCRON_TZ=Europe/Berlin\n0 14 * * * b\n"), timezone="Asia/Tokyo"
+        )
+        found = tasks(config)
+        assert found["shop.cron:1"].timezone == "Asia/Tokyo"
+        assert found["shop.cron:3"].timezone == "Europe/Berlin"
+        assert found["shop.cron:3"].following(NOON).hour == 12
+
+    def test_days_and_weekdays_are_alternatives_as_in_cron(self, config, crontab):
+        config.add_crontab(crontab("0 12 1 * mon true\n"))  # NOON is a Monday, the 15th
+        assert len(cron_of(config).tick(NOON).runs) == 1
+
+    def test_mail_is_not_sent_and_that_is_said(self, config, crontab, caplog):
+        caplog.set_level(logging.INFO)
+        config.add_crontab(crontab("MAILTO=root\n@daily a\n@hourly b\n"))
+        assert [each.getMessage() for each in caplog.records if "MAILTO" in each.getMessage()] == [
+            f"crontab {crontab('')}: MAILTO is ignored: what a command writes is kept with its run"
+        ]
+
+    def test_introspection_shows_the_command(self, config, crontab):
+        config.add_crontab(crontab(r"@daily date +\%F" + "\n"))
+        config.commit()
+        [shown] = config.introspector.get_category("cron tasks")
+        assert shown["introspectable"]["command"] == "date +%F"
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("\n61 * * * * a\n", "line 2: '61 * * * *': min='61': 61 is out of range"),
+            ("@never a\n", "line 1: '@never': use five fields or one of @hourly"),
+            ("@reboot a\n", "line 1: @reboot: there is no boot to run at"),
+            ("0 0 31 2 * a\n", "line 1: '0 0 31 2 *': there is no such date"),
+            ("CRON_TZ=Nowhere\n@daily a\n", "line 2: CRON_TZ='Nowhere': no such time zone"),
+            ("@daily\n", "line 1: '@daily' must be five fields"),
+        ],
+    )
+    def test_file_and_line_are_named(self, config, crontab, text, message):
+        path = crontab(text)
+        with pytest.raises(ConfigurationError) as caught:
+            config.add_crontab(path)
+        assert str(caught.value).startswith(f"{path}, {message}")
+
+    def test_a_missing_file_is_an_error(self, config, tmp_path):
+        with pytest.raises(ConfigurationError, match="can't be read: No such file"):
+            config.add_crontab(tmp_path / "none")
+
+    def test_arguments_there_are_not_are_refused(self, config, crontab):
+        with pytest.raises(ConfigurationError, match="hour=: add_crontab has no such argument"):
+            config.add_crontab(crontab(""), hour=2)
+
+    def test_a_wrong_policy_is_told(self, config, crontab):
+        with pytest.raises(ConfigurationError, match=r"line 1: .*timeout='soon'"):
+            config.add_crontab(crontab("@daily a\n"), timeout="soon")
+
+    def test_a_name_twice_is_a_conflict(self, config, crontab):
+        config.add_crontab(crontab("# name: a\n@daily a\n"))
+        config.add_cron_command(["a"])
+        with pytest.raises(ConfigurationConflictError):
+            config.commit()

@@ -1,0 +1,77 @@
+"""What the names of folders mean."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from pyramid_cron import Cron, Every
+from pyramid_cron.schedule.cycle import EveryDays
+from pyramid_cron.sources.names import read
+
+NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
+
+
+@pytest.mark.parametrize(
+    ("names", "schedule"),
+    [
+        (["15min"], Every("15m")),
+        (["1min"], Every("1m")),
+        (["90min"], Every("90m")),
+        (["1hour"], Every("1h")),
+        (["5hour"], Every("5h")),
+        (["1hour", "at0030"], Cron("30 * * * *")),
+        (["1hour", "at0530"], Cron("30 * * * *")),
+        (["2hour", "at0045"], Cron("45 */2 * * *")),
+        (["6hour", "at0415"], Cron(min=15, hour=[4, 10, 16, 22])),
+        (["24hour", "at0415"], Cron(min=15, hour=[4])),
+        (["1day"], Cron("0 0 * * *")),
+        (["1day", "at0415"], Cron("15 4 * * *")),
+        (["1day", "at2359"], Cron("59 23 * * *")),
+        (["3day", "at0045"], EveryDays(3, min=45)),
+        (["1week"], Cron("0 0 * * mon")),
+        (["1week", "at1733"], Cron("33 17 * * mon")),
+        (["2week", "at1733"], EveryDays(14, hour=17, min=33, phase=4)),
+        (["4week", "at2359"], EveryDays(28, hour=23, min=59, phase=4)),
+    ],
+)
+def test_a_name_is_a_schedule(names, schedule):
+    assert read(*names) == schedule
+
+
+@pytest.mark.parametrize(("number", "unit"), [(n, u) for n in (1, 2, 5) for u in ("min", "hour")])
+def test_intervals_are_what_they_say(number, unit):
+    length = timedelta(minutes=number * {"min": 1, "hour": 60}[unit])
+    first = read(f"{number}{unit}").following(NIGHT)
+    assert read(f"{number}{unit}").following(first) - first == length
+
+
+@pytest.mark.parametrize("name", ["1day", "2day", "1week", "2week"])
+def test_days_and_weeks_begin_at_midnight(name):
+    assert read(name).following(NIGHT).time() == NIGHT.time()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["0min"], "0min must be 1min or more"),
+        (["166mins"], "must be a number and min, hour, day or week"),
+        (["2weeks"], "must be a number and min, hour, day or week"),
+        (["2days"], "must be a number and min"),
+        (["Day"], "must be a number and min"),
+        (["-1day"], "must be a number and min"),
+        (["٣day"], "must be a number and min"),
+        (["1DAY"], "must be a number and min"),
+        (["9999week"], "at most ten years"),
+        (["2week", "at2500"], "there is no such time: use at0000 to at2359"),
+        (["2week", "at3000"], "there is no such time"),
+        (["2week", "at0069"], "there is no such time"),
+        (["1day", "at-0988"], "must be at and a time in four digits"),
+        (["1day", "at30"], "must be at and a time in four digits"),
+        (["1day", "0415"], "must be at and a time in four digits"),
+        (["15min", "at0030"], "at0030 has no meaning in 15min"),
+        (["5hour", "at0030"], "5 hours do not divide a day"),
+    ],
+)
+def test_any_other_name_is_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        read(*names)

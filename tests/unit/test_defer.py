@@ -1,0 +1,235 @@
+"""``request.cron.defer``: once, at a later tick, with the work of the transaction that asks."""
+
+from datetime import timedelta
+
+import pytest
+import transaction
+from webtest import TestApp
+
+from pyramid_cron import scheduler
+from pyramid_cron.state import cronwork
+from pyramid_cron.testing import CronTester
+from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
+
+MINUTE = timedelta(minutes=1)
+MODES = ["explicit", "implicit", "none"]
+
+
+def ran(report):
+    return [(run.task, run.trigger, run.state) for run in report.runs]
+
+
+class TestWhen:
+    @pytest.fixture
+    def payloads(self):
+        return []
+
+    @pytest.fixture
+    def cron(self, payloads):
+        config = configure()
+        config.add_cron_task(
+            lambda system: payloads.append(system["payload"]), name="mail", on_demand=True
+        )
+        cron = cron_of(config)
+        cron.tick(NOON)
+        return cron
+
+    @pytest.fixture
+    def control(self, cron):
+        return scheduler(cron.registry)
+
+    def test_without_a_moment_it_runs_at_the_next_tick(self, cron, control, payloads):
+        pending = control.defer("mail", {"to": ["ann", 3]})
+        assert control.status("mail").waiting == 1
+        assert ran(cron.tick(NOON + MINUTE)) == [("mail", "deferred", "succeeded")]
+        assert payloads == [{"to": ["ann", 3]}]
+        [run] = control.history("mail")
+        assert (run.slot, run.payload) == (pending.slot, {"to": ["ann", 3]})
+        assert ran(cron.tick(NOON + 2 * MINUTE)) == []
+
+    @pytest.mark.parametrize(
+        "when",
+        [
+            {"at": NOON + 90 * MINUTE},
+            {"at": "2026-06-15T15:30:00+02:00"},
+            {"at": "2026-06-15T13:30:00Z"},
+            {"after": "90m"},
+            {"after": 5400},
+            {"after": timedelta(hours=1, minutes=30)},
+        ],
+    )
+    def test_it_runs_at_the_first_tick_at_its_moment_or_later(self, cron, control, when):
+        cron.tick(NOON)
+        with_clock(cron, NOON)
+        assert control.defer("mail", **when).slot == NOON + 90 * MINUTE
+        assert ran(cron.tick(NOON + 89 * MINUTE)) == []
+        assert len(cron.tick(NOON + 90 * MINUTE).runs) == 1
+        [run] = control.history("mail")
+        assert run.slot == NOON + 90 * MINUTE
+
+    def test_what_was_due_long_ago_runs_all_the_same(self, cron, control):
+        control.defer("mail", at=NOON - timedelta(days=400))
+        assert len(cron.tick(NOON + MINUTE).runs) == 1
+
+    def test_each_call_is_a_run_of_its_own(self, cron, control):
+        for _ in range(3):
+            control.defer("mail", at=NOON)
+        assert len(cron.tick(NOON + MINUTE).runs) == 3
+
+    def test_the_same_key_twice_is_one_run(self, cron, control, payloads):
+        control.defer("mail", 1, key="order 7")
+        control.defer("mail", 2, key="order 7")
+        control.defer("mail", 3, key="order 8")
+        cron.tick(NOON + MINUTE)
+        control.defer("mail", 4, key="order 7")
+        cron.tick(NOON + 2 * MINUTE)
+        assert sorted(payloads) == [1, 3]
+
+    def test_a_key_is_free_again_once_its_run_is_forgotten(self, cron, control, payloads):
+        control.defer("mail", 1, key="order 7")
+        cron.tick(NOON + MINUTE)
+        later = NOON + timedelta(days=40)
+        cronwork(cron.registry).store.prune(later, 100)
+        with_clock(cron, later)
+        control.defer("mail", 2, key="order 7")
+        cron.tick(later + MINUTE)
+        assert payloads == [1, 2]
+
+    def test_a_paused_task_runs_it_once_it_is_resumed(self, cron, control):
+        control.pause("mail")
+        control.defer("mail")
+        assert ran(cron.tick(NOON + MINUTE)) == []
+        control.resume("mail")
+        assert len(cron.tick(NOON + 2 * MINUTE).runs) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({"name": "mial"}, LookupError, "did you mean 'mail'"),
+            ({"payload": {1, 2}}, TypeError, "JSON"),
+            ({"at": NOON.replace(tzinfo=None)}, ValueError, "use an aware datetime"),
+            ({"at": "tomorrow"}, ValueError, "use an aware datetime"),
+            ({"after": "soon"}, ValueError, "after='soon'"),
+            ({"after": -1}, ValueError, "after=-1"),
+            ({"at": NOON, "after": 1}, ValueError, "use one of them"),
+            ({"key": ""}, ValueError, "key=''"),
+            ({"key": 7}, ValueError, "key=7"),
+            ({"key": "x" * 201}, ValueError, "200 printable characters"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, control, arguments, error, message):
+        with pytest.raises(error, match=message):
+            control.defer(**{"name": "mail", **arguments})
+        assert control.status("mail").waiting == 0
+
+
+def with_clock(cron, moment):
+    cronwork(cron.registry).clock = lambda: moment
+
+
+@pytest.mark.parametrize("mode", MODES)
+class TestInATask:
+    def app(self, tmp_path, mode, work):
+        config = configure_with_database(tmp_path, mode=mode)
+        config.add_cron_task(work, name="work", hour=12)
+        config.add_cron_task(lambda system: None, name="mail", on_demand=True)
+        return config, cron_of(config)
+
+    def test_it_comes_with_the_task_s_work(self, tmp_path, mode):
+        def work(system):
+            system["request"].dbsession.add(Note(text="order"))
+            system["request"].cron.defer("mail")
+            waiting.append(system["request"].cron.status("mail").waiting)
+
+        waiting = []
+        config, cron = self.app(tmp_path, mode, work)
+        cron.tick(NOON)
+        assert waiting == [0]
+        assert committed(config) == ["order"]
+        assert ran(cron.tick(NOON + MINUTE)) == [("mail", "deferred", "succeeded")]
+
+    def test_it_goes_with_the_task_s_work(self, tmp_path, mode):
+        def work(system):
+            system["request"].cron.defer("mail")
+            raise ValueError("no")
+
+        _, cron = self.app(tmp_path, mode, work)
+        cron.tick(NOON)
+        assert ran(cron.tick(NOON + MINUTE)) == []
+
+    def test_outside_of_the_request_it_is_the_task_s_transaction_too(self, tmp_path, mode):
+        def work(system):
+            scheduler(system["registry"]).defer("mail")
+            transaction_of(system["request"]).doom()
+
+        _, cron = self.app(tmp_path, mode, work)
+        cron.tick(NOON)
+        assert ran(cron.tick(NOON + MINUTE)) == []
+
+
+def transaction_of(request):
+    return getattr(request, "tm", None) or transaction.manager
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit"])
+class TestInAView:
+    def app(self, tmp_path, mode, view):
+        config = configure_with_database(tmp_path, mode=mode)
+        config.add_cron_task(lambda system: None, name="mail", on_demand=True)
+        config.add_route("order", "/order")
+        config.add_view(view, route_name="order", renderer="string")
+        return config, TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+
+    def test_it_is_there_once_the_request_is_committed(self, tmp_path, mode):
+        def view(request):
+            request.cron.defer("mail")
+            return request.cron.status("mail").waiting
+
+        config, app = self.app(tmp_path, mode, view)
+        assert app.get("/order").text == "0"
+        assert scheduler(config.registry).status("mail").waiting == 1
+
+    def test_it_is_dropped_with_the_request(self, tmp_path, mode):
+        def view(request):
+            request.cron.defer("mail")
+            raise ZeroDivisionError
+
+        config, app = self.app(tmp_path, mode, view)
+        with pytest.raises(ZeroDivisionError):
+            app.get("/order")
+        assert scheduler(config.registry).status("mail").waiting == 0
+
+
+@pytest.mark.parametrize("mode", ["none", "inactive"])
+def test_where_nobody_commits_it_is_there_at_once(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+    config.add_cron_task(lambda system: None, name="mail", on_demand=True)
+    config.add_route("order", "/order")
+
+    def view(request):
+        request.cron.defer("mail")
+        return request.cron.status("mail").waiting
+
+    config.add_view(view, route_name="order", renderer="string")
+    assert TestApp(config.make_wsgi_app()).get("/order").text == "1"
+
+
+def test_what_can_not_be_written_after_the_commit_is_written_later(tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    config = configure(**{"cron.url": f"sqlite:///{tmp_path}/data/cron.sqlite"})
+
+    def work(system):
+        system["request"].cron.defer("mail")
+        (tmp_path / "data").rename(tmp_path / "gone")
+
+    config.add_cron_task(work, name="work", hour=12)
+    config.add_cron_task(lambda system: None, name="mail", on_demand=True)
+    app = config.make_wsgi_app()
+    cron = CronTester(app)
+    with_clock(cron, NOON)
+    TestApp(app).get("/cron", extra_environ={"REMOTE_ADDR": "127.0.0.1"}, status=503)
+    [line] = [each.getMessage() for each in caplog.records if "deferred later" in each.getMessage()]
+    assert line.startswith("mail will be deferred later: cron.url ")
+    (tmp_path / "gone").rename(tmp_path / "data")
+    both = ran(cron.tick(NOON + MINUTE)) + ran(cron.tick(NOON + 2 * MINUTE))
+    assert both == [("mail", "deferred", "succeeded")]

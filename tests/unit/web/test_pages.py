@@ -1,0 +1,276 @@
+"""The pages and the data: what they show, to whom, and at what cost."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+from sqlalchemy import event
+from webtest import TestApp
+
+from pyramid_cron.state import cronwork
+from pyramid_cron.web import pages
+from tests.apps import configure
+
+LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+NAMES = [
+    "plain",
+    "a/run",
+    "with space",
+    "50%",
+    "..",
+    "a/../b",
+    "ünï",
+    "q?x#y",
+    "<b>&\"'",
+    "a.b;c+d",
+]
+
+
+def browse(config, **environ):
+    return TestApp(config.make_wsgi_app(), extra_environ=LOCAL | environ)
+
+
+def shop():
+    config = configure()
+    config.add_cron_task(lambda system: None, name="fine", description="<i>it</i>")
+    config.add_cron_task(failing, name="failing")
+    return config
+
+
+def failing(system):
+    raise ValueError("<script>alert(1)</script>\x1b[31m\u202e")
+
+
+@pytest.mark.parametrize("page", ["tasks", "tasks/failing", "runs", "timeline"])
+def test_a_browser_gets_a_page_and_others_the_same_as_json(page):
+    app = browse(shop())
+    app.get("/cron")
+    html = app.get(f"/cron/{page}", headers=HTML)
+    assert html.content_type == "text/html"
+    assert "unsafe-inline" not in html.headers["Content-Security-Policy"]
+    for accept in ("*/*", "application/json", ""):
+        data = app.get(f"/cron/{page}", headers={"Accept": accept})
+        assert data.content_type == "application/json"
+        assert (data.headers["Vary"], data.headers["Cache-Control"]) == ("Accept", "no-store")
+
+
+def test_a_page_shows_text_as_text():
+    app = browse(shop())
+    app.get("/cron")
+    [run] = app.get("/cron/runs?task=failing").json["runs"]
+    for page in ("/cron/runs", run["url"], "/cron/tasks"):
+        text = app.get(page, headers=HTML).text
+        assert "<script>alert" not in text
+        assert "<i>it" not in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert "\\x1b[31m\\u202e" in app.get(run["url"], headers=HTML).text
+    assert app.get(run["url"]).json["traceback"].startswith("Traceback")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_may_have_any_name(name):
+    config = configure()
+    config.add_cron_task(lambda system: system["payload"], name=name, on_demand=True)
+    app = browse(config)
+    [task] = app.get("/cron/tasks").json["tasks"]
+    assert not {".", ".."} & set(task["url"].split("/"))
+    assert app.get(task["url"]).json["name"] == name
+    run = app.post_json(f"{task['url']}/run", {"payload": {"id": 7}}).json
+    assert (run["task"], run["state"], run["payload"]) == (name, "succeeded", {"id": 7})
+    assert app.post_json(f"{task['url']}/pause", {"for": "2h"}).json["paused"]["until"]
+    assert app.get(task["url"]).json["paused"]
+    assert app.post_json(f"{task['url']}/resume", {}).json["paused"] is None
+
+
+def test_only_the_task_of_that_name_is_paused():
+    config = configure()
+    for name in ("*", "ab"):
+        config.add_cron_task(lambda system: None, name=name)
+    app = browse(config)
+    app.post_json("/cron/tasks/*/pause", {"reason": "moving"})
+    paused = {task["name"]: task["paused"] for task in app.get("/cron/tasks").json["tasks"]}
+    assert paused["ab"] is None
+    assert paused["*"]["reason"] == "moving"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "line"),
+    [
+        ("GET", "/cron/tasks/none", None, 404, "there is no cron task named 'none'"),
+        ("GET", "/cron/runs/none", None, 404, "there is no run 'none'"),
+        ("GET", "/cron/runs?limit=0", None, 400, "limit='0': must be a whole number"),
+        ("GET", "/cron/runs?state=odd", None, 400, "state='odd': must be one of"),
+        ("GET", "/cron/runs?before=x", None, 400, "before='x': must be the id of a run"),
+        ("DELETE", "/cron/tasks", None, 405, "DELETE is not allowed here"),
+        ("POST", "/cron/tasks/fine/fly", {}, 404, "a task has no action 'fly'"),
+        ("POST", "/cron/tasks/fine/run", {"at": "x"}, 400, "'at' is no field"),
+        ("POST", "/cron/tasks/fine/run", [], 400, "the body must be a JSON object"),
+        ("POST", "/cron/tasks/fine/pause", {"until": "2020-01-01"}, 400, "must be in the future"),
+        ("POST", "/cron/tasks/fine/pause", {"for": "soon"}, 400, "for"),
+        ("POST", "/cron/tasks/fine/pause", {"reason": 1}, 400, "reason=1: must be text"),
+    ],
+)
+def test_an_error_is_one_line(method, path, body, status, line):
+    app = browse(shop())
+    if body is None:
+        answer = app.request(path, method=method, status=status)
+        html = app.request(path, method=method, status=status, headers=HTML)
+        assert html.content_type == "text/html"
+    else:
+        answer = app.post_json(path, body, status=status)
+    assert line in answer.json["error"]
+    assert "\n" not in answer.json["error"]
+
+
+def test_a_run_that_succeeded_is_neither_cancelled_nor_tried_again():
+    app = browse(shop())
+    run = app.post_json("/cron/tasks/fine/run", {}).json
+    for action in ("cancel", "retry"):
+        app.post_json(f"{run['url']}/{action}", {}, status=409)
+    failed = app.post_json("/cron/tasks/failing/run", {}).json
+    assert app.post_json(f"{failed['url']}/retry", {}).json["id"] == failed["id"]
+    assert app.get("/cron/tasks/failing").json["waiting_slots"][0]["attempt"] == 2
+
+
+def test_a_form_needs_the_token_of_its_page_without_any_session():
+    app = browse(shop())
+    app.post("/cron/tasks/fine/run", status=403)
+    form = app.get("/cron/tasks/fine?confirm=run", headers=HTML).forms[0]
+    assert [(cookie.name, cookie.path) for cookie in app.cookiejar] == [("cron_csrf", "/cron")]
+    form["payload"] = '{"id": 7}'
+    answer = form.submit(headers=HTML)
+    assert answer.status_int == 303
+    shown = answer.follow(headers=HTML)
+    assert "succeeded" in shown.text
+    form["csrf_token"] = "wrong"
+    form.submit(headers=HTML, status=403)
+
+
+def test_json_from_another_site_is_refused():
+    app = browse(shop())
+    for header in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        app.post_json("/cron/tasks/fine/run", {}, headers=header, status=403)
+    app.post("/cron/tasks/fine/run", "{}", content_type="text/plain", status=403)
+
+
+def test_a_token_takes_the_place_of_the_csrf_check():
+    config = configure(**{"cron.token": "secret"})
+    config.add_cron_task(lambda system: None, name="fine")
+    app = browse(config)
+    app.get("/cron/tasks", status=403)
+    bearer = {"Authorization": "Bearer secret"}
+    assert app.post("/cron/tasks/fine/run", headers=bearer).json["state"] == "succeeded"
+
+
+def test_a_stranger_sees_nothing():
+    app = browse(shop(), REMOTE_ADDR="203.0.113.9")
+    for page in ("tasks", "runs", "timeline", "openapi.json", "tasks/fine"):
+        app.get(f"/cron/{page}", status=403)
+
+
+def test_a_task_that_vanished_is_orphaned(tmp_path):
+    url = {"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"}
+    config = configure(**url)
+    config.add_cron_task(lambda system: None, name="gone")
+    browse(config).get("/cron")
+    app = browse(configure(**url))
+    [task] = app.get("/cron/tasks").json["tasks"]
+    assert (task["name"], task["state"], task["schedule"]) == ("gone", "orphaned", None)
+    assert "orphaned" in app.get(task["url"], headers=HTML).text
+    app.post_json(f"{task['url']}/run", {}, status=409)
+
+
+def test_runs_are_paged_by_what_was_seen_last():
+    app = browse(shop())
+    for _ in range(5):
+        app.post_json("/cron/tasks/fine/run", {})
+    seen, path = [], "/cron/runs?limit=2"
+    while path:
+        page = app.get(path).json
+        seen += [run["id"] for run in page["runs"]]
+        path = page["next"]
+    assert len(seen) == 5
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    pages.environment.cache_clear()
+    app = browse(shop())
+    answer = app.get("/cron/tasks", headers=HTML, status=501)
+    assert 'pip install "pyramid_cron[web]"' in answer.text
+    assert len(answer.text.splitlines()) == 1
+    app.get("/cron/tasks", status=200)
+
+
+@pytest.mark.parametrize(
+    ("page", "queries"),
+    [("tasks", 5), ("tasks/task-1", 5), ("runs", 1), ("timeline", 1), ("run", 2)],
+)
+def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, queries):
+    config = configure()
+    for number in range(300):
+        config.add_cron_task(lambda system: None, name=f"task-{number}")
+    app = browse(config)
+    app.get("/cron")
+    path = f"/cron/{page}"
+    if page == "run":
+        path = app.get("/cron/runs?limit=1").json["runs"][0]["url"]
+    asked = []
+    engine = cronwork(config.registry).store.database._engine
+    here = threading.get_ident()  # and not what the supervisor does beside it
+
+    def hear(_connection, _cursor, statement, *_):
+        if threading.get_ident() == here:
+            asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", hear)
+    for headers in (HTML, {}):
+        asked.clear()
+        app.get(path, headers=headers)
+        assert len([sql for sql in asked if sql != "BEGIN"]) == queries, asked
+
+
+def test_what_is_not_seen_is_spelled_out():
+    assert pages.visible("a\0b\u202ec\nd") == "a\\x00b\\u202ec\nd"
+
+
+def test_every_page_asks_for_nothing_elsewhere():
+    app = browse(shop())
+    app.get("/cron")
+    for page in ("tasks", "runs", "timeline", "tasks/fine"):
+        text = app.get(f"/cron/{page}", headers=HTML).text
+        assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
+        assert " style=" not in text
+        for found in re.findall(r"""(?:src|href)="(/cron/static[^"]+)""", text):
+            app.get(found, status=200)
+
+
+def test_a_permission_takes_the_place_of_the_addresses():
+    from pyramid.authorization import ACLHelper
+
+    class Security:
+        def permits(self, request, context, permission):
+            return ACLHelper().permits(
+                type("Root", (), {"__acl__": [("Allow", "boss", "see cron")]})(),
+                [request.headers.get("X-User", "nobody")],
+                permission,
+            )
+
+        def identity(self, request):
+            return None
+
+        authenticated_userid = forget = remember = identity
+
+    config = configure(**{"cron.permission": "see cron"})
+    config.set_security_policy(Security())
+    config.add_cron_task(lambda system: None, name="fine")
+    app = browse(config, REMOTE_ADDR="203.0.113.9")
+    app.get("/cron/tasks", status=403)
+    app.get("/cron/tasks", headers={"X-User": "boss"}, status=200)
+    app.post_json("/cron/tasks/fine/run", {}, headers={"X-User": "boss"}, status=200)
+    app.post("/cron/tasks/fine/run", headers={"X-User": "boss"}, status=403)
