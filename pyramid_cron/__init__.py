@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .control import request_scheduler, scheduler
-from .directives import add_cron_task
+from .directives import add_cron_queue, add_cron_task
 from .execute.apart import tell_apart
 from .execute.stop import arrange
 from .monitors import check, watch
@@ -52,8 +52,8 @@ LAST = 1000
 def includeme(config: Configurator) -> None:
     """Set up the directives, ``request.cron``, the trigger and the pages.
 
-    The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder`` and
-    ``add_crontab``.
+    The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder``,
+    ``add_crontab`` and ``add_cron_queue``.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -85,6 +85,7 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_cron_command", add_cron_command)
     config.add_directive("add_cron_folder", add_cron_folder)
     config.add_directive("add_crontab", add_crontab)
+    config.add_directive("add_cron_queue", add_cron_queue)
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.add_view(
         tick_view,

@@ -19,6 +19,7 @@ from .due.facts import BACKFILL, Pending
 from .due.health import Health
 from .due.pauses import Word, matcher, paused
 from .execute.defer import defer
+from .execute.queue import carry_out_sent
 from .execute.tick import run_by_hand
 from .health import health
 from .run import Run, RunState, Trigger
@@ -145,6 +146,15 @@ class Scheduler:
         pending = Pending(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=payload)
         defer(self._cron, self._request, Deferred(pending, key))
         return pending
+
+    def carry_out(self, run_id: str) -> Run | None:
+        """Carry out a run that was sent to a queue; for the queue's worker to call.
+
+        The run has a request and a transaction of its own. Returned is the run as it ended, or None
+        if there is nothing to do: a message that comes twice is carried out once. Raises
+        LookupError if the run or its task is not known here.
+        """
+        return carry_out_sent(self._cron, self._registry, run_id)
 
     def pause(
         self, pattern: str = "*", until: datetime | None = None, reason: str | None = None

@@ -15,11 +15,14 @@ from zoneinfo import ZoneInfo
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from .execute.celery import CelerySender
 from .execute.command import Command
+from .run import Run
 from .schedule import At, Cron, Every, Schedule
 from .schedule.duration import seconds, span
 from .state import cronwork
 from .task import (
+    CELERY,
     NAME,
     ONE_ATTEMPT,
     REQUEST,
@@ -33,6 +36,12 @@ from .task import (
 
 CATEGORY = "cron tasks"
 """The introspection category of tasks."""
+
+SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
+"""What may be said of how Celery sends a task."""
+
+LAST = 1000
+"""The order of actions that come after all of the application's own."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
@@ -67,6 +76,7 @@ def add_cron_task(
     weight: int = 1,
     executor: str = "request",
     monitor: str | None = None,
+    celery: dict[str, Any] | None = None,
     description: str | None = None,
 ) -> None:
     """Register a task: a function that runs in the application when its schedule says so.
@@ -107,10 +117,13 @@ def add_cron_task(
     :param jitter: an interval; the task's slots are shifted by a share of it (0 <= shift < jitter)
         that depends on its name alone. From two minutes up the shift is in whole minutes.
     :param weight: the task's share of ``cron.capacity`` while it runs outside the request.
-    :param executor: where it runs: in the tick's ``"request"``, or in a ``"thread"`` of this
-        process once the tick has answered, with a request of its own.
     :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
         none is told of it.
+    :param executor: where it runs: in the tick's ``"request"``, in a ``"thread"`` of this process
+        once the tick has answered, by a ``"celery"`` worker, or by a queue that
+        ``config.add_cron_queue`` has added. But for the first it has a request of its own.
+    :param celery: what Celery is told when the task is sent: ``queue``, ``priority``,
+        ``exchange``, ``routing_key``, ``headers`` or ``compression``.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
     A field takes an integer, an iterable of integers, or a string in cron's syntax. All fields
@@ -145,7 +158,8 @@ def add_cron_task(
             timeout=None if timeout is None else span(timeout, what="timeout", least=0.001),
             pause_after=None if pause_after is None else _count("pause_after", pause_after),
             offset=_offset(task_name, jitter, schedules),
-            executor=_one_of("executor", (REQUEST, THREAD), executor),
+            executor=_text("executor", executor),
+            celery=_send_options(celery, executor),
             weight=_count("weight", weight),
             monitor=None if monitor is None else _monitor(monitor),
             description=_description(function, description),
@@ -165,6 +179,40 @@ def _register(config: Configurator, task: Task) -> None:
         cron.register(bound)
 
     config.action(("cron task", task.name), register, introspectables=(introspectable,))
+    if task.executor not in (REQUEST, THREAD):
+        config.action(None, lambda: _check_queue(config, task), order=LAST)
+
+
+def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object]) -> None:
+    """Let tasks with ``executor=name`` be carried out by a task queue.
+
+    :param name: how the queue is called.
+    :param send: a callable that takes a :class:`~pyramid_cron.Run` and sends its ``id`` to a
+        worker, which calls ``scheduler(registry).carry_out(id)``. If it raises, the run waits, and
+        is sent at a later tick.
+
+    :raises pyramid.exceptions.ConfigurationError: if the name is taken, or ``send`` no callable.
+    """
+    if not isinstance(name, str) or not name or name in (REQUEST, THREAD, CELERY):
+        raise ConfigurationError(
+            f"cron queue: name={name!r}: must be text, and none of 'request', 'thread', 'celery'"
+        )
+    if not callable(send):
+        raise ConfigurationError(f"cron queue {name!r}: send={send!r}: must be callable")
+
+    def register() -> None:
+        cronwork(config.registry).queues[name] = send
+
+    config.action(("cron queue", name), register)
+
+
+def _check_queue(config: Configurator, task: Task) -> None:
+    cron = cronwork(config.registry)
+    if task.executor == CELERY and CELERY not in cron.queues:
+        cron.queues[CELERY] = CelerySender(cron)
+    names = [REQUEST, THREAD, CELERY, *sorted({*cron.queues} - {CELERY})]
+    with _naming(task.name):
+        _one_of("executor", names, task.executor)
 
 
 def _check_weight(task: Task, capacity: int) -> None:
@@ -195,6 +243,7 @@ def _shown(task: Task) -> dict[str, Any]:
         "weight": task.weight,
         "executor": task.executor,
         "monitor": task.monitor,
+        "celery": task.celery,
         "description": task.description,
     }
 
@@ -368,6 +417,25 @@ def _one_of(argument: str, names: Collection[str], value: Any) -> str:
         shown = ", ".join(repr(each) for each in names)
         raise ValueError(f"{argument}={value!r}: must be one of {shown}")
     return value
+
+
+def _text(argument: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"{argument}={value!r}: must be 'request', 'thread', 'celery' or the name of a queue"
+        )
+    return value
+
+
+def _send_options(options: Any, executor: Any) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if executor != CELERY:
+        raise ValueError(f"celery={options!r}: only for executor='celery', not {executor!r}")
+    if not isinstance(options, dict) or not SEND_OPTIONS.issuperset(options):
+        known = ", ".join(sorted(SEND_OPTIONS))
+        raise ValueError(f"celery={options!r}: must be a dict with some of {known}")
+    return dict(options)
 
 
 def _choice(argument: str, kind: type[E], value: Any) -> E:

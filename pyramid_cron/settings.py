@@ -29,7 +29,6 @@ from .schedule.duration import span
 from .setting import PREFIX as _PREFIX
 from .setting import Setting
 from .setting import entries as _entries
-from .setting import optional_text as _permission
 from .setting import text as _text
 
 
@@ -86,6 +85,8 @@ class Settings(MonitorSettings):
     budget: float
     capacity: int
     base_url: str | None
+    celery_broker_url: str | None = field(repr=False)
+    celery_app: str | None
     lease: timedelta
     retention: timedelta
     shutdown_timeout: timedelta
@@ -311,7 +312,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.permission",
         "",
-        _permission,
+        optional_text,
         "the name of a permission",
         "permission that lets somebody see the pages, instead of the rule for the trigger",
     ),
@@ -336,6 +337,23 @@ SETTINGS: tuple[Setting, ...] = (
         "a URL such as https://example.com or https://example.com/shop",
         "where tasks outside the tick's request find the application; by default where the trigger"
         " was hit",
+    ),
+    Setting(
+        "cron.celery.broker_url",
+        "",
+        optional_text,
+        "the URL of a broker, such as redis://127.0.0.1:6379/0",
+        'where tasks with executor="celery" are sent',
+        secret=True,
+        attribute="celery_broker_url",
+    ),
+    Setting(
+        "cron.celery.app",
+        "",
+        optional_text,
+        "the dotted name of a Celery app, such as shop.celery:app",
+        "the application's own Celery app, which sends them instead",
+        attribute="celery_app",
     ),
     Setting(
         "cron.lease",

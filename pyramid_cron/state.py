@@ -90,7 +90,8 @@ class Tasks:
 class Cronwork:
     """The settings, tasks and store of one application.
 
-    ``tell`` is called with what happened outside of ticks. ``latest`` is the moment of the latest
+    ``queues`` are what sends runs to other processes, by executor. ``tell`` is called with what
+    happened outside of ticks. ``latest`` is the moment of the latest
     tick (aware, UTC), None before the first.
     """
 
@@ -109,6 +110,7 @@ class Cronwork:
             self.store, self.journal, settings.lease, self.outcome, self.tidy_up, tell
         )
         self.threads = Threads(self.supervisor)
+        self.queues: dict[str, Callable[[Run], object]] = {}
         self.latest: datetime | None = None
         self.sources: list[Source] = []
         self._tidied: datetime | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -92,6 +92,9 @@ REQUEST = "request"
 THREAD = "thread"
 """The executor of tasks that run in a thread of this process, after the tick has answered."""
 
+CELERY = "celery"
+"""The executor of tasks that a Celery worker carries out."""
+
 ONE_ATTEMPT = Retry(attempts=1)
 HOUR = timedelta(hours=1)
 
@@ -103,8 +106,9 @@ class Task:
     It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
     without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
     limit, ``pause_after`` where failures never pause it, ``monitor`` where no monitor is told.
-    ``executor`` says where it runs: in the ``request`` of the tick or in a ``thread``; ``weight`` is
-    its share of ``cron.capacity`` there.
+    ``executor`` says where it runs: in the ``request`` of the tick, in a ``thread``, or by a queue
+    of that name; ``weight`` is its share of ``cron.capacity`` there, and ``celery`` what Celery is
+    told when it is sent.
     """
 
     name: str
@@ -125,6 +129,7 @@ class Task:
     description: str = ""
     executor: str = REQUEST
     weight: int = 1
+    celery: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def pace(self) -> timedelta | None:

@@ -37,7 +37,8 @@ class CronTester:
         """Make one tick at an aware moment (default: now); return what it did.
 
         The first tick runs the slots of its own minute. Later ones run those since the tick before.
-        What it starts in threads of this process is waited for, and reported as it ended.
+        What it starts in threads of this process is waited for, and reported as it ended; what it
+        sends to a queue is reported as it is once that is sent, ``claimed`` as a rule.
         """
         moment = self._now(at)
         with prepare(registry=self.registry) as made:

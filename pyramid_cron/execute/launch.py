@@ -13,7 +13,9 @@ from pyramid.request import Request
 from ..clock import Stopwatch
 from ..run import Run
 from ..state import Cronwork
+from ..task import THREAD
 from .carry import address, carry_out_apart
+from .queue import send_all
 
 PATIENCE = 10.0
 """Seconds from the end of a tick after which its runs begin, whatever became of its answer.
@@ -61,11 +63,20 @@ class Launch:
             runs, self._runs = self._runs, []
         if self._timer is not None:
             self._timer.cancel()
+        tasks = self._cron.tasks
+        sent = [run for run in runs if tasks.named(run.task).executor != THREAD]
         for run in runs:
-            self._begin(run)
+            if run not in sent:
+                self._begin(run)
+        if sent:
+            # A broker that is slow must not keep the answer waiting.
+            cron, clock = self._cron, self._clock
+            cron.threads.start("sending", sent, lambda: send_all(cron, sent, clock))
 
     def _begin(self, run: Run) -> None:
         cron, registry, clock = self._cron, self._registry, self._clock
         where = self._address
         task = cron.tasks.named(run.task)
-        cron.threads.start(run, lambda: carry_out_apart(cron, registry, task, run, clock, where))
+        cron.threads.start(
+            task.name, [run], lambda: carry_out_apart(cron, registry, task, run, clock, where)
+        )

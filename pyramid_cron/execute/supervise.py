@@ -107,6 +107,13 @@ class Supervisor:
                 self._renew([live])
         return self._held.get(run_id)
 
+    def let_go(self, run_id: str) -> bool:
+        """Watch over a run no longer, which goes to another process; False if it is not ours."""
+        live = self._held.get(run_id)
+        if live is None or live.given_up or self.stopping:
+            return False
+        return self._held.pop(run_id, None) is not None
+
     def write(self) -> None:
         """Write what has happened so far. Raises StoreError; what is not written stays noted."""
         paused: Sequence[Paused] = ()

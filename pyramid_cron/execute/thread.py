@@ -1,10 +1,10 @@
-"""Runs in threads of this process, once the tick that claimed them has answered."""
+"""Threads of this process for what begins once the tick that claimed it has answered."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..run import Run
 from .supervise import Supervisor
@@ -16,7 +16,7 @@ CHECK = 0.05
 
 
 class Threads:
-    """The threads in which runs of one application go on, by the ids of their runs.
+    """The threads that one application's runs outside of requests are in, by the ids of the runs.
 
     No more begin than ``cron.capacity`` lets be claimed, so there is no queue before them.
     """
@@ -26,32 +26,30 @@ class Threads:
         self._going_on: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
-    def start(self, run: Run, carry_out: Callable[[], object]) -> None:
-        """Carry out a run in a thread of its own; give it back if no thread can be had."""
+    def start(self, name: str, runs: Sequence[Run], work: Callable[[], object]) -> None:
+        """Do what has to be done with these runs in a thread; give them back if none can be had."""
 
-        def work() -> None:
+        def do() -> None:
             try:
-                carry_out()
+                work()
             except Exception:
-                log.exception("%s run=%s could not be carried out", run.task, run.id)
-                self._give_back(run)
+                log.exception("%s: something went wrong beside the runs themselves", name)
+                self._give_back(runs)
             finally:
-                with self._lock:
-                    self._going_on.pop(run.id, None)
+                self._forget(runs)
 
-        thread = threading.Thread(target=work, name=f"pyramid_cron {run.task}", daemon=True)
+        thread = threading.Thread(target=do, name=f"pyramid_cron {name}", daemon=True)
         with self._lock:
-            self._going_on[run.id] = thread
+            self._going_on |= {run.id: thread for run in runs}
         try:
             thread.start()
         except RuntimeError as error:
-            log.error("%s run=%s has no thread to run in: %s", run.task, run.id, error)
-            with self._lock:
-                self._going_on.pop(run.id, None)
-            self._give_back(run)
+            log.error("%s has no thread to run in: %s", name, error)
+            self._forget(runs)
+            self._give_back(runs)
 
     def wait(self, ids: Iterable[str]) -> None:
-        """Wait until these runs are over, or given up because they do not stop."""
+        """Wait until these are over or sent, or given up because they do not stop."""
         for run_id in ids:
             with self._lock:
                 thread = self._going_on.get(run_id)
@@ -61,8 +59,15 @@ class Threads:
                     break
                 thread.join(CHECK)
 
-    def _give_back(self, run: Run) -> None:
-        """Let a later tick have a run that never began; what began is over, or will be lost."""
-        live = self._supervisor.live(run.id)
-        if live is not None and not live.given_up and live.run.started is None:
-            self._supervisor.leave(live)
+    def _forget(self, runs: Iterable[Run]) -> None:
+        with self._lock:
+            for run in runs:
+                self._going_on.pop(run.id, None)
+
+    def _give_back(self, runs: Iterable[Run]) -> None:
+        """Let a later tick have what never began; what began is over, or will be lost."""
+        for run in runs:
+            live = self._supervisor.live(run.id)
+            if live is not None and not live.given_up and live.run.started is None:
+                self._supervisor.leave(live)
+                self._supervisor.wake()

@@ -31,6 +31,7 @@ from ..due.window import Roster
 from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
+from .handing import adopt, entrust, give_back
 from .outcomes import Deferred, Noted, Paused, defer, renew, write
 from .owner import Owner
 from .prune import prune
@@ -158,6 +159,23 @@ class Store:
         with self._writing() as connection:
             going_on = update(runs).where(runs.c.id == run_id, runs.c.lease.is_not(None))
             connection.execute(going_on.values(cancel=1))
+
+    # What goes to another process.
+
+    def entrust(self, run_id: str, lease: datetime) -> None:
+        """Leave a run of ours that was not begun to whoever takes it up before its lease passes."""
+        with self._writing() as connection:
+            entrust(connection, self.tables, self.owner, run_id, lease)
+
+    def give_back(self, runs: Sequence[Run], now: datetime) -> None:
+        """Let runs of ours that were not begun wait, as if nobody had claimed them."""
+        with self._writing() as connection:
+            give_back(connection, self.tables, self.owner, runs, now)
+
+    def adopt(self, run_id: str, now: datetime, lease: datetime) -> Run | None:
+        """Make a run ours that another process has claimed, once; None if that can't be."""
+        with self._writing() as connection:
+            return adopt(connection, self.tables, self.owner, run_id, now, lease)
 
     def wait(self, pending: Sequence[Pending]) -> None:
         """Put on record what is to run later."""

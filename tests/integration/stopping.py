@@ -34,7 +34,8 @@ def configured(folder, **settings):
     tasks = {"long": long, "deaf": deaf}
     task = tasks[os.environ.get("CRON_TASK", "long")]
     when = {"every": 1, "when": lambda _: (folder / "go").exists()}
-    config.add_cron_task(task, name="long", priority=1, **when)
+    executor = os.environ.get("CRON_EXECUTOR", "request")
+    config.add_cron_task(task, name="long", priority=1, executor=executor, **when)
     config.add_cron_task(following, name="following", **when)
     return config
 

@@ -118,6 +118,34 @@ def test_when_its_time_is_up_a_task_is_cancelled_and_what_has_not_begun_runs_els
     assert (tmp_path / f"following {run.attempt}").exists()
 
 
+@every_server
+def test_a_thread_run_is_cancelled_too_when_its_time_is_up(tmp_path, command):
+    code, printed = stop_while_it_runs(
+        tmp_path, command, signal.SIGTERM, timeout=1, CRON_EXECUTOR="thread"
+    )
+    assert code == 0, printed
+    assert "Traceback" not in printed
+    found = runs(tmp_path)["long"]
+    assert str(found.state) == "cancelled", printed
+    assert found.error.endswith("TaskCancelled: the process stopped")
+    assert not (tmp_path / "ended").exists()
+
+
+@every_server
+def test_a_thread_run_that_ends_in_time_has_succeeded(tmp_path, command):
+    code, printed = stop_while_it_runs(
+        tmp_path,
+        command,
+        signal.SIGTERM,
+        timeout=20,
+        meanwhile=(tmp_path / "finish").touch,
+        CRON_EXECUTOR="thread",
+    )
+    assert code == 0, printed
+    assert (tmp_path / "ended").exists()
+    assert str(runs(tmp_path)["long"].state) == "succeeded", printed
+
+
 @every_signal
 @some_servers
 def test_a_task_that_ends_in_time_has_succeeded(tmp_path, command, number):

@@ -388,8 +388,11 @@ def test_a_server_answers_at_once(config, gate):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"executor": "process"}, "executor='process': must be one of 'request', 'thread'"),
-        ({"executor": None}, "executor=None: must be one of"),
+        (
+            {"executor": "process"},
+            "executor='process': must be one of 'request', 'thread', 'celery'",
+        ),
+        ({"executor": None}, "executor=None: must be 'request'"),
         ({"weight": 0}, "weight=0: must be 1 or more"),
         ({"weight": True}, "weight=True: must be an integer"),
         ({"weight": "2"}, "weight='2': must be an integer"),

@@ -1,0 +1,71 @@
+"""The worker's side of ``executor="celery"``.
+
+``PYRAMID_CRON_INI=production.ini celery -A pyramid_cron.celery worker`` carries out what ticks have
+sent. The variable names the application's configuration, ``#name`` after it the section, as in
+``production.ini#shop``; without that it is ``main``. An application that has a Celery app of its
+own gives it to :func:`add_task`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pyramid.exceptions import ConfigurationError
+from pyramid.paster import get_app, get_appsettings
+from pyramid.registry import Registry
+
+from .control import scheduler
+from .execute.celery import TASK, celery_app
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+VARIABLE = "PYRAMID_CRON_INI"
+
+
+def add_task(app: Celery) -> None:
+    """Add the task that carries runs out to a Celery app.
+
+    The Pyramid application is made from the file in ``PYRAMID_CRON_INI`` when the first run comes,
+    once in each process.
+    """
+    loaded: dict[int, Registry] = {}
+    lock = threading.Lock()
+
+    def registry() -> Registry:
+        with lock:
+            if os.getpid() not in loaded:  # what was made before a fork stays with the parent
+                loaded.clear()
+                loaded[os.getpid()] = get_app(_ini()).registry
+            return loaded[os.getpid()]
+
+    def run(run_id: str) -> None:
+        scheduler(registry()).carry_out(run_id)
+
+    app.task(run, name=TASK, ignore_result=True)
+
+
+def _ini() -> str:
+    if VARIABLE not in os.environ:
+        raise ConfigurationError(
+            f"the environment variable {VARIABLE} is missing; it names the application's"
+            " configuration, as in production.ini or production.ini#shop"
+        )
+    return os.environ[VARIABLE]
+
+
+def _worker_app() -> Celery:
+    settings = get_appsettings(_ini())
+    app = celery_app(settings.get("cron.celery.app"), settings.get("cron.celery.broker_url"))
+    add_task(app)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``app``, which is made when a worker asks for it: not every import is a worker's."""
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = made = _worker_app()
+    return made

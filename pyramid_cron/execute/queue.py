@@ -1,0 +1,73 @@
+"""Runs that a task queue carries out on another machine: sending them, and taking them up there."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from pyramid.registry import Registry
+
+from ..clock import Stopwatch
+from ..run import Run, TaskCancelled
+from ..state import Cronwork
+from ..store.engine import StoreError
+from .carry import carry_out_apart
+
+UNTAKEN = timedelta(hours=1)
+"""How long a run that was sent may wait for a worker before it counts as lost."""
+
+Send = Callable[[Run], object]
+"""Sends a run's id to where :meth:`~pyramid_cron.control.Scheduler.carry_out` is called with it."""
+
+log = logging.getLogger("pyramid_cron")
+
+
+def send_all(cron: Cronwork, runs: Iterable[Run], clock: Stopwatch) -> None:
+    """Send runs, each to its task's queue; those that can't be sent wait for a later tick."""
+    by_queue: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_queue[cron.tasks.named(run.task).executor].append(run)
+    for queue, sent in by_queue.items():
+        try:
+            _send(cron, queue, sent, clock)
+        except StoreError as error:
+            log.error("runs for %s could not be put on record as sent: %s", queue, error)
+
+
+def _send(cron: Cronwork, queue: str, runs: Sequence[Run], clock: Stopwatch) -> None:
+    for place, run in enumerate(runs):
+        if not cron.supervisor.let_go(run.id):
+            continue
+        try:
+            cron.queues[queue](run)
+        except Exception as error:
+            rest = [run, *(each for each in runs[place + 1 :] if cron.supervisor.let_go(each.id))]
+            cron.store.give_back(rest, clock.now())
+            names = ", ".join(each.task for each in rest)
+            log.warning("%s can't be reached; %s will be sent later: %s", queue, names, error)
+            return
+        cron.store.entrust(run.id, clock.now() + UNTAKEN)
+
+
+def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | None:
+    """Take up a run that was sent here, and carry it out; return it as it ended.
+
+    None is returned if there is nothing to do: somebody has taken it up already, or it is over.
+    Raises LookupError for a run or a task that is not known here.
+    """
+    sent = cron.store.run(run_id)
+    if sent is None:
+        raise LookupError(f"there is no run {run_id!r}")
+    task = cron.tasks.named(sent.task)
+    clock = Stopwatch(cron.clock())
+    run = cron.store.adopt(run_id, clock.now(), clock.now() + cron.settings.lease)
+    if run is None:
+        log.info("%s run=%s is taken up already, or over", sent.task, run_id)
+        return None
+    cron.supervisor.hold([run], clock)
+    live = cron.supervisor.live(run_id)
+    if live is not None and run_id in cron.store.cancelled():
+        live.interrupt(TaskCancelled("was cancelled"))  # before it begins
+    return carry_out_apart(cron, registry, task, run, clock)

@@ -1,0 +1,72 @@
+"""Runs that go from the process that claimed them to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, delete, select, update
+
+from ..due.facts import Pending
+from ..run import Run, RunState, changed
+from .owner import Owner
+from .rows import insert_new, pending_row, to_run
+from .tables import Tables
+
+NOBODY = ""
+"""The owner of what was sent and is not taken up yet."""
+
+
+def entrust(
+    connection: Connection, tables: Tables, owner: Owner, run_id: str, lease: datetime
+) -> None:
+    """Leave a run that was not begun to whoever takes it up, which may have happened already."""
+    mine = _not_begun(tables, run_id) & (tables.runs.c.owner == owner.token)
+    connection.execute(update(tables.runs).where(mine).values(owner=NOBODY, lease=lease))
+
+
+def give_back(
+    connection: Connection, tables: Tables, owner: Owner, runs: Sequence[Run], now: datetime
+) -> None:
+    """Take claims back: the slots wait, as the same attempts as before."""
+    for run in runs:
+        mine = _not_begun(tables, run.id) & (tables.runs.c.owner == owner.token)
+        if connection.execute(delete(tables.runs).where(mine)).rowcount:
+            pending = Pending(
+                run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload
+            )
+            insert_new(connection, tables.waiting, [pending_row(pending)])
+
+
+def adopt(
+    connection: Connection,
+    tables: Tables,
+    owner: Owner,
+    run_id: str,
+    now: datetime,
+    lease: datetime,
+) -> Run | None:
+    """Make a claimed run this owner's; None if it has begun, is over, or is as good as lost.
+
+    It counts as running from now on, so that nobody takes it up a second time.
+    """
+    claimed = _not_begun(tables, run_id) & (tables.runs.c.lease >= now)
+    row = connection.execute(select(tables.runs).where(claimed)).one_or_none()
+    if row is None:
+        return None
+    mine = {
+        "owner": owner.token,
+        "host": owner.host,
+        "pid": owner.pid,
+        "lease": lease,
+        "state": RunState.RUNNING.value,
+        "started": now,
+    }
+    connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(mine))
+    return changed(to_run(row), host=owner.host, pid=owner.pid)
+
+
+def _not_begun(tables: Tables, run_id: str) -> ColumnElement[bool]:
+    runs = tables.runs
+    claimed = runs.c.state == RunState.CLAIMED.value
+    return (runs.c.id == run_id) & claimed & runs.c.lease.is_not(None)

@@ -1,0 +1,54 @@
+"""An application whose tasks Celery workers carry out."""
+
+import os
+import time
+from pathlib import Path
+
+from pyramid_cron import Retry
+from tests.apps import configure
+from tests.integration.killing import append
+
+
+def configured(folder, broker, tasks, **settings):
+    """The tasks named, each due every minute; they leave lines in a file in ``folder``."""
+    folder = Path(folder)
+    config = configure(
+        **{
+            "cron.url": f"sqlite:///{folder}/cron.sqlite",
+            "cron.celery.broker_url": broker,
+            "cron.lease": "1",
+        }
+        | settings
+    )
+
+    def quick(system):
+        append(folder / "starts", f"quick {os.getpid()} {system['request'].host_url}")
+        system["progress"](1, 1)
+
+    def failing(system):
+        raise ValueError("no")
+
+    def long(system):
+        append(folder / "starts", f"long {os.getpid()}")
+        while not (folder / "finish").exists():
+            time.sleep(0.01)
+
+    policies = {"long": {"retry": Retry(attempts=2, delay=0)}}
+    known = {"quick": quick, "failing": failing, "long": long, "endless": long}
+    policies["endless"] = {"timeout": 0.5}
+    for name in tasks:
+        config.add_cron_task(
+            known[name],
+            name=name,
+            executor="celery",
+            celery={"queue": f"q{folder.name}", "priority": 3},
+            **policies.get(name, {}),
+        )
+    return config
+
+
+def main(_, **settings):
+    """Return the application as the ini file has it."""
+    folder, tasks = settings["folder"], settings["tasks"].split()
+    own = {"cron.base_url": "https://shop.test"}
+    return configured(folder, settings["cron.celery.broker_url"], tasks, **own).make_wsgi_app()

@@ -1,0 +1,208 @@
+"""Celery workers carry out what ticks have claimed; real ones, with a real Redis."""
+
+import logging
+import os
+import signal
+import socket
+from contextlib import contextmanager
+
+import pytest
+import redis
+from pyramid.exceptions import ConfigurationError
+
+from pyramid_cron import RunState, scheduler
+from pyramid_cron.state import cronwork
+from pyramid_cron.testing import CronTester
+from tests.apps import configure
+from tests.integration import celerying
+from tests.integration.processes import missing, python, wait_until
+
+BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
+
+
+@pytest.fixture
+def broker(tmp_path):
+    client = redis.Redis.from_url(BROKER)
+    try:
+        client.ping()
+    except redis.ConnectionError as error:
+        missing(f"needs a Redis server at {BROKER}: {error}")
+    yield BROKER
+    # The queues of this test; Redis has one more for each priority.
+    for key in client.scan_iter(f"*q{tmp_path.name}*"):
+        client.delete(key)
+    client.close()
+
+
+@contextmanager
+def worker(folder, tasks, pool="threads", number=1):
+    """Run a Celery worker until the block ends."""
+    ini = folder / "app.ini"
+    ini.write_text(
+        "[app:main]\nuse = call:tests.integration.celerying:main\n"
+        f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {BROKER}\n"
+    )
+    command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker", "-P", pool, "-c", "2"]
+    options = ["-Q", f"q{folder.name}", "--loglevel", "INFO", "-n", f"w{number}@%h"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with python(
+        folder / f"worker{number}", *command, *options, *quiet, PYRAMID_CRON_INI=f"{ini}#main"
+    ) as process:
+        wait_until(lambda: " ready." in process.output or process.process.poll() is not None)
+        assert process.process.poll() is None, process.output
+        yield process
+
+
+def application(folder, broker, tasks):
+    config = celerying.configured(folder, broker, tasks)
+    return CronTester(config.make_wsgi_app())
+
+
+def history(cron):
+    return scheduler(cron.registry).history()
+
+
+def ended(cron, count):
+    """Wait for that many runs to be over; return them by name."""
+
+    def over():
+        states = {RunState.CLAIMED, RunState.RUNNING, RunState.SKIPPED}
+        return [run for run in history(cron) if run.state not in states]
+
+    wait_until(lambda: len(over()) >= count)
+    return {run.task: run for run in over()}
+
+
+def starts(folder, task):
+    path = folder / "starts"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line.split() for line in lines if line.startswith(f"{task} ")]
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
+def test_a_worker_carries_out_what_a_tick_has_sent(tmp_path, broker, pool):
+    tasks = ["quick", "failing", "endless"]
+    cron = application(tmp_path, broker, tasks)
+    with worker(tmp_path, tasks, pool):
+        assert {run.state for run in cron.tick().runs} == {RunState.CLAIMED}
+        runs = ended(cron, 3)
+    assert {name: str(run.state) for name, run in runs.items()} == {
+        "quick": "succeeded",
+        "failing": "failed",
+        "endless": "timed_out",
+    }
+    [[_, pid, url]] = starts(tmp_path, "quick")
+    assert int(pid) == runs["quick"].pid != os.getpid()
+    assert url == "https://shop.test"
+    assert runs["quick"].progress.done == 1
+    assert "ValueError: no" in runs["failing"].traceback
+
+
+def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
+    cron = application(tmp_path, broker, ["long"])
+    with worker(tmp_path, ["long"]) as first:
+        cron.tick()
+        wait_until(lambda: starts(tmp_path, "long"))
+        first.send(signal.SIGKILL)
+
+    def lost():
+        cron.tick()
+        return [run for run in history(cron) if run.state is RunState.LOST]
+
+    [run] = wait_until(lost)
+    assert (run.attempt, run.pid) == (1, int(starts(tmp_path, "long")[0][1]))
+    (tmp_path / "finish").touch()
+    with worker(tmp_path, ["long"], number=2):
+        again = wait_until(
+            lambda: cron.tick() and [r for r in history(cron) if r.state is RunState.SUCCEEDED]
+        )
+    assert (again[-1].slot, again[-1].attempt) == (run.slot, 2)
+
+
+def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(tmp_path, broker, caplog):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        down = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
+        cron = application(tmp_path, down, ["quick", "failing"])
+        with caplog.at_level(logging.WARNING, "pyramid_cron"):
+            cron.tick()
+            wait_until(lambda: cronwork(cron.registry).store.waiting() == 2)
+    assert history(cron) == []
+    [line] = [each.getMessage() for each in caplog.records if each.name == "pyramid_cron"]
+    assert line.startswith("celery can't be reached; quick, failing will be sent later: ")
+    up = application(tmp_path, broker, ["quick", "failing"])
+    with worker(tmp_path, ["quick", "failing"]):
+        up.tick()
+        runs = ended(up, 2)
+    assert str(runs["quick"].state) == "succeeded"
+    assert runs["quick"].attempt == 1
+
+
+def test_a_message_that_comes_twice_is_carried_out_once(tmp_path, broker):
+    cron = application(tmp_path, broker, ["quick"])
+    [run] = cron.tick().runs
+    cronwork(cron.registry).queues["celery"](run)
+    with worker(tmp_path, ["quick"]) as process:
+        ended(cron, 1)
+        wait_until(lambda: "is taken up already, or over" in process.output)
+    assert len(starts(tmp_path, "quick")) == 1
+
+
+def test_a_run_on_a_worker_can_be_cancelled(tmp_path, broker):
+    cron = application(tmp_path, broker, ["long"])
+    with worker(tmp_path, ["long"]):
+        [run] = cron.tick().runs
+        wait_until(lambda: starts(tmp_path, "long"))
+        scheduler(cron.registry).cancel(run.id)
+        assert ended(cron, 1)["long"].state is RunState.CANCELLED
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
+def test_a_worker_that_is_told_to_stop_lets_a_run_finish(tmp_path, broker, pool):
+    cron = application(tmp_path, broker, ["long"])
+    with worker(tmp_path, ["long"], pool) as process:
+        cron.tick()
+        wait_until(lambda: starts(tmp_path, "long"))
+        process.send(signal.SIGTERM)
+        wait_until(lambda: "Warm shutdown" in process.output)
+        (tmp_path / "finish").touch()
+        assert process.exit_code() == 0
+    assert ended(cron, 1)["long"].state is RunState.SUCCEEDED
+
+
+def test_one_that_was_cancelled_before_does_not_begin(tmp_path, broker):
+    cron = application(tmp_path, broker, ["quick"])
+    [run] = cron.tick().runs
+    scheduler(cron.registry).cancel(run.id)
+    with worker(tmp_path, ["quick"]):
+        assert ended(cron, 1)["quick"].state is RunState.CANCELLED
+    assert starts(tmp_path, "quick") == []
+
+
+def add(config, **arguments):
+    config.add_cron_task(print, name="some", **arguments)
+    config.commit()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"executor": "celery"}, r"needs the setting cron\.celery\.broker_url, such as redis://"),
+        ({"executor": "celery", "celery": {"que": "x"}}, "'que': 'x'.*: must be a dict with some"),
+        ({"executor": "celery", "celery": "slow"}, "celery='slow': must be a dict with some of"),
+        ({"celery": {"queue": "slow"}}, "only for executor='celery', not 'request'"),
+        ({"executor": "dramatiq"}, "must be one of 'request', 'thread', 'celery'"),
+    ],
+)
+def test_wrong_arguments_are_refused(wrong, message):
+    with pytest.raises(ConfigurationError, match=message):
+        add(configure(), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no.such:app", "can't be imported"), ("os:path", "is no Celery app")],
+)
+def test_a_wrong_celery_app_is_refused(name, message):
+    with pytest.raises(ConfigurationError, match=rf"cron\.celery\.app: '{name}' {message}"):
+        add(configure(**{"cron.celery.app": name}), executor="celery")

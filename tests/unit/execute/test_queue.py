@@ -1,0 +1,93 @@
+"""Other queues: sending, trouble with it, and the worker's side."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from pyramid.exceptions import ConfigurationError
+
+from pyramid_cron import RunState, scheduler
+from pyramid_cron.state import cronwork
+from pyramid_cron.testing import CronTester
+from tests.apps import NOON, configure
+from tests.integration.processes import wait_until
+
+
+@pytest.fixture
+def sent():
+    return []
+
+
+def application(send, **arguments):
+    config = configure()
+    config.add_cron_queue("post", send)
+    config.add_cron_task(lambda system: None, name="task", executor="post", **arguments)
+    return CronTester(config.make_wsgi_app())
+
+
+def test_a_run_is_sent_and_carried_out_by_its_id_once(sent):
+    cron = application(sent.append)
+    [run] = cron.tick().runs
+    assert run.state is RunState.CLAIMED
+    assert [each.id for each in sent] == [run.id]
+    asked = scheduler(cron.registry)
+    assert asked.carry_out(run.id).state is RunState.SUCCEEDED
+    assert asked.carry_out(run.id) is None
+    assert asked.history()[0].state is RunState.SUCCEEDED
+
+
+def test_a_run_that_is_not_known_is_an_error(sent):
+    with pytest.raises(LookupError, match="there is no run 'x'"):
+        scheduler(application(sent.append).registry).carry_out("x")
+
+
+def test_what_can_not_be_sent_waits_and_is_sent_by_a_later_tick(sent):
+    def send(run):
+        if not sent:
+            sent.append(None)
+            raise ConnectionError("no way")
+        sent.append(run)
+
+    cron = application(send, retry=1)
+    cron.tick()
+    store = cronwork(cron.registry).store
+    wait_until(lambda: store.waiting("task") == 1)
+    assert store.history() == []
+    [run] = cron.tick().runs
+    assert (run.id, run.attempt) == (sent[1].id, 1)
+    assert scheduler(cron.registry).carry_out(run.id).state is RunState.SUCCEEDED
+
+
+def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
+    config = configure()
+    config.add_cron_task(
+        lambda system: None, at="2026-06-15T12:00Z", name="task", executor="thread"
+    )
+    cron = CronTester(config.make_wsgi_app())
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "pyramid_cron task":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        [left] = cron.tick(NOON).runs
+    assert (left.state, left.error) == (RunState.CANCELLED, "it could not begin")
+    [again] = cron.tick(NOON + timedelta(minutes=1)).runs
+    assert (again.slot, again.state) == (NOON, RunState.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("name", "send", "message"),
+    [
+        ("thread", print, "name='thread': must be text, and none of"),
+        ("", print, "name='': must be text"),
+        (3, print, "name=3: must be text"),
+        ("post", "print", "'post': send='print': must be callable"),
+    ],
+)
+def test_wrong_arguments_are_refused(name, send, message):
+    with pytest.raises(ConfigurationError, match=message):
+        configure().add_cron_queue(name, send)

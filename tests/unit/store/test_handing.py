@@ -1,0 +1,78 @@
+"""Runs that go from the process that claimed them to another one, in every database."""
+
+from datetime import timedelta
+
+from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.store.outcomes import Outcome
+from tests.apps import NOON
+from tests.records import MINUTE, claim, slot
+
+HOUR = timedelta(hours=1)
+
+
+def waiting(store):
+    with store.deciding(NOON + HOUR, NOON + 2 * HOUR) as desk:
+        return list(desk.facts().waiting)
+
+
+def lost(store, now):
+    with store.deciding(now, now + MINUTE) as desk:
+        return [run.id for run in desk.expire(Outcome)]
+
+
+def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
+    [run] = claim(store, slot())
+    other = store if anywhere.kind == "memory" else make_store(anywhere)
+    store.entrust(run.id, NOON + HOUR)
+    taken = other.adopt(run.id, NOON + MINUTE, NOON + 2 * MINUTE)
+    assert (taken.id, taken.state, taken.pid) == (run.id, RunState.CLAIMED, other.owner.pid)
+    assert other.adopt(run.id, NOON + MINUTE, NOON + 2 * MINUTE) is None
+    assert store.run(run.id).state is RunState.RUNNING
+    assert other.renew([run.id], NOON + HOUR) == {run.id}
+
+
+def test_one_that_is_taken_up_before_that_is_on_record_stays_whose_it_is(shared, make_store):
+    [run] = claim(store := make_store(shared), slot())
+    other = make_store(shared)
+    other.adopt(run.id, NOON, NOON + MINUTE)
+    store.entrust(run.id, NOON + HOUR)
+    store.give_back([run], NOON)
+    assert other.renew([run.id], NOON + MINUTE) == {run.id}
+    assert waiting(store) == []
+    assert lost(store, NOON + 2 * MINUTE) == [run.id]
+
+
+def test_what_is_given_back_waits_as_the_same_attempt_and_can_be_claimed_again(store):
+    asked = slot(attempt=3, nonce=7, trigger=Trigger.RETRY, payload={"a": 1})
+    [run] = claim(store, asked)
+    store.give_back([run], NOON)
+    assert store.history() == []
+    [pending] = waiting(store)
+    assert (pending, pending.payload) == (asked, {"a": 1})
+    assert len(claim(store, pending)) == 1
+
+
+def test_a_run_that_is_over_can_not_be_taken_up(store):
+    [run] = claim(store, slot())
+    assert lost(store, NOON + HOUR) == [run.id]
+    assert store.adopt(run.id, NOON, NOON + HOUR) is None
+
+
+def test_a_run_whose_lease_has_passed_can_not_be_taken_up(store):
+    [run] = claim(store, slot())
+    store.entrust(run.id, NOON + MINUTE)
+    assert store.adopt(run.id, NOON + 2 * MINUTE, NOON + HOUR) is None
+
+
+def test_what_nobody_takes_up_is_lost_when_its_lease_passes(store):
+    [run] = claim(store, slot())
+    store.entrust(run.id, NOON + HOUR)
+    assert lost(store, NOON + 30 * MINUTE) == []
+    assert lost(store, NOON + 61 * MINUTE) == [run.id]
+
+
+def test_the_weight_of_what_goes_on_outside_of_requests_is_known(store):
+    with store.deciding(NOON, NOON + MINUTE) as desk:
+        desk.claim([slot("a"), slot("b")], weigh={"a": 3, "b": 2}.get)
+        desk.claim([slot("c")])
+        assert desk.load() == desk.facts().load == 5
