@@ -27,7 +27,7 @@ from .guard import Guard, Networks, parse_networks
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .schedule.duration import span
 from .setting import PREFIX as _PREFIX
-from .setting import Setting
+from .setting import Setting, optional_text
 from .setting import entries as _entries
 from .setting import text as _text
 
