@@ -2,8 +2,8 @@
 
 import re
 import signal
-import time
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from urllib.error import URLError
