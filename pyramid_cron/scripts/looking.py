@@ -153,7 +153,8 @@ def check(context: Context) -> int:
     else:
         for problem in problems:
             out.line(" ".join(problem.split()))
-        out.line(f"{len(tasks)} tasks, {len(problems) or 'no'} problems")
+        number = f"{len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}"
+        out.line(f"{len(tasks)} task{'' if len(tasks) == 1 else 's'}, {number}")
     return BAD if problems else FINE
 
 
