@@ -23,6 +23,7 @@ from .state import Cronwork, ICronwork, cronwork
 from .store.engine import unusable
 from .task import Retry
 from .version import __version__
+from .web.health import add_health_route, add_health_view
 from .web.views import tick_view
 
 __all__ = [
@@ -61,6 +62,7 @@ def includeme(config: Configurator) -> None:
         cron = Cronwork(settings, tell=partial(tell_apart, config.registry))
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
+        add_health_route(config, cron.settings.path)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -85,3 +87,4 @@ def includeme(config: Configurator) -> None:
         permission=NO_PERMISSION_REQUIRED,
         require_csrf=False,
     )
+    add_health_view(config)

@@ -16,9 +16,11 @@ from pyramid.scripting import prepare
 
 from . import events
 from .due.facts import BACKFILL, Pending
+from .due.health import Health
 from .due.pauses import Word, matcher, paused
 from .execute.defer import defer
 from .execute.tick import run_by_hand
+from .health import health
 from .run import Run, RunState, Trigger
 from .schedule import At
 from .schedule.duration import span
@@ -89,6 +91,13 @@ class Scheduler:
             raise ValueError(f"limit={limit!r}: must be an integer, 1 or more")
         states = None if state is None else (_state(state),)
         return self._cron.store.history(name, states, limit)
+
+    def health(self) -> Health:
+        """Return how things stand: whether ticks come, and how each task is.
+
+        Raises StoreError if the store can't be read.
+        """
+        return health(self._cron)
 
     def run(self, name: str, payload: Any = None) -> Run:
         """Run a task now, in this request; return the run as it ended.

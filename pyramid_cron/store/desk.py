@@ -15,6 +15,7 @@ from .outcomes import Noted, Outcome, Paused, Tick, after, call_roll, renew, wri
 from .owner import Owner
 from .rows import going_on, insert_new, pending_row, run_row, to_pending, to_run, to_word
 from .tables import Tables
+from .totals import count_runs
 
 
 class Desk:
@@ -111,7 +112,9 @@ class Desk:
         rows = [run_row(run, self._owner.token, self._lease) for run in (*claims, *skipped)]
         insert_new(self._connection, self._tables.runs, rows)
         won = self._won(ids)
-        return [run for run in claims if run.id in won], [run for run in skipped if run.id in won]
+        noted = [run for run in skipped if run.id in won]
+        count_runs(self._connection, self._tables, noted)
+        return [run for run in claims if run.id in won], noted
 
     def _won(self, ids: Sequence[str]) -> set[str]:
         if not ids:

@@ -16,6 +16,7 @@ from ..due.pauses import matcher
 from ..run import Run, RunState, first_id
 from .rows import insert_new, outcome_row, output_rows, pending_row, state_of_one
 from .tables import Tables
+from .totals import count_runs, count_ticks
 
 SKEW = timedelta(minutes=1)
 """How much the clocks of hosts may differ."""
@@ -114,6 +115,7 @@ def write_ticks(
         for tick, _ in ticks
     ]
     insert_new(connection, tables.ticks, rows)
+    count_ticks(connection, tables, len(rows))
 
 
 def call_roll(
@@ -191,6 +193,7 @@ def _held(connection: Connection, tables: Tables, owner: str) -> set[str]:
 
 def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -> list[Paused]:
     """Put on record what comes of outcomes; return the tasks that are paused for them."""
+    count_runs(connection, tables, [each.run for each in outcomes])
     then = [pending_row(pending) for each in outcomes for pending in each.then]
     insert_new(connection, tables.waiting, then)
     failing = [each for each in outcomes if each.pause_after is not None]

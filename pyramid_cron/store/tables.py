@@ -88,6 +88,7 @@ class Tables:
     rosters: Table
     words: Table
     keys: Table
+    totals: Table
 
 
 def make_tables(prefix: str) -> Tables:
@@ -103,6 +104,7 @@ def make_tables(prefix: str) -> Tables:
         rosters=_rosters(metadata, prefix),
         words=_words(metadata, prefix),
         keys=_keys(metadata, prefix),
+        totals=_totals(metadata, prefix),
     )
 
 
@@ -233,6 +235,28 @@ def _keys(metadata: MetaData, prefix: str) -> Table:
         Column("task", Name, primary_key=True),
         Column("key", Name, primary_key=True),
         Column("moment", Instant, nullable=False),
+    )
+
+
+def _totals(metadata: MetaData, prefix: str) -> Table:
+    """Count what became of runs by task, state and reason, also of those that are forgotten.
+
+    ``timed`` runs took ``duration`` together, ``begun`` ones began ``lateness`` after their slots,
+    both in microseconds. The row of the task with the empty name counts ticks.
+    """
+    return _table(
+        metadata,
+        f"{prefix}totals",
+        Column("task", Name, primary_key=True),
+        Column("state", String(10), primary_key=True),
+        Column("reason", String(12), primary_key=True),
+        Column("count", BigInteger, nullable=False),
+        Column("timed", BigInteger, nullable=False),
+        Column("duration", BigInteger, nullable=False),
+        Column("begun", BigInteger, nullable=False),
+        Column("lateness", BigInteger, nullable=False),
+        Column("newest", String(26), nullable=False),
+        Column("finished", Instant),
     )
 
 

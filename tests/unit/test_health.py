@@ -1,0 +1,331 @@
+"""How the tasks are, by what is on record, and what ``/health`` answers."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event
+from webtest import TestApp
+
+from pyramid_cron import scheduler
+from pyramid_cron.due.health import HealthState
+from pyramid_cron.run import RunState
+from pyramid_cron.state import cronwork
+from tests.apps import NOON, configure, cron_of
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+
+LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
+JSON = {"Accept": "application/json"}
+
+
+def nothing(system):
+    """Do nothing."""
+
+
+def broken(system):
+    raise ValueError("no\nway")
+
+
+def make(*tasks, ticked=NOON, **settings):
+    """An application's cron that has ticked once, with tasks as (function, arguments)."""
+    config = configure(**settings)
+    for function, arguments in tasks:
+        config.add_cron_task(function, **arguments)
+    tester = cron_of(config)
+    if ticked is not None:
+        tester.tick(at=ticked)
+    return tester
+
+
+def at(tester, moment):
+    """Set the clock, which goes on from there no more."""
+    cronwork(tester.registry).clock = lambda: moment
+
+
+def health_at(tester, moment):
+    at(tester, moment)
+    return scheduler(tester.registry).health()
+
+
+def only(tester, moment):
+    """How the only task is."""
+    [task] = health_at(tester, moment).tasks
+    return task
+
+
+def store_of(tester):
+    return cronwork(tester.registry).store
+
+
+def test_all_is_well_where_ticks_come_and_tasks_succeed():
+    tester = make((nothing, {"name": "a"}))
+    health = health_at(tester, NOON + 30 * SECOND)
+    assert health.healthy
+    assert (health.last_tick, health.since_last_tick) == (NOON, 30.0)
+    [task] = health.tasks
+    assert (task.name, task.state, task.detail) == ("a", "ok", None)
+    assert task.next == NOON + MINUTE
+    assert task.last.state is RunState.SUCCEEDED
+
+
+def test_an_app_that_never_ticked_is_not_healthy():
+    health = health_at(make((nothing, {"name": "a"}), ticked=None), NOON)
+    assert not health.healthy
+    assert (health.last_tick, health.since_last_tick) == (None, None)
+    assert health.tasks[0].state == "ok"
+    assert health.complaints() == ["no tick has come yet"]
+
+
+@pytest.mark.parametrize(("silence", "healthy"), [(180, True), (181, False)])
+def test_no_tick_for_more_than_three_minutes_is_not_healthy(silence, healthy):
+    health = health_at(make(), NOON + silence * SECOND)
+    assert health.healthy is healthy
+    assert health.complaints() == ([] if healthy else ["no tick has come for 181 s"])
+
+
+def test_a_slot_that_no_tick_came_for_is_late_after_three_minutes():
+    tester = make((nothing, {"name": "a", "min": 5, "hour": "*"}))
+    due = NOON + 5 * MINUTE
+    assert only(tester, due + 3 * MINUTE).state == "ok"
+    late = only(tester, due + 3 * MINUTE + SECOND)
+    assert (late.state, late.next) == ("late", due + 60 * MINUTE)
+    assert late.detail == "due since 2026-06-15T12:05:00Z, and no tick has come for it"
+    tester.tick(at=due + 4 * MINUTE)
+    assert only(tester, due + 4 * MINUTE).state == "ok"
+
+
+def test_a_task_that_is_new_is_not_late_for_slots_from_before():
+    tester = make((nothing, {"name": "nightly", "hour": 2}))
+    assert only(tester, NOON + MINUTE).state == "ok"
+
+
+def test_a_retry_that_no_tick_came_for_is_late():
+    tester = make((broken, {"name": "a", "min": 0, "hour": "*", "retry": 2}))
+    assert only(tester, NOON + 2 * MINUTE).state == "failing"
+    late = only(tester, NOON + 4 * MINUTE)
+    assert late.state == "late"
+    assert late.detail.startswith("waits to run since 2026-06-15T12:00:30")
+
+
+def test_an_idle_task_may_wait_for_an_hour():
+    tester = make((nothing, {"name": "a", "at": "2026-12-01T00:00Z", "idle": True}))
+    store_of(tester).wait([slot()])
+    assert only(tester, NOON + 60 * MINUTE).state == "ok"
+    assert only(tester, NOON + 61 * MINUTE).state == "late"
+
+
+def test_a_task_whose_newest_slot_was_missed_says_so_until_it_runs():
+    tester = make((nothing, {"name": "a", "min": 0, "hour": "*", "grace": "5m"}))
+    tester.tick(at=NOON + 70 * MINUTE)
+    assert only(tester, NOON + 70 * MINUTE).state == "missed"
+    tester.tick(at=NOON + 120 * MINUTE)
+    assert only(tester, NOON + 120 * MINUTE).state == "ok"
+
+
+def test_a_task_whose_older_slots_were_missed_but_not_the_newest_is_ok():
+    tester = make((nothing, {"name": "a", "min": 0, "hour": "*"}))
+    report = tester.tick(at=NOON + 180 * MINUTE)
+    assert [run.reason.value for run in report.skipped] == ["missed", "superseded"]
+    assert only(tester, NOON + 180 * MINUTE).state == "ok"
+
+
+def test_a_task_fails_until_a_run_succeeds_whatever_is_skipped_meanwhile():
+    works = []
+
+    def sometimes(system):
+        if not works:
+            broken(system)
+
+    tester = make((sometimes, {"name": "a", "when": lambda system: len(works) != 1}))
+    task = only(tester, NOON)
+    assert (task.state, task.last.state) == ("failing", "failed")
+    assert task.detail == f"run {task.last.id} failed: way"
+    works.append(1)
+    assert tester.tick(at=NOON + MINUTE).skipped[0].reason == "condition"
+    assert only(tester, NOON + MINUTE).state == "failing"
+    works.append(2)
+    tester.tick(at=NOON + 2 * MINUTE)
+    assert only(tester, NOON + 2 * MINUTE).state == "ok"
+
+
+def test_a_failure_is_known_even_once_the_run_is_forgotten():
+    tester = make((broken, {"name": "a"}))
+    store_of(tester).prune(NOON + timedelta(days=1), 100)
+    task = only(tester, NOON)
+    assert (task.state, task.last) == ("failing", None)
+    assert task.detail == "its newest run went wrong"
+
+
+def going_on(tester, **claimed):
+    """Let another process begin a run of the task at noon."""
+    [run] = claim(store_of(tester), slot(nonce=7), lease=timedelta(days=1), **claimed)
+    write(store_of(tester), replace(run, state=RunState.RUNNING, started=NOON))
+    return run
+
+
+def test_a_run_that_takes_longer_than_its_timeout_is_stuck():
+    tester = make((nothing, {"name": "a", "on_demand": True, "timeout": "1m"}))
+    run = going_on(tester)
+    assert only(tester, NOON + MINUTE).state == "ok"
+    stuck = only(tester, NOON + 61 * SECOND)
+    assert stuck.state == "stuck"
+    assert stuck.detail.startswith(f"goes on for 61 s, more than 60: run {run.id} on ")
+
+
+def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck():
+    tester = make((nothing, {"name": "a", "on_demand": True}))
+    [earlier] = claim(store_of(tester), slot(nonce=5))
+    write(store_of(tester), ended(earlier, after=2 * MINUTE))
+    going_on(tester)
+    assert only(tester, NOON + 20 * MINUTE).state == "ok"
+    assert only(tester, NOON + 20 * MINUTE + SECOND).state == "stuck"
+
+
+def test_a_run_of_a_task_that_is_usually_quick_may_take_ten_minutes():
+    tester = make((nothing, {"name": "a", "on_demand": True}))
+    [earlier] = claim(store_of(tester), slot(nonce=5))
+    write(store_of(tester), ended(earlier, after=SECOND))
+    going_on(tester)
+    assert only(tester, NOON + 10 * MINUTE).state == "ok"
+    assert only(tester, NOON + 11 * MINUTE).state == "stuck"
+
+
+def test_a_run_whose_lease_has_passed_is_stuck():
+    tester = make((nothing, {"name": "a", "on_demand": True}))
+    claim(store_of(tester), slot(nonce=7), lease=MINUTE)
+    assert only(tester, NOON + MINUTE).state == "ok"
+    stuck = only(tester, NOON + 2 * MINUTE)
+    assert stuck.state == "stuck"
+    assert stuck.detail.startswith("gave no sign of life within its lease: run ")
+
+
+def test_a_paused_task_is_healthy_and_says_why_it_is_paused():
+    tester = make((broken, {"name": "a"}))
+    at(tester, NOON)
+    scheduler(tester.registry).pause("a", until=NOON + 60 * MINUTE, reason="moving house")
+    health = health_at(tester, NOON + MINUTE)
+    assert health.healthy
+    assert health.tasks[0].state == "paused"
+    assert health.tasks[0].detail == (
+        "since 2026-06-15T12:00:00Z until 2026-06-15T13:00:00Z: moving house"
+    )
+
+
+def test_a_task_that_is_not_registered_any_more_is_orphaned_for_a_week(tmp_path):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+    make((broken, {"name": "a"}), **{"cron.url": url})
+    tester = make(ticked=NOON + MINUTE, **{"cron.url": url})
+    health = health_at(tester, NOON + MINUTE)
+    assert health.healthy
+    assert [(task.name, task.state) for task in health.tasks] == [("a", "orphaned")]
+    assert health.tasks[0].last.state == "failed"
+    assert health_at(tester, NOON + timedelta(days=8)).tasks == ()
+
+
+def test_what_waits_for_a_task_that_is_gone_is_orphaned():
+    tester = make()
+    store_of(tester).wait([slot("gone")])
+    assert only(tester, NOON).state == HealthState.ORPHANED
+
+
+def test_a_tick_of_another_process_counts(tmp_path):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+    one = make((nothing, {"name": "a"}), **{"cron.url": url})
+    make((nothing, {"name": "a"}), ticked=NOON + 10 * MINUTE, **{"cron.url": url})
+    health = health_at(one, NOON + 11 * MINUTE)
+    assert health.healthy
+    assert health.last_tick == NOON + 10 * MINUTE
+
+
+def test_an_older_version_that_ticks_sees_to_the_tasks_that_it_knows(tmp_path):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+    new = make((nothing, {"name": "a"}), (nothing, {"name": "new"}), **{"cron.url": url})
+    make((nothing, {"name": "a"}), ticked=NOON + 10 * MINUTE, **{"cron.url": url})
+    health = health_at(new, NOON + 10 * MINUTE)
+    assert [(task.name, task.state) for task in health.tasks] == [("a", "ok"), ("new", "late")]
+
+
+def test_health_is_json(tmp_path):
+    tester = make((broken, {"name": "a"}), (nothing, {"name": "b", "on_demand": True}))
+    told = json.loads(json.dumps(health_at(tester, NOON + SECOND).as_dict()))
+    assert told["healthy"] is False
+    assert (told["last_tick"], told["since_last_tick"]) == ("2026-06-15T12:00:00Z", 1.0)
+    a, b = told["tasks"]
+    assert (a["state"], a["next"], a["last"]["error"]) == (
+        "failing",
+        "2026-06-15T12:01:00Z",
+        "ValueError: no\nway",
+    )
+    assert b == {"name": "b", "state": "ok", "detail": None, "next": None, "last": None}
+
+
+def test_it_takes_a_handful_of_queries_whatever_the_number_of_tasks():
+    tester = make(*[(broken, {"name": f"task {number}"}) for number in range(60)])
+    statements = []
+    engine = store_of(tester).database._engine
+    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    assert len(health_at(tester, NOON).tasks) == 60
+    assert len(statements) <= 7, statements
+
+
+# The URL.
+
+
+def web_of(tester_or_config, **environ):
+    return TestApp(tester_or_config.make_wsgi_app(), extra_environ=LOCAL | environ)
+
+
+def test_the_url_says_ok():
+    config = configure()
+    config.add_cron_task(nothing, name="a")
+    web = web_of(config)
+    web.get("/cron")
+    answer = web.get("/cron/health")
+    assert (answer.text, answer.content_type) == ("ok", "text/plain")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert web.get("/cron/health", headers=JSON).json["healthy"] is True
+
+
+def test_the_url_answers_503_with_a_line_for_each_unhealthy_thing():
+    config = configure()
+    config.add_cron_task(broken, name="überfällig")
+    config.add_cron_task(nothing, name="fine")
+    web = web_of(config)
+    assert web.get("/cron/health", status=503).text == "no tick has come yet"
+    web.get("/cron")
+    answer = web.get("/cron/health", status=503)
+    [line] = answer.text.splitlines()
+    assert line.startswith("überfällig: failing, run ")
+    told = web.get("/cron/health", headers=JSON, status=503)
+    assert told.headers["Cache-Control"] == "no-store"
+    assert [task["state"] for task in told.json["tasks"]] == ["failing", "ok"]
+
+
+def test_strangers_learn_nothing():
+    web = web_of(configure(), REMOTE_ADDR="203.0.113.9")
+    assert "tick" not in web.get("/cron/health", status=403).text
+
+
+def test_a_store_that_cannot_be_read_is_a_503_that_says_so(tmp_path):
+    config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
+    web = web_of(config)
+    web.get("/cron")
+    for file in tmp_path.iterdir():
+        file.unlink()
+    (tmp_path / "cron.sqlite").write_text("this is no database" * 100)
+    answer = web.get("/cron/health", status=503)
+    assert answer.text.startswith("the store can't be read: cron.url sqlite:///")
+    assert web.get("/cron/health", headers=JSON, status=503).json["healthy"] is False
+
+
+def test_the_url_follows_the_path_of_the_trigger():
+    web = web_of(configure(**{"cron.path": "/timer"}))
+    assert web.get("/timer/health", status=503).text == "no tick has come yet"
+
+
+def test_failing_records_are_told_apart_by_state():
+    tester = make((nothing, {"name": "a", "on_demand": True}))
+    [run] = claim(store_of(tester), slot(nonce=3))
+    write(store_of(tester), failing(run))
+    assert only(tester, NOON).detail == f"run {run.id} failed: ValueError: no"
