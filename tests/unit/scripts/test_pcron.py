@@ -1,8 +1,10 @@
 """``pcron`` on a real application in a folder."""
 
+import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -94,8 +96,8 @@ def test_tick_runs_what_is_due_and_tells_by_its_exit_status_whether_that_went_we
     assert shop.fine("tick", "--at", "2026-06-15T02:46") == (
         "nothing due at 2026-06-15 02:46:00 CEST\n"
     )
-    told = shop.json("tick", "--at", "2026-06-16T04:00:00+02:00")
-    assert "prints" in [run["task"] for run in told["runs"]]
+    shop("tick", "--at", "2026-06-16T04:00:00+02:00", "--json")
+    assert "prints" in [run["task"] for run in json.loads(shop.out)["runs"]]
 
 
 def test_run_shows_what_was_logged_and_written(shop):
@@ -185,6 +187,23 @@ def test_simulate_writes_what_would_run_and_runs_nothing(shop):
     assert shop.json("simulate", *nothing) == []
 
 
+def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
+    assert shop("health") == 1
+    assert "unhealthy: no tick has come yet" in shop.out
+    shop.fine("tick", "--at", "2026-06-15T02:31")
+    shop("run", "fails")
+    assert shop("health", "--json") == 1
+    told = json.loads(shop.out)
+    assert {task["name"]: task["state"] for task in told["tasks"]}["fails"] == "failing"
+
+
+def test_a_healthy_application_is_told_so_by_the_exit_status(shop):
+    shop.fine("pause", "fails")
+    shop.fine("tick", "--at", "now")
+    assert shop.fine("health").splitlines()[-1] == "healthy"
+    assert shop.json("health")["healthy"] is True
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -220,9 +239,19 @@ def test_a_missing_file_a_broken_configuration_and_a_store_that_is_none_are_one_
     shop.write()
     (shop.folder / "cron.sqlite").write_bytes(b"no database" * 1000)
     assert "cron.url" in shop.wrong("list")
-    assert shop("check") == 1
     shop.ini = "nowhere.ini"
     assert shop.wrong("list") == "there is no configuration file 'nowhere.ini'"
+
+
+def test_a_store_of_a_newer_version_is_one_line_and_a_problem_to_check(shop):
+    shop.fine("list")
+    with sqlite3.connect(shop.folder / "cron.sqlite") as connection:
+        connection.execute("UPDATE cron_meta SET value = 999 WHERE name = 'schema'")
+    connection.close()
+    assert "cron.url" in shop.wrong("list")
+    assert shop("check") == 1
+    assert "cron.url" in shop.out
+    assert shop.out.endswith("4 tasks, 1 problem\n")
 
 
 def test_an_application_without_cron_is_named_as_such(shop):
