@@ -117,13 +117,13 @@ def add_cron_task(
     :param jitter: an interval; the task's slots are shifted by a share of it (0 <= shift < jitter)
         that depends on its name alone. From two minutes up the shift is in whole minutes.
     :param weight: the task's share of ``cron.capacity`` while it runs outside the request.
+    :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
+        none is told of it.
     :param executor: where it runs: in the tick's ``"request"``, in a ``"thread"`` of this process
         once the tick has answered, by a ``"celery"`` worker, or by a queue that
         ``config.add_cron_queue`` has added. But for the first it has a request of its own.
     :param celery: what Celery is told when the task is sent: ``queue``, ``priority``,
         ``exchange``, ``routing_key``, ``headers`` or ``compression``.
-    :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
-        none is told of it.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
     A field takes an integer, an iterable of integers, or a string in cron's syntax. All fields

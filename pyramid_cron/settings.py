@@ -27,9 +27,8 @@ from .guard import Guard, Networks, parse_networks
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .schedule.duration import span
 from .setting import PREFIX as _PREFIX
-from .setting import Setting
+from .setting import Setting, optional_text
 from .setting import entries as _entries
-from .setting import optional_text as _optional
 from .setting import text as _text
 
 
@@ -313,7 +312,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.permission",
         "",
-        _optional,
+        optional_text,
         "the name of a permission",
         "permission that lets somebody see the pages, instead of the rule for the trigger",
     ),
@@ -342,7 +341,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.celery.broker_url",
         "",
-        _optional,
+        optional_text,
         "the URL of a broker, such as redis://127.0.0.1:6379/0",
         'where tasks with executor="celery" are sent',
         secret=True,
@@ -351,7 +350,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.celery.app",
         "",
-        _optional,
+        optional_text,
         "the dotted name of a Celery app, such as shop.celery:app",
         "the application's own Celery app, which sends them instead",
         attribute="celery_app",

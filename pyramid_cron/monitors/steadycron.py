@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import HTTPError
 
 from pyramid.exceptions import ConfigurationError
 
@@ -138,7 +139,9 @@ class SteadyCron:
 
 def _explained(error: Exception) -> TroubleError:
     """Return what the API's answer means: it may know the name not, or twice."""
-    # Its own exceptions, and what it makes of a bad status, name the key they are about.
+    if isinstance(answer := error.__cause__, HTTPError):
+        answer.close()  # which the SDK leaves open
+    # Its own exceptions have the key that they are about.
     alone = hasattr(error, "key")
     kind = type(error).__name__
     return TroubleError(f"{kind}: {error}" if str(error) else kind, alone=alone)

@@ -13,7 +13,7 @@ from ..store.engine import StoreError
 from ..task import Task
 from .context import Context
 from .errors import BAD, FINE, CommandFailedError
-from .output import run_data, seconds
+from .output import printable, run_data, seconds
 
 
 def list_tasks(context: Context) -> int:
@@ -153,7 +153,8 @@ def check(context: Context) -> int:
     else:
         for problem in problems:
             out.line(" ".join(problem.split()))
-        out.line(f"{len(tasks)} tasks, {len(problems) or 'no'} problems")
+        number = f"{len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}"
+        out.line(f"{len(tasks)} task{'' if len(tasks) == 1 else 's'}, {number}")
     return BAD if problems else FINE
 
 
@@ -200,14 +201,17 @@ def export(context: Context) -> int:
 def health(context: Context) -> int:
     """``pcron … health``: exit status 1 if something is wrong."""
     out = context.out
-    found = context.request.cron.health()
+    found = context.scheduler.health()
     if out.as_json:
         out.json(found.as_dict())
     else:
         out.table(
             ["TASK", "STATE", "DETAIL"],
-            [[each.name, str(each.state), each.detail or ""] for each in found.tasks],
+            [[each.name, each.state.value, each.detail or ""] for each in found.tasks],
         )
         out.line(f"last tick: {out.time(found.last_tick)}")
-        out.line("healthy" if found.healthy else "unhealthy")
+        for complaint in found.complaints():
+            out.line(f"unhealthy: {printable(complaint)}")
+        if found.healthy:
+            out.line("healthy")
     return FINE if found.healthy else BAD

@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error.args[0] if error.args else error), WRONG)
     except (ValueError, StoreError) as error:
         return _fail(str(error), WRONG)
+    except Exception as error:
+        return _fail(_sentence(error), WRONG)
 
 
 class PCronCommand:

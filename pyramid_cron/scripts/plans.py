@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -188,47 +188,66 @@ def simulate(context: Context) -> int:
     return FINE
 
 
+@dataclass(slots=True)
+class _Tally:
+    """The slots of one task: how many, the first and the last."""
+
+    slots: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+
 def _summarize(context: Context, planned: Iterable[Planned]) -> None:
-    counts: Counter[str] = Counter()
-    first: dict[str, datetime] = {}
-    last: dict[str, datetime] = {}
+    tallies = {task.name: _Tally() for task in context.cron.tasks.all}
     for slot, task in planned:
-        counts[task] += 1
-        first.setdefault(task, slot)
-        last[task] = slot
+        tally = tallies[task]
+        tally.slots += 1
+        tally.first = tally.first or slot
+        tally.last = slot
     out = context.out
-    names = [task.name for task in context.cron.tasks.all]
     if out.as_json:
-        out.json(
-            [
-                {"task": n, "slots": counts[n], "first": first.get(n), "last": last.get(n)}
-                for n in names
-            ]
-        )
+        out.json([{"task": name, **asdict(tally)} for name, tally in tallies.items()])
         return
-    rows = [[n, str(counts[n]), out.time(first.get(n)), out.time(last.get(n))] for n in names]
-    out.table(["TASK", "SLOTS", "FIRST", "LAST"], rows)
-    out.line(f"{counts.total()} slots of {len(counts)} tasks")
+    rows = [
+        [name, str(tally.slots), out.time(tally.first), out.time(tally.last)]
+        for name, tally in tallies.items()
+    ]
+    if rows:
+        out.table(["TASK", "SLOTS", "FIRST", "LAST"], rows)
+    busy = [tally.slots for tally in tallies.values() if tally.slots]
+    out.line(f"{sum(busy)} slots of {len(busy)} tasks")
 
 
 def _plain_lines(zone: ZoneInfo, planned: Iterable[Planned]) -> Iterator[str]:
-    names: dict[str, str] = {}
-    at, shown = datetime.min.replace(tzinfo=timezone.utc), ""
+    named = _Known(lambda task: f"{printable(task)}\n")
+    at, shown = None, ""
     for slot, task in planned:
         if slot != at:
             at, shown = slot, f"{slot.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}  "
-        name = names.get(task)
-        if name is None:
-            name = names[task] = f"{printable(task)}\n"
-        yield shown + name
+        yield shown + named[task]
 
 
 def _json_lines(planned: Iterable[Planned]) -> Iterator[str]:
-    separator = "["
+    quoted = _Known(json.dumps)
+    separator, at, shown = "[", None, ""
     for slot, task in planned:
-        yield f'{separator}\n{{"slot": "{instant(slot)}", "task": {json.dumps(task)}}}'
+        if slot != at:
+            at, shown = slot, instant(slot)
+        yield f'{separator}\n{{"slot": "{shown}", "task": {quoted[task]}}}'
         separator = ","
-    yield "[]\n" if separator == "[" else "\n]\n"
+    yield "[]\n" if at is None else "\n]\n"
+
+
+class _Known(dict[str, str]):
+    """What a function makes of texts, made once each: there are far fewer tasks than slots."""
+
+    def __init__(self, make: Callable[[str], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> str:
+        made = self[text] = self._make(text)
+        return made
 
 
 def _write(lines: Iterator[str]) -> None:

@@ -16,46 +16,46 @@ from ..schedule.zone import BEYOND, DAY, EPOCH, stretch
 AHEAD = 2 * 366 * DAY
 """Seconds within which a zone that shifts at all does so; others have no shift worth a word."""
 
+SECOND = timedelta(seconds=1)
+
 Schedule = Cron | Every | At
 
 
 class Shift(NamedTuple):
     """That the clocks of a zone are set: from ``before`` to ``after`` at ``moment``.
 
-    ``before`` and ``after`` are local times with their zone; ``moment`` is in UTC.
+    ``moment`` is in UTC; ``before`` and ``after`` are what the clocks show, without a zone, and
+    ``old`` and ``new`` the names of the times, such as CET and CEST.
     """
 
     moment: datetime
     before: datetime
     after: datetime
+    old: str
+    new: str
 
     @property
     def is_gap(self) -> bool:
         """Whether local times are skipped; otherwise they happen twice."""
-        return self._naive(self.after) > self._naive(self.before)
-
-    def describe(self) -> str:
-        """Say what happens."""
-        first, last = self.first, self.last
-        happens = "is skipped" if self.is_gap else "happens twice"
-        return (
-            f"{self.before:%Y-%m-%d %H:%M %Z} -> {self.after:%H:%M %Z}:"
-            f" {first:%H:%M} to {last:%H:%M} {happens}"
-        )
+        return self.after > self.before
 
     @property
     def first(self) -> datetime:
-        """The first local time concerned, without a zone."""
-        return min(self._naive(self.before), self._naive(self.after))
+        """The first local time concerned."""
+        return min(self.before, self.after)
 
     @property
     def last(self) -> datetime:
-        """The end of the local times concerned, without a zone."""
-        return max(self._naive(self.before), self._naive(self.after))
+        """The end of the local times concerned."""
+        return max(self.before, self.after)
 
-    @staticmethod
-    def _naive(local: datetime) -> datetime:
-        return local.replace(tzinfo=None, fold=0)
+    def describe(self) -> str:
+        """Say what happens."""
+        happens = "is skipped" if self.is_gap else "happens twice"
+        return (
+            f"{self.before:%Y-%m-%d %H:%M} {self.old} -> {self.after:%H:%M} {self.new}:"
+            f" {self.first:%H:%M} to {self.last:%H:%M} {happens}"
+        )
 
 
 def shifts(zone: ZoneInfo, after: datetime) -> Iterator[Shift]:
@@ -67,9 +67,15 @@ def shifts(zone: ZoneInfo, after: datetime) -> Iterator[Shift]:
         if nxt.offset != piece.offset:
             moment = EPOCH + timedelta(seconds=nxt.start)
             at = nxt.start
-            after_it = moment.astimezone(zone)
-            behind = (moment - timedelta(seconds=1)).astimezone(zone)
-            yield Shift(moment, behind + timedelta(seconds=1), after_it)
+            new = moment.astimezone(zone)
+            old = (moment - SECOND).astimezone(zone)
+            yield Shift(
+                moment,
+                before=old.replace(tzinfo=None, fold=0) + SECOND,
+                after=new.replace(tzinfo=None, fold=0),
+                old=f"{old:%Z}",
+                new=f"{new:%Z}",
+            )
         piece = nxt
 
 
@@ -88,7 +94,7 @@ def what_happens(schedule: Schedule, shift: Shift) -> str:
         )
     named = _named(times)
     if shift.is_gap:
-        return f"{named} skipped: it runs once instead, at {shift.after:%H:%M %Z}"
+        return f"{named} skipped: it runs once instead, at {shift.after:%H:%M} {shift.new}"
     return f"{named} there twice: it runs the first time only"
 
 
@@ -111,7 +117,7 @@ def _note(schedule: Cron, slot: datetime) -> str:
         if not schedule.wildcard:
             return f"{local:%H:%M} happens twice: this is the first, the second has no run"
         return f"{local:%H:%M} happens twice: this is the {'second' if local.fold else 'first'}"
-    shift = next(shifts(zone, slot - timedelta(seconds=1)), None)
+    shift = next(shifts(zone, slot - SECOND), None)
     if shift is None or shift.moment != slot or not shift.is_gap:
         return ""
     times = _times(schedule, shift)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -20,7 +20,8 @@ from .tables import Tables
 from .totals import TICKS, Total, read_totals
 
 
-class Queue(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Queue:
     """How many slots of a task wait, for one reason, and from when on the oldest could have run."""
 
     task: str

@@ -113,10 +113,9 @@ def _adding(dialect: str, table: Table) -> Insert:
         inserted = mysql.insert(table)
         return inserted.on_duplicate_key_update(_sum(table, inserted.inserted))
     statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
-    keys = list(table.primary_key)
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_=_sum(table, statement.excluded)
-    )
+    keys, summed = list(table.primary_key), _sum(table, statement.excluded)
+    adding: Insert = statement.on_conflict_do_update(index_elements=keys, set_=summed)
+    return adding
 
 
 def _sum(table: Table, new: Any) -> dict[str, Any]:

@@ -47,10 +47,24 @@ def guarded(view: View) -> View:
         reason = refusal(request)
         if reason is not None:
             log.warning("%s refused: %s", request.path_info, reason)
-            raise HTTPForbidden()  # the application's own forbidden view may ask for a login
+            return _refused(request)
         return view(context, request)
 
     return checked
+
+
+def _refused(request: Request) -> Response:
+    if cronwork(request.registry).settings.permission is not None:
+        raise HTTPForbidden()  # the application's own forbidden view may ask for a login
+    message = f"fail {_verdict(request).address}"
+    if "text/html" in request.headers.get("Accept", ""):
+        response = Response(message, status=403, content_type="text/plain", charset="UTF-8")
+    else:
+        response = Response(
+            json_body={"error": message}, status=403, content_type="application/json"
+        )
+    response.headers.update({"Cache-Control": "no-store", "Vary": "Accept"})
+    return response
 
 
 def _verdict(request: Request) -> Verdict:

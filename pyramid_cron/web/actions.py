@@ -12,6 +12,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..due.pauses import paused
+from ..logs import instant
 from ..run import Run, RunState
 from ..schedule.duration import span
 from ..state import cronwork
@@ -21,7 +22,11 @@ from .csrf import FIELD, meant
 from .data import pause_data, run_data, whole_run
 from .pages import render
 
-FIELDS = {"run": {"payload"}, "pause": {"until", "for", "reason"}, "resume": set[str]()}
+FIELDS = {
+    "run": {"payload", "at", "after", "key"},
+    "pause": {"until", "for", "reason"},
+    "resume": set[str](),
+}
 """What may be sent with what is done to a task."""
 
 RUN_ACTIONS = ("cancel", "retry")
@@ -65,8 +70,7 @@ def on_task(request: Request, name: str, action: str) -> Response:
     if name not in cronwork(request.registry).tasks.by_name:
         raise Refused(409, f"the task {name!r} is orphaned: it is not registered any more")
     if action == "run":
-        run = request.cron.run(name, given.get("payload"))
-        return _done(request, urls.run_path(request, run.id), whole_run(request, run))
+        return _run(request, name, given)
     pattern = exactly(name)
     if action == "pause":
         request.cron.pause(pattern, _until(request, given), _text(given, "reason"))
@@ -75,6 +79,21 @@ def on_task(request: Request, name: str, action: str) -> Response:
     cron = cronwork(request.registry)
     pause = pause_data(paused(name, cron.clock(), cron.store.words()))
     return _done(request, urls.task_path(request, name), {"name": name, "paused": pause})
+
+
+def _run(request: Request, name: str, given: dict[str, Any]) -> Response:
+    """Run a task now, or put on record that it is to run once, later."""
+    payload = given.get("payload")
+    if not given.keys() & {"at", "after", "key"}:
+        run = request.cron.run(name, payload)
+        return _done(request, urls.run_path(request, run.id), whole_run(request, run))
+    at, after, key = (given.get(field) for field in ("at", "after", "key"))
+    try:
+        waiting = request.cron.defer(name, payload, at=at, after=after, key=key)
+    except (TypeError, ValueError) as error:
+        raise Refused(400, str(error)) from None
+    data = {"name": name, "slot": instant(waiting.slot), "key": key}
+    return _done(request, urls.task_path(request, name), data, status=202)
 
 
 def on_run(request: Request, run: Run, action: str) -> Response:
@@ -101,9 +120,9 @@ def _check(request: Request) -> None:
         raise Refused(403, "the CSRF token is missing or wrong: load the page again")
 
 
-def _done(request: Request, path: str, data: Any) -> Response:
+def _done(request: Request, path: str, data: Any, status: int = 200) -> Response:
     if not wants_html(request):
-        return as_json(data)
+        return as_json(data, status)
     response: Response = HTTPSeeOther(path)
     response.headers.update(HEADERS)
     return response

@@ -89,10 +89,14 @@ def _get(schema: str, *parameters: Schema, missing: bool = False) -> Schema:
 def _post(schema: str, parameter: Schema, fields: set[str]) -> Schema:
     kinds: Schema = {
         "payload": {},
+        "at": MOMENT,
+        "after": {"type": ["string", "number"]},
+        "key": TEXT,
         "reason": TEXT,
         "until": MOMENT,
         "for": {"type": ["string", "number"]},
     }
+    later = {"202": _content("It waits for a later tick.", "Deferred")} if "key" in fields else {}
     body = {
         "type": "object",
         "properties": {name: kinds[name] for name in sorted(fields)},
@@ -102,7 +106,7 @@ def _post(schema: str, parameter: Schema, fields: set[str]) -> Schema:
         "post": {
             "parameters": [parameter],
             "requestBody": {"content": {"application/json": {"schema": body}}},
-            "responses": _responses(schema, ["400", "403", "404", "409", "503"]),
+            "responses": later | _responses(schema, ["400", "403", "404", "409", "503"]),
         }
     }
 
@@ -124,6 +128,7 @@ def _schemas() -> Schema:
     runs = {"type": "array", "items": _ref("Run")}
     return {
         "Problem": _object(error=TEXT),
+        "Deferred": _object(name=TEXT, slot=MOMENT, key=MAYBE_TEXT),
         "Progress": _object(done={"type": "number"}, total=MAYBE_NUMBER, message=MAYBE_TEXT),
         "Run": _object(**_run()),
         "WholeRun": _object(

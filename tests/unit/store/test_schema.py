@@ -27,7 +27,7 @@ def test_they_are_made_when_first_needed_and_bear_the_prefix(shared, make_store)
     store = make_store(shared)
     assert tables(shared) == set()
     assert store.history() == []
-    kinds = ("meta", "runs", "outputs", "waiting", "ticks", "rosters", "words", "keys")
+    kinds = ("meta", "runs", "outputs", "waiting", "ticks", "rosters", "words", "keys", "totals")
     assert tables(shared) == {f"{shared.prefix}{kind}" for kind in kinds}
 
 

@@ -107,7 +107,7 @@ def test_only_the_task_of_that_name_is_paused():
         ("GET", "/cron/runs?before=x", None, 400, "before='x': must be the id of a run"),
         ("DELETE", "/cron/tasks", None, 405, "DELETE is not allowed here"),
         ("POST", "/cron/tasks/fine/fly", {}, 404, "a task has no action 'fly'"),
-        ("POST", "/cron/tasks/fine/run", {"at": "x"}, 400, "'at' is no field"),
+        ("POST", "/cron/tasks/fine/run", {"when": "x"}, 400, "'when' is no field"),
         ("POST", "/cron/tasks/fine/run", [], 400, "the body must be a JSON object"),
         ("POST", "/cron/tasks/fine/pause", {"until": "2020-01-01"}, 400, "must be in the future"),
         ("POST", "/cron/tasks/fine/pause", {"for": "soon"}, 400, "for"),
@@ -170,6 +170,37 @@ def test_a_stranger_sees_nothing():
     app = browse(shop(), REMOTE_ADDR="203.0.113.9")
     for page in ("tasks", "runs", "timeline", "openapi.json", "tasks/fine"):
         app.get(f"/cron/{page}", status=403)
+
+
+def test_what_a_stranger_is_told_is_json_or_a_line(caplog):
+    app = browse(shop(), REMOTE_ADDR="203.0.113.9")
+    answer = app.get("/cron/tasks", status=403)
+    assert answer.json == {"error": "fail 203.0.113.9"}
+    assert answer.headers["Cache-Control"] == "no-store"
+    answer = app.get("/cron/tasks", headers=HTML, status=403)
+    assert (answer.content_type, answer.text) == ("text/plain", "fail 203.0.113.9")
+    assert "203.0.113.9 is not in cron.allow" in caplog.text
+
+
+def test_a_task_can_be_run_later_from_another_machine():
+    config = shop()
+    app = browse(config)
+    later = {"payload": {"id": 7}, "at": "2020-01-01T00:00:00Z", "key": "order 7"}
+    answer = app.post_json("/cron/tasks/fine/run", later, status=202)
+    assert answer.json == {"name": "fine", "slot": "2020-01-01T00:00:00Z", "key": "order 7"}
+    app.post_json("/cron/tasks/fine/run", later, status=202)
+    app.get("/cron")
+    runs = app.get("/cron/runs", {"task": "fine"}).json["runs"]
+    assert [run["trigger"] for run in runs].count("deferred") == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"at": "soon"}, {"after": "soon"}, {"at": "2020-01-01T00:00Z", "after": 1}, {"key": 7}],
+)
+def test_what_is_no_time_to_run_later_is_refused(given):
+    app = browse(shop())
+    assert "error" in app.post_json("/cron/tasks/fine/run", given, status=400).json
 
 
 def test_a_task_that_vanished_is_orphaned(tmp_path):

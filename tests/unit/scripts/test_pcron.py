@@ -1,0 +1,366 @@
+"""``pcron`` on a real application in a folder."""
+
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyramid_cron.scripts import doing
+from pyramid_cron.scripts.output import Output
+from pyramid_cron.scripts.parser import make_parser
+from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
+
+ROOT = Path(__file__).parents[3]
+
+
+def process(shop, *arguments, **options):
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(shop.folder), *sys.path])}
+    command = [sys.executable, "-m", "pyramid_cron.scripts.pcron", shop.ini, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen(command, env=environ, **pipes)
+
+
+def test_list_shows_each_task_with_its_schedule_and_its_last_run(shop):
+    shop("run", "fails")
+    heads, *lines = shop.fine("list").splitlines()
+    assert heads.split() == ["TASK", "SCHEDULE", "NEXT", "LAST"]
+    assert lines[0].startswith("nightly  at 02:30 every day (Europe/Berlin)  ")
+    assert lines[2].endswith("  failed")
+    assert [each["task"] for each in shop.json("list")] == ["nightly", "clean", "fails", "prints"]
+
+
+def test_next_shows_slots_in_the_configured_zone(shop):
+    _, *lines = shop.fine("next", "nightly", "-n", "2").splitlines()
+    assert len(lines) == 2
+    assert all(" 02:30:00 CE" in line for line in lines)
+    found = shop.json("next")
+    assert len(found) == 5
+    assert [each["slot"] for each in found] == sorted(each["slot"] for each in found)
+    assert shop.fine("next", "clean") == "no slots are left\n"
+
+
+def test_explain_says_what_shifts_do(shop):
+    told = shop.fine("explain", "30 2 * * *")
+    assert "02:30 is skipped: it runs once instead, at 03:00 CEST" in told
+    assert "02:30 is there twice: it runs the first time only" in told
+    wild = shop.json("explain", "*/20 * * * *", "--timezone", "America/New_York")
+    assert [each["effect"] for each in wild["shifts"]] in (
+        [
+            "it follows elapsed time: what is skipped is not made up",
+            "it follows elapsed time: it runs through both passes",
+        ],
+        [
+            "it follows elapsed time: it runs through both passes",
+            "it follows elapsed time: what is skipped is not made up",
+        ],
+    )
+    assert "do not shift" in shop.fine("explain", "@daily", "--timezone", "Asia/Tokyo")
+    assert shop.json("explain", "every", "30m")["crontab"] == "*/30 * * * * (in UTC)"
+    assert "never again" in shop.fine("explain", "2020-01-01T00:00Z")
+
+
+def test_explain_refuses_what_is_no_schedule(shop):
+    assert "61 is out of range" in shop.wrong("explain", "61 * * * *")
+    assert "every='soon'" in shop.wrong("explain", "every soon")
+    assert "--timezone 'Mars'" in shop.wrong("explain", "@daily", "--timezone", "Mars")
+
+
+def test_check_is_content_with_a_sound_application(shop):
+    assert shop.fine("check") == "4 tasks, no problems\n"
+
+
+def test_check_names_tasks_that_never_run_duplicates_and_bad_folders(shop):
+    (shop.folder / "jobs" / "2weeks").mkdir(parents=True)
+    shop.write(
+        'config.add_cron_task(clean, at="2020-01-01T00:00Z", name="old")\n'
+        '    config.add_cron_task(clean, schedule="30 2 * * *", name="again")\n'
+        f"    config.add_cron_folder({str(shop.folder / 'jobs')!r})\n"
+    )
+    assert shop("check") == 1
+    assert "task 'old' never runs again" in shop.out
+    assert "task 'again' runs the same at the same times as 'nightly'" in shop.out
+    assert "2weeks: must be a number" in shop.out
+    assert shop.out.endswith("3 problems\n")
+
+
+def test_tick_runs_what_is_due_and_tells_by_its_exit_status_whether_that_went_well(shop):
+    assert shop("tick", "--at", "2026-06-15T02:31") == 0
+    assert shop("tick", "--at", "2026-06-15T02:45") == 1
+    assert "RuntimeError: no stock" in shop.out
+    assert shop.fine("tick", "--at", "2026-06-15T02:46") == (
+        "nothing due at 2026-06-15 02:46:00 CEST\n"
+    )
+    shop("tick", "--at", "2026-06-16T04:00:00+02:00", "--json")
+    assert "prints" in [run["task"] for run in json.loads(shop.out)["runs"]]
+
+
+def test_run_shows_what_was_logged_and_written(shop):
+    told = shop.fine("run", "clean", "--payload", '{"days": 3}')
+    assert "[shop] cleaned {'days': 3}" in told
+    assert " succeeded in 0." in told
+    assert shop.fine("run", "prints").startswith("out\nerr\nprints run=")
+    assert shop.json("run", "prints")["stdout"] == "out\n"
+    assert shop("run", "fails") == 1
+    assert ": RuntimeError: no stock" in shop.out
+
+
+def test_history_and_show_tell_of_runs(shop):
+    shop("run", "fails")
+    shop("run", "clean", "--payload", "7")
+    assert [run["task"] for run in shop.json("history")] == ["clean", "fails"]
+    assert [run["task"] for run in shop.json("history", "--state", "failed")] == ["fails"]
+    assert [run["task"] for run in shop.json("history", "--limit", "1")] == ["clean"]
+    [run] = shop.json("history", "fails")
+    assert run["run"] in shop.fine("history", "fails")
+    told = shop.fine("show", run["run"])
+    assert "state:    failed" in told
+    assert 'raise RuntimeError("no stock")' in told
+    assert shop.json("show", run["run"])["traceback"].startswith("Traceback")
+    assert shop.fine("history", "nightly") == "no such runs\n"
+
+
+def test_pause_and_resume(shop):
+    assert "paused nightly until 20" in shop.fine("pause", "n*", "--for", "2h", "--reason", "move")
+    [nightly, *_] = shop.json("list")
+    assert nightly["paused"]["reason"] == "move"
+    assert shop.json("pause", "fails", "--until", "2099-01-01")["until"] == "2098-12-31T23:00:00Z"
+    assert shop.fine("resume", "nightly") == "resumed nightly\n"
+    assert shop.json("list")[0]["paused"] is None
+    assert "no cron task matches" in shop.wrong("pause", "x*")
+
+
+def test_retry_tries_a_failed_run_again_and_cancel_refuses_one_that_is_over(shop):
+    shop("run", "fails")
+    [run] = shop.json("history")
+    assert "is over" in shop.wrong("cancel", run["run"])
+    assert "next tick" in shop.fine("retry", run["run"])
+    assert shop("tick") == 1
+    assert shop.json("history", "fails")[0]["attempt"] == 2
+
+
+def test_backfill_leaves_out_what_is_known_already(shop):
+    span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
+    assert shop.json("backfill", *span) == {"task": "fails", "waiting": 1344, "known": 0}
+    assert shop.json("backfill", *span) == {"task": "fails", "waiting": 0, "known": 1344}
+
+
+def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
+    span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
+    whole = doing.pieces
+
+    def interrupted(*arguments):
+        yield next(whole(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doing, "pieces", interrupted)
+    assert shop("backfill", *span) == 130
+    assert "576 slots wait" in shop.out
+    monkeypatch.undo()
+    sys.path.insert(0, str(shop.folder))
+    assert shop.json("backfill", *span) == {"task": "fails", "waiting": 768, "known": 576}
+
+
+def test_prune_forgets_what_is_older_than_retention(shop):
+    shop("tick", "--at", "2026-01-01T02:30")
+    shop("tick", "--at", "2026-01-01T02:45")
+    shop.write(settings="cron.retention = 1d\n")
+    assert shop.json("prune")["forgotten"] > 0
+    assert shop.json("history") == []
+
+
+def test_simulate_writes_what_would_run_and_runs_nothing(shop):
+    span = ("--since", "2026-06-15", "--until", "2026-06-15T06:00")
+    lines = shop.fine("simulate", *span).splitlines()
+    assert len(lines) == 26
+    assert "2026-06-15 02:30:00 CEST  nightly" in lines
+    assert len(shop.json("simulate", *span)) == 26
+    assert shop.json("simulate", *span, "--summary")[0]["slots"] == 1
+    assert shop.fine("simulate", *span, "--summary").endswith("26 slots of 3 tasks\n")
+    assert shop.json("history") == []
+    nothing = ("--since", "2026-06-15T00:01", "--until", "2026-06-15T00:02")
+    assert shop.json("simulate", *nothing) == []
+
+
+def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
+    assert shop("health") == 1
+    assert "unhealthy: no tick has come yet" in shop.out
+    shop.fine("tick", "--at", "2026-06-15T02:31")
+    shop("run", "fails")
+    assert shop("health", "--json") == 1
+    told = json.loads(shop.out)
+    assert {task["name"]: task["state"] for task in told["tasks"]}["fails"] == "failing"
+
+
+def test_a_healthy_application_is_told_so_by_the_exit_status(shop):
+    shop.fine("pause", "fails")
+    shop.fine("tick", "--at", "now")
+    assert shop.fine("health").splitlines()[-1] == "healthy"
+    assert shop.json("health")["healthy"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "nightli"], "did you mean 'nightly'?"),
+        (["next", "nope"], "there is no cron task named 'nope'"),
+        (["history", "nope"], "there is no cron task named 'nope'"),
+        (["history", "--state", "odd"], "invalid choice: 'odd'"),
+        (["show", "nope"], "there is no run 'nope'"),
+        (["cancel", "nope"], "there is no run 'nope'"),
+        (["run", "clean", "--payload", "{"], "--payload '{' is no JSON"),
+        (["tick", "--at", "noon"], "--at 'noon' is no moment"),
+        (["pause", "*", "--for", "soon"], "--for 'soon' is no duration"),
+        (["pause", "*", "--until", "-2h"], "must be an aware moment in the future"),
+        (["pause", "re:("], "no regular expression"),
+        (["next", "-n", "0"], "'0' is no number, 1 or more"),
+        (["simulate", "--since", "now", "--until", "-2h"], "is not before"),
+        (["backfill", "fails", "--since", "-2h", "--until", "+2h"], "is in the future"),
+        (["nosuch"], "invalid choice: 'nosuch'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_use_is_one_line(shop, arguments, told):
+    assert told in shop.wrong(*arguments)
+
+
+def test_a_missing_file_a_broken_configuration_and_a_store_that_is_none_are_one_line(shop):
+    shop.write(settings="cron.nonsense = 1\n")
+    assert "cron.nonsense" in shop.wrong("list")
+    shop.write("config.add_cron_task(clean, hour=25)")
+    assert "hour=25" in shop.wrong("list")
+    shop.write("import nowhere_to_be_found")
+    assert "ModuleNotFoundError: No module named" in shop.wrong("list")
+    shop.write()
+    (shop.folder / "cron.sqlite").write_bytes(b"no database" * 1000)
+    assert "cron.url" in shop.wrong("list")
+    shop.ini = "nowhere.ini"
+    assert shop.wrong("list") == "there is no configuration file 'nowhere.ini'"
+
+
+def test_a_store_of_a_newer_version_is_one_line_and_a_problem_to_check(shop):
+    shop.fine("list")
+    with sqlite3.connect(shop.folder / "cron.sqlite") as connection:
+        connection.execute("UPDATE cron_meta SET value = 999 WHERE name = 'schema'")
+    connection.close()
+    assert "cron.url" in shop.wrong("list")
+    assert shop("check") == 1
+    assert "cron.url" in shop.out
+    assert shop.out.endswith("4 tasks, 1 problem\n")
+
+
+def test_an_application_without_cron_is_named_as_such(shop):
+    shop.write()
+    path = shop.folder / f"{shop.module}.py"
+    path.write_text(
+        "from pyramid.config import Configurator\n"
+        "def main(g, **s): return Configurator().make_wsgi_app()\n"
+    )
+    assert 'config.include("pyramid_cron") is missing' in shop.wrong("list")
+
+
+def test_ctrl_c_in_a_task_is_on_record_and_ends_the_command(shop):
+    shop.write('config.add_cron_task(interrupt, on_demand=True, name="stops")')
+    assert shop("run", "stops") == 1
+    assert shop.json("history", "stops")[0]["error"] == "KeyboardInterrupt"
+
+
+def test_a_signal_while_a_task_runs_cancels_it_and_is_130(shop):
+    mark = shop.folder / "started"
+    shop.write(
+        "def waits(system):\n"
+        "        import pathlib, time\n"
+        f"        pathlib.Path({str(mark)!r}).touch()\n"
+        "        while True: time.sleep(0.01)\n"
+        '    config.add_cron_task(waits, on_demand=True, name="waits")',
+        settings="cron.shutdown_timeout = 1\n",
+    )
+    running = process(shop, "run", "waits")
+    while not mark.exists():
+        assert running.poll() is None, running.communicate()
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert err == "pcron: interrupted\n"
+    assert shop.json("history", "waits")[0]["state"] == "cancelled"
+
+
+def test_a_reader_that_has_had_enough_is_no_error(shop):
+    running = process(shop, "simulate", "--since", "2020-01-01", "--until", "2026-01-01")
+    assert running.stdout.readline().startswith("2020-01-01 00:15:00 CET")
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    running.stderr.close()
+    assert running.wait(30) == 0
+
+
+def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
+    def seen(**environ):
+        ours, theirs = pty.openpty()
+        with_term = {"TERM": "xterm-256color", "COLUMNS": "200"} | environ
+        running = subprocess.Popen(
+            [sys.executable, "-m", "pyramid_cron.scripts.pcron", shop.ini, "list"],
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join([str(shop.folder), *sys.path])}
+            | with_term,
+            stdout=theirs,
+        )
+        os.close(theirs)
+        text = b""
+        try:
+            while data := os.read(ours, 4096):
+                text += data
+        except OSError:  # how a terminal says that there is no more
+            pass
+        os.close(ours)
+        assert running.wait(30) == 0
+        return text.decode()
+
+    assert "\x1b[1m" in seen()
+    assert "─" in seen(NO_COLOR="1")
+    assert "─" not in seen(TERM="dumb")
+    assert "\x1b[3" not in seen(NO_COLOR="1")
+
+
+def test_help_is_there_for_all_and_each(shop, capsys):
+    for arguments in (["--help"], *([shop.ini, name, "--help"] for name in COMMANDS)):
+        with pytest.raises(SystemExit) as ended:
+            PCronCommand(["pcron", *arguments])
+        assert ended.value.code == 0
+        assert "usage: pcron" in capsys.readouterr().out
+
+
+def test_the_application_can_be_replaced_as_in_other_scripts(shop):
+    calls = []
+
+    class Command(PCronCommand):
+        @staticmethod
+        def bootstrap(uri, options):
+            calls.append((uri, options))
+            return PCronCommand.bootstrap(uri, options=options)
+
+    assert Command(["pcron", shop.ini, "list"]).run() == 0
+    assert calls == [(shop.ini, {"__script__": "pcron"})]
+
+
+def test_the_manual_mentions_each_command_and_option():
+    manual = (ROOT / "docs" / "pcron.rst").read_text()
+    subparsers = next(each for each in make_parser()._actions if each.dest == "command")
+    assert set(subparsers.choices) == set(COMMANDS)
+    for name, command in subparsers.choices.items():
+        assert f"``{name}" in manual
+        for action in command._actions:
+            for option in action.option_strings:
+                assert option in ("-h", "--help") or option in manual, (name, option)
+
+
+def test_output_shows_what_would_steer_a_terminal(capsys):
+    from zoneinfo import ZoneInfo
+
+    Output(ZoneInfo("UTC")).table(["A", "B"], [["x\x1b[31m", "1"], ["y\nz", "2"]])
+    assert capsys.readouterr().out.splitlines()[1:] == ["x\\x1b[31m  1", "y\\nz       2"]

@@ -1,0 +1,62 @@
+"""What is said of slots on a shift."""
+
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pyramid_cron import Cron, Every
+from pyramid_cron.scripts.shifts import notes, shifts, what_happens
+
+BERLIN = "Europe/Berlin"
+
+
+def utc(*numbers):
+    return datetime(*numbers, tzinfo=timezone.utc)
+
+
+def test_the_shifts_of_a_zone_come_in_order():
+    found = shifts(ZoneInfo(BERLIN), utc(2026, 1, 1))
+    assert next(found).describe() == (
+        "2026-03-29 02:00 CET -> 03:00 CEST: 02:00 to 03:00 is skipped"
+    )
+    assert next(found).describe() == (
+        "2026-10-25 03:00 CEST -> 02:00 CET: 02:00 to 03:00 happens twice"
+    )
+    assert next(found).moment == utc(2027, 3, 28, 1)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_a_zone_that_does_not_shift_has_none(zone):
+    assert list(shifts(ZoneInfo(zone), utc(2026, 1, 1))) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "slot", "note"),
+    [
+        ("30 2 * * *", utc(2026, 3, 29, 1), "02:30 is skipped: runs at 03:00 instead"),
+        ("0,30 2 * * *", utc(2026, 3, 29, 1), "02:00 and 02:30 are skipped: runs at 03:00 instead"),
+        ("0 3 * * *", utc(2026, 3, 29, 1), ""),
+        ("*/30 * * * *", utc(2026, 3, 29, 1), "02:00 to 03:00 is skipped: nothing is made up"),
+        ("30 2 * * *", utc(2026, 3, 28, 1, 30), ""),
+        (
+            "30 2 * * *",
+            utc(2026, 10, 25, 0, 30),
+            "02:30 happens twice: this is the first, the second has no run",
+        ),
+        ("*/30 * * * *", utc(2026, 10, 25, 0, 30), "02:30 happens twice: this is the first"),
+        ("*/30 * * * *", utc(2026, 10, 25, 1, 30), "02:30 happens twice: this is the second"),
+        ("*/30 * * * *", utc(2026, 10, 25, 2), ""),
+    ],
+)
+def test_a_slot_on_a_shift_has_a_note(expression, slot, note):
+    assert notes((Cron(expression, timezone=BERLIN),), slot) == note
+
+
+def test_what_a_schedule_does_at_a_shift():
+    gap = next(shifts(ZoneInfo(BERLIN), utc(2026, 1, 1)))
+    says = "02:00, 02:10 and so on are skipped: it runs once instead, at 03:00 CEST"
+    assert what_happens(Cron("0-59/10 2 * * *"), gap) == says
+    assert "makes no difference" not in what_happens(Cron("* * * * *"), gap)
+    assert "no slot in that time" in what_happens(Cron("0 12 * * *"), gap)
+    assert "counts in UTC" in what_happens(Every("30m"), gap)

@@ -1,0 +1,156 @@
+"""Tasks as a crontab, and back."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+from pyramid.config import Configurator
+
+from pyramid_cron import scheduler
+from pyramid_cron.execute.command import Command
+from pyramid_cron.export import crontab
+from pyramid_cron.sources.lines import parse
+
+CRONTAB = r"""
+SHOP="north"
+ODD=" spaced "
+# name: export
+0 12 * * mon-fri  echo "$SHOP"; cat%first line%second \% line
+@hourly           date -u +\%H:\%M && echo 'it''s'
+SHELL=/bin/bash
+PATH=/opt/bin:/usr/bin:/bin
+HOME=/tmp
+CRON_TZ=Europe/Berlin
+30 4 1 jan,jul *  true
+*/7 2-5 * * 0     cat%
+CRON_TZ=America/New_York
+30 4 13 * fri     true%%
+"""
+
+
+def tasks_of(register):
+    config = Configurator(settings={"cron.url": "sqlite://", "cron.timezone": "UTC"})
+    config.include("pyramid_cron")
+    register(config)
+    return scheduler(config.make_wsgi_app().registry).tasks()
+
+
+def essence(task):
+    command = task.function
+    assert isinstance(command, Command)
+    own = {key: value for key, value in command.environment.own.items() if key != "CRON_TZ"}
+    return task.name, task.schedules, task.timezone, command.argv, command.stdin, command.cwd, own
+
+
+def test_what_add_crontab_reads_comes_back_the_same(tmp_path):
+    (tmp_path / "a.cron").write_text(CRONTAB)
+    read = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
+    (tmp_path / "b.cron").write_text(crontab(read, "shop.ini"))
+    again = tasks_of(lambda config: config.add_crontab(str(tmp_path / "b.cron")))
+    assert [essence(task) for task in again] == [essence(task) for task in read]
+    assert crontab(again, "shop.ini") == crontab(read, "shop.ini")
+
+
+def nightly(system):
+    """Delete old carts."""
+
+
+def entries(register, uri="shop.ini"):
+    return parse(crontab(tasks_of(register), uri).encode())
+
+
+def test_a_function_is_run_by_pcron_with_everything_quoted():
+    [entry] = entries(
+        lambda config: config.add_cron_task(nightly, hour=2, name="100% of 'it'"), "my shop.ini"
+    )
+    assert entry.schedule == "0 2 * * *"
+    words = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {entry.command}"], capture_output=True, text=True, check=True
+    )
+    assert words.stdout.splitlines() == ["pcron", "my shop.ini", "run", "100% of 'it'"]
+
+
+@pytest.mark.parametrize("argument", ["+%H", r"a\%b", "it's", r"\\%", "$HOME", "a b"])
+def test_a_program_gets_the_same_arguments(argument):
+    [entry] = entries(
+        lambda config: config.add_cron_command(["printf", "%s", argument], name="p", hour=1)
+    )
+    told = subprocess.run(["sh", "-c", entry.command], capture_output=True, text=True, check=True)
+    assert told.stdout == argument
+
+
+def test_directory_environment_and_input_are_kept():
+    def register(config):
+        config.add_cron_command(
+            ["sh", "-c", 'cat; echo "$A"; pwd'],
+            name="p",
+            hour=1,
+            cwd="/",
+            env=("none", {"A": "1 2"}),
+            stdin="50%\n",
+        )
+
+    [entry] = entries(register)
+    told = subprocess.run(
+        ["sh", "-c", entry.command], input=entry.stdin, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "50%\n1 2\n/\n"
+
+
+def test_what_a_crontab_can_not_say_is_a_comment():
+    def register(config):
+        config.add_cron_task(nightly, on_demand=True, name="asked")
+        config.add_cron_task(nightly, at="2099-01-01T00:00Z", name="once")
+        config.add_cron_task(nightly, schedule="0 0 L * *", name="last")
+        config.add_cron_task(nightly, every="7m", name="odd", jitter=30, retry=2, overlap="delay")
+
+    text = crontab(tasks_of(register), "shop.ini")
+    assert parse(text.encode()) == []
+    assert "On demand only" in text
+    assert "no way to run something once" in text
+    assert "no last day" in text
+    assert "a crontab has no such interval" in text
+    assert "overlap=delay, retry=2" in text
+
+
+def test_a_command_that_a_crontab_can_not_say_is_run_by_pcron():
+    def register(config):
+        config.add_cron_command("echo a\necho b", shell=True, name="two", hour=1)
+        config.add_cron_command(["cat"], stdin="no end of line", name="input", hour=1)
+        config.add_cron_command(["env"], env=["TERM"], name="some", hour=1)
+
+    assert [entry.command for entry in entries(register)] == [
+        "pcron shop.ini run two",
+        "pcron shop.ini run input",
+        "pcron shop.ini run some",
+    ]
+
+
+def test_each_schedule_of_a_task_is_a_line_in_its_zone():
+    def register(config):
+        several = ["0 1 * * *", "0 2 * * *"]
+        config.add_cron_task(nightly, schedule=several, name="twice", timezone="Asia/Tokyo")
+        config.add_cron_task(nightly, every="15m", name="often")
+
+    found = entries(register)
+    assert [entry.variables["CRON_TZ"] for entry in found] == ["Asia/Tokyo", "Asia/Tokyo", "UTC"]
+    assert [entry.name for entry in found] == ["twice", "twice (2)", "often"]
+
+
+def test_a_command_does_not_see_what_other_lines_have_set(tmp_path):
+    (tmp_path / "a.cron").write_text("A=1\n0 1 * * * echo $A\n")
+    (tmp_path / "b.cron").write_text("0 1 * * * echo $A\n")
+
+    def register(config):
+        config.add_crontab(str(tmp_path / "a.cron"))
+        config.add_crontab(str(tmp_path / "b.cron"))
+
+    _, second = entries(register)
+    assert second.command == "unset A; echo $A"
+
+
+def test_the_order_of_variables_is_that_of_the_crontab(tmp_path):
+    (tmp_path / "a.cron").write_text("B=1\nA=2\n0 1 * * * true\n")
+    [task] = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
+    text = crontab([replace(task, name="x")], "shop.ini")
+    assert text.index("B=1") < text.index("A=2") < text.index("0 1 * * *")
