@@ -26,6 +26,7 @@ from .task import Retry
 from .version import __version__
 from .web import add_routes, add_views
 from .web.health import add_health_route, add_health_view
+from .web.metrics import add_metrics_route, add_metrics_view
 from .web.views import tick_view
 
 __all__ = [
@@ -67,6 +68,7 @@ def includeme(config: Configurator) -> None:
         add_routes(config, cron.settings.path)
         add_health_route(config, cron.settings.path)
         watch(config, cron.settings)
+        add_metrics_route(config, cron.settings.path)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -95,3 +97,4 @@ def includeme(config: Configurator) -> None:
     )
     add_views(config)
     add_health_view(config)
+    add_metrics_view(config)

@@ -1,14 +1,19 @@
-"""The log lines of runs and ticks, on the logger ``pyramid_cron``."""
+"""The log lines of runs and ticks, on the logger ``pyramid_cron``, and their form as JSON."""
 
 from __future__ import annotations
 
+import json
 import logging
-from datetime import datetime
+from datetime import datetime, timezone
+from logging.handlers import TimedRotatingFileHandler
 from typing import Any
 
 from .run import CommandError, Run, TaskInterrupted
 
 log = logging.getLogger("pyramid_cron")
+
+USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""The attributes that every record of a log has."""
 
 
 def instant(moment: datetime) -> str:
@@ -38,7 +43,7 @@ def run_failed(run: Run, error: BaseException) -> None:
 
 def run_ended(run: Run) -> None:
     """Say at INFO how a run ended."""
-    extra = _extra(run)
+    extra = _extra(run) | _result(run)
     duration = "-" if run.duration is None else f"{run.duration:.3f}s"
     reason = "" if run.reason is None else f" reason={run.reason}"
     if run.count > 1:
@@ -73,3 +78,83 @@ def _extra(run: Run) -> dict[str, Any]:
         "reason": run.reason and run.reason.value,
         "duration": run.duration,
     }
+
+
+def _result(run: Run) -> dict[str, Any]:
+    return {
+        "started": run.started and instant(run.started),
+        "finished": run.finished and instant(run.finished),
+        "error": run.error,
+        "output": run.output,
+        "stdout": run.stdout,
+        "stderr": run.stderr,
+        "host": run.host,
+        "pid": run.pid,
+    }
+
+
+class JSONFormatter(logging.Formatter):
+    """Formats a record as a JSON object on one line, in ASCII.
+
+    It has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, where there is one
+    ``exception`` with its traceback, and all that was given as ``extra``. What is no JSON becomes
+    text. A format, as for other formatters, has no effect.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without the end of the line."""
+        values = {name: value for name, value in vars(record).items() if name not in USUAL}
+        values |= {
+            "time": instant(datetime.fromtimestamp(record.created, timezone.utc)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            values["exception"] = self.formatException(record.exc_info)
+        order = ("time", "level", "logger", "message", *values)
+        parts = [f"{json.dumps(name)}: {_dumped(values[name])}" for name in dict.fromkeys(order)]
+        return "{" + ", ".join(parts) + "}"
+
+
+class RunLogHandler(TimedRotatingFileHandler):
+    """Writes a line of JSON to a file for each run that is over, and for nothing else.
+
+    :param filename: the file; it begins anew at midnight, and the old one is given the date.
+    :param when: when else it begins anew; this and what follows is as in the standard library's
+        :class:`~logging.handlers.TimedRotatingFileHandler`.
+    :param interval: how many such spans one file lasts.
+    :param backupCount: how many old files are kept.
+    :param encoding: the file's encoding.
+    """
+
+    def __init__(
+        self,
+        filename: str,
+        when: str = "midnight",
+        interval: int = 1,
+        backupCount: int = 30,  # noqa: N803 - the standard library's name
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(filename, when, interval, backupCount, encoding, **options)
+        self.setFormatter(JSONFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record if it tells how a run ended."""
+        if record.name == log.name and hasattr(record, "finished"):
+            super().emit(record)
+
+
+def _dumped(value: Any) -> str:
+    try:
+        return json.dumps(value, default=_text, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(_text(value))
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} that has no text>"

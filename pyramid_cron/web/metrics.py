@@ -1,0 +1,56 @@
+"""``{cron.path}/metrics``: what Prometheus scrapes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from ..metrics import ExtraMissingError, exposition
+from ..state import cronwork
+from ..store.engine import StoreError
+from .access import guarded
+
+ROUTE = "cron.metrics"
+
+log = logging.getLogger("pyramid_cron")
+
+
+def add_metrics_route(config: Configurator, path: str) -> None:
+    """Add the route, below the path of the trigger."""
+    config.add_route(ROUTE, f"{path.rstrip('/')}/metrics")
+
+
+def add_metrics_view(config: Configurator) -> None:
+    """Add the view."""
+    config.add_view(
+        guarded(metrics_view),
+        route_name=ROUTE,
+        request_method="GET",
+        permission=NO_PERMISSION_REQUIRED,
+    )
+
+
+def metrics_view(_context: Any, request: Request) -> Response:
+    """Answer with the metrics; 501 without prometheus_client, 503 without a store."""
+    cron = cronwork(request.registry)
+    try:
+        body, content_type = exposition(cron, request.headers.get("Accept", ""), cron.clock())
+    except ExtraMissingError as error:
+        return _text(501, str(error))
+    except StoreError as error:
+        log.error("metrics unknown: %s", error)
+        return _text(503, f"the store can't be read: {error}")
+    response = Response(body)
+    response.headers.update({"Content-Type": content_type, "Cache-Control": "no-store"})
+    return response
+
+
+def _text(status: int, body: str) -> Response:
+    response = Response(body, status=status, content_type="text/plain", charset="UTF-8")
+    response.headers["Cache-Control"] = "no-store"
+    return response

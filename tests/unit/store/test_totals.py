@@ -1,0 +1,93 @@
+"""Totals, in every kind of database: they add up, and are still there when runs are forgotten."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from pyramid_cron.due.catch_up import Skipped
+from pyramid_cron.due.decide import Skip
+from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.store.outcomes import Noted, Tick
+from pyramid_cron.store.overview import overview
+from tests.apps import NOON
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+
+
+def totals(store):
+    found = overview(store, "r").totals
+    return {(each.task, each.state, each.reason): each for each in found}
+
+
+def test_outcomes_add_up_over_several_writes(store):
+    slots = [slot("a", NOON + i * MINUTE) for i in range(3)]
+    runs = claim(store, *slots, slot("b"), slot("A"))
+    write(store, ended(runs[0]), ended(runs[1], after=3 * SECOND))
+    write(store, ended(runs[2], after=5 * SECOND), failing(runs[3]), ended(runs[4]))
+    found = totals(store)
+    assert found.keys() == {
+        ("a", "succeeded", ""),
+        ("b", "failed", ""),
+        ("A", "succeeded", ""),
+    }
+    a = found["a", "succeeded", ""]
+    assert (a.count, a.timed, a.duration, a.begun, a.lateness) == (3, 3, 9.0, 3, 0.0)
+    assert (a.newest, a.finished) == (runs[2].id, NOON + 2 * MINUTE + 5 * SECOND)
+
+
+def test_the_latest_is_kept_whatever_the_order_they_are_written_in(store):
+    first, second = claim(store, slot("a"), slot("a", NOON + MINUTE))
+    write(store, ended(second))
+    write(store, ended(first))
+    [total] = totals(store).values()
+    assert (total.newest, total.finished) == (second.id, NOON + MINUTE + SECOND)
+
+
+def test_a_run_is_counted_once_however_often_it_is_written(store):
+    [run] = claim(store)
+    write(store, replace(run, state=RunState.RUNNING, started=NOON))
+    write(store, ended(run))
+    write(store, ended(run))
+    assert [each.count for each in totals(store).values()] == [1]
+
+
+def test_lateness_is_that_of_first_attempts_at_their_slots(store):
+    punctual = slot("a")
+    others = [
+        slot("a", attempt=2, trigger=Trigger.RETRY),
+        slot("a", nonce=5, trigger=Trigger.MANUAL),
+        slot("a", nonce=1, trigger=Trigger.BACKFILL),
+    ]
+    runs = claim(store, punctual, *others)
+    late = timedelta(seconds=7.5)
+    write(store, *[replace(ended(run, after=20 * SECOND), started=NOON + late) for run in runs])
+    [total] = totals(store).values()
+    assert (total.timed, total.begun, total.lateness) == (4, 1, 7.5)
+
+
+def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
+    skips = [
+        Skip("a", Skipped(NOON, 4, Reason.MISSED)),
+        Skip("a", Skipped(NOON - MINUTE, 2, Reason.PAUSED)),
+    ]
+    for _ in range(2):
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            desk.claim([], skips)
+    counts = {reason: each.count for (_, _, reason), each in totals(store).items()}
+    assert counts == {"missed": 4, "paused": 2}
+
+
+def test_ticks_are_counted_and_none_is_forgotten(store):
+    ticks = [Tick(f"{i:026}", NOON + i * MINUTE, "r", "host", 1) for i in range(3)]
+    store.write(Noted(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
+    store.write(Noted(ticks=[(ticks[2], ["a"])]))
+    assert overview(store, "r").ticks == 3
+    assert store.prune(NOON + timedelta(days=1), 10) == 3
+    found = overview(store, "r")
+    assert (found.ticks, found.totals) == (3, [])
+    assert found.last_ticks == {"r": NOON + 2 * MINUTE}
+
+
+def test_what_waits_is_counted_with_the_oldest(store):
+    store.wait([slot("a", NOON + i * MINUTE) for i in (3, 1, 2)])
+    [queue] = overview(store, "r").queues
+    assert (queue.task, queue.trigger, queue.count) == ("a", "schedule", 3)
+    assert queue.oldest == NOON + MINUTE

@@ -1,0 +1,150 @@
+"""The log as JSON: one line a record, and a file with one line a run."""
+
+import configparser
+import json
+import logging
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pyramid_cron.logs import JSONFormatter, RunLogHandler
+from tests.apps import NOON, configure, cron_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "monitoring.rst"
+
+
+def formatted(message="said %s", *args, extra=None, exc_info=None):
+    """What a record looks like, read again."""
+    logger = logging.getLogger("some.where")
+    record = logger.makeRecord(
+        "some.where", logging.WARNING, "f.py", 1, message, args or ("so",), exc_info, extra=extra
+    )
+    record.created = NOON.timestamp() + 0.25
+    line = JSONFormatter().format(record)
+    assert "\n" not in line
+    assert line.isascii()
+    return json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_record_is_an_object_on_one_line():
+    assert formatted() == {
+        "time": "2026-06-15T12:00:00.250000Z",
+        "level": "WARNING",
+        "logger": "some.where",
+        "message": "said so",
+    }
+
+
+def test_what_a_record_was_given_as_extra_is_in_it():
+    told = formatted(extra={"task": "nächtlich", "duration": 0.5, "parts": [1, None]})
+    assert (told["task"], told["duration"], told["parts"]) == ("nächtlich", 0.5, [1, None])
+
+
+class Silent:
+    def __str__(self):
+        raise RuntimeError
+
+
+CIRCLE: list = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (NOON, "2026-06-15 12:00:00+00:00"),
+        (float("nan"), "nan"),
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+        ([NOON], ["2026-06-15 12:00:00+00:00"]),
+        (CIRCLE, "[[...]]"),
+        (Silent(), "<Silent that has no text>"),
+        ("\ud800\n\u2028", "\ud800\n\u2028"),
+    ],
+)
+def test_what_is_no_json_becomes_text(value, text):
+    assert formatted(extra={"odd": value})["odd"] == text
+
+
+def test_an_exception_is_text():
+    try:
+        raise ValueError("no")
+    except ValueError:
+        told = formatted(exc_info=sys.exc_info())
+    assert told["exception"].startswith("Traceback (most recent call last):")
+    assert told["exception"].endswith("ValueError: no")
+
+
+@pytest.fixture
+def run_log(tmp_path):
+    """The lines in the file of runs, read again."""
+    handler = RunLogHandler(str(tmp_path / "runs.jsonl"))
+    logger = logging.getLogger("pyramid_cron")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield lambda: [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    handler.close()
+
+
+def test_the_file_of_runs_has_one_line_for_each_run_and_each_skip(run_log):
+    config = configure()
+
+    def talking(system):
+        logging.getLogger("shop").warning("41 orders")
+        raise ValueError("no")
+
+    config.add_cron_task(talking, name="a")
+    config.add_cron_task(lambda system: None, name="b", when=lambda system: False)
+    report = cron_of(config).tick(at=NOON)
+    a, b = run_log()
+    [run] = report.runs
+    assert (a["task"], a["run"], a["state"], a["error"]) == (
+        "a",
+        run.id,
+        "failed",
+        "ValueError: no",
+    )
+    assert "41 orders" in a["output"]
+    assert (a["host"], a["pid"], a["duration"]) == (run.host, run.pid, run.duration)
+    assert a["finished"] > a["started"] > "2026-06-15T12:00:00."
+    assert (b["task"], b["state"], b["reason"]) == ("b", "skipped", "condition")
+
+
+def test_the_file_of_runs_begins_anew_at_midnight_and_keeps_thirty(tmp_path):
+    handler = RunLogHandler(str(tmp_path / "runs.jsonl"))
+    assert (handler.when, handler.interval, handler.backupCount) == ("MIDNIGHT", 86400, 30)
+    handler.close()
+
+
+def documented_ini():
+    """The first ini file of the page."""
+    text = PAGE.read_text().split(".. code-block:: ini\n", 1)[1].split(".. code-block::", 1)[0]
+    return textwrap.dedent(text)
+
+
+PROGRAM = """
+import logging, sys
+from logging.config import fileConfig
+fileConfig(sys.argv[1], {"here": sys.argv[2], "__file__": sys.argv[1]})
+from tests.apps import NOON, configure, cron_of
+config = configure()
+config.add_cron_task(lambda system: 1 / 0, name="broken")
+cron_of(config).tick(at=NOON)
+logging.getLogger("pyramid_cron").info("no run")
+"""
+
+
+def test_the_documented_ini_file_gives_a_line_of_json_a_run(tmp_path):
+    ini = tmp_path / "shop.ini"
+    ini.write_text(documented_ini())
+    assert configparser.RawConfigParser().read(ini)
+    command = [sys.executable, "-c", PROGRAM, str(ini), str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=60)
+    assert "ERROR [pyramid_cron] broken run=" in done.stderr
+    [line] = (tmp_path / "runs.jsonl").read_text().splitlines()
+    assert json.loads(line)["error"] == "ZeroDivisionError: division by zero"

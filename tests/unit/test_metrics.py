@@ -1,0 +1,218 @@
+"""What Prometheus reads at ``/metrics``, by its own parser."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse
+from webtest import TestApp
+
+from pyramid_cron.state import cronwork
+from pyramid_cron.testing import CronTester
+from tests.apps import NOON, configure
+from tests.records import MINUTE, SECOND, claim, ended, slot, write
+
+LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
+ODD = 'it\'s "quoted" \\ {a="b"} übel 🕑 #'
+
+
+def broken(system):
+    raise ValueError("no")
+
+
+def nothing(system):
+    """Do nothing."""
+
+
+class App:
+    """An application with its trigger, its pages and its clock."""
+
+    def __init__(self, config):
+        app = config.make_wsgi_app()
+        self.web = TestApp(app, extra_environ=LOCAL)
+        self.cron = cronwork(app.registry)
+        self.tick = CronTester(app).tick
+
+    def metrics(self, at=None, parser=parse, **headers):
+        """Samples by name, then by labels' values in the order of their names."""
+        if at is not None:
+            self.cron.clock = lambda: at
+        answer = self.web.get("/cron/metrics", headers=headers)
+        found = {}
+        for family in parser(answer.text):
+            for sample in family.samples:
+                key = tuple(sample.labels[name] for name in sorted(sample.labels))
+                found.setdefault(sample.name.removeprefix("pyramid_cron_"), {})[key] = sample.value
+        return found
+
+
+def make(*tasks, **settings):
+    config = configure(**settings)
+    for function, arguments in tasks:
+        config.add_cron_task(function, **arguments)
+    return App(config)
+
+
+def test_runs_are_counted_by_task_and_state():
+    app = make((nothing, {"name": "a"}), (broken, {"name": "b"}))
+    app.tick(at=NOON)
+    app.tick(at=NOON + MINUTE)
+    found = app.metrics(NOON + 90 * SECOND)
+    assert found["runs_total"] == {
+        ("succeeded", "a"): 2,
+        ("failed", "a"): 0,
+        ("succeeded", "b"): 0,
+        ("failed", "b"): 2,
+    }
+    assert found["ticks_total"] == {(): 2}
+    assert found["last_tick_age_seconds"] == {(): 30.0}
+    assert found["last_tick_timestamp_seconds"] == {(): (NOON + MINUTE).timestamp()}
+    assert found["last_success_timestamp_seconds"].keys() == {("a",)}
+    assert found["last_success_timestamp_seconds"]["a",] >= (NOON + MINUTE).timestamp()
+    assert found["run_duration_seconds_count"] == {("a",): 2, ("b",): 2}
+    assert found["run_lateness_seconds_count"] == {("a",): 2, ("b",): 2}
+    assert found["healthy"] == {(): 0}
+    assert found["task_state"]["failing", "b"] == found["task_state"]["ok", "a"] == 1
+    assert found["task_state"]["failing", "a"] == found["task_state"]["ok", "b"] == 0
+    assert found["running_runs"] == found["waiting_slots"] == {("a",): 0, ("b",): 0}
+
+
+def test_durations_and_lateness_are_sums_in_seconds():
+    app = make((nothing, {"name": "a", "on_demand": True}))
+    one, two, later = claim(app.cron.store, *[slot(nonce=i, attempt=i + 1) for i in range(3)])[:3]
+    write(app.cron.store, ended(one, after=2 * SECOND), ended(two, after=3 * SECOND))
+    write(app.cron.store, ended(later, after=timedelta(milliseconds=1500)))
+    found = app.metrics(NOON)
+    assert found["run_duration_seconds_sum"] == {("a",): 6.5}
+    assert found["run_lateness_seconds_count"] == {("a",): 1}
+
+
+def test_a_slot_that_is_caught_up_began_late():
+    app = make((nothing, {"name": "a", "min": 0, "hour": "*"}))
+    app.tick(at=NOON + MINUTE)
+    app.tick(at=NOON + 70 * MINUTE)
+    late = app.metrics()["run_lateness_seconds_sum"]["a",]
+    assert 600 <= late < 660
+
+
+def test_nothing_goes_down_when_old_runs_are_forgotten():
+    app = make((nothing, {"name": "a"}), (broken, {"name": "b"}))
+    app.tick(at=NOON)
+    before = app.metrics(NOON)
+    assert app.cron.store.prune(NOON + timedelta(days=40), 100) == 3
+    assert app.cron.store.history() == []
+    assert app.metrics(NOON) == before
+
+
+def test_skipped_slots_are_counted_by_reason_each_of_them():
+    app = make((nothing, {"name": "a", "min": 0, "hour": "*"}))
+    app.tick(at=NOON)
+    app.tick(at=NOON + timedelta(hours=5))
+    found = app.metrics(NOON + timedelta(hours=5))
+    assert found["skipped_slots_total"] == {("missed", "a"): 3, ("superseded", "a"): 1}
+    assert found["runs_total"]["skipped", "a"] == 4
+    assert found["runs_total"]["succeeded", "a"] == 2
+
+
+def test_what_runs_and_what_waits_are_gauges():
+    app = make((nothing, {"name": "a", "on_demand": True}))
+    claim(app.cron.store, slot(nonce=9))
+    app.cron.store.wait([slot("a", NOON + i * MINUTE) for i in range(3)])
+    found = app.metrics(NOON)
+    assert (found["running_runs"], found["waiting_slots"]) == ({("a",): 1}, {("a",): 3})
+
+
+def test_a_lost_run_is_counted_once():
+    app = make((nothing, {"name": "a", "on_demand": True}))
+    [run] = claim(app.cron.store)
+    app.tick(at=NOON + 2 * MINUTE)
+    write(app.cron.store, ended(run))
+    found = app.metrics(NOON + 2 * MINUTE)
+    assert found["runs_total"]["lost", "a"] == 1
+    assert found["runs_total"]["succeeded", "a"] == 0
+
+
+def test_odd_names_come_through():
+    app = make((nothing, {"name": ODD}))
+    app.tick(at=NOON)
+    assert app.metrics(NOON)["runs_total"]["succeeded", ODD] == 1
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_it():
+    app = make((nothing, {"name": ODD}))
+    app.tick(at=NOON)
+    accept = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    found = app.metrics(NOON, parse_openmetrics, Accept=accept)
+    assert found["runs_total"]["succeeded", ODD] == 1
+    answer = app.web.get("/cron/metrics", headers={"Accept": accept})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_an_app_that_never_ticked_has_no_age_of_its_last_tick():
+    found = make((nothing, {"name": "a"})).metrics(NOON)
+    assert "last_tick_age_seconds" not in found
+    assert found["ticks_total"] == {(): 0}
+
+
+PROGRAM = """
+import sys
+from datetime import timedelta
+from tests.apps import NOON, configure, cron_of
+config = configure(**{"cron.url": sys.argv[1]})
+config.add_cron_task(lambda system: None, name="a")
+config.add_cron_task(lambda system: 1 / 0, name="b")
+cron_of(config).tick(at=NOON + timedelta(minutes=int(sys.argv[2])))
+"""
+
+
+def test_it_is_right_with_several_processes(tmp_path):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+    app = make((nothing, {"name": "a"}), (nothing, {"name": "b"}), **{"cron.url": url})
+    app.tick(at=NOON)
+    root = Path(__file__).parents[2]
+    others = [
+        subprocess.Popen([sys.executable, "-c", PROGRAM, url, minute], cwd=root)
+        for minute in ("1", "1")
+    ]
+    assert [process.wait(60) for process in others] == [0, 0]
+    found = app.metrics(NOON + MINUTE)
+    assert found["runs_total"] == {
+        ("succeeded", "a"): 2,
+        ("failed", "a"): 0,
+        ("succeeded", "b"): 1,
+        ("failed", "b"): 1,
+    }
+    assert found["ticks_total"] == {(): 3}
+
+
+def test_without_the_extra_the_answer_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    answer = make().web.get("/cron/metrics", status=501)
+    assert answer.text == "metrics need prometheus_client: install pyramid_cron[prometheus]"
+
+
+def test_strangers_learn_nothing():
+    app = make()
+    stranger = {"REMOTE_ADDR": "203.0.113.9"}
+    assert "pyramid_cron_" not in app.web.get("/cron/metrics", extra_environ=stranger, status=403)
+
+
+def test_a_store_that_cannot_be_read_is_a_503(tmp_path):
+    (tmp_path / "sub").mkdir()
+    app = make(**{"cron.url": f"sqlite:///{tmp_path}/sub/cron.sqlite"})
+    (tmp_path / "sub").rmdir()
+    assert app.web.get("/cron/metrics", status=503).text.startswith("the store can't be read: cron")
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_two_apps_in_one_process_have_metrics_of_their_own(number):
+    apps = [make((nothing, {"name": f"task{i}"})) for i in range(2)]
+    for app in apps:
+        app.tick(at=NOON)
+    assert apps[number].metrics(NOON)["running_runs"].keys() == {(f"task{number}",)}
