@@ -148,6 +148,7 @@ def test_backfill_leaves_out_what_is_known_already(shop):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 1344, "known": 0}
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 0, "known": 1344}
+    assert [each["waiting"] for each in shop.json("list")] == [0, 0, 1344, 0]
 
 
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
@@ -164,6 +165,26 @@ def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypat
     monkeypatch.undo()
     sys.path.insert(0, str(shop.folder))
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 768, "known": 576}
+
+
+def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
+    span = ("fails", "--since", "1990-01-01", "--until", "2026-01-01")
+    running = process(shop, "backfill", *span)
+    while True:
+        try:
+            before = shop.json("list")[2]["waiting"]
+        except AssertionError:  # the store is being made
+            continue
+        if before:
+            break
+        assert running.poll() is None, running.communicate()
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert err == "pcron: interrupted\n"
+    waiting = shop.json("list")[2]["waiting"]
+    assert f"interrupted: {waiting} slots wait" in out
+    assert waiting % 576 == 0
 
 
 def test_prune_forgets_what_is_older_than_retention(shop):
@@ -190,7 +211,7 @@ def test_simulate_writes_what_would_run_and_runs_nothing(shop):
 def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
     assert shop("health") == 1
     assert "unhealthy: no tick has come yet" in shop.out
-    shop.fine("tick", "--at", "2026-06-15T02:31")
+    shop("tick")
     shop("run", "fails")
     assert shop("health", "--json") == 1
     told = json.loads(shop.out)
