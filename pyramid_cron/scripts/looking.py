@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from typing import Any
 
 from ..control import TaskStatus
+from ..due.pauses import paused
 from ..export import crontab
 from ..run import Run
 from ..store.engine import StoreError
+from ..store.overview import overview
 from ..task import Task
 from .context import Context
 from .errors import BAD, FINE, CommandFailedError
@@ -19,7 +22,7 @@ from .output import printable, run_data, seconds
 def list_tasks(context: Context) -> int:
     """``pcron … list``."""
     out = context.out
-    found = [context.scheduler.status(task.name) for task in context.scheduler.tasks()]
+    found = _statuses(context)
     if out.as_json:
         out.json([_status_data(status) for status in found])
     elif not found:
@@ -36,6 +39,29 @@ def list_tasks(context: Context) -> int:
         ]
         out.table(["TASK", "SCHEDULE", "NEXT", "LAST"], rows)
     return FINE
+
+
+def _statuses(context: Context) -> list[TaskStatus]:
+    """Return how every task stands: what ``status`` tells of one, in a handful of queries."""
+    cron = context.cron
+    record = overview(cron.store, cron.tasks.roster)
+    running: dict[str, list[Run]] = {}
+    for each in reversed(record.active):
+        running.setdefault(each.run.task, []).append(each.run)
+    waiting: Counter[str] = Counter()
+    for queue in record.queues:
+        waiting[queue.task] += queue.count
+    return [
+        TaskStatus(
+            task,
+            next=task.following(context.now),
+            last=record.last.get(task.name),
+            running=tuple(running.get(task.name, ())),
+            waiting=waiting[task.name],
+            paused=paused(task.name, context.now, record.words),
+        )
+        for task in cron.tasks.all
+    ]
 
 
 def _state(status: TaskStatus) -> str:

@@ -21,7 +21,7 @@ from . import doing, looking, plans, steering
 from .context import Context
 from .errors import FINE, INTERRUPTED, WRONG, CommandFailedError
 from .moments import joined
-from .output import Output
+from .output import Output, printable
 from .parser import make_parser
 
 COMMANDS: Mapping[str, Callable[[Context], int]] = {
@@ -132,7 +132,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _fail(text: str, status: int) -> int:
-    print(f"pcron: {' '.join(text.split())}", file=sys.stderr)
+    print(f"pcron: {printable(' '.join(text.split()))}", file=sys.stderr)
     return status
 
 

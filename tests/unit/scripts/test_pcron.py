@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,6 +17,7 @@ from pyramid_cron.scripts import doing
 from pyramid_cron.scripts.output import Output
 from pyramid_cron.scripts.parser import make_parser
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
+from pyramid_cron.state import cronwork
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,6 +46,23 @@ def test_next_shows_slots_in_the_configured_zone(shop):
     assert len(found) == 5
     assert [each["slot"] for each in found] == sorted(each["slot"] for each in found)
     assert shop.fine("next", "clean") == "no slots are left\n"
+
+
+def test_next_has_a_note_on_a_slot_that_falls_on_a_shift(shop):
+    class InOctober(PCronCommand):
+        @staticmethod
+        def bootstrap(uri, options):
+            env = PCronCommand.bootstrap(uri, options=options)
+            cronwork(env["registry"]).clock = lambda: datetime(2026, 10, 24, tzinfo=timezone.utc)
+            return env
+
+    assert InOctober(["pcron", shop.ini, "next", "nightly", "-n", "2"]).run() == 0
+    assert shop.capsys.readouterr().out.splitlines() == [
+        "SLOT                      TASK     NOTE",
+        "2026-10-24 02:30:00 CEST  nightly",
+        "2026-10-25 02:30:00 CEST  nightly  02:30 happens twice: this is the first,"
+        " the second has no run",
+    ]
 
 
 def test_explain_says_what_shifts_do(shop):
@@ -148,6 +168,7 @@ def test_backfill_leaves_out_what_is_known_already(shop):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 1344, "known": 0}
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 0, "known": 1344}
+    assert [each["waiting"] for each in shop.json("list")] == [0, 0, 1344, 0]
 
 
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
@@ -164,6 +185,21 @@ def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypat
     monkeypatch.undo()
     sys.path.insert(0, str(shop.folder))
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 768, "known": 576}
+
+
+def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
+    span = ("fails", "--since", "1990-01-01", "--until", "2026-01-01")
+    shop.fine("list")  # makes the store
+    running = process(shop, "backfill", *span)
+    while not shop.json("list")[2]["waiting"]:
+        assert running.poll() is None, running.communicate()
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert err == "pcron: interrupted\n"
+    waiting = shop.json("list")[2]["waiting"]
+    assert f"interrupted: {waiting} slots wait" in out
+    assert waiting % 576 == 0
 
 
 def test_prune_forgets_what_is_older_than_retention(shop):
@@ -190,7 +226,7 @@ def test_simulate_writes_what_would_run_and_runs_nothing(shop):
 def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
     assert shop("health") == 1
     assert "unhealthy: no tick has come yet" in shop.out
-    shop.fine("tick", "--at", "2026-06-15T02:31")
+    shop("tick")
     shop("run", "fails")
     assert shop("health", "--json") == 1
     told = json.loads(shop.out)
@@ -360,7 +396,5 @@ def test_the_manual_mentions_each_command_and_option():
 
 
 def test_output_shows_what_would_steer_a_terminal(capsys):
-    from zoneinfo import ZoneInfo
-
     Output(ZoneInfo("UTC")).table(["A", "B"], [["x\x1b[31m", "1"], ["y\nz", "2"]])
     assert capsys.readouterr().out.splitlines()[1:] == ["x\\x1b[31m  1", "y\\nz       2"]
