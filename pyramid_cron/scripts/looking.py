@@ -219,7 +219,7 @@ def _hashable(task: Task) -> bool:
 def export(context: Context) -> int:
     """``pcron … export``."""
     path, sign, section = context.args.config_uri.partition("#")
-    where = path if "://" in path else os.path.abspath(path)
+    where = path if ":" in path else os.path.abspath(path)
     sys.stdout.write(crontab(context.scheduler.tasks(), where + sign + section))
     return FINE
 

@@ -93,8 +93,8 @@ class PCronCommand:
     def _load(self) -> dict[str, Any]:
         """Make the application; whatever is wrong with it is one sentence."""
         uri = self.args.config_uri
-        path = uri.partition("#")[0].rpartition("://")[2]
-        if not os.path.isfile(path):
+        path = uri.partition("#")[0]
+        if ":" not in path and not os.path.isfile(path):  # with a scheme it may be anywhere
             raise CommandFailedError(f"there is no configuration file {path!r}")
         options = {"__script__": self.script_name}
         try:

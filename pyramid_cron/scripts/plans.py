@@ -82,7 +82,8 @@ def explain(context: Context) -> int:
         out.line(f"  {shown}" + (f"  ({note})" if note else ""))
     if not slots:
         out.line("  never again")
-    _show_shifts(context, schedule, zone, coming)
+    if not isinstance(schedule, At):
+        _show_shifts(context, schedule, zone, coming)
     return FINE
 
 

@@ -82,7 +82,7 @@ def test_explain_says_what_shifts_do(shop):
     )
     assert "do not shift" in shop.fine("explain", "@daily", "--timezone", "Asia/Tokyo")
     assert shop.json("explain", "every", "30m")["crontab"] == "*/30 * * * * (in UTC)"
-    assert "never again" in shop.fine("explain", "2020-01-01T00:00Z")
+    assert shop.fine("explain", "2020-01-01T00:00Z").endswith("  never again\n")
 
 
 def test_explain_refuses_what_is_no_schedule(shop):
@@ -202,6 +202,14 @@ def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
     assert waiting % 576 == 0
 
 
+def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, monkeypatch):
+    monkeypatch.chdir(shop.folder)
+    shop.ini = "shop.ini"
+    lines = shop.fine("export").splitlines()
+    assert f"30 2 * * * pcron {shop.folder}/shop.ini run nightly" in lines
+    assert "0 4 * * * sh -c 'echo out; echo err >&2'" in lines
+
+
 def test_prune_forgets_what_is_older_than_retention(shop):
     shop("tick", "--at", "2026-01-01T02:30")
     shop("tick", "--at", "2026-01-01T02:45")
@@ -277,6 +285,8 @@ def test_a_missing_file_a_broken_configuration_and_a_store_that_is_none_are_one_
     assert "cron.url" in shop.wrong("list")
     shop.ini = "nowhere.ini"
     assert shop.wrong("list") == "there is no configuration file 'nowhere.ini'"
+    shop.ini = f"config:{shop.folder}/nowhere.ini"
+    assert "nowhere.ini" in shop.wrong("list")
 
 
 def test_a_store_of_a_newer_version_is_one_line_and_a_problem_to_check(shop):
