@@ -25,8 +25,6 @@ from .store.engine import unusable
 from .task import Retry
 from .version import __version__
 from .web import add_routes, add_views
-from .web.health import add_health_route, add_health_view
-from .web.metrics import add_metrics_route, add_metrics_view
 from .web.views import tick_view
 
 __all__ = [
@@ -66,9 +64,7 @@ def includeme(config: Configurator) -> None:
         config.registry.registerUtility(cron, ICronwork)
         config.add_route(ROUTE, cron.settings.path)
         add_routes(config, cron.settings.path)
-        add_health_route(config, cron.settings.path)
         watch(config, cron.settings)
-        add_metrics_route(config, cron.settings.path)
 
     def check_store() -> None:
         problem = unusable(cronwork(config.registry).settings.url)
@@ -96,5 +92,3 @@ def includeme(config: Configurator) -> None:
         require_csrf=False,
     )
     add_views(config)
-    add_health_view(config)
-    add_metrics_view(config)

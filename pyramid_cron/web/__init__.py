@@ -6,6 +6,8 @@ from pyramid.config import Configurator
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .files import file_view
+from .health import health_view
+from .metrics import metrics_view
 from .openapi import openapi_view
 from .runs import run_view, runs_view
 from .tasks import task_view, tasks_view
@@ -17,6 +19,8 @@ PAGES = (
     ("cron.runs", "/runs", runs_view),
     ("cron.run", "/runs/{id:.+}", run_view),
     ("cron.timeline", "/timeline", timeline_view),
+    ("cron.health", "/health", health_view),
+    ("cron.metrics", "/metrics", metrics_view),
     ("cron.openapi", "/openapi.json", openapi_view),
     ("cron.file", "/static/{file}", file_view),
 )

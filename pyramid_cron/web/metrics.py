@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.security import NO_PERMISSION_REQUIRED
 
 from ..metrics import ExtraMissingError, exposition
 from ..state import cronwork
 from ..store.engine import StoreError
-from .access import guarded
-
-ROUTE = "cron.metrics"
+from .answers import page
 
 log = logging.getLogger("pyramid_cron")
 
 
-def add_metrics_route(config: Configurator, path: str) -> None:
-    """Add the route, below the path of the trigger."""
-    config.add_route(ROUTE, f"{path.rstrip('/')}/metrics")
-
-
-def add_metrics_view(config: Configurator) -> None:
-    """Add the view."""
-    config.add_view(
-        guarded(metrics_view),
-        route_name=ROUTE,
-        request_method="GET",
-        permission=NO_PERMISSION_REQUIRED,
-    )
-
-
-def metrics_view(_context: Any, request: Request) -> Response:
+@page("GET", "HEAD")
+def metrics_view(request: Request) -> Response:
     """Answer with the metrics; 501 without prometheus_client, 503 without a store."""
     cron = cronwork(request.registry)
     try:

@@ -30,10 +30,11 @@ def tick_view(request: Request) -> Response:
     except StoreError as error:
         log.error("tick failed: %s", error)
         return _text("fail store", status=503)
-    return _json(report) if _asks_for_json(request) else _text("ok")
+    return _json(report) if asks_for_json(request) else _text("ok")
 
 
-def _asks_for_json(request: Request) -> bool:
+def asks_for_json(request: Request) -> bool:
+    """Return whether JSON is asked for by name; otherwise it is text."""
     if "application" not in request.headers.get("Accept", ""):
         return False
     offers = request.accept.acceptable_offers(["text/plain", "application/json"])

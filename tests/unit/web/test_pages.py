@@ -106,6 +106,8 @@ def test_only_the_task_of_that_name_is_paused():
         ("GET", "/cron/runs?state=odd", None, 400, "state='odd': must be one of"),
         ("GET", "/cron/runs?before=x", None, 400, "before='x': must be the id of a run"),
         ("DELETE", "/cron/tasks", None, 405, "DELETE is not allowed here"),
+        ("DELETE", "/cron/health", None, 405, "DELETE is not allowed here"),
+        ("DELETE", "/cron/metrics", None, 405, "DELETE is not allowed here"),
         ("POST", "/cron/tasks/fine/fly", {}, 404, "a task has no action 'fly'"),
         ("POST", "/cron/tasks/fine/run", {"when": "x"}, 400, "'when' is no field"),
         ("POST", "/cron/tasks/fine/run", [], 400, "the body must be a JSON object"),
