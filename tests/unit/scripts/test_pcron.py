@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def process(shop, *arguments, **options):
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(shop.folder), *sys.path])}
+    path = os.pathsep.join([str(shop.folder), *sys.path])
+    # On some Pythons importing Pyramid warns.
+    environ = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "pyramid_cron.scripts.pcron", shop.ini, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, env=environ, **pipes)
