@@ -14,7 +14,7 @@ from tests.databases import SHARED, place
 
 PROCESSES = 8
 CAPACITY = 4
-SECONDS = 2.0
+SECONDS = 5.0
 DEADLINE = 60
 WEIGHTS = {"light": 1, "other light": 1, "middle": 2, "heavy": 3, "whole": 4}
 

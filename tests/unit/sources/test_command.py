@@ -36,7 +36,7 @@ def variables(run):
 
 def gone(pid):
     """Whether a process is over, or will be in a moment."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while time.monotonic() < until:
         try:
             with open(f"/proc/{pid}/stat") as file:
@@ -49,7 +49,7 @@ def gone(pid):
 
 
 def pids(path, count):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         if path.exists() and len(found := path.read_text().split()) == count:
             return [int(each) for each in found]
@@ -237,7 +237,7 @@ class TestStopping:
         thread.start()
         [pid] = pids(tmp_path / "pids", 1)
         asked = scheduler(config.registry)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not asked.history("it", "running") and time.monotonic() < until:
             time.sleep(0.01)
         asked.cancel(asked.history("it", "running")[0].id)
