@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
 from . import events
-from .due.facts import BACKFILL, Pending
+from .due.facts import BACKFILL, BESIDE, Pending
 from .due.health import Health
 from .due.pauses import Word, matcher, paused
 from .execute.defer import defer
@@ -29,6 +29,9 @@ from .schedule.moments import in_utc
 from .state import Cronwork, cronwork
 from .store.outcomes import Deferred
 from .task import NAME, Task
+
+NONCES = {"delay": BACKFILL, "allow": BESIDE}
+"""What may be said of a backfill's ``overlap``."""
 
 FINAL = tuple(state for state in RunState if state.final)
 
@@ -232,14 +235,25 @@ class Scheduler:
         )
         self._cron.store.wait([again])
 
-    def backfill(self, name: str, since: datetime, until: datetime) -> int:
+    def backfill(
+        self,
+        name: str,
+        since: datetime,
+        until: datetime,
+        overlap: Literal["delay", "allow"] = "delay",
+    ) -> int:
         """Run a task for its slots with ``since < slot <= until``; return how many there are.
 
         They run at the next ticks, oldest first, while these have time left. A slot that has run
         already, or waits to, is left out; one that was skipped is not. Moments are aware.
 
+        With ``overlap="delay"`` each waits until no other run of the task goes on, and the task's
+        scheduled slots wait in turn while one does. With ``"allow"`` they run beside one another,
+        and beside what is scheduled, as far as there is room; only tasks outside of the request
+        and ticks at the same time do so. A task whose own ``overlap`` is ``"allow"`` does anyway.
+
         Raises LookupError if there is no such task, ValueError for moments that are naive, still to
-        come, or in the wrong order.
+        come, or in the wrong order, and for any other ``overlap``.
         """
         task = self._cron.tasks.named(name)
         if in_utc(since, "since") > in_utc(until, "until"):
@@ -249,10 +263,12 @@ class Scheduler:
             raise ValueError(
                 f"until={until!r} is in the future: those slots will run by themselves"
             )
+        if overlap not in NONCES:
+            raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
         known = self._cron.store.known_slots(name, since, until)
         slots = [slot for slot in task.between(since, until) if slot not in known]
         self._cron.store.wait(
-            [Pending(name, slot, Trigger.BACKFILL, now, nonce=BACKFILL) for slot in slots]
+            [Pending(name, slot, Trigger.BACKFILL, now, nonce=NONCES[overlap]) for slot in slots]
         )
         return len(slots)
 

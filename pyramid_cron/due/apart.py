@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..run import Trigger
 from ..task import CatchUp, Overlap, Task
-from .facts import Pending
+from .facts import BESIDE, Pending
 
 
 class Candidate(NamedTuple):
@@ -26,7 +26,7 @@ class Candidate(NamedTuple):
     @property
     def alone(self) -> bool:
         """Whether no other run of the task may go on beside it."""
-        return self.task.overlap is not Overlap.ALLOW
+        return self.task.overlap is not Overlap.ALLOW and self.pending.nonce != BESIDE
 
 
 @dataclass(slots=True)
@@ -54,7 +54,8 @@ def share(candidates: Iterable[Candidate], room: int, now: datetime) -> Shares:
             shares.wait.append(each.pending)
         elif task.weight <= room:
             room -= task.weight
-            begun.add(task.name)
+            if each.alone:
+                begun.add(task.name)
             shares.begin.append(each.pending)
         else:
             room = 0

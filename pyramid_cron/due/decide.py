@@ -10,7 +10,7 @@ from ..run import Reason, Trigger
 from ..task import REQUEST, CatchUp, Overlap, Task
 from .apart import Candidate, share
 from .catch_up import ON_TIME, Skipped, catch_up
-from .facts import Active, Facts, Pending
+from .facts import BACKFILL, BESIDE, Active, Facts, Pending
 from .pauses import paused
 
 FROM_SCHEDULE = (Trigger.SCHEDULE, Trigger.CATCH_UP)
@@ -144,8 +144,9 @@ def _decide_one(
     apart = [each for each in waiting if each.trigger not in FROM_SCHEDULE]
     if task.catch_up is not CatchUp.ALL:
         fresh, old = _folded(decisions, task, fresh, old)
-    if active and task.overlap is not Overlap.ALLOW:
-        _overlapping(decisions, task, fresh, old, active)
+    if others := in_the_way(task, active):
+        _overlapping(decisions, task, fresh, old, others)
+        _at_once(decisions, [each for each in apart if each.nonce == BESIDE])
     elif task.idle:
         decisions.idle += [*old, *fresh, *apart]
         decisions.keep += fresh
@@ -225,8 +226,11 @@ def _overlapping(
     old: list[Pending],
     active: Sequence[Active],
 ) -> None:
-    """Do as the task's ``overlap`` says while a run goes on; what waits, waits on."""
-    if task.overlap is Overlap.DELAY:
+    """Do as the task's ``overlap`` says while a run goes on; what waits, waits on.
+
+    A backfill takes nothing away from the schedule: its slots wait until the run is over.
+    """
+    if task.overlap is Overlap.DELAY or all(each.run.nonce == BACKFILL for each in active):
         decisions.keep += fresh
     elif task.overlap is Overlap.RESTART:
         decisions.keep += fresh
@@ -234,6 +238,13 @@ def _overlapping(
         decisions.cancel += [each.run.id for each in active if fresh or old]
     elif fresh:
         decisions.skipped.append(overlapping(task, [each.slot for each in fresh], active))
+
+
+def in_the_way(task: Task, active: Sequence[Active], nonce: int = 0) -> Sequence[Active]:
+    """Return which of a task's runs keep a slot from beginning beside them."""
+    if task.overlap is Overlap.ALLOW or nonce == BESIDE:
+        return ()
+    return [each for each in active if each.run.nonce != BESIDE]
 
 
 def overlapping(task: Task, slots: Sequence[datetime], active: Sequence[Active]) -> Skip:

@@ -11,15 +11,18 @@ from ..run import Run, Trigger
 from .pauses import Word
 
 BACKFILL = 1
-"""The nonce of slots that are filled in afterwards."""
+"""The nonce of slots that are filled in afterwards, while no other run of the task goes on."""
+
+BESIDE = -1
+"""The nonce of slots that are filled in afterwards, beside whatever runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
     """A slot of a task that is to run, not before a moment; all moments are aware, in UTC.
 
-    Its key is the task, the slot, the attempt, and a nonce: 0 for a slot of a schedule, 1 for one
-    that is filled in afterwards, random for a run by hand, so that it competes with nobody.
+    Its key is the task, the slot, the attempt, and a nonce: 0 for a slot of a schedule, 1 or -1 for
+    one that is filled in afterwards, random for a run by hand, so that it competes with nobody.
     """
 
     task: str

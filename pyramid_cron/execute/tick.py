@@ -14,14 +14,14 @@ from pyramid.request import Request
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..due.decide import Decisions, Due, decide, fits, overlapping
+from ..due.decide import Decisions, Due, decide, fits, in_the_way, overlapping
 from ..due.facts import Facts, Pending
 from ..due.window import slots_since, window_start, window_starts
 from ..run import Run, RunState, Trigger, new_batch
 from ..state import Cronwork, Tasks
 from ..store.outcomes import Tick
 from ..store.store import Glance
-from ..task import REQUEST, Overlap, Task
+from ..task import REQUEST, Task
 from .carry import carrying
 from .launch import Launch
 from .runner import Runner
@@ -239,7 +239,7 @@ def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> R
     """Claim what waits just before it runs; None if it has to wait on, or somebody has it."""
     task = tasks.named(each.task)
     with cron.supervisor.deciding(runner.clock) as desk:
-        if task.overlap is not Overlap.ALLOW and desk.active(task.name):
+        if in_the_way(task, desk.active(task.name), each.nonce):
             return None
         outside = task.executor != REQUEST
         if outside and desk.load() + task.weight > cron.settings.capacity:
@@ -261,8 +261,7 @@ def run_by_hand(cron: Cronwork, request: Request, task: Task, payload: Any, now:
     )
     with carrying(cron, request, Stopwatch(now)) as runner:
         with cron.supervisor.deciding(runner.clock) as desk:
-            active = desk.active(task.name)
-            if active and task.overlap is not Overlap.ALLOW:
+            if active := in_the_way(task, desk.active(task.name)):
                 skip = replace(overlapping(task, [now], active), asked=asked)
                 _, [run] = desk.claim([], [skip])
             else:

@@ -91,6 +91,9 @@ def _add_doing(commands: Commands[Parser]) -> None:
     command = _add(commands, "backfill", "run a task for slots of the past, at the next ticks")
     command.add_argument("task", metavar="TASK")
     _add_span(command)
+    command.add_argument(
+        "--overlap", choices=["delay", "allow"], default="delay", help="(default: delay)"
+    )
     _add(commands, "prune", "forget the runs that are older than cron.retention")
 
 

@@ -484,6 +484,32 @@ class TestPause:
         assert len(runs) == 6
 
 
+@contextmanager
+def filling_in(config, cron, own, overlap="delay"):
+    """Two slots are filled in; the run of the first goes on until the block is left."""
+    started, release = threading.Event(), threading.Event()
+
+    def task(system):
+        if system["run"].slot == NOON - 2 * MINUTE:
+            started.set()
+            release.wait(20)
+
+    config.add_cron_task(task, name="long", min="*", overlap=own)
+    config.commit()
+    cron.tick(NOON)
+    control = scheduler(config.registry)
+    assert control.backfill("long", NOON - 3 * MINUTE, NOON - MINUTE, overlap=overlap) == 2
+    thread = threading.Thread(target=cron.tick, args=[NOON + timedelta(seconds=30)])
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield
+    finally:
+        release.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
 class TestBackfill:
     def test_slots_that_have_not_run_do_and_in_order(self, config):
         config.add_cron_task(lambda system: None, name="a", min=0)
@@ -519,6 +545,32 @@ class TestBackfill:
         config.commit()
         with pytest.raises(ValueError, match=r"since=.*: use an aware datetime"):
             scheduler(config.registry).backfill("a", NOON.replace(tzinfo=None), NOON)
+
+    def test_another_word_for_overlap_is_refused(self, config):
+        config.add_cron_task(lambda system: None, name="a", min=0)
+        config.commit()
+        with pytest.raises(ValueError, match="overlap='skip': must be one of 'delay', 'allow'"):
+            scheduler(config.registry).backfill("a", NOON, NOON, overlap="skip")
+
+    @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
+    def test_a_scheduled_slot_waits_while_others_are_filled_in(self, config, overlap):
+        cron = cron_of(config)
+        with filling_in(config, cron, overlap):
+            report = cron.tick(NOON + MINUTE)
+            assert (slots(report), skipped(report)) == ([], [])
+        report = cron.tick(NOON + MINUTE + timedelta(seconds=30))
+        assert (slots(report), skipped(report)) == ([NOON + MINUTE], [])
+
+    def test_side_by_side_neither_waits_for_the_other(self, config):
+        cron = cron_of(config)
+        with filling_in(config, cron, "skip", "allow"):
+            report = cron.tick(NOON + MINUTE)
+            assert slots(report) == [NOON + MINUTE, NOON - MINUTE]
+
+    def test_side_by_side_one_by_hand_runs_too(self, config):
+        cron = cron_of(config)
+        with filling_in(config, cron, "skip", "allow"):
+            assert cron.run("long").state == "succeeded"
 
 
 class TestLeases:

@@ -279,6 +279,18 @@ def test_what_does_not_fit_waits_and_runs_at_a_later_tick(gate):
     assert sorted(order) == ["high", "low", "middle"]
 
 
+def test_slots_that_are_filled_in_side_by_side_take_what_room_there_is(gate):
+    config = configure(**{"cron.capacity": "3"})
+    config.add_cron_task(lambda system: gate.wait(20), name="a", min=0, executor="thread")
+    web = web_of(config)
+    cronwork(config.registry).clock = lambda: NOON + MINUTE
+    asked = scheduler(config.registry)
+    assert asked.backfill("a", NOON - 240 * MINUTE, NOON, overlap="allow") == 4
+    answer = web.get("/cron", headers={"Accept": "application/json"}).json
+    assert [run["slot"][11:16] for run in answer["runs"]] == ["09:00", "10:00", "11:00"]
+    assert [each["slot"][11:16] for each in answer["waiting"]] == ["12:00"]
+
+
 def test_what_waits_past_its_grace_is_skipped_for_want_of_capacity(gate):
     config = configure(**{"cron.capacity": "1"})
     config.add_cron_task(
