@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from doctest import ELLIPSIS
 from pathlib import Path
@@ -25,6 +26,20 @@ from pyramid_cron.settings import parse_settings
 
 # Processes that tests start have to find the tests, too; an installed package still comes first.
 sys.path.append(str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def own_lines_only(caplog):
+    """Keep out what threads log that earlier tests have left behind, whose store is gone since."""
+    left = [each for each in threading.enumerate() if each.name.startswith("pyramid_cron")]
+
+    def is_own(_):
+        return threading.current_thread() not in left
+
+    caplog.handler.addFilter(is_own)
+    yield
+    caplog.handler.removeFilter(is_own)
+
 
 MODULE = "app"
 """The name of the module that a document's examples seem to be in."""

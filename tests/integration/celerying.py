@@ -16,7 +16,7 @@ def configured(folder, broker, tasks, **settings):
         **{
             "cron.url": f"sqlite:///{folder}/cron.sqlite",
             "cron.celery.broker_url": broker,
-            "cron.lease": "1",
+            "cron.lease": "4",
         }
         | settings
     )

@@ -84,7 +84,7 @@ def test_a_worker_carries_out_what_a_tick_has_sent(tmp_path, broker, pool):
     tasks = ["quick", "failing", "endless"]
     cron = application(tmp_path, broker, tasks)
     with worker(tmp_path, tasks, pool):
-        assert {run.state for run in cron.tick().runs} == {RunState.CLAIMED}
+        assert len(cron.tick().runs) == 3
         runs = ended(cron, 3)
     assert {name: str(run.state) for name, run in runs.items()} == {
         "quick": "succeeded",
@@ -141,6 +141,7 @@ def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(tmp_path, broker
 def test_a_message_that_comes_twice_is_carried_out_once(tmp_path, broker):
     cron = application(tmp_path, broker, ["quick"])
     [run] = cron.tick().runs
+    assert run.state is RunState.CLAIMED
     cronwork(cron.registry).queues["celery"](run)
     with worker(tmp_path, ["quick"]) as process:
         ended(cron, 1)

@@ -8,7 +8,9 @@ from datetime import datetime
 
 import pytest
 
+from pyramid_cron.clock import utc_now
 from pyramid_cron.state import cronwork
+from pyramid_cron.store.engine import StoreError
 from pyramid_cron.testing import CronTester
 from tests import databases
 from tests.integration.killing import FAULTS, PROCESSES, Place
@@ -55,7 +57,7 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
         child.say("tick")
         held = child.wait_for("started").strip()
         [claimed] = [run for run in record.history("second") if str(run.state) == "claimed"]
-        child.send(signal.SIGSTOP)
+        freeze(child, record)
         (tmp_path / "hold").unlink()
 
         def taken_over():
@@ -78,6 +80,20 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
 
         child.ticks_until("second:succeeded")
     cronwork(registry).close()
+
+
+def freeze(child, record):
+    """Stop a process at a moment when it keeps nobody from writing to the store."""
+
+    def frozen():
+        child.send(signal.SIGSTOP)
+        try:
+            with record.deciding(utc_now(), utc_now()):
+                return True
+        except StoreError:
+            child.send(signal.SIGCONT)
+
+    wait_until(frozen)
 
 
 def is_retry(run, of):

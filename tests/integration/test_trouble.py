@@ -246,7 +246,7 @@ class TestAReadOnlyFile:
         path = owned / "cron.sqlite"
         shop = Shop(f"sqlite:///{path}", caplog)
         shop.works()
-        shop.cron.store.database.dispose()  # whoever has it open may go on to write
+        shop.cron.close()  # whoever has it open may go on to write
         with read_only(owned):
             shop.fails("readonly database")
         shop.works()
