@@ -48,11 +48,13 @@ class Contender:
 
 
 OURS = Contender("pyramid_cron", "ours", syncs=True)
+LEAST = Contender("log lines and transactions only", "least", syncs=False)
 
 CONTENDERS = {
     contender.name: contender
     for contender in (
         OURS,
+        LEAST,
         Contender("huey, SQLite default", "huey", True, {"fsync": None}),
         Contender("huey, SQLite fsync=False", "huey", False, {"fsync": False}),
         Contender("huey, SQLite fsync=True", "huey", True, {"fsync": True}),
