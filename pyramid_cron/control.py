@@ -14,7 +14,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
-from . import events
+from . import events, logs
 from .due.facts import BACKFILL, BESIDE, Pending
 from .due.health import Health
 from .due.pauses import Word, matcher, paused
@@ -213,7 +213,13 @@ class Scheduler:
         run = self._run(run_id)
         if run.state.final:
             raise ValueError(f"run {run_id} is over: it has {run.state}")
-        self._cron.store.ask_to_cancel(run_id)
+        cron = self._cron
+        ended = cron.store.recall(run_id, cron.clock(), cron.outcome)
+        if ended is None:
+            cron.store.ask_to_cancel(run_id)
+        else:
+            logs.run_ended(ended)
+            self._tell([(events.RunCancelled, ended)])
 
     def retry(self, run_id: str) -> None:
         """Try the slot of a run that went wrong or was cancelled once more, at the next tick.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from ..due.facts import Pending
 from ..run import Run, RunState, changed
+from .outcomes import Outcome, after
 from .owner import Owner
 from .rows import insert_new, pending_row, to_run
 from .tables import Tables
@@ -64,6 +65,30 @@ def adopt(
     }
     connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(mine))
     return changed(to_run(row), host=owner.host, pid=owner.pid)
+
+
+def recall(
+    connection: Connection,
+    tables: Tables,
+    run_id: str,
+    now: datetime,
+    outcome: Callable[[Run], Outcome],
+) -> Run | None:
+    """End a run that was sent and is not taken up; return it as it ended, None for any other.
+
+    ``outcome`` tells what comes of it.
+    """
+    sent = _not_begun(tables, run_id) & (tables.runs.c.owner == NOBODY)
+    row = connection.execute(select(tables.runs).where(sent)).one_or_none()
+    if row is None:
+        return None
+    run = changed(
+        to_run(row), state=RunState.CANCELLED, finished=now, error="was cancelled before it began"
+    )
+    over = {"state": run.state.value, "finished": now, "error": run.error, "lease": None}
+    connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(over))
+    after(connection, tables, [outcome(run)])
+    return run
 
 
 def _not_begun(tables: Tables, run_id: str) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce, union_all
@@ -14,6 +14,9 @@ from ..run import Run, RunState, first_id
 from .rows import going_on, state_of_one, to_pending, to_run
 from .store import Store
 from .tables import LONG_TEXT, Tables
+
+EARLIER = timedelta(hours=24)
+"""How long before a span the runs were claimed, at most, that are looked for since they ended in it."""
 
 LONG = ("traceback", "payload")
 """Columns that lists do without."""
@@ -84,17 +87,23 @@ def page_of_runs(
 
 
 def carried_out(store: Store, since: datetime, until: datetime, limit: int) -> list[Run]:
-    """Return the newest runs claimed in [since, until) that began, newest first."""
+    """Return the newest runs that went on in [since, until), newest first.
+
+    Of those claimed before, that is the ones that still go on, and what ended since and was claimed
+    at most ``EARLIER`` before.
+    """
     runs = store.tables.runs
-    query = (
-        _brief(store.tables)
-        .where(
-            runs.c.id >= first_id(since), runs.c.id < first_id(until), runs.c.started.is_not(None)
-        )
-        .order_by(runs.c.id.desc())
-        .limit(limit)
+    begun, start = runs.c.started.is_not(None), first_id(since)
+    claimed = select(runs.c.id).where(runs.c.id >= start, runs.c.id < first_id(until), begun)
+    going_on = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.id < start, begun)
+    ended = select(runs.c.id).where(
+        runs.c.id >= first_id(since - EARLIER), runs.c.id < start, runs.c.finished >= since, begun
     )
-    return [to_run(row) for row in _rows(store, query)]
+    newest = claimed.order_by(runs.c.id.desc()).limit(limit).subquery()
+    found = union_all(select(newest.c.id), going_on, ended).subquery()
+    query = _brief(store.tables).where(runs.c.id.in_(select(found.c.id)))
+    rows = _rows(store, query.order_by(runs.c.id.desc()).limit(limit))
+    return [to_run(row) for row in rows]
 
 
 def waiting_by_task(store: Store) -> dict[str, int]:

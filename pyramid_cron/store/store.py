@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,8 +31,8 @@ from ..due.window import Roster
 from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
-from .handing import adopt, entrust, give_back
-from .outcomes import Deferred, Noted, Paused, defer, renew, write
+from .handing import adopt, entrust, give_back, recall
+from .outcomes import Deferred, Noted, Outcome, Paused, defer, renew, write
 from .owner import Owner
 from .prune import prune
 from .rows import going_on, insert_new, pending_row, state_of_one, to_run, to_word
@@ -161,6 +161,11 @@ class Store:
             connection.execute(going_on.values(cancel=1))
 
     # What goes to another process.
+
+    def recall(self, run_id: str, now: datetime, outcome: Callable[[Run], Outcome]) -> Run | None:
+        """End a run that was sent and that nobody has taken up; None if there is no such run."""
+        with self._writing() as connection:
+            return recall(connection, self.tables, run_id, now, outcome)
 
     def entrust(self, run_id: str, lease: datetime) -> None:
         """Leave a run of ours that was not begun to whoever takes it up before its lease passes."""

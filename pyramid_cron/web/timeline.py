@@ -34,7 +34,9 @@ def timeline_view(request: Request) -> Response:
     # What is claimed in this very moment belongs here, too.
     runs = reports.carried_out(cron.store, now - SPAN, now + timedelta(seconds=1), MOST)
     full = len(runs) == MOST
-    since = min(run.started for run in runs if run.started) if full else now - SPAN
+    since = now - SPAN
+    if full:
+        since = max(since, min(run.started for run in runs if run.started))
     lanes = lanes_of(runs, since, now)
     data = {
         "since": instant(since),
@@ -61,11 +63,11 @@ def lanes_of(runs: list[Run], since: datetime, until: datetime) -> list[dict[str
     for run in reversed(runs):
         if run.started is None:
             continue
-        end = run.finished or until
+        start, end = max(run.started, since), run.finished or until
         lane = lanes.setdefault(run.task, {"task": run.task, "seconds": 0.0, "bars": []})
-        lane["seconds"] += (end - run.started).total_seconds()
-        x = max(0.0, (run.started - since).total_seconds() / whole * WIDTH)
-        width = max(2.0, (end - run.started).total_seconds() / whole * WIDTH)
+        lane["seconds"] += (end - start).total_seconds()
+        x = (start - since).total_seconds() / whole * WIDTH
+        width = max(2.0, (end - start).total_seconds() / whole * WIDTH)
         lane["bars"].append({"run": run, "x": round(x, 2), "width": round(width, 2)})
     return sorted(lanes.values(), key=lambda lane: (-lane["seconds"], lane["task"]))
 

@@ -1,16 +1,20 @@
 """Other queues: sending, trouble with it, and the worker's side."""
 
+import logging
 import threading
 from datetime import timedelta
 
 import pytest
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_cron import RunState, scheduler
+from pyramid_cron import RunState, events, scheduler
 from pyramid_cron.state import cronwork
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.integration.processes import wait_until
+
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -34,6 +38,24 @@ def test_a_run_is_sent_and_carried_out_by_its_id_once(sent):
     assert asked.carry_out(run.id).state is RunState.SUCCEEDED
     assert asked.carry_out(run.id) is None
     assert asked.history()[0].state is RunState.SUCCEEDED
+
+
+def test_one_that_is_cancelled_before_it_is_taken_up_is_over_at_once(sent, caplog):
+    heard = []
+    cron = application(sent.append, overlap="skip")
+    cron.registry.registerHandler(heard.append, [events.RunCancelled])
+    [run] = cron.tick(NOON).runs
+    asked = scheduler(cron.registry)
+    with caplog.at_level(logging.INFO, "pyramid_cron"):
+        asked.cancel(run.id)
+    [over] = asked.history()
+    assert (over.state, over.error) == (RunState.CANCELLED, "was cancelled before it began")
+    assert [each.run for each in heard] == [over]
+    assert f"run={run.id} " in caplog.text
+    assert asked.carry_out(run.id) is None
+    assert [each.state for each in cron.tick(NOON + MINUTE).runs] == [RunState.CLAIMED]
+    with pytest.raises(ValueError, match="is over"):
+        asked.cancel(run.id)
 
 
 def test_a_run_that_is_not_known_is_an_error(sent):

@@ -1,5 +1,6 @@
 """What the pages ask is found by an index."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from pyramid_cron.run import RunState
 from pyramid_cron.store import reports
 from pyramid_cron.store.store import Store
 from tests.apps import NOON
-from tests.records import claim, slot
+from tests.records import claim, ended, slot, write
 
 QUESTIONS = {
     "recent": (lambda store: reports.recent(store, ["a", "b"], 20), "runs_by_task"),
@@ -45,3 +46,24 @@ def test_runs_are_found_by_an_index_and_not_sorted(question):
     assert index in steps
     assert "TEMP B-TREE" not in steps
     assert "SCAN cron_runs" not in steps
+
+
+def test_of_a_day_are_runs_that_went_on_in_it_whenever_they_began(store):
+    day = timedelta(days=1)
+    noon = {name: NOON - times * day for name, times in (("old", 3), ("long", 2), ("ended", 1.5))}
+    runs = {
+        name: claim(store, slot(name, moment), now=moment, lease=9 * day)[0]
+        for name, moment in noon.items()
+    }
+    for name in ("late", "unbegun"):
+        [runs[name]] = claim(store, slot(name), now=NOON, lease=9 * day)
+    write(store, ended(runs["old"]))
+    write(store, replace(runs["long"], state=RunState.RUNNING, started=noon["long"]))
+    write(store, ended(runs["ended"], after=0.6 * day))
+    write(store, ended(runs["late"]))
+    found = reports.carried_out(store, NOON - day, NOON + day, 10)
+    assert [run.task for run in found] == ["late", "ended", "long"]
+    assert [run.task for run in reports.carried_out(store, NOON - day, NOON + day, 2)] == [
+        "late",
+        "ended",
+    ]
