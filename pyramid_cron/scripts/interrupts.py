@@ -21,7 +21,7 @@ def between_pieces() -> Iterator[Callable[[], None]]:
     came: list[int] = []
     before: Any = signal.getsignal(signal.SIGINT)
 
-    def put_off(number: int, frame: Any) -> None:
+    def put_off(number: int, _: Any) -> None:
         came.append(number)
         signal.signal(signal.SIGINT, before)
 

@@ -16,7 +16,7 @@ from .store import Store
 from .tables import LONG_TEXT, Tables
 
 EARLIER = timedelta(hours=24)
-"""How long before a span the runs were claimed, at most, that are looked for since they ended in it."""
+"""How long before a span runs were claimed, at most, that are shown since they ended in it."""
 
 LONG = ("traceback", "payload")
 """Columns that lists do without."""

@@ -13,7 +13,6 @@ from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.integration.processes import wait_until
 
-
 MINUTE = timedelta(minutes=1)
 
 
