@@ -23,8 +23,10 @@ def instant(moment: datetime) -> str:
 
 def run_started(run: Run) -> None:
     """Say at INFO that a run begins."""
-    extra = _extra(run)
-    log.info("%s run=%s slot=%s state=%s", run.task, run.id, extra["slot"], run.state, extra=extra)
+    if log.isEnabledFor(logging.INFO):
+        extra = _extra(run)
+        values = run.task, run.id, extra["slot"], extra["state"]
+        _say("%s run=%s slot=%s state=%s", values, extra)
 
 
 def run_failed(run: Run, error: BaseException) -> None:
@@ -43,23 +45,25 @@ def run_failed(run: Run, error: BaseException) -> None:
 
 def run_ended(run: Run) -> None:
     """Say at INFO how a run ended."""
-    extra = _extra(run) | _result(run)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    extra = _extra(run)
+    extra |= _result(run)
     duration = "-" if run.duration is None else f"{run.duration:.3f}s"
     reason = "" if run.reason is None else f" reason={run.reason}"
     if run.count > 1:
         reason += f" count={run.count}"
     if run.error is not None and run.traceback is None:
         reason += f" ({run.error})"
-    log.info(
-        "%s run=%s slot=%s state=%s duration=%s%s",
-        run.task,
-        run.id,
-        extra["slot"],
-        run.state,
-        duration,
-        reason,
-        extra=extra,
-    )
+    values = run.task, run.id, extra["slot"], extra["state"], duration, reason
+    _say("%s run=%s slot=%s state=%s duration=%s%s", values, extra)
+
+
+def _say(text: str, values: tuple[Any, ...], extra: dict[str, Any]) -> None:
+    """Log at INFO, without looking in the stack for who does: there are two lines a run."""
+    record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, values, None)
+    vars(record).update(extra)
+    log.handle(record)
 
 
 def nothing_due(moment: datetime) -> None:

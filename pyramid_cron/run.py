@@ -10,7 +10,11 @@ from typing import Any
 
 
 class RunState(str, Enum):
-    """The state of a run; each member equals its own lower-case text."""
+    """The state of a run; each member equals its own lower-case text.
+
+    ``final`` is whether a run in this state is over, ``failure`` whether it went wrong by itself,
+    so that it may be tried again.
+    """
 
     CLAIMED = "claimed"
     RUNNING = "running"
@@ -23,15 +27,9 @@ class RunState(str, Enum):
 
     __str__ = str.__str__
 
-    @property
-    def final(self) -> bool:
-        """Whether a run in this state is over."""
-        return self not in (RunState.CLAIMED, RunState.RUNNING)
-
-    @property
-    def failure(self) -> bool:
-        """Whether a run in this state went wrong by itself, so that it may be tried again."""
-        return self in (RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
+    def __init__(self, text: str) -> None:
+        self.final = text not in ("claimed", "running")
+        self.failure = text in ("failed", "timed_out", "lost")
 
 
 class Trigger(str, Enum):

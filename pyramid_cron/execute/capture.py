@@ -48,6 +48,12 @@ class Listener(logging.Handler):
         super().__init__()
         self._unheard: dict[str, bool] = {}
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Pass over what nobody listens to, as most that the tick itself logs."""
+        if _current.get() is None and self._unheard.get(record.name) is False:
+            return False
+        return bool(super().handle(record))
+
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record, if it was logged by a run of this listener's tick."""
         unheard = self._unheard.get(record.name)

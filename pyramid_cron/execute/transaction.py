@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -67,17 +67,23 @@ def in_transaction(manager: Any, note: str, work: Callable[[], T]) -> T:
     token = _current.set(manager)
     try:
         result = work()
-        with suppress(NoTransaction):
-            if manager.isDoomed():
-                manager.abort()
-            else:
-                manager.commit()
+        _finish(manager)
     except BaseException:
         _abort(manager)
         raise
     finally:
         _current.reset(token)
     return result
+
+
+def _finish(manager: Any) -> None:
+    try:
+        if manager.isDoomed():
+            manager.abort()
+        else:
+            manager.commit()
+    except NoTransaction:
+        pass  # the work has ended it itself
 
 
 def current_manager() -> Any:

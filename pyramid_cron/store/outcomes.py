@@ -7,13 +7,14 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, insert, select, update
 
 from ..due.facts import Pending
 from ..due.pauses import matcher
 from ..run import Run, RunState, first_id
+from .many import execute_many
 from .rows import insert_new, outcome_row, output_rows, pending_row, state_of_one
 from .tables import Tables
 from .totals import count_runs, count_ticks
@@ -151,8 +152,9 @@ def write_outcomes(
     held = _held(connection, tables, owner)
     ours = [each for each in outcomes if each.run.id in held]
     over = [each for each in ours if each.run.state.final]
-    _update(connection, tables, [each.run for each in ours if not each.run.state.final], {})
-    _update(connection, tables, [each.run for each in over], {"lease": None})
+    changing = [each.run for each in ours if not each.run.state.final]
+    _update(connection, tables.runs, "change", changing, {})
+    _update(connection, tables.runs, "end", [each.run for each in over], {"lease": None})
     insert_new(connection, tables.outputs, output_rows(each.run for each in over))
     return after(connection, tables, over)
 
@@ -202,14 +204,13 @@ def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -
 
 
 def _update(
-    connection: Connection, tables: Tables, runs: Sequence[Run], also: dict[str, None]
+    connection: Connection, table: Table, name: str, runs: Sequence[Run], also: dict[str, None]
 ) -> None:
-    if not runs:
-        return
-    table = tables.runs
-    statement = update(table).where(table.c.id == bindparam("run_id"))
-    statement = statement.values({name: bindparam(name) for name in CHANGING} | also)
-    connection.execute(statement, [outcome_row(run) for run in runs])
+    def make() -> Update:
+        values: dict[str, Any] = {name: bindparam(name) for name in CHANGING}
+        return update(table).where(table.c.id == bindparam("run_id")).values(values | also)
+
+    execute_many(connection, table, name, make, [outcome_row(run) for run in runs])
 
 
 def _pause_failing(

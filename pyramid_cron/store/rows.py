@@ -13,15 +13,14 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from ..due.facts import Active, Pending
 from ..due.pauses import Word
 from ..run import Progress, Reason, Run, RunState, Trigger
+from .many import Values, execute_many
 from .tables import Tables
-
-Values = dict[str, Any]
 
 
 def insert_new(connection: Connection, table: Table, rows: list[Values]) -> None:
     """Insert those rows whose keys are not there yet."""
-    if rows:
-        connection.execute(_insert(connection.dialect.name, table), rows)
+    dialect = connection.dialect.name
+    execute_many(connection, table, "insert", lambda: _insert(dialect, table), rows)
 
 
 def _insert(dialect: str, table: Table) -> Insert:

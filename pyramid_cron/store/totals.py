@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Insert, Table, case, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ..run import Run, RunState, Trigger
-from .rows import Values
+from .many import Values, execute_many
 from .tables import MICROSECOND, Tables
 
 TICKS = ""
@@ -103,8 +103,8 @@ def _added(known: Values, new: Values) -> Values:
 
 
 def _add(connection: Connection, table: Table, rows: list[Values]) -> None:
-    if rows:
-        connection.execute(_adding(connection.dialect.name, table), rows)
+    dialect = connection.dialect.name
+    execute_many(connection, table, "add", lambda: _adding(dialect, table), rows)
 
 
 def _adding(dialect: str, table: Table) -> Insert:
