@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 import redis
+from kombu import Connection
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import RunState, scheduler
@@ -18,6 +19,7 @@ from tests.integration import celerying
 from tests.integration.processes import missing, python, wait_until
 
 BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
+RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
 
 @pytest.fixture
@@ -34,13 +36,25 @@ def broker(tmp_path):
     client.close()
 
 
+@pytest.fixture
+def rabbitmq(tmp_path):
+    """A broker of another kind; nobody has to have one to test this."""
+    try:
+        with Connection(RABBITMQ, connect_timeout=2) as connection:
+            connection.connect()
+            yield RABBITMQ
+            connection.channel().queue_delete(f"q{tmp_path.name}")
+    except OSError as error:
+        pytest.skip(f"needs a RabbitMQ server at {RABBITMQ}: {error}")
+
+
 @contextmanager
-def worker(folder, tasks, pool="threads", number=1):
+def worker(folder, tasks, pool="threads", number=1, broker=BROKER):
     """Run a Celery worker until the block ends."""
     ini = folder / "app.ini"
     ini.write_text(
         "[app:main]\nuse = call:tests.integration.celerying:main\n"
-        f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {BROKER}\n"
+        f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {broker}\n"
     )
     command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker", "-P", pool, "-c", "2"]
     options = ["-Q", f"q{folder.name}", "--loglevel", "INFO", "-n", f"w{number}@%h"]
@@ -96,6 +110,13 @@ def test_a_worker_carries_out_what_a_tick_has_sent(tmp_path, broker, pool):
     assert url == "https://shop.test"
     assert runs["quick"].progress.done == 1
     assert "ValueError: no" in runs["failing"].traceback
+
+
+def test_rabbitmq_does_as_well(tmp_path, rabbitmq):
+    cron = application(tmp_path, rabbitmq, ["quick"])
+    with worker(tmp_path, ["quick"], broker=rabbitmq):
+        cron.tick()
+        assert ended(cron, 1)["quick"].state is RunState.SUCCEEDED
 
 
 def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
