@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -43,7 +44,8 @@ def _meaning(setting: Setting) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("*", r"\*").replace("_", r"\_")
+    """Return text for reStructuredText; URLs in it are examples, and no links."""
+    return re.sub(r"\b\w+://[^\s,]*", r"``\g<0>``", text.replace("*", r"\*").replace("_", r"\_"))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
