@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import textwrap
@@ -80,7 +81,12 @@ def replaced(text: str, changes: Mapping[str, str], all_there: bool = True) -> s
 
 
 def free_port() -> int:
-    """Return a port on loopback at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    """Return a port on loopback at which nobody listens.
+
+    It is none of those that the system gives out, which might go to somebody else meanwhile.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
