@@ -7,6 +7,7 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..due.health import HealthState
 from ..run import Reason, RunState, Trigger
 from ..version import __version__
 from . import urls
@@ -66,6 +67,8 @@ def _paths() -> Schema:
         ),
         "/runs/{id}": _get("WholeRun", run_id, missing=True),
         "/timeline": _get("Timeline"),
+        "/health": _health(),
+        "/metrics": _metrics(),
     }
     for action, fields in FIELDS.items():
         answer = "WholeRun" if action == "run" else "Pause"
@@ -84,6 +87,31 @@ def _get(schema: str, *parameters: Schema, missing: bool = False) -> Schema:
             "responses": _responses(schema, statuses),
         }
     }
+
+
+def _health() -> Schema:
+    told = {"application/json": {"schema": _ref("Health")}, "text/plain": {"schema": TEXT}}
+    responses = {
+        "200": {"description": "All is well.", "content": told},
+        "403": _content("What is wrong.", "Problem"),
+        "503": {
+            "description": "Something is wrong; without JSON a line for each.",
+            "content": told,
+        },
+    }
+    return {"get": {"operationId": "getHealth", "responses": responses}}
+
+
+def _metrics() -> Schema:
+    text = {"text/plain": {"schema": TEXT}}
+    formats = text | {"application/openmetrics-text": {"schema": TEXT}}
+    responses = {
+        "200": {"description": "What Prometheus scrapes.", "content": formats},
+        "403": _content("What is wrong.", "Problem"),
+        "501": {"description": "prometheus_client is not installed.", "content": text},
+        "503": {"description": "The store can't be read.", "content": text},
+    }
+    return {"get": {"operationId": "getMetrics", "responses": responses}}
 
 
 def _post(schema: str, parameter: Schema, fields: set[str]) -> Schema:
@@ -159,6 +187,29 @@ def _schemas() -> Schema:
             waiting_slots={"type": "array", "items": _ref("Waiting")},
             policies={"type": ["object", "null"]},
             runs=runs,
+        ),
+        "Health": _object(
+            healthy=BOOLEAN,
+            error=TEXT,
+            last_tick=MAYBE_MOMENT,
+            since_last_tick=MAYBE_NUMBER,
+            tasks={"type": "array", "items": _ref("TaskHealth")},
+            required=["healthy"],
+        ),
+        "TaskHealth": _object(
+            name=TEXT,
+            state=_enum(HealthState),
+            detail=MAYBE_TEXT,
+            next=MAYBE_MOMENT,
+            last=_maybe("LastRun"),
+        ),
+        "LastRun": _object(
+            run=TEXT,
+            slot=MOMENT,
+            state=_enum(RunState),
+            finished=MAYBE_MOMENT,
+            duration=MAYBE_NUMBER,
+            error=MAYBE_TEXT,
         ),
         "Timeline": _object(since=MOMENT, until=MOMENT, complete=BOOLEAN, runs=runs),
     }

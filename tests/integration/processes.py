@@ -80,9 +80,16 @@ class Child:
 @contextmanager
 def python(printed: Path, *arguments: Any, **variables: str) -> Iterator[Child]:
     """Run Python in the root of the project; ``printed`` is where its output goes."""
+    with program(printed, sys.executable, "-u", *arguments, **variables) as child:
+        yield child
+
+
+@contextmanager
+def program(printed: Path, *command: Any, **variables: str) -> Iterator[Child]:
+    """Run a program in the root of the project; ``printed`` is where its output goes."""
     with open(printed, "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-u", *map(str, arguments)],
+            [*map(str, command)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=output,

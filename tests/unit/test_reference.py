@@ -1,0 +1,131 @@
+"""Everything that users can name has a place in the documentation."""
+
+import argparse
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import pyramid_cron
+from pyramid_cron import control, directives, events
+from pyramid_cron.due.health import HealthState
+from pyramid_cron.metrics import exposition
+from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.scripts.parser import make_parser
+from pyramid_cron.settings import SETTINGS
+from pyramid_cron.sources.command import add_cron_command
+from pyramid_cron.sources.folder import add_cron_folder
+from pyramid_cron.state import cronwork
+from pyramid_cron.web import PAGES
+from pyramid_cron.web.actions import FIELDS, RUN_ACTIONS
+from tests.apps import NOON, configure, cron_of
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def page(name):
+    return (DOCS / f"{name}.rst").read_text()
+
+
+def missing(names, text):
+    """Those of the names that the text does not have as whole words."""
+    return [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
+
+
+def keywords(function):
+    """The arguments of a directive by name, without what all directives have."""
+    return {
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "config" and parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+
+def test_every_directive_is_in_the_reference():
+    added = [name for name in configure().registry._directives if "cron" in name]
+    assert len(added) == 5
+    assert missing(added, page("api")) == []
+
+
+def test_everything_that_the_package_exports_is_in_the_reference():
+    exported = [name for name in pyramid_cron.__all__ if name != "__version__"]
+    assert missing(exported, page("api")) == []
+
+
+def test_every_event_is_in_the_reference():
+    found = [
+        name
+        for name, value in vars(events).items()
+        if inspect.isclass(value) and issubclass(value, events.Event)
+    ]
+    assert len(found) == 14
+    assert missing(found, page("api")) == []
+
+
+def test_the_arguments_of_a_task_are_explained():
+    assert missing(keywords(directives.add_cron_task) - {"f", "celery"}, page("tasks")) == []
+    assert missing(["celery"], page("beyond")) == []
+
+
+@pytest.mark.parametrize("directive", [add_cron_command, add_cron_folder])
+def test_the_arguments_of_sources_are_explained(directive):
+    own = keywords(directive) - keywords(directives.add_cron_task) - {"argv"}
+    assert missing(own, page("programs")) == []
+
+
+def test_every_method_of_the_scheduler_is_explained():
+    methods = [name for name in vars(control.Scheduler) if not name.startswith("_")]
+    everywhere = "\n".join(path.read_text() for path in DOCS.glob("*.rst"))
+    unmentioned = [name for name in methods if not re.search(rf"\b{name}\b", everywhere)]
+    assert unmentioned == []
+
+
+def test_every_setting_is_in_the_table():
+    """The table is made of them; one without a meaning would be an empty row."""
+    assert ".. cron-settings::" in page("settings")
+    assert [each.name for each in SETTINGS if not (each.meaning and each.expected)] == []
+
+
+def test_every_command_of_pcron_and_each_of_its_options_is_explained():
+    text = page("pcron")
+    [commands] = [
+        action
+        for action in make_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    entries = dict(re.findall(r"^``(\w+)([^`]*)``$", text, re.MULTILINE))
+    assert sorted(entries) == sorted(commands.choices)
+    for name, command in commands.choices.items():
+        for action in command._actions:
+            for option in set(action.option_strings) - {"-h", "--help", "--json"}:
+                assert option in entries[name], (name, option)
+            if not action.option_strings:
+                assert action.metavar in entries[name], (name, action.metavar)
+
+
+def test_every_page_and_what_can_be_done_there_is_explained():
+    paths = [re.sub(r":[^}]*}", "}", pattern) for _, pattern, _ in PAGES]
+    text = page("pages") + page("monitoring")
+    assert [path for path in paths if f"/cron{path}``" not in text] == ["/static/{file}"]
+    assert missing([f"/{action}" for action in (*FIELDS, *RUN_ACTIONS)], page("pages")) == []
+    for fields in FIELDS.values():
+        assert missing(fields, page("pages")) == []
+
+
+def test_states_reasons_triggers_and_health_are_explained():
+    text = page("recording")
+    for kind in (RunState, Reason, Trigger):
+        assert [each.value for each in kind if f"\n``{each.value}``" not in text] == []
+    text = page("monitoring")
+    assert [each.value for each in HealthState if f"\n``{each.value}``" not in text] == []
+
+
+def test_every_metric_is_explained():
+    config = configure()
+    config.add_cron_task(lambda system: None, name="some", min="*")
+    cron_of(config).tick(at=NOON)
+    body, _ = exposition(cronwork(config.registry), "text/plain", NOON)
+    told = set(re.findall(r"# HELP (\w+)", body.decode()))
+    explained = set(re.findall(r"^``(pyramid_cron_\w+)``", page("monitoring"), re.MULTILINE))
+    assert told == explained
