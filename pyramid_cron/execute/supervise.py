@@ -25,6 +25,7 @@ from ..store.journal import Journal
 from ..store.outcomes import Noted, Outcome, Paused
 from ..store.store import Store
 from .live import Live
+from .trouble import Trouble
 
 PAUSE = 0.2
 """Seconds within which what happened is written, and what is asked for is done."""
@@ -34,9 +35,6 @@ IDLE = 30.0
 
 PATIENCE = timedelta(seconds=5)
 """How long a task that was told to stop may take for it, before it is given up."""
-
-LASTING = 60.0
-"""Seconds of trouble with the store after which it is told of, if no tick has."""
 
 LAST_PART = 0.05
 """The part of the time to finish, when the process stops, that is left for being told to stop.
@@ -82,8 +80,7 @@ class Supervisor:
         self._closed = False
         self._ticks = 0
         self._told_at = self._over_at = float("-inf")
-        self._trouble: str | None = None
-        self._since: float | None = None
+        self._trouble = Trouble(lambda: self._ticks > 0, self._is_late)
 
     # What the tick asks for.
 
@@ -117,7 +114,7 @@ class Supervisor:
     def write(self) -> None:
         """Write what has happened so far. Raises StoreError; what is not written stays noted."""
         paused: Sequence[Paused] = ()
-        with self._remembering(), self._journal.taking() as noted:
+        with self._trouble.remembering(), self._journal.taking() as noted:
             if noted:
                 paused = self._store.write(noted)
         self._release(noted)
@@ -130,7 +127,7 @@ class Supervisor:
         lease = now + self._lease
         held = [live.run.id for live in list(self._held.values())]
         with (
-            self._remembering(),
+            self._trouble.remembering(),
             self._journal.taking() as noted,
             self._store.deciding(now, lease) as desk,
         ):
@@ -232,7 +229,7 @@ class Supervisor:
                 # Only now: most tasks are over before anybody could see them run.
                 live.on_record = True
                 live.change()
-        with self._telling():
+        with self._trouble.telling():
             self.write()
             self._keep_hold()
         # A tick tells by itself before it answers; but one may take long, or be stuck.
@@ -288,42 +285,8 @@ class Supervisor:
         self._journal.note(self._outcome(run))
         self._news.append((events.ENDS[run.state], run))
 
-    @contextmanager
-    def _telling(self, *, last: bool = False) -> Iterator[None]:
-        """Log trouble with the store once, and again only when it changes.
-
-        Ticks tell of it when they answer. So this is for when none comes for long, when it gets
-        late for the leases, or when there is no other chance.
-        """
-        known = self._trouble
-        try:
-            with self._remembering():
-                yield
-        except StoreError as error:
-            if str(error) == known:
-                return
-            if last or self._is_late():
-                log.warning("what happened could not be written yet: %s", error)
-            else:
-                self._trouble = known
-        else:
-            self._trouble = self._since = None
-
     def _is_late(self) -> bool:
-        lasting = self._since is not None and time.monotonic() - self._since > LASTING
-        return (lasting and not self._ticks) or not all(
-            live.ours() for live in list(self._held.values())
-        )
-
-    @contextmanager
-    def _remembering(self) -> Iterator[None]:
-        """Keep in mind what trouble there is with the store; whoever asked for it tells."""
-        try:
-            yield
-        except StoreError as error:
-            self._trouble = str(error)
-            self._since = self._since or time.monotonic()
-            raise
+        return not all(live.ours() for live in list(self._held.values()))
 
     # Stopping.
 
@@ -369,7 +332,7 @@ class Supervisor:
                 self.leave(live)
             else:
                 self._give_up(live)
-        with self._telling(last=True):
+        with self._trouble.telling(last=True):
             self.write()
 
     def _await_ends(self, until: float) -> None:
