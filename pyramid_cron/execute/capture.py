@@ -35,7 +35,8 @@ class Captured:
         """Return what is kept, cut at a whole character; None if nothing was logged."""
         if not self._lines:
             return None
-        return b"".join(self._lines)[-TEXT_LIMIT:].decode("utf-8", "ignore")
+        # A copy, since others may ask while lines are added.
+        return b"".join(self._lines.copy())[-TEXT_LIMIT:].decode("utf-8", "ignore")
 
 
 _current: ContextVar[Captured | None] = ContextVar("pyramid_cron.captured", default=None)

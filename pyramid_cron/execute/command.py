@@ -54,11 +54,8 @@ class Command:
         live = current.get()
         if live is not None:
             live.kill = process.kill
-        try:
-            process.run()
-        finally:
-            if live is not None:
-                live.kept = {"stdout": process.stdout.text(), "stderr": process.stderr.text()}
+            live.texts |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
+        process.run()
         if process.error is not None:
             raise self._trouble(process.error, environ) from process.error
         if process.returncode:

@@ -29,8 +29,8 @@ class Live:
     ``lease`` is until when it is ours, ``deadline`` when it has to be over (None: never).
     ``interruption`` is what it was told to stop with, ``told`` when that was. ``given_up`` is set
     once it is not waited for any longer, ``on_record`` once the store knows that it has begun.
-    ``kept`` is what else is to be known of the run once it is over; ``kill`` ends at once what it
-    has started outside of this process.
+    ``texts`` tell what it has logged or written so far, by the name of what the run keeps of it;
+    ``kill`` ends at once what it has started outside of this process.
     """
 
     def __init__(self, run: Run, clock: Stopwatch, lease: datetime) -> None:
@@ -43,7 +43,7 @@ class Live:
         self.given_up = False
         self.changed: Callable[[Run], None] = lambda _: None
         self.on_record = False
-        self.kept: dict[str, str | None] = {}
+        self.texts: dict[str, Callable[[], str | None]] = {}
         self.kill: Callable[[], None] = lambda: None
         self._changing = threading.RLock()
         self._lock = threading.Lock()
@@ -64,6 +64,10 @@ class Live:
                 self.run = changed(self.run, **changes)
                 if not self.given_up:
                     self.changed(self.run)
+
+    def written(self) -> dict[str, str | None]:
+        """Return what it has logged and written so far."""
+        return {name: text() for name, text in self.texts.items()}
 
     def call(self, work: Callable[[], Any]) -> Any:
         """Return what ``work`` returns; for a coroutine, what it returns once it has run.

@@ -97,6 +97,7 @@ class Runner:
     def _attempt(self, task: Task, live: Live) -> dict[str, Any]:
         """Return what changed in the run."""
         captured = Captured(self.listener)
+        live.texts["output"] = captured.text
         outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
         try:
             with capturing(captured):
@@ -106,7 +107,7 @@ class Runner:
         except BaseException as error:
             logs.run_failed(live.run, error)
             outcome = {"state": _state_after(error), **_description(error)}
-        return {"finished": self.clock.now(), "output": captured.text(), **live.kept, **outcome}
+        return {"finished": self.clock.now(), **live.written(), **outcome}
 
     def _call(self, task: Task, live: Live) -> None:
         system = {

@@ -280,6 +280,7 @@ class Supervisor:
             state=RunState.TIMED_OUT if timed_out else RunState.CANCELLED,
             finished=live.clock.now(),
             error=f"{live.interruption}; it could not be stopped and may still be going on",
+            **live.written(),
         )
         log.warning("%s run=%s does not stop; it is given up", run.task, run.id)
         self._journal.note(self._outcome(run))

@@ -1,6 +1,7 @@
 """Missed slots, overlapping runs, retries, timeouts, pauses, cancelling, lost runs."""
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -340,6 +341,7 @@ class TestTimeout:
         stuck, release = threading.Event(), threading.Event()
 
         def task(system):
+            logging.getLogger("shop").warning("this is the last that is heard of it")
             stuck.set()
             while not release.wait(20):  # one long call of C code
                 pass
@@ -353,6 +355,7 @@ class TestTimeout:
         wait_until(lambda: history("a", state="timed_out"))
         [run] = history("a")
         assert "could not be stopped" in run.error
+        assert "the last that is heard" in history("a", limit=1)[0].output
         config.add_cron_task(lambda system: None, name="b", min="*")
         assert scheduler(config.registry).status("a").running == ()
         release.set()
