@@ -56,6 +56,9 @@ BENCHMARKS = (
         "Many tasks due in one minute",
         ["SQLAlchemy", "APScheduler", "celery", "dramatiq", "huey", "procrastinate"],
     ),
+    Benchmark(
+        "lateness", "How late tasks start", ["APScheduler", "celery", "huey", "procrastinate"]
+    ),
     Benchmark("memory", "A registered task", ["APScheduler", "celery", "croniter"], quick=()),
     Benchmark(
         "importing",
