@@ -23,8 +23,9 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from .guard import Guard, Networks, parse_networks
+from .guard import Guard
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
+from .networks import Networks, parse_networks
 from .schedule.duration import span
 from .setting import PREFIX as _PREFIX
 from .setting import Setting, optional_text

@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import make_url
 from webob.headers import EnvironHeaders
 
-from pyramid_cron.guard import Networks, parse_networks
+from pyramid_cron.networks import Networks, parse_networks
 from pyramid_cron.settings import SETTINGS, parse_settings
 
 NAMES = [setting.name for setting in SETTINGS]
