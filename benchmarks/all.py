@@ -72,6 +72,7 @@ BENCHMARKS = (
         arguments=["--seconds", "120"],
         quick=["--seconds", "20"],
     ),
+    Benchmark("history", "A store with many runs", ["SQLAlchemy"]),
     Benchmark("pages", "Pages, with many runs on record", ["SQLAlchemy", "Jinja2"]),
 )
 

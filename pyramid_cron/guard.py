@@ -18,6 +18,7 @@ FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 
 #: Shown in place of a peer address that is none, so that no foreign text reaches an answer.
 UNKNOWN = "unknown"
+
 _BRACKETS_OR_PORT = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
