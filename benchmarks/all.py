@@ -1,10 +1,11 @@
-"""Run all benchmarks, one after the other, keep their figures, and write them into the docs.
+"""Run all benchmarks, one after the other, keep their figures, and write them where they are shown.
 
     python benchmarks/all.py [--quick] [NAME ...]
     python benchmarks/all.py --write
 
 With names, only those run, and the figures of the others stay as they are kept, in
-``benchmarks/results/``. ``--write`` runs nothing and writes ``docs/figures/`` from what is kept.
+``benchmarks/results/``. ``--write`` runs nothing, and writes ``docs/figures/`` and the table in
+README.rst from what is kept.
 """
 
 from __future__ import annotations

@@ -8,22 +8,26 @@ from typing import Any
 
 from charts import chart, described
 from figures import Table, loaded
+from summary import inserted
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 DRAWN = DOCS / "figures"
 WRITTEN = DRAWN / "all.rst"
+README = HERE.parent / "README.rst"
 
 Result = dict[str, Any]
 
 
 def publish(results: list[tuple[str, Result]]) -> None:
-    """Write the figures of all results, each under its title."""
+    """Write the figures of all results, each under its title, and the README's short table."""
     DRAWN.mkdir(exist_ok=True)
     for old in DRAWN.iterdir():
         old.unlink()
     sections = ["\n".join(section(title, result)) for title, result in results]
     WRITTEN.write_text("\n".join([".. Written by benchmarks/all.py.", "", *sections]))
+    by_name = {result["benchmark"]: result for _, result in results}
+    README.write_text(inserted(README.read_text(), by_name))
 
 
 def section(title: str, result: Result) -> list[str]:

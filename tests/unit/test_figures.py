@@ -11,8 +11,10 @@ ROOT = Path(__file__).parents[2]
 def test_the_documented_figures_are_those_that_were_kept(tmp_path):
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
     (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "README.rst", tmp_path)
     subprocess.run([sys.executable, "benchmarks/all.py", "--write"], cwd=tmp_path, check=True)
     assert texts(tmp_path / "docs" / "figures") == texts(ROOT / "docs" / "figures")
+    assert (tmp_path / "README.rst").read_text() == (ROOT / "README.rst").read_text()
 
 
 def test_the_store_that_history_asks_can_be_filled(tmp_path):
