@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -33,6 +34,7 @@ from pyramid_cron.store.engine import StoreError
 from pyramid_cron.store.store import Store
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
+from tests.integration.late import late
 
 PROCESSES = 8
 LEASE = 1.5
@@ -59,15 +61,14 @@ class Place:
 class Account:
     """What came of it. The first figures say how hard it was, those from ``deaths`` on are faults.
 
+    ``late`` is how many seconds each run of ``quick``, the first in every tick, started after the
+    tick set out to claim it.
     ``troubles`` are ticks that could not get at the store, ``deaths`` processes that died of
     something else than being killed.
     ``twice`` are slots that started more often than the task's attempts allow, or one attempt of
     which started twice; ``unrecorded`` slots that were due and of which the store knows nothing;
     ``unfounded`` starts of which it knows nothing; ``counted_twice`` slots that it counts more than
     once; ``stuck`` runs that still seem to go on though their leases have passed.
-
-    ``late`` is how many seconds each run of ``quick``, the first in every tick, started after the
-    tick set out to claim it.
     """
 
     seconds: float
@@ -203,7 +204,7 @@ def _account(registry: Registry, folder: Path, seconds: float, kills: int) -> Ac
         slots=sum(map(len, due.values())),
         starts=len(starts),
         states=dict(Counter(str(run.reason or run.state) for run in runs)),
-        late=_late(starts, runs),
+        late=late(cron.store, folder / "starts", "quick"),
         troubles=len(_lines(folder / "troubles")),
         deaths=_lines(folder / "deaths"),
         twice=_twice(starts, attempts),
@@ -231,7 +232,8 @@ def _span(store: Store) -> tuple[datetime, datetime, int]:
         first = connection.scalar(select(func.min(runs.c.id)))
         last = connection.scalar(select(func.max(rosters.c.last_tick)))
         count = connection.scalar(select(func.count()).select_from(ticks))
-    return _moment(first).replace(second=0, microsecond=0) - timedelta.resolution, last, count
+    begin = datetime.fromtimestamp(int(first[:12], 16) / 1000, timezone.utc)
+    return begin.replace(second=0, microsecond=0) - timedelta.resolution, last, count
 
 
 def _waiting(store: Store) -> set[tuple[str, datetime]]:
@@ -244,39 +246,12 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@dataclass(frozen=True)
-class Start:
-    """What a task said of itself when it started."""
-
-    task: str
-    slot: datetime
-    attempt: int
-    moment: datetime
-
-    @property
-    def of(self) -> tuple[str, datetime, int]:
-        """What there may be one start of."""
-        return self.task, self.slot, self.attempt
+Start = tuple[str, datetime, int]
 
 
 def _start(line: str) -> Start:
-    task, slot, attempt, moment = line.split()
-    return Start(task, datetime.fromisoformat(slot), int(attempt), datetime.fromisoformat(moment))
-
-
-def _late(starts: Iterable[Start], runs: Iterable[Run]) -> list[float]:
-    """Return the seconds from when ticks set out to claim to the starts of what they ran first."""
-    ticks = {(run.task, run.slot, run.attempt): _moment(run.id) for run in runs}
-    return [
-        (start.moment - ticks[start.of]).total_seconds()
-        for start in starts
-        if start.task == "quick" and start.of in ticks
-    ]
-
-
-def _moment(run_id: str) -> datetime:
-    """Return when a tick set out to claim a run: its id begins with that."""
-    return datetime.fromtimestamp(int(run_id[:12], 16) / 1000, timezone.utc)
+    task, slot, attempt, _moment = line.split()
+    return task, datetime.fromisoformat(slot), int(attempt)
 
 
 def _covered(due: Sequence[datetime], runs: Iterable[Run], name: str) -> Counter[datetime]:
@@ -290,23 +265,23 @@ def _covered(due: Sequence[datetime], runs: Iterable[Run], name: str) -> Counter
 
 
 def _twice(starts: Sequence[Start], attempts: dict[str, int]) -> list[str]:
-    same = [start for start, times in Counter(each.of for each in starts).items() if times > 1]
-    slots = Counter((start.task, start.slot) for start in starts)
+    same = [start for start, times in Counter(starts).items() if times > 1]
+    slots = Counter((task, slot) for task, slot, _ in starts)
     often = [(*each, times) for each, times in slots.items() if times > attempts[each[0]]]
     return [f"{task} {slot.isoformat()} {number}" for task, slot, number in (*same, *often)]
 
 
 def _unfounded(starts: Iterable[Start], runs: Iterable[Run]) -> list[str]:
     recorded = {(run.task, run.slot, run.attempt) for run in runs if run.started or run.error}
-    unknown = [each.of for each in starts if each.of not in recorded]
+    unknown = [each for each in starts if each not in recorded]
     return [f"{task} {slot.isoformat()} {attempt}" for task, slot, attempt in unknown]
 
 
 FAULTS = ("deaths", "twice", "unrecorded", "unfounded", "counted_twice", "stuck")
 
 
-def account(arguments: Sequence[str] | None = None) -> Account:
-    """Kill at random as the command line says, and return what came of it."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kill at random and print the account as JSON; return 1 if there were faults."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--url", help="the store; a SQLite file unless given")
     parser.add_argument("--prefix", default="cron_", help="of the store's tables")
@@ -319,8 +294,10 @@ def account(arguments: Sequence[str] | None = None) -> Account:
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{folder}/cron.sqlite"
         place = Place(url, options.prefix, options.lease)
-        return kill_at_random(place, Path(folder), options.seconds, options.processes)
+        account = kill_at_random(place, Path(folder), options.seconds, options.processes)
+    print(json.dumps(asdict(account), indent=2))
+    return int(any(getattr(account, name) for name in FAULTS))
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(account()), indent=2))
+    sys.exit(main())
