@@ -71,7 +71,7 @@ BENCHMARKS = (
         "Processes killed at random",
         ["SQLAlchemy"],
         arguments=["--seconds", "120"],
-        quick=["--seconds", "20"],
+        quick=["--seconds", "60"],
     ),
     Benchmark("history", "A store with many runs", ["SQLAlchemy"]),
     Benchmark("pages", "Pages, with many runs on record", ["SQLAlchemy", "Jinja2"]),
