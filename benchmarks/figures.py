@@ -50,16 +50,15 @@ class Table:
         comparable = self.columns[position].compared and mine and row[position] is not None
         return row[position] / mine if comparable else None
 
-    def ahead(self) -> list[str]:
-        """Return where another takes less than ours, in words."""
-        return [
-            f"{row[0]} in {column.name} ({ratio:.2f}x)"
-            for position, column in enumerate(self.columns)
-            for row in self.rows
-            if row[0] not in self.also_ours
-            and (ratio := self.ratio(row, position)) is not None
-            and ratio < 0.995
-        ]
+    def ahead(self) -> dict[str, list[str]]:
+        """Return who takes less than ours, and how much less, by the names of columns."""
+        found: dict[str, list[str]] = {}
+        for position, column in enumerate(self.columns):
+            for row in self.rows:
+                ratio = self.ratio(row, position)
+                if row[0] not in self.also_ours and ratio is not None and ratio < 0.995:
+                    found.setdefault(column.name, []).append(f"{row[0]} ({ratio:.2f}x)")
+        return found
 
     def cells(self) -> list[list[str]]:
         """Return everything as text, the heads first; ratios have columns of their own."""

@@ -76,6 +76,8 @@ def table_lines(table: Table) -> list[str]:
     lines = [f".. list-table:: {table.title}".rstrip(), "   :header-rows: 1", ""]
     for row in table.cells():
         lines += [f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(row)]
-    ahead = table.ahead()
-    lines += ["", *([f"Ahead of ours: {'; '.join(ahead)}.", ""] if ahead else [])]
+    lines.append("")
+    ahead = [f"*{name}*: {', '.join(those)}" for name, those in table.ahead().items()]
+    if ahead:
+        lines += [f"Less than ours take, by {'; by '.join(ahead)}.", ""]
     return lines
