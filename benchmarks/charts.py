@@ -24,9 +24,17 @@ COLOURS = ("#2f7fd6", "#9aa3ab", "#d9822b", "#3f9f6b")
 
 
 def chart(table: Table) -> str | None:
-    """Return the SVG of a table, None if it is not to be drawn."""
-    kinds = {"bars": bars, "lines": lines}
-    return kinds[table.chart](table) if table.chart else None
+    """Return the SVG of a table, None if it is not to be drawn or there would be nothing to see."""
+    if table.chart == "lines":
+        return lines(table)
+    return bars(table) if table.chart == "bars" and _visible(table) else None
+
+
+def _visible(table: Table) -> bool:
+    """Return whether the longest bar leaves something of the shortest."""
+    position = [column.name for column in table.columns].index(table.drawn[0])
+    numbers = [row[position] for row in table.rows if row[position]]
+    return max(numbers) < 1000 * min(numbers)
 
 
 def described(table: Table) -> str:

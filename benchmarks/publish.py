@@ -77,7 +77,8 @@ def table_lines(table: Table) -> list[str]:
     for row in table.cells():
         lines += [f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(row)]
     lines.append("")
-    ahead = [f"*{name}*: {', '.join(those)}" for name, those in table.ahead().items()]
-    if ahead:
-        lines += [f"Less than ours take, by {'; by '.join(ahead)}.", ""]
+    if ahead := table.ahead():
+        lines += ["Ahead of ours:", ""]
+        lines += [f"* by *{name}*: {'; '.join(those)}." for name, those in ahead.items()]
+        lines.append("")
     return lines
