@@ -8,7 +8,7 @@ goes from text to the next slot, ``next`` from what was parsed to the next slot,
 thousand slots in a row. A library that isn't installed is shown as absent. Some of them answer
 differently around daylight saving; here only time counts.
 
-`Cron` and croniter keep what they once read of a zone or a field, as they do in an application.
+``Cron`` and croniter keep what they once read of a zone or a field, as they do in an application.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from figures import Column, Table, show
 
 from pyramid_cron.schedule import Cron
 
@@ -42,7 +44,14 @@ EXPRESSIONS = (
 )
 ZONES = ("UTC", "Europe/Berlin")
 FAR = timedelta(days=366 * 300)
-COLUMNS = ("parse+1", "next", "1,000")
+OURS = ("Cron, between", ("Cron, following",))
+MEASURED = 3
+COLUMNS = (
+    Column("library"),
+    Column("parse+1, us", ",.1f", compared=True),
+    Column("next, us", ",.1f", compared=True),
+    Column("1,000, ms", ",.2f", compared=True),
+)
 
 Parse = Callable[[str, datetime], Any]
 Next = Callable[[Any, datetime], datetime]
@@ -171,7 +180,7 @@ def seconds(work: Callable[[], object], times: int) -> float:
 
 
 def measure(contender: Contender, text: str, start: datetime, quick: bool) -> tuple[float, ...]:
-    """Return seconds for each of the columns."""
+    """Return seconds: from text to a slot, from what was parsed to a slot, through a thousand."""
     parsed = contender.parse(text, start)
     times, count = (20, 100) if quick else (100, 1000)
     last = islice(contender.walk(parsed, start), count - 1, None)
@@ -183,10 +192,10 @@ def measure(contender: Contender, text: str, start: datetime, quick: bool) -> tu
 
 
 def means(contenders: dict[str, Contender], start: datetime, quick: bool) -> dict[str, list[float]]:
-    """Return for each library the geometric mean of every column over the expressions."""
-    logs = {name: [0.0] * len(COLUMNS) for name in contenders}
+    """Return for each library the geometric means of the three over the expressions."""
+    logs = {name: [0.0] * MEASURED for name in contenders}
     for text in EXPRESSIONS:
-        best = {name: [math.inf] * len(COLUMNS) for name in contenders}
+        best = {name: [math.inf] * MEASURED for name in contenders}
         for _ in range(2 if quick else 5):
             for name, contender in contenders.items():
                 figures = measure(contender, text, start, quick)
@@ -194,18 +203,6 @@ def means(contenders: dict[str, Contender], start: datetime, quick: bool) -> dic
         for name, figures in best.items():
             logs[name] = [a + math.log(b) for a, b in zip(logs[name], figures, strict=True)]
     return {name: [math.exp(x / len(EXPRESSIONS)) for x in row] for name, row in logs.items()}
-
-
-def show(zone: str, rows: dict[str, list[float]]) -> None:
-    """Print the means, and how many times as long as `Cron` (with ``between``) each takes."""
-    ours = rows["Cron, between"]
-    print(f"\n{zone}\n{'':16}" + "".join(f"{column:>12}{'ratio':>8}" for column in COLUMNS))
-    for name, row in rows.items():
-        cells = ""
-        for column, mine, figure in zip(COLUMNS, ours, row, strict=True):
-            shown = f"{figure * 1e3:.2f} ms" if column == "1,000" else f"{figure * 1e6:.1f} us"
-            cells += f"{shown:>12}{figure / mine:>7.1f}x"
-        print(f"{name:16}{cells}")
 
 
 def main() -> None:
@@ -216,7 +213,11 @@ def main() -> None:
     contenders = installed()
     for zone in ZONES:
         start = datetime(2026, 3, 10, 11, 17, 42, tzinfo=ZoneInfo(zone))
-        show(zone, means(contenders, start, quick))
+        rows = [
+            (name, parsed * 1e6, one * 1e6, thousand * 1e3)
+            for name, (parsed, one, thousand) in means(contenders, start, quick).items()
+        ]
+        show(Table(zone, COLUMNS, rows, *OURS, chart="bars", drawn=("1,000, ms",)))
 
 
 if __name__ == "__main__":

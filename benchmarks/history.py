@@ -3,10 +3,11 @@
     python benchmarks/history.py [--quick] [--url URL]
 
 Fills a store (a SQLite file, or tables of its own in a database that is named) with runs of 1,000
-tasks and asks what pages, people and ticks ask: of all, of a task with its share of the runs, and
-of a busy one that has fifty times as many and never succeeds. Times are medians. Below each is how
-the database goes about it, from its EXPLAIN. What the indexes cost shows in the time that it takes
-to claim 100 runs and write what became of them, and to forget 500.
+tasks, 100,000 of them if quick, and asks what pages, people and ticks ask: of all, of a task with
+its share of the runs, and of a busy one that has fifty times as many and never succeeds. Times are
+medians. How the database goes about each question is printed first, from its EXPLAIN. What the
+indexes cost shows in the time that it takes to claim 100 runs and write what became of them, and to
+forget 500.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from figures import Column, Table, show
 from sqlalchemy import Connection, event, insert, make_url
 
 from pyramid_cron.due.facts import Pending
@@ -36,6 +38,7 @@ TASKS = 1_000
 BATCH = 20_000
 MINUTE = timedelta(minutes=1)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+COLUMNS = (Column("asked"), Column("milliseconds", ",.2f"))
 FINAL = tuple(state for state in RunState if state.final)
 
 Row = dict[str, Any]
@@ -65,6 +68,7 @@ def rows(count: int) -> Iterator[Row]:
                 "pid": 4711,
                 "owner": "0123456789abcdef",
                 "cancel": 0,
+                "weight": 0,
             }
 
 
@@ -190,21 +194,19 @@ def over(run: Run, now: datetime) -> Run:
 
 
 def measure(store: Store, count: int) -> None:
-    """Fill the store and print the table."""
+    """Fill the store, print how it goes about each question, and the table."""
     began = time.perf_counter()
     fill(store, count)
     print(f"{count:,} runs of {TASKS:,} tasks in {time.perf_counter() - began:.0f} s")
     now = START + (count // TASKS + 1) * MINUTE
+    rows = []
     for name, work in questions(store, now).items():
-        show(name, timed(work, 20))
-        print("\n".join(f"{'':6}{step}" for step in plan(store, work)))
+        rows.append((name, timed(work, 20)))
+        print(f"{name}\n" + "\n".join(f"{'':6}{step}" for step in plan(store, work)), flush=True)
     moments = (now + number * MINUTE for number in count_up())
-    show("claim and end 100", timed(lambda: claim_and_end(store, next(moments)), 50))
-    show("forget 500", timed(lambda: store.prune(now, 500), 20))
-
-
-def show(name: str, milliseconds: float) -> None:
-    print(f"{name:<26}{milliseconds:>10.2f} ms", flush=True)
+    rows.append(("claim and end 100", timed(lambda: claim_and_end(store, next(moments)), 50)))
+    rows.append(("forget 500", timed(lambda: store.prune(now, 500), 20)))
+    show(Table(f"{count:,} runs of {TASKS:,} tasks, {store.database.dialect}", COLUMNS, rows))
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
+from figures import Column, Table, show
 from pyramid.config import Configurator
 from pyramid.router import Router
 from tables import Fields, realistic
@@ -32,6 +33,17 @@ from pyramid_cron.schedule import Cron
 SIZES = (10, 1_000, 10_000, 100_000)
 GOAL = 2.5
 """How many times as long as a bare view an idle tick may take."""
+
+COLUMNS = (
+    Column("tasks", ","),
+    Column("bare view, us", ",.1f"),
+    Column("mean", ",.1f"),
+    Column("idle tick, us", ",.1f"),
+    Column("mean", ",.1f"),
+    Column("times as long", ".2f"),
+    Column(f"goal {GOAL}"),
+)
+"""Where nothing else is said, the figures are medians."""
 
 QUIET = frozenset(range(3, 9))
 """The hours in which nothing is due."""
@@ -106,14 +118,13 @@ def profile(app: Router, count: int) -> None:
 def compare(folder: Path, sizes: tuple[int, ...], count: int) -> None:
     """Measure for each number of tasks and print the table."""
     print(f"Python {sys.version.split()[0]}, {count - 1} minutes in which nothing is due")
-    print(f"{'':8}{'bare view, us':>20}{'idle tick, us':>20}{'ratio of':>10}")
-    print(f"{'tasks':>8}" + f"{'median':>12}{'mean':>8}" * 2 + f"{'medians':>10}{'goal':>8}")
+    rows = []
     for size in sizes:
         view, tick = measure(make_app(folder / str(size), size), count)
         ratio = median(tick) / median(view)
-        cells = "".join(f"{median(each):>12,.1f}{fmean(each):>8,.1f}" for each in (view, tick))
         met = "met" if ratio <= GOAL else "missed"
-        print(f"{size:>8,}{cells}{f'{ratio:.2f}x':>10}{met:>8}", flush=True)
+        rows.append((size, median(view), fmean(view), median(tick), fmean(tick), ratio, met))
+    show(Table("", COLUMNS, rows, chart="lines", drawn=("idle tick, us", "bare view, us")))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from figures import Column, Table, show
 from tables import Fields, realistic, wide
 
 from pyramid_cron.due.index import Index
@@ -30,6 +31,18 @@ ZONE = "Europe/Berlin"
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=ZoneInfo(ZONE))
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
+
+COLUMNS = (
+    Column("tasks", ","),
+    Column("distinct", ","),
+    Column("due, median/most"),
+    Column("ticks", ","),
+    Column("plain scan", ",.1f"),
+    Column("Index.at", ",.2f"),
+    Column("times as fast", ",.1f"),
+    Column("Index.due", ",.1f"),
+    Column("build", ",.1f"),
+)
 
 SAMPLE = (0, 9, 18)
 """The hours asked for where a whole day takes too long."""
@@ -90,8 +103,8 @@ def fastest(*measured: tuple[Callable[[Any], object], Sequence[Any]]) -> list[fl
     return [min(times) / count * 1e6 for times, count in zip(rounds, calls, strict=True)]
 
 
-def row(table: Sequence[Fields], hours: Collection[int]) -> str:
-    """Compare, measure, and return a line of the table."""
+def row(table: Sequence[Fields], hours: Collection[int]) -> Sequence[Any]:
+    """Compare, measure, and return a row of the table."""
     ticks = [MIDNIGHT + number * MINUTE for number in range(1440) if number // 60 in hours]
     minutes = [(tick - EPOCH) // MINUTE for tick in ticks]
     index, build, distinct = built(table)
@@ -110,11 +123,9 @@ def row(table: Sequence[Fields], hours: Collection[int]) -> str:
         (index.at, minutes),
         (lambda tick: index.due(tick - MINUTE, tick), ticks),
     )
-    return (
-        f"{len(table):>9,}{distinct:>9,}{f'{median(due):,.0f}/{max(due):,}':>15}{len(due):>7,}"
-        f"{scanning:>12,.1f}{finding:>11,.2f}{scanning / finding:>9,.1f}x"
-        f"{window:>12,.1f}{build * 1e3:>11,.1f}"
-    )
+    found = f"{median(due):,.0f}/{max(due):,}"
+    ratio = scanning / finding
+    return len(table), distinct, found, len(due), scanning, finding, ratio, window, build * 1e3
 
 
 def main() -> None:
@@ -123,14 +134,9 @@ def main() -> None:
     quick = parser.parse_args().quick
     sizes = (10, 1_000, 10_000) if quick else (10, 1_000, 10_000, 100_000)
     for title, make in (("A realistic mix", realistic), ("Nearly all distinct, wide", wide)):
-        print(f"{title}; microseconds per tick, milliseconds to build")
-        print(
-            f"{'tasks':>9}{'distinct':>9}{'due med/max':>15}{'ticks':>7}"
-            f"{'plain scan':>12}{'Index.at':>11}{'faster':>10}{'Index.due':>12}{'build':>11}"
-        )
-        for size in sizes:
-            print(row(make(size), SAMPLE if quick or size >= 10_000 else range(24)), flush=True)
-        print()
+        rows = [row(make(size), SAMPLE if quick or size >= 10_000 else range(24)) for size in sizes]
+        heading = f"{title}; microseconds per tick, milliseconds to build"
+        show(Table(heading, COLUMNS, rows, chart="lines", drawn=("Index.at", "plain scan")))
 
 
 if __name__ == "__main__":

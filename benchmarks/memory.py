@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
+from figures import Column, Table, show
 from tables import realistic
 
 from pyramid_cron.schedule import Cron
@@ -24,6 +25,7 @@ from pyramid_cron.task import Task
 
 TASKS = 10_000
 ZONE = "Europe/Berlin"
+COLUMNS = (Column("what"), Column("bytes per task", ",.0f", compared=True))
 MINUTE = int(datetime(2026, 6, 1, tzinfo=timezone.utc).timestamp()) // 60
 
 Registering = Callable[[Sequence[str], Sequence[str]], object]
@@ -92,7 +94,9 @@ def bytes_per_task(
     return used / len(names)
 
 
-PEERS: dict[str, Registering] = {
+OURS = "pyramid_cron, tasks and index"
+REGISTERING: dict[str, Registering] = {
+    OURS: tasks_and_index,
     "APScheduler, jobs": apscheduler,
     "Celery, crontab objects": celery,
     "croniter, iterators": croniter,
@@ -102,16 +106,14 @@ PEERS: dict[str, Registering] = {
 def main() -> None:
     expressions = [fields.crontab() for fields in realistic(TASKS)]
     names = [f"app.tasks.task_{number}" for number in range(TASKS)]
-    print(f"{TASKS:,} tasks, {len(set(expressions)):,} distinct schedules; bytes per task")
-    ours = bytes_per_task(tasks_and_index, names, expressions)
-    print(f"{'pyramid_cron, tasks and index':<34}{ours:>8,.0f}")
-    for title, register in PEERS.items():
+    rows: list[tuple[str, float | None]] = []
+    for title, register in REGISTERING.items():
         try:
-            used = bytes_per_task(register, names, expressions)
+            rows.append((title, bytes_per_task(register, names, expressions)))
         except ImportError:
-            print(f"{title:<34}absent")
-        else:
-            print(f"{title:<34}{used:>8,.0f}{used / ours:>8.1f}x")
+            rows.append((title, None))
+    title = f"{TASKS:,} tasks, {len(set(expressions)):,} distinct schedules"
+    show(Table(title, COLUMNS, rows, OURS, chart="bars", drawn=("bytes per task",)))
 
 
 if __name__ == "__main__":

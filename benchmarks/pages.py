@@ -1,6 +1,9 @@
-"""How long the pages take with 1,000 tasks and a million runs.
+"""How long the pages take with 1,000 tasks and a million runs on record, or 100,000 if quick.
 
-python benchmarks/pages.py [--quick]
+    python benchmarks/pages.py [--quick]
+
+Each page is asked for as a browser does and as JSON, in this process through WSGI; the store is a
+SQLite file. Times are medians. ``task_0`` has one in twenty of all runs, ``task_501`` its share.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from figures import Column, Table, show
 from history import MINUTE, START, TASKS, fill, timed
 from pyramid.config import Configurator
 from webtest import TestApp
@@ -16,6 +20,16 @@ from webtest import TestApp
 from pyramid_cron.state import cronwork
 
 BROWSER = {"Accept": "text/html"}
+COLUMNS = (Column("page"), Column("HTML", ",.1f"), Column("JSON", ",.1f"))
+PATHS = (
+    "/cron/tasks",
+    "/cron/tasks?page=20",
+    "/cron/tasks/shop.tasks.task_0",
+    "/cron/tasks/shop.tasks.task_501",
+    "/cron/timeline",
+    "/cron/runs",
+    "/cron/runs?state=failed",
+)
 
 
 def main() -> None:
@@ -35,21 +49,17 @@ def main() -> None:
         fill(cron.store, count)
         cron.clock = lambda: START + (count // TASKS + 1) * MINUTE
         newest = app.get("/cron/runs").json
-        for path in (
-            "/cron/tasks",
-            "/cron/tasks?page=20",
-            "/cron/tasks/shop.tasks.task_0",
-            "/cron/tasks/shop.tasks.task_501",
-            "/cron/runs",
-            "/cron/runs?state=failed",
-            f"/cron/runs?before={'0196' + '0' * 22}",
-            newest["next"],
-            newest["runs"][0]["url"],
-            "/cron/timeline",
-        ):
+        paths = {path: path for path in PATHS} | {
+            "/cron/runs, the next page": newest["next"],
+            "/cron/runs, the newest of them": newest["runs"][0]["url"],
+            "/cron/runs, far back": f"/cron/runs?before={'0196' + '0' * 22}",
+        }
+        rows = []
+        for shown, path in paths.items():
             html = timed(lambda path=path: app.get(path, headers=BROWSER), 10)
             data = timed(lambda path=path: app.get(path), 10)
-            print(f"{path[:44]:<46}{html:>8.1f} ms HTML{data:>8.1f} ms JSON", flush=True)
+            rows.append((shown, html, data))
+    show(Table(f"1,000 tasks, {count:,} runs; milliseconds", COLUMNS, rows))
 
 
 if __name__ == "__main__":

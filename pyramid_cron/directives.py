@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from . import arguments, timing
 from .execute.celery import CelerySender
 from .execute.command import Command
 from .run import Run
-from .schedule import At, Cron, Every, Schedule
-from .schedule.duration import seconds, span
+from .schedule import Cron, Schedule
+from .schedule.duration import span
 from .state import cronwork
-from .task import (
-    CELERY,
-    NAME,
-    ONE_ATTEMPT,
-    REQUEST,
-    THREAD,
-    CatchUp,
-    Overlap,
-    Retry,
-    Task,
-    jitter_offset,
-)
+from .task import CELERY, REQUEST, THREAD, CatchUp, Overlap, Retry, Task
 
 CATEGORY = "cron tasks"
 """The introspection category of tasks."""
 
-SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
-"""What may be said of how Celery sends a task."""
-
 LAST = 1000
 """The order of actions that come after all of the application's own."""
 
-T = TypeVar("T")
-E = TypeVar("E", bound=Enum)
 Field = int | str | Iterable[int] | None
 
 
@@ -134,35 +114,35 @@ def add_cron_task(
     :raises pyramid.exceptions.ConfigurationError: naming the task, the argument, the value and what
         would be right.
     """
-    with _naming(f if name is None else name):
-        function = _resolve(config, "f", f)
-    task_name = _name(function, name)
-    with _naming(task_name):
-        _check_callable("f", f, function)
+    with arguments.naming(f if name is None else name):
+        function = arguments.resolved(config, "f", f)
+    task_name = arguments.name_of(function, name)
+    with arguments.naming(task_name):
+        arguments.check_callable("f", f, function)
         fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
-        schedules = _schedules(
+        schedules = timing.schedules(
             task_name, fields, schedule=schedule, every=every, at=at, on_demand=on_demand
         )
         unbound = Task(
             name=task_name,
             function=function,
             schedules=schedules,
-            timezone=_zone(timezone),
-            idle=_flag("idle", idle),
-            priority=_integer("priority", priority),
-            when=None if when is None else _condition(config, when),
-            overlap=_choice("overlap", Overlap, overlap),
-            catch_up=_choice("catch_up", CatchUp, catch_up),
+            timezone=timing.zone(timezone),
+            idle=arguments.flag("idle", idle),
+            priority=arguments.integer("priority", priority),
+            when=None if when is None else arguments.condition(config, when),
+            overlap=arguments.choice("overlap", Overlap, overlap),
+            catch_up=arguments.choice("catch_up", CatchUp, catch_up),
             grace=None if grace is None else span(grace, what="grace", least=1),
-            retry=_retry(retry),
+            retry=arguments.retry(retry),
             timeout=None if timeout is None else span(timeout, what="timeout", least=0.001),
-            pause_after=None if pause_after is None else _count("pause_after", pause_after),
-            offset=_offset(task_name, jitter, schedules),
-            executor=_text("executor", executor),
-            celery=_send_options(celery, executor),
-            weight=_count("weight", weight),
-            monitor=None if monitor is None else _monitor(monitor),
-            description=_description(function, description),
+            pause_after=arguments.failures(pause_after),
+            offset=arguments.offset(task_name, jitter, schedules),
+            executor=arguments.executor(executor),
+            celery=arguments.send_options(celery, executor),
+            weight=arguments.count("weight", weight),
+            monitor=None if monitor is None else arguments.monitor(monitor),
+            description=arguments.description(function, description),
         )
     _register(config, unbound)
 
@@ -211,8 +191,8 @@ def _check_queue(config: Configurator, task: Task) -> None:
     if task.executor == CELERY and CELERY not in cron.queues:
         cron.queues[CELERY] = CelerySender(cron)
     names = [REQUEST, THREAD, CELERY, *sorted({*cron.queues} - {CELERY})]
-    with _naming(task.name):
-        _one_of("executor", names, task.executor)
+    with arguments.naming(task.name):
+        arguments.one_of("executor", names, task.executor)
 
 
 def _check_weight(task: Task, capacity: int) -> None:
@@ -255,225 +235,3 @@ def _in_zone(task: Task, zone: str) -> Task:
         for schedule in task.schedules
     )
     return replace(task, schedules=schedules, timezone=zone)
-
-
-@contextmanager
-def _naming(task_name: object) -> Iterator[None]:
-    """Turn an error about an argument into one that names the task, too."""
-    try:
-        yield
-    except ConfigurationError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"cron task {task_name!r}: {error}") from error
-
-
-def _resolve(config: Configurator, argument: str, value: Any) -> Callable[[Any], Any]:
-    try:
-        found = config.maybe_dotted(value)
-    except Exception as error:
-        raise ValueError(
-            f"{argument}={value!r} can't be imported ({type(error).__name__}: {error});"
-            " use a callable or its dotted name, such as '.tasks.nightly' or 'app.tasks:nightly'"
-        ) from error
-    if not callable(found):
-        raise ValueError(
-            f"{argument}={value!r} is no callable; use a function that takes one argument, the"
-            " system mapping"
-        )
-    return found  # type: ignore[no-any-return]
-
-
-def _name(function: Callable[[Any], Any], name: Any) -> str:
-    if name is None:
-        named = function.func if isinstance(function, functools.partial) else function
-        if not hasattr(named, "__qualname__"):
-            named = type(named)
-        name = f"{named.__module__}.{named.__qualname__}"
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"cron task: name={name!r}: must be text of 1 to 200 printable characters"
-        )
-    return name
-
-
-def _check_callable(argument: str, given: Any, function: Callable[[Any], Any]) -> None:
-    """Refuse what can't be called with the system mapping alone."""
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        return  # some builtins do not tell
-    try:
-        signature.bind({})
-    except TypeError as error:
-        raise ValueError(
-            f"{argument}={given!r} takes {signature}; it must take one argument, the system mapping"
-        ) from error
-
-
-def _condition(config: Configurator, when: Any) -> Callable[[Any], Any]:
-    condition = _resolve(config, "when", when)
-    _check_callable("when", when, condition)
-    return condition
-
-
-def _schedules(
-    task_name: str,
-    fields: dict[str, Any],
-    *,
-    schedule: Any,
-    every: Any,
-    at: Any,
-    on_demand: Any,
-) -> tuple[Cron | Every | At, ...]:
-    given = {key: value for key, value in fields.items() if value is not None}
-    ways = {
-        "fields": given or None,
-        "schedule": schedule,
-        "every": every,
-        "at": at,
-        "on_demand": _flag("on_demand", on_demand) or None,
-    }
-    said = [way for way, value in ways.items() if value is not None]
-    if len(said) > 1:
-        raise ValueError(
-            f"{_and(said, given)} each say when; use one of fields, schedule, every, at, on_demand"
-        )
-    if on_demand:
-        return ()
-    if every is not None:
-        return (_argument("every", Every, every),)
-    if at is not None:
-        return (_argument("at", At, at),)
-    if schedule is not None:
-        return _several(task_name, schedule)
-    return (Cron._named(task_name, **given) if given else Cron("* * * * *"),)
-
-
-def _and(said: list[str], given: dict[str, Any]) -> str:
-    """Return the arguments as they were written: ``min, hour and every``."""
-    written = [each for way in said for each in (given if way == "fields" else [way])]
-    return f"{', '.join(written[:-1])} and {written[-1]}"
-
-
-def _several(task_name: str, schedule: Any) -> tuple[Cron | Every | At, ...]:
-    several = schedule if isinstance(schedule, (list, tuple, set, frozenset)) else [schedule]
-    if not several:
-        raise ValueError(f"schedule={schedule!r} is empty; use on_demand=True for no schedule")
-    found = [_one(task_name, each) for each in several]
-    return tuple(dict.fromkeys(found))
-
-
-def _one(task_name: str, schedule: Any) -> Cron | Every | At:
-    if isinstance(schedule, (Cron, Every, At)):
-        return schedule
-    if isinstance(schedule, str):
-        return _argument("schedule", lambda text: Cron._named(task_name, text), schedule)
-    raise ValueError(
-        f"schedule={schedule!r}: must be five cron fields as text, a Cron, Every or At, or a list"
-    )
-
-
-def _argument(argument: str, make: Callable[[Any], T], value: Any) -> T:
-    try:
-        return make(value)
-    except (TypeError, ValueError) as error:
-        said = f"{argument}={value!r}: "
-        raise ValueError(said + str(error).removeprefix(said)) from error
-
-
-def _zone(timezone: Any) -> str:
-    """Return the zone's name, or an empty one where the application's own is meant."""
-    if timezone is None:
-        return ""
-    try:
-        return str(ZoneInfo(timezone).key)
-    except Exception as error:
-        raise ValueError(
-            f"timezone={timezone!r} is no IANA time zone; use a name such as 'Europe/Berlin'"
-        ) from error
-
-
-def _flag(argument: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{argument}={value!r}: must be True or False")
-    return value
-
-
-def _integer(argument: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{argument}={value!r}: must be an integer")
-    return value
-
-
-def _count(argument: str, value: Any) -> int:
-    if _integer(argument, value) < 1:
-        raise ValueError(f"{argument}={value!r}: must be 1 or more")
-    return int(value)
-
-
-def _one_of(argument: str, names: Collection[str], value: Any) -> str:
-    if not isinstance(value, str) or value not in names:
-        shown = ", ".join(repr(each) for each in names)
-        raise ValueError(f"{argument}={value!r}: must be one of {shown}")
-    return value
-
-
-def _text(argument: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(
-            f"{argument}={value!r}: must be 'request', 'thread', 'celery' or the name of a queue"
-        )
-    return value
-
-
-def _send_options(options: Any, executor: Any) -> dict[str, Any]:
-    if options is None:
-        return {}
-    if executor != CELERY:
-        raise ValueError(f"celery={options!r}: only for executor='celery', not {executor!r}")
-    if not isinstance(options, dict) or not SEND_OPTIONS.issuperset(options):
-        known = ", ".join(sorted(SEND_OPTIONS))
-        raise ValueError(f"celery={options!r}: must be a dict with some of {known}")
-    return dict(options)
-
-
-def _choice(argument: str, kind: type[E], value: Any) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        names = ", ".join(repr(each.value) for each in kind)
-        raise ValueError(f"{argument}={value!r}: must be one of {names}") from None
-
-
-def _retry(value: Any) -> Retry:
-    if value is None:
-        return ONE_ATTEMPT
-    if isinstance(value, Retry):
-        return value
-    return Retry(attempts=_count("retry", value))
-
-
-def _offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
-    if jitter is None:
-        return 0
-    if not schedules:
-        raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
-    return jitter_offset(task_name, seconds(jitter, what="jitter"))
-
-
-def _monitor(monitor: Any) -> str:
-    if not isinstance(monitor, str) or not NAME.fullmatch(monitor.strip()):
-        raise ValueError(
-            f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
-            " character"
-        )
-    return monitor.strip()
-
-
-def _description(function: Callable[[Any], Any], description: Any) -> str:
-    if description is None:
-        return (inspect.getdoc(function) or "").partition("\n")[0]
-    if not isinstance(description, str):
-        raise ValueError(f"description={description!r}: must be text")
-    return description

@@ -17,7 +17,7 @@ from pyramid.scripts.common import get_config_loader
 
 from ..state import Cronwork, cronwork
 from ..store.engine import StoreError
-from . import doing, looking, plans, steering
+from . import doing, explaining, looking, past, plans, steering
 from .context import Context
 from .errors import FINE, INTERRUPTED, WRONG, CommandFailedError
 from .moments import joined
@@ -27,12 +27,12 @@ from .parser import make_parser
 COMMANDS: Mapping[str, Callable[[Context], int]] = {
     "list": looking.list_tasks,
     "next": plans.following,
-    "explain": plans.explain,
+    "explain": explaining.explain,
     "check": looking.check,
     "tick": doing.make_tick,
     "run": doing.run,
-    "history": looking.history,
-    "show": looking.show,
+    "history": past.history,
+    "show": past.show,
     "pause": steering.pause,
     "resume": steering.resume,
     "cancel": steering.cancel,

@@ -34,6 +34,7 @@ from pyramid_cron.store.engine import StoreError
 from pyramid_cron.store.store import Store
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
+from tests.integration.late import late
 
 PROCESSES = 8
 LEASE = 1.5
@@ -60,6 +61,8 @@ class Place:
 class Account:
     """What came of it. The first figures say how hard it was, those from ``deaths`` on are faults.
 
+    ``late`` is how many seconds each run of ``quick``, the first in every tick, started after the
+    tick set out to claim it.
     ``troubles`` are ticks that could not get at the store, ``deaths`` processes that died of
     something else than being killed.
     ``twice`` are slots that started more often than the task's attempts allow, or one attempt of
@@ -74,6 +77,7 @@ class Account:
     slots: int
     starts: int
     states: dict[str, int]
+    late: list[float]
     troubles: int
     deaths: list[str]
     twice: list[str]
@@ -90,7 +94,8 @@ def application(place: Place, starts: Path) -> Registry:
     def add(name: str, *, takes: float = 0.0, fails: bool = False, **policy: object) -> None:
         def work(system: dict) -> None:
             run = system["run"]
-            append(starts, f"{name} {run.slot.isoformat()} {run.attempt} {os.getpid()}")
+            begun = utc_now().isoformat()
+            append(starts, f"{name} {run.slot.isoformat()} {run.attempt} {begun}")
             time.sleep(takes)
             if fails and (run.slot.second + run.attempt) % 3:
                 raise ValueError("so it goes")
@@ -199,6 +204,7 @@ def _account(registry: Registry, folder: Path, seconds: float, kills: int) -> Ac
         slots=sum(map(len, due.values())),
         starts=len(starts),
         states=dict(Counter(str(run.reason or run.state) for run in runs)),
+        late=late(cron.store, folder / "starts", "quick"),
         troubles=len(_lines(folder / "troubles")),
         deaths=_lines(folder / "deaths"),
         twice=_twice(starts, attempts),
@@ -244,7 +250,7 @@ Start = tuple[str, datetime, int]
 
 
 def _start(line: str) -> Start:
-    task, slot, attempt, _pid = line.split()
+    task, slot, attempt, _moment = line.split()
     return task, datetime.fromisoformat(slot), int(attempt)
 
 

@@ -43,6 +43,8 @@ def test_of_processes_killed_at_random_every_slot_is_accounted_for(store):
     assert account["kills"] >= 2 * PROCESSES
     assert account["starts"] > 0
     assert account["states"]["succeeded"] > 0
+    # No run began before a tick claimed it.
+    assert min(account["late"]) > 0
 
 
 def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to_work(

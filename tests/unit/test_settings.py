@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import make_url
 from webob.headers import EnvironHeaders
 
-from pyramid_cron.guard import Networks, parse_networks
+from pyramid_cron.networks import Networks, parse_networks
 from pyramid_cron.settings import SETTINGS, parse_settings
 
 NAMES = [setting.name for setting in SETTINGS]
@@ -149,9 +149,9 @@ def test_another_database_is_refused_with_the_supported_ones(url):
     ],
 )
 def test_servers_are_reached_by_our_drivers(monkeypatch, url, driver):
-    monkeypatch.setattr("pyramid_cron.settings.find_spec", lambda name: True)
+    monkeypatch.setattr("pyramid_cron.values.find_spec", lambda name: True)
     assert parse(url=url).url == make_url(url).set(drivername=driver)
-    monkeypatch.setattr("pyramid_cron.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("pyramid_cron.values.find_spec", lambda name: None)
     message = fault(url=url)
     assert f"{url.partition(':')[0]!r} needs the package {driver.partition('+')[2]}" in message
     assert 'pip install "pyramid_cron[' in message

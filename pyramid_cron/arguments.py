@@ -1,0 +1,189 @@
+"""What is written of a task, argument by argument: checked, and made into what a task has.
+
+Each function returns the value, or raises ValueError that names the argument, what was written and
+what would be right; :func:`naming` has it name the task as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, TypeVar
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+
+from .schedule.duration import seconds
+from .task import CELERY, NAME, ONE_ATTEMPT, Retry, jitter_offset
+
+SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
+"""What may be said of how Celery sends a task."""
+
+E = TypeVar("E", bound=Enum)
+
+
+@contextmanager
+def naming(task_name: object) -> Iterator[None]:
+    """Turn an error about an argument into one that names the task, too."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"cron task {task_name!r}: {error}") from error
+
+
+def resolved(config: Configurator, argument: str, value: Any) -> Callable[[Any], Any]:
+    """Return a callable, which may be given by its dotted name."""
+    try:
+        found = config.maybe_dotted(value)
+    except Exception as error:
+        raise ValueError(
+            f"{argument}={value!r} can't be imported ({type(error).__name__}: {error});"
+            " use a callable or its dotted name, such as '.tasks.nightly' or 'app.tasks:nightly'"
+        ) from error
+    if not callable(found):
+        raise ValueError(
+            f"{argument}={value!r} is no callable; use a function that takes one argument, the"
+            " system mapping"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def name_of(function: Callable[[Any], Any], name: Any) -> str:
+    """Return a task's name: that given, or where its function is."""
+    if name is None:
+        named = function.func if isinstance(function, functools.partial) else function
+        if not hasattr(named, "__qualname__"):
+            named = type(named)
+        name = f"{named.__module__}.{named.__qualname__}"
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"cron task: name={name!r}: must be text of 1 to 200 printable characters"
+        )
+    return name
+
+
+def check_callable(argument: str, given: Any, function: Callable[[Any], Any]) -> None:
+    """Refuse what can't be called with the system mapping alone."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return  # some builtins do not tell
+    try:
+        signature.bind({})
+    except TypeError as error:
+        raise ValueError(
+            f"{argument}={given!r} takes {signature}; it must take one argument, the system mapping"
+        ) from error
+
+
+def condition(config: Configurator, when: Any) -> Callable[[Any], Any]:
+    """Return what ``when`` asks."""
+    found = resolved(config, "when", when)
+    check_callable("when", when, found)
+    return found
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return a boolean; nothing else counts as one."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument}={value!r}: must be True or False")
+    return value
+
+
+def integer(argument: str, value: Any) -> int:
+    """Return an integer; no boolean counts as one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{argument}={value!r}: must be an integer")
+    return value
+
+
+def count(argument: str, value: Any) -> int:
+    """Return an integer that is 1 or more."""
+    if integer(argument, value) < 1:
+        raise ValueError(f"{argument}={value!r}: must be 1 or more")
+    return int(value)
+
+
+def failures(value: Any) -> int | None:
+    """Return after how many failures in a row to pause, if at all."""
+    return None if value is None else count("pause_after", value)
+
+
+def one_of(argument: str, names: Collection[str], value: Any) -> str:
+    """Return text that is one of these names."""
+    if not isinstance(value, str) or value not in names:
+        shown = ", ".join(repr(each) for each in names)
+        raise ValueError(f"{argument}={value!r}: must be one of {shown}")
+    return value
+
+
+def executor(value: Any) -> str:
+    """Return the name of an executor, which may become known later."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"executor={value!r}: must be 'request', 'thread', 'celery' or the name of a queue"
+        )
+    return value
+
+
+def send_options(options: Any, executor: Any) -> dict[str, Any]:
+    """Return what Celery is told when the task is sent."""
+    if options is None:
+        return {}
+    if executor != CELERY:
+        raise ValueError(f"celery={options!r}: only for executor='celery', not {executor!r}")
+    if not isinstance(options, dict) or not SEND_OPTIONS.issuperset(options):
+        known = ", ".join(sorted(SEND_OPTIONS))
+        raise ValueError(f"celery={options!r}: must be a dict with some of {known}")
+    return dict(options)
+
+
+def choice(argument: str, kind: type[E], value: Any) -> E:
+    """Return the member of an enumeration that has this text."""
+    try:
+        return kind(value)
+    except ValueError:
+        names = ", ".join(repr(each.value) for each in kind)
+        raise ValueError(f"{argument}={value!r}: must be one of {names}") from None
+
+
+def retry(value: Any) -> Retry:
+    """Return how often a slot is tried."""
+    if value is None:
+        return ONE_ATTEMPT
+    if isinstance(value, Retry):
+        return value
+    return Retry(attempts=count("retry", value))
+
+
+def offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
+    """Return by how many seconds the task's slots are shifted."""
+    if jitter is None:
+        return 0
+    if not schedules:
+        raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
+    return jitter_offset(task_name, seconds(jitter, what="jitter"))
+
+
+def monitor(monitor: Any) -> str:
+    """Return the name that monitors know the task by."""
+    if not isinstance(monitor, str) or not NAME.fullmatch(monitor.strip()):
+        raise ValueError(
+            f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
+            " character"
+        )
+    return monitor.strip()
+
+
+def description(function: Callable[[Any], Any], description: Any) -> str:
+    """Return what the task is for: what is said, or its function's first line."""
+    if description is None:
+        return (inspect.getdoc(function) or "").partition("\n")[0]
+    if not isinstance(description, str):
+        raise ValueError(f"description={description!r}: must be text")
+    return description

@@ -1,0 +1,90 @@
+"""Which of the ways to say when was used for a task, and the schedules that it means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from .arguments import flag
+from .schedule import At, Cron, Every
+
+T = TypeVar("T")
+
+
+def schedules(
+    task_name: str,
+    fields: dict[str, Any],
+    *,
+    schedule: Any,
+    every: Any,
+    at: Any,
+    on_demand: Any,
+) -> tuple[Cron | Every | At, ...]:
+    """Return the schedules of a task, none if it has none; ValueError if it says when twice."""
+    given = {key: value for key, value in fields.items() if value is not None}
+    ways = {
+        "fields": given or None,
+        "schedule": schedule,
+        "every": every,
+        "at": at,
+        "on_demand": flag("on_demand", on_demand) or None,
+    }
+    said = [way for way, value in ways.items() if value is not None]
+    if len(said) > 1:
+        raise ValueError(
+            f"{_and(said, given)} each say when; use one of fields, schedule, every, at, on_demand"
+        )
+    if on_demand:
+        return ()
+    if every is not None:
+        return (_argument("every", Every, every),)
+    if at is not None:
+        return (_argument("at", At, at),)
+    if schedule is not None:
+        return _several(task_name, schedule)
+    return (Cron._named(task_name, **given) if given else Cron("* * * * *"),)
+
+
+def _and(said: list[str], given: dict[str, Any]) -> str:
+    """Return the arguments as they were written: ``min, hour and every``."""
+    written = [each for way in said for each in (given if way == "fields" else [way])]
+    return f"{', '.join(written[:-1])} and {written[-1]}"
+
+
+def _several(task_name: str, schedule: Any) -> tuple[Cron | Every | At, ...]:
+    several = schedule if isinstance(schedule, (list, tuple, set, frozenset)) else [schedule]
+    if not several:
+        raise ValueError(f"schedule={schedule!r} is empty; use on_demand=True for no schedule")
+    found = [_one(task_name, each) for each in several]
+    return tuple(dict.fromkeys(found))
+
+
+def _one(task_name: str, schedule: Any) -> Cron | Every | At:
+    if isinstance(schedule, (Cron, Every, At)):
+        return schedule
+    if isinstance(schedule, str):
+        return _argument("schedule", lambda text: Cron._named(task_name, text), schedule)
+    raise ValueError(
+        f"schedule={schedule!r}: must be five cron fields as text, a Cron, Every or At, or a list"
+    )
+
+
+def _argument(argument: str, make: Callable[[Any], T], value: Any) -> T:
+    try:
+        return make(value)
+    except (TypeError, ValueError) as error:
+        said = f"{argument}={value!r}: "
+        raise ValueError(said + str(error).removeprefix(said)) from error
+
+
+def zone(timezone: Any) -> str:
+    """Return the zone's name, or an empty one where the application's own is meant."""
+    if timezone is None:
+        return ""
+    try:
+        return str(ZoneInfo(timezone).key)
+    except Exception as error:
+        raise ValueError(
+            f"timezone={timezone!r} is no IANA time zone; use a name such as 'Europe/Berlin'"
+        ) from error
