@@ -44,13 +44,14 @@ class Account:
 
 def account(cron: Cronwork, starts: Path, until: datetime | None = None) -> Account:
     """Account for all slots, or for those until a moment that a tick has come for."""
-    runs = cron.store.history(limit=10**7)
+    known = cron.store.history(limit=10**7)
     first, last, ticks = _span(cron.store)
     end = until or last
-    begun = [_start(line) for line in lines(starts)]
+    runs = [run for run in known if run.slot <= end]
+    begun = [start for start in map(_start, lines(starts)) if start[1] <= end]
     due = {task.name: list(task.between(first, last)) for task in cron.tasks.all}
     attempts = {task.name: task.retry.attempts for task in cron.tasks.all}
-    covered = {name: _covered(slots, runs, name) for name, slots in due.items()}
+    covered = {name: _covered(slots, known, name) for name, slots in due.items()}
     waiting = waiting_slots(cron.store)
     judged = [(name, slot) for name, slots in due.items() for slot in slots if slot <= end]
     return Account(
@@ -68,11 +69,7 @@ def account(cron: Cronwork, starts: Path, until: datetime | None = None) -> Acco
         counted_twice=[
             f"{name} {slot.isoformat()}" for name, slot in judged if covered[name][slot] > 1
         ],
-        stuck=[
-            f"{run.task} {run.id} {run.state}"
-            for run in runs
-            if not run.state.final and run.slot <= end
-        ],
+        stuck=[f"{run.task} {run.id} {run.state}" for run in runs if not run.state.final],
     )
 
 

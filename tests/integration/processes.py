@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,9 @@ class Child:
         self.process.stdin.write(f"{text}\n".encode())
         self.process.stdin.flush()
 
+    def over(self) -> bool:
+        return self.process.poll() is not None
+
     def ticks_until(self, answer: str) -> None:
         """Tell a ticker to tick until what it ran is as it should be."""
 
@@ -78,11 +81,16 @@ class Child:
 
 
 @contextmanager
-def python(printed: Path, *arguments: Any, **variables: str) -> Iterator[Child]:
-    """Run Python in the root of the project; ``printed`` is where its output goes."""
+def python(
+    printed: Path, *arguments: Any, before: Sequence[str] = (), **variables: str
+) -> Iterator[Child]:
+    """Run Python in the root of the project; ``printed`` is where its output goes.
+
+    ``before`` is a command that runs others.
+    """
     with open(printed, "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-u", *map(str, arguments)],
+            [*before, sys.executable, "-u", *map(str, arguments)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=output,

@@ -1,0 +1,268 @@
+"""A deployment: two hosts with servers and two with Celery workers, over one PostgreSQL store.
+
+Each server is hit by a trigger of its own, and each host reaches PostgreSQL and Redis by a line of
+its own. Lines are cut and mended, and hosts die, while they work; afterwards every slot is
+accounted for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
+
+import redis
+from sqlalchemy import URL, func, select
+
+from pyramid_cron.clock import utc_now
+from pyramid_cron.run import Trigger
+from pyramid_cron.state import Cronwork, cronwork
+from pyramid_cron.store.totals import TICKS, read_totals
+from tests.integration import accounting, hosted
+from tests.integration.accounting import Account, account, lines, waiting_slots
+from tests.integration.network import Line, ways
+from tests.integration.processes import Child, python, wait_until
+
+LEASE = 5
+PATIENCE = 60.0
+"""Seconds within which what is waited for has to come, on a busy machine too."""
+
+CUTS = ("silent", "refused")
+BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
+COMMANDS = {
+    "web1": ("tests.integration.hosted", "serve"),
+    "web2": ("gunicorn", "-b", "127.0.0.1:0", "--threads", "6", "tests.integration.hosted:app()"),
+    "worker1": ("celery", "-A", "pyramid_cron.celery", "worker", "-P", "threads", "-c", "4"),
+    "worker2": ("celery", "-A", "pyramid_cron.celery", "worker", "-P", "solo"),
+}
+QUIET = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat")
+READY = {"web": r"Listening at: (http://\S+) ", "worker": r" (ready)\."}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a deployment's store, broker and files are."""
+
+    store: URL
+    prefix: str
+    folder: Path
+    broker: str = BROKER
+
+    @property
+    def starts(self) -> Path:
+        return self.folder / "starts"
+
+    @property
+    def servers(self) -> dict[str, tuple[str, int]]:
+        broker = urlsplit(self.broker)
+        return {
+            "store": (self.store.host or "127.0.0.1", self.store.port or 5432),
+            "broker": (broker.hostname or "127.0.0.1", broker.port or 6379),
+        }
+
+    def settings(self, line: Line | None = None) -> dict[str, str]:
+        """Return what an application is told that has this line to the store, or needs none."""
+        url = self.store
+        if line is not None:
+            url = url.set(host=line.address, port=line.ports["store"])
+        return {
+            "cron.url": url.render_as_string(hide_password=False),
+            "cron.table_prefix": self.prefix,
+            "cron.lease": str(LEASE),
+            "cron.capacity": "1000",
+        }
+
+    def broker_by(self, line: Line) -> str:
+        """Return the broker's URL at the other end of a line."""
+        at = f"{line.address}:{line.ports['broker']}"
+        return urlsplit(self.broker)._replace(netloc=at).geturl()
+
+
+class Host:
+    """A machine with all that runs on it: a server and its trigger, or a worker."""
+
+    def __init__(self, name: str, line: Line, place: Place) -> None:
+        self.name = name
+        self.line = line
+        self.serves = name.startswith("web")
+        self._place = place
+        self._processes = ExitStack()
+        self._starts = 0
+        self._main: Child
+        self._trigger: Child
+        lines_ = [f"{key} = {value}" for key, value in place.settings(line).items()]
+        self._ini = place.folder / f"{name}.ini"
+        self._ini.write_text("\n".join((hosted.INI.format(folder=place.folder), *lines_)))
+
+    def start(self) -> None:
+        """Begin to start, and go on to :meth:`be_ready`."""
+        self._starts += 1
+        more = () if self.serves else (*QUIET, "-n", f"{self.name}@%h", "-Q", self._place.prefix)
+        self._main = self._run("main", *COMMANDS[self.name], *more)
+
+    def be_ready(self) -> None:
+        """Wait until it works."""
+        main, sign = self._main, READY["web" if self.serves else "worker"]
+        found = wait_until(lambda: re.search(sign, main.output) or main.over(), PATIENCE)
+        assert found is not True, main.output
+        if self.serves:
+            self._trigger = self._run("trigger", "tests.integration.hosted", "trigger", found[1])
+
+    def kill(self) -> None:
+        """Let it be like a machine whose power fails."""
+        self._processes.close()
+
+    def answers(self, good: bool = True) -> int:
+        """Return how often its trigger was answered 200 since it last started, or was not."""
+        answers = self._trigger.lines("answered ")
+        return sum((answer == "200") == good for answer in answers)
+
+    def begun(self) -> int:
+        """Return how many runs have begun here."""
+        return sum(line.endswith(f" {self.name}") for line in lines(self._place.starts))
+
+    def works_on(self, more: int = 3) -> None:
+        """Wait until it has begun so many runs more."""
+        enough = self.begun() + more
+        wait_until(lambda: self.begun() >= enough, PATIENCE)
+
+    def fails(self, more: int = 2) -> None:
+        """Wait until its trigger has had no good answer so many times more."""
+        enough = self.answers(good=False) + more
+        wait_until(lambda: self.answers(good=False) >= enough, PATIENCE)
+
+    def _run(self, what: str, *command: str) -> Child:
+        return self._processes.enter_context(
+            python(
+                self._place.folder / f"{self.name}-{what}-{self._starts}",
+                "-m",
+                *command,
+                before=self.line.command,
+                CRON_HOST=self.name,
+                CRON_INI=str(self._ini),
+                PYRAMID_CRON_INI=str(self._ini),
+                CRON_BROKER=self._place.broker_by(self.line),
+                CRON_KEYS=self._place.prefix,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The hosts, and what is on record."""
+
+    place: Place
+    hosts: dict[str, Host]
+    cron: Cronwork
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    def settle(self) -> datetime:
+        """Wait until all is over that was due until now; return that moment."""
+        end = utc_now()
+        wait_until(lambda: not self._open(end), PATIENCE)
+        return end
+
+    def _open(self, end: datetime) -> list[str]:
+        """Return what is not over of what was due until ``end``."""
+        store = self.cron.store
+        runs, rosters = store.tables.runs, store.tables.rosters
+        going_on = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.slot <= end)
+        with store.database.read() as connection:
+            last = connection.scalar(select(func.max(rosters.c.last_tick)))
+            found = list(connection.scalars(going_on))
+        found += [task for task, slot in waiting_slots(store) if slot <= end]
+        return found if last > end else [*found, "no tick"]
+
+
+@contextmanager
+def deployment(place: Place, *, namespaces: bool) -> Iterator[Deployment]:
+    """Start a deployment; end it with the block, and take what it has left in Redis away."""
+    config = hosted.configured(place.folder, **place.settings(), **hosted.NO_BROKER)
+    config.make_wsgi_app()
+    cron = cronwork(config.registry)
+    with ExitStack() as stack:
+        stack.callback(cron.store.database.dispose)
+        stack.callback(_forget, place)
+        lines_ = stack.enter_context(ways(len(COMMANDS), place.servers, namespaces=namespaces))
+        hosts = {name: Host(name, line, place) for name, line in zip(COMMANDS, lines_, strict=True)}
+        for each in hosts.values():
+            stack.callback(each.kill)
+            each.start()
+        for each in hosts.values():
+            each.be_ready()
+        yield Deployment(place, hosts, cron)
+
+
+def _forget(place: Place) -> None:
+    with redis.Redis.from_url(place.broker) as client:
+        for key in client.scan_iter(f"{place.prefix}*"):
+            client.delete(key)
+
+
+@dataclass(frozen=True)
+class Outcome(Account):
+    """What came of a deployment. ``miscounted`` is what totals and record disagree about.
+
+    ``lateness`` is by executor how many seconds after their slots runs began, the median and the
+    worst.
+    """
+
+    begun: dict[str, int]
+    attempts: dict[str, int]
+    lateness: dict[str, tuple[float, float]]
+    miscounted: list[str]
+
+
+FAULTS = (*accounting.FAULTS, "miscounted")
+
+
+def outcome(made: Deployment, end: datetime) -> Outcome:
+    """Account for what was due until ``end``; nothing may be going on any more."""
+    return Outcome(
+        **asdict(account(made.cron, made.place.starts, end)),
+        begun={name: host.begun() for name, host in made.hosts.items()},
+        attempts=dict(Counter(f"{run.attempt}" for run in _begun(made.cron))),
+        lateness=_lateness(made.cron),
+        miscounted=_miscounted(made.cron),
+    )
+
+
+def _begun(cron):
+    return [run for run in cron.store.history(limit=10**7) if run.started]
+
+
+def _lateness(cron: Cronwork) -> dict[str, tuple[float, float]]:
+    late: dict[str, list[float]] = {}
+    for run in _begun(cron):
+        if run.attempt == 1 and run.trigger is Trigger.SCHEDULE:
+            executor = cron.tasks.named(run.task).executor
+            late.setdefault(executor, []).append((run.started - run.slot).total_seconds())
+    return {name: (round(median(each), 3), round(max(each), 3)) for name, each in late.items()}
+
+
+def _miscounted(cron: Cronwork) -> list[str]:
+    """Return where the totals, which are added to as runs end, are not the sums of the record."""
+    store = cron.store
+    recorded: Counter[tuple[str, str]] = Counter()
+    for run in store.history(limit=10**7):
+        if run.state.final:
+            recorded[run.task, str(run.reason or run.state)] += run.count
+    with store.database.read() as connection:
+        totals = read_totals(connection, store.tables)
+        ticks = connection.scalar(select(func.count()).select_from(store.tables.ticks))
+    recorded[TICKS, ""] = ticks
+    counted = {(each.task, each.reason or each.state): each.count for each in totals}
+    return [
+        f"{task or 'ticks'} {state}: {counted.get((task, state))} in total, {count} on record"
+        for (task, state), count in recorded.items()
+        if counted.get((task, state)) != count
+    ]
