@@ -32,10 +32,10 @@ NO_BROKER = {"cron.celery.broker_url": "redis://nowhere.invalid"}
 """What an application is told that sends nothing."""
 
 UNTAKEN = timedelta(seconds=10)
-"""After which a run counts as lost that was sent and that nobody takes up: no hour, as usual."""
+"""After which a run counts as lost that was sent and that nobody takes up: no hour."""
 
 IDLE_TIMEOUT = 3
-"""Seconds for which a host that is cut off keeps others from claiming: no half a minute, as usual."""
+"""Seconds for which one that is cut off may keep others from claiming: no half a minute."""
 
 PATIENCE = 3.0
 """Seconds that a trigger waits for its answer."""

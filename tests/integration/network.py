@@ -26,25 +26,29 @@ class Relays:
     """The relays of all hosts, in one thread."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.made: list[Relay] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     def do(self, coroutine):
         """Return what a coroutine returns that runs there."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     def close(self) -> None:
-        self.do(self._end())
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        for each in self.made:
+            self.do(each.end())
+        self.do(self._rest())
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self.loop.close()
+        self._loop.close()
 
-    async def _end(self) -> None:
+    async def _rest(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # in which transports close their sockets
 
 
 class Relay:
@@ -56,6 +60,7 @@ class Relay:
         self._pipes: set[asyncio.StreamWriter] = set()
         self.at = at
         self.ports = relays.do(self._listen(servers))
+        relays.made.append(self)
 
     def silence(self) -> None:
         """Let nothing through; what is sent arrives when it is let through again."""
@@ -80,31 +85,42 @@ class Relay:
     async def _set(self, *, open: bool = True, refusing: bool = False) -> None:  # noqa: A002
         self._refusing = refusing
         if refusing:
-            for each in self._pipes:
-                each.transport.abort()
+            self._abort()
         if open:
             self._open.set()
         else:
             self._open.clear()
 
+    async def end(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        self._abort()
+
+    def _abort(self) -> None:
+        for each in self._pipes:
+            each.transport.abort()
+
     def _accepting(self, server: Address):
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._open.wait()
-            if self._refusing:
-                writer.transport.abort()
-                return
-            with suppress(OSError):
+            with self._pipe(writer), suppress(OSError):
+                await self._open.wait()
+                if self._refusing:
+                    writer.transport.abort()
+                    return
                 there, away = await asyncio.open_connection(*server)
-                pipes = {writer, away}
-                self._pipes |= pipes
-                try:
+                with self._pipe(away):
                     await asyncio.gather(self._pump(reader, away), self._pump(there, writer))
-                finally:
-                    self._pipes -= pipes
-                    for each in pipes:
-                        each.close()
 
         return accept
+
+    @contextmanager
+    def _pipe(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        self._pipes.add(writer)
+        try:
+            yield
+        finally:
+            self._pipes.remove(writer)
+            writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(PIECE):
