@@ -54,6 +54,7 @@ def worker(folder, tasks, pool="threads", number=1):
 
 
 def application(folder, broker, tasks):
+    (folder / "store").mkdir(exist_ok=True)
     config = celerying.configured(folder, broker, tasks)
     return CronTester(config.make_wsgi_app())
 
@@ -145,6 +146,22 @@ def test_a_message_that_comes_twice_is_carried_out_once(tmp_path, broker):
     with worker(tmp_path, ["quick"]) as process:
         ended(cron, 1)
         wait_until(lambda: "is taken up already, or over" in process.output)
+    assert len(starts(tmp_path, "quick")) == 1
+
+
+def test_a_message_that_comes_while_the_store_is_away_is_carried_out_later(tmp_path, broker):
+    cron = application(tmp_path, broker, ["long", "quick"])
+    with worker(tmp_path, ["long", "quick"], "solo") as process:
+        cron.tick()
+        wait_until(lambda: starts(tmp_path, "long"))
+        cronwork(cron.registry).close()
+        (tmp_path / "store").rename(tmp_path / "away")
+        (tmp_path / "finish").touch()
+        wait_until(lambda: "unable to open database file" in process.output)
+        wait_until(lambda: "Retry in" in process.output)
+        (tmp_path / "away").rename(tmp_path / "store")
+        runs = ended(cron, 2)
+    assert {str(run.state) for run in runs.values()} == {"succeeded"}
     assert len(starts(tmp_path, "quick")) == 1
 
 
