@@ -7,8 +7,15 @@ import redis
 
 from tests import databases
 from tests.integration.hosts import BROKER, COMMANDS, FAULTS, Place, deployment, outcome
-from tests.integration.network import no_namespaces
-from tests.integration.processes import missing
+from tests.integration.network import no_namespaces, ways
+from tests.integration.processes import missing, python, wait_until
+
+IMPATIENT = """
+from pyramid_cron.store import dialects
+from tests.integration import ticker
+dialects.IDLE_TIMEOUT = 1
+ticker.main({folder!r}, {url!r}, {prefix!r}, 60)
+"""
 
 
 @pytest.fixture
@@ -25,6 +32,22 @@ def hosts(tmp_path):
         deployment(Place(found.url, found.prefix, tmp_path), namespaces=namespaces) as made,
     ):
         yield made
+
+
+def test_a_store_that_falls_silent_is_an_error_before_long(tmp_path):
+    if reason := no_namespaces():
+        pytest.skip(reason)
+    with databases.place("postgresql", tmp_path) as found:
+        here = Place(found.url, found.prefix, tmp_path)
+        with ways(1, here.servers, namespaces=True) as [line]:
+            url = here.settings(line)["cron.url"]
+            code = IMPATIENT.format(folder=str(tmp_path), url=url, prefix=found.prefix)
+            with python(tmp_path / "printed", "-c", code, before=line.command) as child:
+                child.ticks_until("first:succeeded")
+                line.cut("silent")
+                child.say("tick")
+                wait_until(child.over)
+                assert "StoreError: cron.url postgresql" in child.output
 
 
 def test_every_slot_ends_once_though_hosts_are_cut_off_and_die(hosts):
