@@ -120,9 +120,15 @@ def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
     assert (again[-1].slot, again[-1].attempt) == (run.slot, 2)
 
 
-def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(tmp_path, broker, caplog):
+@pytest.mark.parametrize("way", ["refuses", "is silent"])
+def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(
+    tmp_path, broker, caplog, monkeypatch, way
+):
+    monkeypatch.setattr("pyramid_cron.execute.celery.SECONDS", 0.5)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
+        if way == "is silent":
+            closed.listen()
         down = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
         cron = application(tmp_path, down, ["quick", "failing"])
         with caplog.at_level(logging.WARNING, "pyramid_cron"):
