@@ -1,6 +1,6 @@
 """How far one store goes: what ticks and runs cost it, and what that makes of many hosts.
 
-    python benchmarks/scaling.py [--quick] [--folder FOLDER] [--rtt MILLISECONDS] [--clients COUNT]
+    python benchmarks/scaling.py [--quick] [--best] [--folder FOLDER] [--rtt MS] [--clients COUNT]
 
 All who write to a store take turns, so what runs out is the time for which a transaction keeps
 others waiting. Here that is measured in PostgreSQL, MariaDB and a SQLite file, from the moment that
@@ -19,7 +19,8 @@ To see whether it holds, up to 16 processes (``--clients``) hit a store in the s
 some minutes in a row. It is measured how long it takes until the last has its answer, and compared
 with what the model says of so many. Here they do share processors, with each other and with the
 server, so what the clients compute is added to the model, and what the server does is missing.
-Figures are medians.
+Figures are medians; with ``--best``, for a machine that others use as well, only one in ten rounds
+was faster.
 
 The servers are those of the tests; ``--folder`` chooses the disk for SQLite's files.
 """
@@ -33,7 +34,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -63,6 +64,9 @@ HOSTS = (10, 100, 1000)
 WIDTHS = (8, 12, 12, 12, 12, 14, 8)
 SHARE = 0.5
 """How much of the time may be taken."""
+
+Settings = dict[str, str]
+Typical = Callable[[list[float]], float]
 
 LEASE = timedelta(minutes=1)
 RENEWALS = 3
@@ -151,7 +155,7 @@ def nothing(_: object) -> None:
     """Be a task that does nothing."""
 
 
-def application(settings: dict[str, str], count: int, **policy: Any) -> Any:
+def application(settings: Settings, count: int, **policy: Any) -> Any:
     """Return the registry of an application with so many tasks."""
     config = Configurator(settings=settings, introspection=False)
     config.include("pyramid_cron")
@@ -162,7 +166,7 @@ def application(settings: dict[str, str], count: int, **policy: Any) -> Any:
 
 
 @contextmanager
-def ticking(settings: dict[str, str], count: int, **policy: Any) -> Iterator[tuple[Any, Turns]]:
+def ticking(settings: Settings, count: int, **policy: Any) -> Iterator[tuple[Any, Turns]]:
     """Give a registry that has ticked once, and the turns that it takes from now on."""
     registry = application(settings, count, **policy)
     cron = cronwork(registry)
@@ -183,7 +187,7 @@ def tick(registry: Any, moment: datetime) -> None:
 
 
 def of_ticks(
-    settings: dict[str, str], rounds: int, count: int, policy: dict[str, Any]
+    settings: Settings, typical: Typical, rounds: int, count: int, policy: dict[str, Any]
 ) -> tuple[Cost, float]:
     """Return what a tick costs, and how many seconds it takes to look whether to do anything."""
     costs, looks = [], []
@@ -196,10 +200,10 @@ def of_ticks(
             begin = time.perf_counter()
             cronwork(registry).store.glance(START + number * MINUTE)
             looks.append(time.perf_counter() - begin)
-    return middle(costs), median(looks)
+    return typical_cost(typical, costs), typical(looks)
 
 
-def of_late_ticks(settings: dict[str, str], rounds: int) -> Cost:
+def of_late_ticks(settings: Settings, typical: Typical, rounds: int) -> Cost:
     """Return what a tick costs that finds what it saw due claimed by another host."""
     costs = []
     with (
@@ -219,10 +223,10 @@ def of_late_ticks(settings: dict[str, str], rounds: int) -> Cost:
             tick(second, moment)
             assert turns.count("deciding") == 1
             costs.append(Cost(turns.seconds, turns.trips))
-    return middle(costs)
+    return typical_cost(typical, costs)
 
 
-def of_runs(settings: dict[str, str], rounds: int) -> dict[str, Cost]:
+def of_runs(settings: Settings, typical: Typical, rounds: int) -> dict[str, Cost]:
     """Return what else there is to do, by name: for a run elsewhere, and once a minute."""
     costs: dict[str, list[Cost]] = {}
     with ticking(settings, 1, min="*") as (registry, turns):
@@ -241,10 +245,10 @@ def of_runs(settings: dict[str, str], rounds: int) -> dict[str, Cost]:
                 turns.forget()
                 call(*arguments)
                 costs.setdefault(name, []).append(Cost(turns.seconds, turns.trips))
-    return {name: middle(each) for name, each in costs.items()}
+    return {name: typical_cost(typical, each) for name, each in costs.items()}
 
 
-def of_renewals(settings: dict[str, str], rounds: int) -> tuple[Cost, float]:
+def of_renewals(settings: Settings, typical: Typical, rounds: int) -> tuple[Cost, float]:
     """Return what renewing 100 leases costs, and how long it takes to ask for ends asked for."""
     costs, asks = [], []
     with ticking(settings, 1, min="*") as (registry, turns):
@@ -257,7 +261,7 @@ def of_renewals(settings: dict[str, str], rounds: int) -> tuple[Cost, float]:
             begin = time.perf_counter()
             cron.store.cancelled()
             asks.append(time.perf_counter() - begin)
-    return middle(costs), median(asks)
+    return typical_cost(typical, costs), typical(asks)
 
 
 def claimed(cron: Cronwork, count: int, moment: datetime) -> list[Run]:
@@ -267,8 +271,14 @@ def claimed(cron: Cronwork, count: int, moment: datetime) -> list[Run]:
         return desk.claim(due)[0]
 
 
-def middle(costs: list[Cost]) -> Cost:
-    return Cost(median(each.seconds for each in costs), median(each.trips for each in costs))
+def nearly_best(values: Iterable[float]) -> float:
+    """Return what one in ten is less than."""
+    found = sorted(values)
+    return found[len(found) // 10]
+
+
+def typical_cost(typical: Typical, costs: list[Cost]) -> Cost:
+    return Cost(typical([each.seconds for each in costs]), median(each.trips for each in costs))
 
 
 @dataclass(frozen=True)
@@ -304,17 +314,17 @@ class Measured:
         }
 
 
-def measure(kind: str, folder: Path, rounds: int, due: tuple[int, ...]) -> Measured:
+def measure(kind: str, folder: Path, typical: Typical, rounds: int) -> Measured:
     def fresh(do: Callable[..., Any], *arguments: Any) -> Any:
         with settings_of(kind, folder) as settings:
-            return do(settings, *arguments)
+            return do(settings, typical, *arguments)
 
     idle, look = fresh(of_ticks, rounds, 100, {"hour": 3})
     hundred, ask = fresh(of_renewals, rounds)
     return Measured(
         idle,
         look,
-        {k: fresh(of_ticks, max(rounds // k, 5), k, {"min": "*"})[0] for k in due},
+        {k: fresh(of_ticks, max(rounds // k, 10), k, {"min": "*"})[0] for k in DUE},
         fresh(of_late_ticks, rounds),
         fresh(of_runs, rounds),
         hundred,
@@ -323,7 +333,7 @@ def measure(kind: str, folder: Path, rounds: int, due: tuple[int, ...]) -> Measu
 
 
 @contextmanager
-def settings_of(kind: str, folder: Path) -> Iterator[dict[str, str]]:
+def settings_of(kind: str, folder: Path) -> Iterator[Settings]:
     """Give the settings of a store with nothing in it."""
     with TemporaryDirectory(dir=folder) as own, databases.place(kind, Path(own)) as found:
         yield {
@@ -336,7 +346,7 @@ def settings_of(kind: str, folder: Path) -> Iterator[dict[str, str]]:
 # What many processes at once take.
 
 
-def client(settings: dict[str, str], count: int, minutes: int, barrier: Any, told: Any) -> None:
+def client(settings: Settings, count: int, minutes: int, barrier: Any, told: Any) -> None:
     """Hit a store for some minutes in the same instants as others do; tell when, and what for."""
     logging.disable()
     with ticking(settings, count, min="*") as (registry, turns):
@@ -364,7 +374,9 @@ class Crowd:
     turns: float
 
 
-def crowd(kind: str, folder: Path, clients: int, count: int, minutes: int) -> Crowd:
+def crowd(
+    kind: str, folder: Path, typical: Typical, clients: int, count: int, minutes: int
+) -> Crowd:
     """Return how long it took until the last client had its answer, and how many took a turn."""
     context = multiprocessing.get_context("spawn")
     barrier, told = context.Barrier(clients), context.Queue()
@@ -384,8 +396,8 @@ def crowd(kind: str, folder: Path, clients: int, count: int, minutes: int) -> Cr
     assert all(sum(runs) == count for *_, runs in minutely), "not every slot ran once"
     return Crowd(
         clients,
-        median(max(ends) - min(begins) for begins, ends, *_ in minutely),
-        median(sum(computed) for _, _, computed, *_ in minutely),
+        typical([max(ends) - min(begins) for begins, ends, *_ in minutely]),
+        typical([sum(computed) for _, _, computed, *_ in minutely]),
         median(sum(turns) for *_, turns, _ in minutely),
     )
 
@@ -469,12 +481,14 @@ Each process keeps up to 2 connections open: the server, or a pooler, has to tak
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer clients")
+    parser.add_argument("--best", action="store_true", help="nearly the fastest, not medians")
     parser.add_argument("--folder", help="where to put SQLite's files: choose the disk")
     parser.add_argument("--rtt", type=float, default=0.5, help="milliseconds; the default is 0.5")
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
     logging.disable()
-    rounds, minutes = (20, 6) if options.quick else (200, 21)
+    typical: Typical = nearly_best if options.best else median
+    rounds, minutes = (20, 6) if options.quick else (200, 41)
     sizes = [n for n in (2, 4, 8, 16, 32, 64) if n < options.clients] + [options.clients]
     if options.quick:
         sizes = sizes[:2]
@@ -485,10 +499,10 @@ def main() -> int:
                 print(f"\n{NAMES[kind]}: {problem}")
                 continue
             rtt = 0.0 if kind == "file" else options.rtt / 1e3
-            found = measure(kind, Path(folder), rounds, DUE)
+            found = measure(kind, Path(folder), typical, rounds)
             show(NAMES[kind], found)
             print(f"\n{NAMES[kind]}: measured, clients at once, 10 due, until the last answer")
-            crowds = [crowd(kind, Path(folder), n, 10, minutes) for n in sizes]
+            crowds = [crowd(kind, Path(folder), typical, n, 10, minutes) for n in sizes]
             check(found, crowds, 10)
             print(f"\n{NAMES[kind]}: extrapolated")
             hosts = HOSTS[:1] if kind == "file" else HOSTS

@@ -37,7 +37,7 @@ UNTAKEN = timedelta(seconds=10)
 IDLE_TIMEOUT = 3
 """Seconds for which one that is cut off may keep others from claiming: no half a minute."""
 
-PATIENCE = 3.0
+PATIENCE = 2.0
 """Seconds that a trigger waits for its answer."""
 
 

@@ -36,7 +36,7 @@ from tests import databases
 from tests.integration import accounting, hosted
 from tests.integration.accounting import Account, account, lines, waiting_slots
 from tests.integration.network import Line, no_namespaces, ways
-from tests.integration.processes import Child, python, wait_until
+from tests.integration.processes import Child, program, wait_until
 
 LEASE = 5
 PATIENCE = 60.0
@@ -149,11 +149,12 @@ class Host:
 
     def _run(self, what: str, *command: str) -> Child:
         return self._processes.enter_context(
-            python(
+            program(
                 self._place.folder / f"{self.name}-{what}-{self._starts}",
-                "-m",
+                *self.line.command,
+                sys.executable,
+                "-um",
                 *command,
-                before=self.line.command,
                 CRON_HOST=self.name,
                 CRON_INI=str(self._ini),
                 PYRAMID_CRON_INI=str(self._ini),

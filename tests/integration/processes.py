@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds to wait for what has to come."""
 
 
@@ -81,16 +81,18 @@ class Child:
 
 
 @contextmanager
-def python(
-    printed: Path, *arguments: Any, before: Sequence[str] = (), **variables: str
-) -> Iterator[Child]:
-    """Run Python in the root of the project; ``printed`` is where its output goes.
+def python(printed: Path, *arguments: Any, **variables: str) -> Iterator[Child]:
+    """Run Python in the root of the project; ``printed`` is where its output goes."""
+    with program(printed, sys.executable, "-u", *arguments, **variables) as child:
+        yield child
 
-    ``before`` is a command that runs others.
-    """
+
+@contextmanager
+def program(printed: Path, *command: Any, **variables: str) -> Iterator[Child]:
+    """Run a program in the root of the project; ``printed`` is where its output goes."""
     with open(printed, "wb") as output:
         process = subprocess.Popen(
-            [*before, sys.executable, "-u", *map(str, arguments)],
+            [*map(str, command)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=output,

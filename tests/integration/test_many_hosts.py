@@ -1,5 +1,6 @@
 """Hosts are cut off and die, and every slot still ends once."""
 
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -8,7 +9,7 @@ import redis
 from tests import databases
 from tests.integration.hosts import BROKER, COMMANDS, FAULTS, Place, deployment, outcome
 from tests.integration.network import no_namespaces, ways
-from tests.integration.processes import missing, python, wait_until
+from tests.integration.processes import missing, program, wait_until
 
 IMPATIENT = """
 from pyramid_cron.store import dialects
@@ -42,7 +43,8 @@ def test_a_store_that_falls_silent_is_an_error_before_long(tmp_path):
         with ways(1, here.servers, namespaces=True) as [line]:
             url = here.settings(line)["cron.url"]
             code = IMPATIENT.format(folder=str(tmp_path), url=url, prefix=found.prefix)
-            with python(tmp_path / "printed", "-c", code, before=line.command) as child:
+            command = [*line.command, sys.executable, "-uc", code]
+            with program(tmp_path / "printed", *command) as child:
                 child.ticks_until("first:succeeded")
                 line.cut("silent")
                 child.say("tick")
