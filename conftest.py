@@ -1,8 +1,8 @@
 """Every example of the README and of the documentation is a test.
 
 Python runs as it stands. Of an ini file the settings are read. Of commands, in crontabs too, the
-syntax is checked, and where the example is a ``curl`` it hits the document's ``app``. Where it shows
-what commands print, they are run, and have to print that.
+syntax is checked, and where the example is a ``curl`` it hits the document's ``app``. Commands that
+are shown with what they print are run, and have to print that.
 """
 
 import configparser
