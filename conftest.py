@@ -1,7 +1,8 @@
 """Every example of the README and of the documentation is a test.
 
 Python runs as it stands. Of an ini file the settings are read. Of commands, in crontabs too, the
-syntax is checked, and where the example is a ``curl`` it hits the document's ``app``.
+syntax is checked, and where the example is a ``curl`` it hits the document's ``app``. Commands that
+are shown with what they print are run, and have to print that.
 """
 
 import configparser
@@ -21,6 +22,7 @@ from sybil import Sybil
 from sybil.parsers.rest import CodeBlockParser, DocTestParser, PythonCodeBlockParser
 from webtest.http import StopableWSGIServer
 
+import pyramid_cron
 from pyramid_cron import Cron
 from pyramid_cron.settings import parse_settings
 
@@ -100,6 +102,32 @@ def _try_command(command, namespace):
         server.shutdown()
 
 
+def try_transcript(example):
+    """Run the commands after ``$``; what they print is as it says, but for ids and durations."""
+    found = [Path(sys.executable).parent, os.environ["PATH"]]
+    here = {"PATH": os.pathsep.join(map(str, found)), "PYTHONWARNINGS": "ignore"}
+    # The package that is tested, and what the document has made.
+    here["PYTHONPATH"] = os.pathsep.join([str(Path(pyramid_cron.__file__).parents[1]), "."])
+    for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+        command, _, printed = part.partition("\n")
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=example.namespace[HERE],
+            env=os.environ | here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert _without_chance(done.stdout) == _without_chance(printed), command
+
+
+def _without_chance(text):
+    text = re.sub(r"\b[0-9a-f]{26}\b", "RUN", text)
+    text = re.sub(r"\b\d+\.\d{3} s", "TIME", text)
+    return re.sub(r" +", " ", text).strip()  # columns are as wide as what is in them
+
+
 pytest_collect_file = Sybil(
     parsers=[
         DocTestParser(optionflags=ELLIPSIS),
@@ -107,6 +135,7 @@ pytest_collect_file = Sybil(
         CodeBlockParser(language="ini", evaluator=read_ini),
         CodeBlockParser(language="crontab", evaluator=try_crontab),
         CodeBlockParser(language="sh", evaluator=try_shell),
+        CodeBlockParser(language="console", evaluator=try_transcript),
     ],
     patterns=["README.rst", "docs/*.rst"],
     setup=begin,

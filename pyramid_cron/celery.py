@@ -18,18 +18,22 @@ from pyramid.registry import Registry
 
 from .control import scheduler
 from .execute.celery import TASK, celery_app
+from .store.engine import StoreError
 
 if TYPE_CHECKING:
     from celery import Celery
 
 VARIABLE = "PYRAMID_CRON_INI"
 
+MAX_DELAY = 60
+"""Seconds, at most, after which a run is tried to be taken up again while the store is away."""
+
 
 def add_task(app: Celery) -> None:
     """Add the task that carries runs out to a Celery app.
 
     The Pyramid application is made from the file in ``PYRAMID_CRON_INI`` when the first run comes,
-    once in each process.
+    once in each process. While the store can't be reached, the message is sent again, for later.
     """
     loaded: dict[int, Registry] = {}
     lock = threading.Lock()
@@ -44,7 +48,16 @@ def add_task(app: Celery) -> None:
     def run(run_id: str) -> None:
         scheduler(registry()).carry_out(run_id)
 
-    app.task(run, name=TASK, ignore_result=True)
+    app.task(
+        run,
+        name=TASK,
+        ignore_result=True,
+        # Nothing was taken up then, and the message is all that will ever have it taken up.
+        autoretry_for=(StoreError,),
+        max_retries=None,
+        retry_backoff=1,
+        retry_backoff_max=MAX_DELAY,
+    )
 
 
 def _ini() -> str:

@@ -18,7 +18,7 @@ TASK = "pyramid_cron.run"
 """The name of the Celery task that carries runs out; its argument is the run's id."""
 
 SECONDS = 5
-"""How long a broker may take to be reached before it counts as down."""
+"""How long a broker may take to be reached, or to answer, before it counts as down."""
 
 
 class CelerySender:
@@ -40,7 +40,12 @@ class CelerySender:
     @cached_property
     def app(self) -> Celery:
         """The Celery app that sends."""
-        return celery_app(self._cron.settings.celery_app, self._cron.settings.celery_broker_url)
+        name = self._cron.settings.celery_app
+        app = celery_app(name, self._cron.settings.celery_broker_url)
+        if name is None:
+            # Not for workers, which wait for long where nothing comes.
+            app.conf.broker_transport_options |= {"socket_timeout": SECONDS}
+        return app
 
     def __call__(self, run: Run) -> None:
         """Send a run; raises what Celery raises if the broker can't be reached."""

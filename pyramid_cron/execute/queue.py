@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from pyramid.registry import Registry
@@ -55,7 +56,8 @@ def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | Non
     """Take up a run that was sent here, and carry it out; return it as it ended.
 
     None is returned if there is nothing to do: somebody has taken it up already, or it is over.
-    Raises LookupError for a run or a task that is not known here.
+    Raises LookupError for a run or a task that is not known here, StoreError if it could not be
+    taken up.
     """
     sent = cron.store.run(run_id)
     if sent is None:
@@ -68,6 +70,7 @@ def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | Non
         return None
     cron.supervisor.hold([run], clock)
     live = cron.supervisor.live(run_id)
-    if live is not None and run_id in cron.store.cancelled():
-        live.interrupt(TaskCancelled("was cancelled"))  # before it begins
+    with suppress(StoreError):  # it is ours from now on; the supervisor asks again in a moment
+        if live is not None and run_id in cron.store.cancelled():
+            live.interrupt(TaskCancelled("was cancelled"))  # before it begins
     return carry_out_apart(cron, registry, task, run, clock)

@@ -17,7 +17,11 @@ ANSWER_TIMEOUT = 60
 """Seconds to wait for the answer to one statement."""
 
 IDLE_TIMEOUT = 30
-"""Seconds after which a server ends the transaction of a process that is frozen or cut off."""
+"""Seconds after which a server ends the transaction of a process that is frozen or cut off.
+
+And after which such a process takes a connection for broken, where its system would take a quarter
+of an hour for that.
+"""
 
 
 def is_in_memory(url: URL) -> bool:
@@ -85,6 +89,7 @@ def _postgresql(url: URL) -> Engine:
         keepalives_idle=IDLE_TIMEOUT,
         keepalives_interval=10,
         keepalives_count=3,
+        tcp_user_timeout=1000 * IDLE_TIMEOUT,
     )
     limits = text(
         f"SELECT set_config('lock_timeout', '{BUSY_TIMEOUT}s', true),"

@@ -14,7 +14,7 @@ def configured(folder, broker, tasks, **settings):
     folder = Path(folder)
     config = configure(
         **{
-            "cron.url": f"sqlite:///{folder}/cron.sqlite",
+            "cron.url": f"sqlite:///{folder}/store/cron.sqlite",
             "cron.celery.broker_url": broker,
             "cron.lease": "4",
         }

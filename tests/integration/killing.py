@@ -16,11 +16,8 @@ import sys
 import tempfile
 import time
 import traceback
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pyramid.registry import Registry
@@ -28,12 +25,13 @@ from sqlalchemy import func, select
 
 from pyramid_cron import Every, Retry
 from pyramid_cron.clock import utc_now
-from pyramid_cron.run import Run
 from pyramid_cron.state import cronwork
 from pyramid_cron.store.engine import StoreError
 from pyramid_cron.store.store import Store
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
+from tests.integration import accounting
+from tests.integration.accounting import Account, account, lines
 from tests.integration.late import late
 
 PROCESSES = 8
@@ -57,34 +55,20 @@ class Place:
         }
 
 
-@dataclass
-class Account:
-    """What came of it. The first figures say how hard it was, those from ``deaths`` on are faults.
+@dataclass(frozen=True)
+class Outcome(Account):
+    """What came of it, how hard it was, and of what else than being killed processes died.
 
     ``late`` is how many seconds each run of ``quick``, the first in every tick, started after the
-    tick set out to claim it.
-    ``troubles`` are ticks that could not get at the store, ``deaths`` processes that died of
-    something else than being killed.
-    ``twice`` are slots that started more often than the task's attempts allow, or one attempt of
-    which started twice; ``unrecorded`` slots that were due and of which the store knows nothing;
-    ``unfounded`` starts of which it knows nothing; ``counted_twice`` slots that it counts more than
-    once; ``stuck`` runs that still seem to go on though their leases have passed.
+    tick set out to claim it. ``troubles`` are ticks that could not get at the store. ``deaths`` are
+    a fault.
     """
 
     seconds: float
     kills: int
-    ticks: int
-    slots: int
-    starts: int
-    states: dict[str, int]
     late: list[float]
     troubles: int
     deaths: list[str]
-    twice: list[str]
-    unrecorded: list[str]
-    unfounded: list[str]
-    counted_twice: list[str]
-    stuck: list[str]
 
 
 def application(place: Place, starts: Path) -> Registry:
@@ -126,7 +110,7 @@ def append(path: Path, line: str) -> None:
 
 def kill_at_random(
     place: Place, folder: Path, seconds: float, processes: int = PROCESSES
-) -> Account:
+) -> Outcome:
     """Let processes tick for some seconds, killing them at random; account for every slot."""
     begin = time.monotonic()
     living: list[int] = []
@@ -145,7 +129,14 @@ def kill_at_random(
     registry = application(place, folder / "starts")
     _outlast_leases(cronwork(registry).store)
     CronTester(registry).tick()
-    return _account(registry, folder, round(time.monotonic() - begin, 1), kills)
+    return Outcome(
+        **asdict(account(cronwork(registry), folder / "starts")),
+        seconds=round(time.monotonic() - begin, 1),
+        kills=kills,
+        late=late(cronwork(registry).store, folder / "starts", "quick"),
+        troubles=len(lines(folder / "troubles")),
+        deaths=lines(folder / "deaths"),
+    )
 
 
 def _born(place: Place, folder: Path) -> int:
@@ -185,99 +176,7 @@ def _outlast_leases(store: Store) -> None:
         time.sleep(0.05)
 
 
-# Accounting.
-
-
-def _account(registry: Registry, folder: Path, seconds: float, kills: int) -> Account:
-    cron = cronwork(registry)
-    runs = cron.store.history(limit=10**7)
-    first, last, ticks = _span(cron.store)
-    starts = [_start(line) for line in _lines(folder / "starts")]
-    due = {task.name: list(task.between(first, last)) for task in cron.tasks.all}
-    attempts = {task.name: task.retry.attempts for task in cron.tasks.all}
-    covered = {name: _covered(slots, runs, name) for name, slots in due.items()}
-    waiting = _waiting(cron.store)
-    return Account(
-        seconds=seconds,
-        kills=kills,
-        ticks=ticks,
-        slots=sum(map(len, due.values())),
-        starts=len(starts),
-        states=dict(Counter(str(run.reason or run.state) for run in runs)),
-        late=late(cron.store, folder / "starts", "quick"),
-        troubles=len(_lines(folder / "troubles")),
-        deaths=_lines(folder / "deaths"),
-        twice=_twice(starts, attempts),
-        unrecorded=[
-            f"{name} {slot.isoformat()}"
-            for name, slots in due.items()
-            for slot in slots
-            if not covered[name][slot] and (name, slot) not in waiting
-        ],
-        unfounded=_unfounded(starts, runs),
-        counted_twice=[
-            f"{name} {slot.isoformat()}"
-            for name, slots in covered.items()
-            for slot, times in slots.items()
-            if times > 1
-        ],
-        stuck=[f"{run.task} {run.id} {run.state}" for run in runs if not run.state.final],
-    )
-
-
-def _span(store: Store) -> tuple[datetime, datetime, int]:
-    """Return the moment after which slots were due, the last one, and how many ticks came."""
-    ticks, rosters, runs = store.tables.ticks, store.tables.rosters, store.tables.runs
-    with store.database.read() as connection:
-        first = connection.scalar(select(func.min(runs.c.id)))
-        last = connection.scalar(select(func.max(rosters.c.last_tick)))
-        count = connection.scalar(select(func.count()).select_from(ticks))
-    begin = datetime.fromtimestamp(int(first[:12], 16) / 1000, timezone.utc)
-    return begin.replace(second=0, microsecond=0) - timedelta.resolution, last, count
-
-
-def _waiting(store: Store) -> set[tuple[str, datetime]]:
-    table = store.tables.waiting
-    with store.database.read() as connection:
-        return {(row.task, row.slot) for row in connection.execute(select(table))}
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-Start = tuple[str, datetime, int]
-
-
-def _start(line: str) -> Start:
-    task, slot, attempt, _moment = line.split()
-    return task, datetime.fromisoformat(slot), int(attempt)
-
-
-def _covered(due: Sequence[datetime], runs: Iterable[Run], name: str) -> Counter[datetime]:
-    """Return how often the record speaks of each slot; a skipped run may stand for several."""
-    covered: Counter[datetime] = Counter()
-    for run in runs:
-        if run.task == name and run.attempt == 1:
-            end = bisect_right(due, run.slot)
-            covered.update(due[max(0, end - run.count) : end])
-    return covered
-
-
-def _twice(starts: Sequence[Start], attempts: dict[str, int]) -> list[str]:
-    same = [start for start, times in Counter(starts).items() if times > 1]
-    slots = Counter((task, slot) for task, slot, _ in starts)
-    often = [(*each, times) for each, times in slots.items() if times > attempts[each[0]]]
-    return [f"{task} {slot.isoformat()} {number}" for task, slot, number in (*same, *often)]
-
-
-def _unfounded(starts: Iterable[Start], runs: Iterable[Run]) -> list[str]:
-    recorded = {(run.task, run.slot, run.attempt) for run in runs if run.started or run.error}
-    unknown = [each for each in starts if each not in recorded]
-    return [f"{task} {slot.isoformat()} {attempt}" for task, slot, attempt in unknown]
-
-
-FAULTS = ("deaths", "twice", "unrecorded", "unfounded", "counted_twice", "stuck")
+FAULTS = ("deaths", *accounting.FAULTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -294,9 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{folder}/cron.sqlite"
         place = Place(url, options.prefix, options.lease)
-        account = kill_at_random(place, Path(folder), options.seconds, options.processes)
-    print(json.dumps(asdict(account), indent=2))
-    return int(any(getattr(account, name) for name in FAULTS))
+        outcome = kill_at_random(place, Path(folder), options.seconds, options.processes)
+    print(json.dumps(asdict(outcome), indent=2))
+    return int(any(getattr(outcome, name) for name in FAULTS))
 
 
 if __name__ == "__main__":

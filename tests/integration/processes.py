@@ -60,6 +60,9 @@ class Child:
         self.process.stdin.write(f"{text}\n".encode())
         self.process.stdin.flush()
 
+    def over(self) -> bool:
+        return self.process.poll() is not None
+
     def ticks_until(self, answer: str) -> None:
         """Tell a ticker to tick until what it ran is as it should be."""
 

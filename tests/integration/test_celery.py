@@ -68,6 +68,7 @@ def worker(folder, tasks, pool="threads", number=1, broker=BROKER):
 
 
 def application(folder, broker, tasks):
+    (folder / "store").mkdir(exist_ok=True)
     config = celerying.configured(folder, broker, tasks)
     return CronTester(config.make_wsgi_app())
 
@@ -140,9 +141,15 @@ def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
     assert (again[-1].slot, again[-1].attempt) == (run.slot, 2)
 
 
-def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(tmp_path, broker, caplog):
+@pytest.mark.parametrize("way", ["refuses", "is silent"])
+def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(
+    tmp_path, broker, caplog, monkeypatch, way
+):
+    monkeypatch.setattr("pyramid_cron.execute.celery.SECONDS", 0.5)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
+        if way == "is silent":
+            closed.listen()
         down = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
         cron = application(tmp_path, down, ["quick", "failing"])
         with caplog.at_level(logging.WARNING, "pyramid_cron"):
@@ -167,6 +174,22 @@ def test_a_message_that_comes_twice_is_carried_out_once(tmp_path, broker):
     with worker(tmp_path, ["quick"]) as process:
         ended(cron, 1)
         wait_until(lambda: "is taken up already, or over" in process.output)
+    assert len(starts(tmp_path, "quick")) == 1
+
+
+def test_a_message_that_comes_while_the_store_is_away_is_carried_out_later(tmp_path, broker):
+    cron = application(tmp_path, broker, ["long", "quick"])
+    with worker(tmp_path, ["long", "quick"], "solo") as process:
+        cron.tick()
+        wait_until(lambda: starts(tmp_path, "long"))
+        cronwork(cron.registry).close()
+        (tmp_path / "store").rename(tmp_path / "away")
+        (tmp_path / "finish").touch()
+        wait_until(lambda: "unable to open database file" in process.output)
+        wait_until(lambda: "Retry in" in process.output)
+        (tmp_path / "away").rename(tmp_path / "store")
+        runs = ended(cron, 2)
+    assert {str(run.state) for run in runs.values()} == {"succeeded"}
     assert len(starts(tmp_path, "quick")) == 1
 
 

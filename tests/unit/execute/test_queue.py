@@ -9,6 +9,7 @@ from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import RunState, events, scheduler
 from pyramid_cron.state import cronwork
+from pyramid_cron.store.engine import StoreError
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.integration.processes import wait_until
@@ -60,6 +61,20 @@ def test_one_that_is_cancelled_before_it_is_taken_up_is_over_at_once(sent, caplo
 def test_a_run_that_is_not_known_is_an_error(sent):
     with pytest.raises(LookupError, match="there is no run 'x'"):
         scheduler(application(sent.append).registry).carry_out("x")
+
+
+def test_a_run_that_was_taken_up_is_carried_out_though_the_store_goes_away(sent, monkeypatch):
+    cron = application(sent.append)
+    cron.tick()
+    store = cronwork(cron.registry).store
+
+    def away():
+        monkeypatch.undo()
+        raise StoreError("gone")
+
+    monkeypatch.setattr(store, "cancelled", away)
+    assert scheduler(cron.registry).carry_out(sent[0].id).state is RunState.SUCCEEDED
+    assert [str(run.state) for run in store.history()] == ["succeeded"]
 
 
 def test_what_can_not_be_sent_waits_and_is_sent_by_a_later_tick(sent):
