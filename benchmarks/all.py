@@ -73,6 +73,21 @@ BENCHMARKS = (
         arguments=["--seconds", "120"],
         quick=["--seconds", "60"],
     ),
+    Benchmark(
+        "many_hosts",
+        "Hosts that are cut off and killed",
+        ["SQLAlchemy", "psycopg", "celery"],
+        arguments=["--minutes", "10"],
+        quick=["--minutes", "3"],
+    ),
+    Benchmark("executors", "Where a task runs", ["SQLAlchemy", "psycopg", "celery"]),
+    Benchmark(
+        "scaling",
+        "How far one store goes",
+        ["SQLAlchemy", "psycopg", "PyMySQL"],
+        arguments=["--best"],
+        quick=["--best", "--quick"],
+    ),
     Benchmark("history", "A store with many runs", ["SQLAlchemy"]),
     Benchmark("pages", "Pages, with many runs on record", ["SQLAlchemy", "Jinja2"]),
 )
