@@ -5,6 +5,7 @@ second or two, and leaves a line in a file as it begins.
 """
 
 import os
+import subprocess
 import sys
 import time
 import urllib.error
@@ -104,6 +105,22 @@ def serve():
     server.run()
 
 
+def work(*arguments):
+    """Run a Celery worker, and a new one whenever it ends, as a service manager does.
+
+    Celery gives up where Redis goes away while it does certain things.
+    """
+    while True:
+        command = [sys.executable, "-um", "celery", *arguments]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        with worker:
+            for line in worker.stdout:
+                print(line.decode(), end="", flush=True)
+                if b"Unrecoverable error" in line:
+                    worker.kill()
+        time.sleep(0.2)
+
+
 def trigger(url):
     """Hit the trigger each second, and print what came of it."""
     while True:
@@ -122,4 +139,4 @@ def _hit(url):
 
 
 if __name__ == "__main__":
-    {"serve": serve, "trigger": trigger}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "trigger": trigger, "work": work}[sys.argv[1]](*sys.argv[2:])

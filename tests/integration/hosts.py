@@ -39,17 +39,15 @@ from tests.integration.network import Line, no_namespaces, ways
 from tests.integration.processes import Child, program, wait_until
 
 LEASE = 5
-PATIENCE = 60.0
-"""Seconds within which what is waited for has to come, on a busy machine too."""
-
 CUTS = ("silent", "refused")
 WAYS = (*CUTS, "killed")
 BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
+WORK = ("tests.integration.hosted", "work", "-A", "pyramid_cron.celery", "worker")
 COMMANDS = {
     "web1": ("tests.integration.hosted", "serve"),
     "web2": ("gunicorn", "-b", "127.0.0.1:0", "--threads", "6", "tests.integration.hosted:app()"),
-    "worker1": ("celery", "-A", "pyramid_cron.celery", "worker", "-P", "threads", "-c", "4"),
-    "worker2": ("celery", "-A", "pyramid_cron.celery", "worker", "-P", "solo"),
+    "worker1": (*WORK, "-P", "threads", "-c", "4"),
+    "worker2": (*WORK, "-P", "solo"),
 }
 QUIET = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat")
 READY = {"web": r"Listening at: (http://\S+) ", "worker": r" (ready)\."}
@@ -90,8 +88,10 @@ class Place:
 
     def broker_by(self, line: Line) -> str:
         """Return the broker's URL at the other end of a line."""
-        at = f"{line.address}:{line.ports['broker']}"
-        return urlsplit(self.broker)._replace(netloc=at).geturl()
+        broker = urlsplit(self.broker)
+        user, at, _ = broker.netloc.rpartition("@")
+        there = f"{user}{at}{line.address}:{line.ports['broker']}"
+        return broker._replace(netloc=there).geturl()
 
 
 class Host:
@@ -119,7 +119,7 @@ class Host:
     def be_ready(self) -> None:
         """Wait until it works."""
         main, sign = self._main, READY["web" if self.serves else "worker"]
-        found = wait_until(lambda: re.search(sign, main.output) or main.over(), PATIENCE)
+        found = wait_until(lambda: re.search(sign, main.output) or main.over())
         assert found is not True, main.output
         if self.serves:
             self._trigger = self._run("trigger", "tests.integration.hosted", "trigger", found[1])
@@ -140,12 +140,12 @@ class Host:
     def works_on(self, more: int = 3) -> None:
         """Wait until it has begun so many runs more."""
         enough = self.begun() + more
-        wait_until(lambda: self.begun() >= enough, PATIENCE)
+        wait_until(lambda: self.begun() >= enough)
 
     def fails(self, more: int = 2) -> None:
         """Wait until its trigger has had no good answer so many times more."""
         enough = self.answers(good=False) + more
-        wait_until(lambda: self.answers(good=False) >= enough, PATIENCE)
+        wait_until(lambda: self.answers(good=False) >= enough)
 
     def _run(self, what: str, *command: str) -> Child:
         return self._processes.enter_context(
@@ -179,7 +179,7 @@ class Deployment:
     def settle(self) -> datetime:
         """Wait until all is over that was due until now, and end; return that moment."""
         end = utc_now()
-        wait_until(lambda: not self._open(end), PATIENCE)
+        wait_until(lambda: not self._open(end))
         for host in self.hosts.values():
             host.kill()
         return end
