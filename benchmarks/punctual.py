@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,9 @@ def running(name: str, folder: Path, minutes: str, count: int) -> Iterator[subpr
     """Keep a contender while the block runs."""
     command = [sys.executable, "-W", "ignore", __file__, name, str(folder), minutes, str(count)]
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -155,6 +157,8 @@ def running(name: str, folder: Path, minutes: str, count: int) -> Iterator[subpr
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with suppress(ProcessLookupError):  # what it has left behind
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def main(name: str, place: str, *options: str) -> None:
