@@ -38,6 +38,7 @@ from tempfile import TemporaryDirectory
 
 from contenders import CONTENDERS, LEAST, OURS
 from contenders.process import GivenUpError, Serving, untraceable
+from figures import Column, Table, show
 
 SIZES = (100, 1000)
 GOALS = {True: 12, False: 3}
@@ -102,22 +103,30 @@ def count_syncs(folder: Path, names: list[str]) -> Counts:
     return counts
 
 
-def show(medians: Medians, counts: Counts) -> None:
-    """Print the table."""
-    heads = "".join(f"{f'{size:,}: ms':>12}{'ratio':>8}" for size in SIZES)
-    print(f"\n{'':30}{heads}{'on disk':>9}{f'syncs of {SIZES[0]}':>14}{'per run':>9}")
+def table(medians: Medians, counts: Counts) -> Table:
+    """Return what there is to show."""
+    rows = []
     for name, contender in CONTENDERS.items():
-        if (name, SIZES[0]) not in medians:
-            continue
-        cells = ""
-        for size in SIZES:
-            took = medians.get((name, size))
-            ratio = "" if took is None else f"{took / medians[OURS.name, size]:.1f}x"
-            cells += f"{'-' if took is None else f'{took * 1e3:,.1f}':>12}{ratio:>8}"
-        count = counts.get((name, SIZES[0]))
-        counted = ("-", "-") if count is None else (f"{count}", f"{count / SIZES[0]:.2f}")
-        on_disk = "yes" if contender.syncs else "no"
-        print(f"{name:30}{cells}{on_disk:>9}{counted[0]:>14}{counted[1]:>9}")
+        if (name, SIZES[0]) in medians:
+            took = [medians.get((name, size)) for size in SIZES]
+            count = counts.get((name, SIZES[0]))
+            rows.append(
+                (
+                    name,
+                    *(each and each * 1e3 for each in took),
+                    "yes" if contender.syncs else "no",
+                    count,
+                    None if count is None else count / SIZES[0],
+                )
+            )
+    columns = (
+        Column(""),
+        *(Column(f"{size:,} tasks, ms", ",.1f", compared=True) for size in SIZES),
+        Column("on disk"),
+        Column(f"syncs of {SIZES[0]}"),
+        Column("per run", ".2f"),
+    )
+    return Table("", columns, rows, ours=OURS.name, also_ours=[LEAST.name])
 
 
 def judge(medians: Medians, counts: Counts) -> None:
@@ -185,7 +194,7 @@ def compare(folder: Path, quick: bool, typical: Callable[[list[float]], float]) 
                 end(each)
     counts = count_syncs(folder, list(serving))
     medians = {key: typical(rounds) for key, rounds in times.items()}
-    show(medians, counts)
+    show(table(medians, counts))
     judge(medians, counts)
 
 

@@ -6,7 +6,8 @@ import sqlite3
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import StaticPool
 
@@ -27,6 +28,17 @@ of an hour for that.
 def is_in_memory(url: URL) -> bool:
     """Return whether the URL names a SQLite database that lives and dies with the process."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def insertion(dialect: str, table: Table) -> Any:
+    """Return the insert that can say what becomes of rows whose keys are there already."""
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # takes its time, and few need it
+
+        return postgresql.insert(table)
+    return mysql.insert(table)
 
 
 def make_engine(url: URL) -> Engine:

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, func, select
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ..due.facts import Active, Pending
 from ..due.pauses import Word
 from ..run import Progress, Reason, Run, RunState, Trigger
+from .dialects import insertion
 from .many import Values, execute_many
 from .tables import Tables
 
@@ -24,13 +24,14 @@ def insert_new(connection: Connection, table: Table, rows: list[Values]) -> None
 
 
 def _insert(dialect: str, table: Table) -> Insert:
-    if dialect == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    if dialect == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    # INSERT IGNORE would take values for good that are cut to fit.
-    key = next(iter(table.primary_key))
-    return mysql.insert(table).on_duplicate_key_update({key.name: key})
+    statement = insertion(dialect, table)
+    if dialect in ("sqlite", "postgresql"):
+        new: Insert = statement.on_conflict_do_nothing()
+    else:
+        # INSERT IGNORE would take values for good that are cut to fit.
+        key = next(iter(table.primary_key))
+        new = statement.on_duplicate_key_update({key.name: key})
+    return new
 
 
 def run_row(run: Run, owner: str, lease: datetime | None, weight: int = 0) -> Values:

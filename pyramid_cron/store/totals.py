@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Table, case, select
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ..run import Run, RunState, Trigger
+from .dialects import insertion
 from .many import Values, execute_many
 from .tables import MICROSECOND, Tables
 
@@ -109,12 +109,12 @@ def _add(connection: Connection, table: Table, rows: list[Values]) -> None:
 
 def _adding(dialect: str, table: Table) -> Insert:
     """Return what adds to a row, or makes it."""
-    if dialect not in ("sqlite", "postgresql"):
-        inserted = mysql.insert(table)
-        return inserted.on_duplicate_key_update(_sum(table, inserted.inserted))
-    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
-    keys, summed = list(table.primary_key), _sum(table, statement.excluded)
-    adding: Insert = statement.on_conflict_do_update(index_elements=keys, set_=summed)
+    statement = insertion(dialect, table)
+    if dialect in ("sqlite", "postgresql"):
+        keys, summed = list(table.primary_key), _sum(table, statement.excluded)
+        adding: Insert = statement.on_conflict_do_update(index_elements=keys, set_=summed)
+    else:
+        adding = statement.on_duplicate_key_update(_sum(table, statement.inserted))
     return adding
 
 
