@@ -9,6 +9,7 @@ import configparser
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,10 @@ from pyramid_cron.settings import parse_settings
 
 # Processes that tests start have to find the tests, too; an installed package still comes first.
 sys.path.append(str(Path(__file__).parent))
+
+# In the background a shell has processes ignore SIGINT, and those that tests start would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
