@@ -134,7 +134,9 @@ def main() -> None:
     quick = parser.parse_args().quick
     sizes = (10, 1_000, 10_000) if quick else (10, 1_000, 10_000, 100_000)
     for title, make in (("A realistic mix", realistic), ("Nearly all distinct, wide", wide)):
-        rows = [row(make(size), SAMPLE if quick or size >= 100_000 else range(24)) for size in sizes]
+        rows = [
+            row(make(size), SAMPLE if quick or size >= 100_000 else range(24)) for size in sizes
+        ]
         heading = f"{title}; microseconds per tick, milliseconds to build"
         show(Table(heading, COLUMNS, rows, chart="lines", drawn=("Index.at", "plain scan")))
 

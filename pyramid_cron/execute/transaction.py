@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -45,10 +45,7 @@ def between_transactions(request: Request) -> Iterator[Any]:
 def _end(manager: Any) -> bool:
     """Commit the open transaction, if there is one; return whether there was."""
     try:
-        if manager.isDoomed():
-            manager.abort()
-        else:
-            manager.commit()
+        _commit(manager)
     except NoTransaction:
         return False
     except Exception:
@@ -67,7 +64,8 @@ def in_transaction(manager: Any, note: str, work: Callable[[], T]) -> T:
     token = _current.set(manager)
     try:
         result = work()
-        _finish(manager)
+        with suppress(NoTransaction):  # the work may have ended it itself
+            _commit(manager)
     except BaseException:
         _abort(manager)
         raise
@@ -76,14 +74,12 @@ def in_transaction(manager: Any, note: str, work: Callable[[], T]) -> T:
     return result
 
 
-def _finish(manager: Any) -> None:
-    try:
-        if manager.isDoomed():
-            manager.abort()
-        else:
-            manager.commit()
-    except NoTransaction:
-        pass  # the work has ended it itself
+def _commit(manager: Any) -> None:
+    """Commit, or abort what is doomed."""
+    if manager.isDoomed():
+        manager.abort()
+    else:
+        manager.commit()
 
 
 def current_manager() -> Any:
