@@ -18,7 +18,7 @@ def execute_many(
     make: Callable[[], UpdateBase],
     rows: list[Values],
 ) -> None:
-    """Execute a statement for rows, which all have the same keys.
+    """Execute a statement for rows; under one ``name`` they have the same keys in all calls.
 
     ``make`` returns it; that is asked for once a table and ``name``.
     """
