@@ -219,7 +219,7 @@ class Scheduler:
         if ended is None:
             cron.store.ask_to_cancel(run_id)
         else:
-            logs.run_ended(ended)
+            logs.Lines().ended(ended)
             self._tell([(events.RunCancelled, ended)])
 
     def retry(self, run_id: str) -> None:

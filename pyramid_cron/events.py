@@ -142,12 +142,18 @@ ENDS: dict[RunState, type[RunEvent]] = {
 }
 """What tells that a run is over, by its state."""
 
-Within = Callable[[Callable[[], Any]], Any]
-"""Calls a function where and how subscribers are to be called."""
+Subscriber = Callable[[Event], Any]
+
+
+def _directly(subscriber: Subscriber, event: Event) -> None:
+    subscriber(event)
 
 
 def notify(
-    kind: type[Event], request: Request, *values: Any, within: Within = lambda call: call()
+    kind: type[Event],
+    request: Request,
+    *values: Any,
+    call: Callable[[Subscriber, Event], None] = _directly,
 ) -> None:
     """Call those who subscribed to events of this kind, each on its own.
 
@@ -159,6 +165,6 @@ def notify(
     event = kind(request, *values)
     for subscriber in subscribers:
         try:
-            within(lambda subscriber=subscriber: subscriber(event))  # type: ignore[misc]
+            call(subscriber, event)
         except (Exception, SystemExit):
             log.exception("a subscriber to %s failed: %r", kind.__name__, subscriber)

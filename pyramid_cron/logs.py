@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import datetime, timezone
+from functools import lru_cache
 from logging.handlers import TimedRotatingFileHandler
 from typing import Any
 
@@ -21,14 +23,6 @@ def instant(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def run_started(run: Run) -> None:
-    """Say at INFO that a run begins."""
-    if log.isEnabledFor(logging.INFO):
-        extra = _extra(run)
-        values = run.task, run.id, extra["slot"], extra["state"]
-        _say("%s run=%s slot=%s state=%s", values, extra)
-
-
 def run_failed(run: Run, error: BaseException) -> None:
     """Say at ERROR what a run died of, with the traceback.
 
@@ -43,27 +37,72 @@ def run_failed(run: Run, error: BaseException) -> None:
         log.error("%s run=%s failed", run.task, run.id, exc_info=error, extra=_extra(run))
 
 
-def run_ended(run: Run) -> None:
-    """Say at INFO how a run ended."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    extra = _extra(run)
-    extra |= _result(run)
-    duration = "-" if run.duration is None else f"{run.duration:.3f}s"
-    reason = "" if run.reason is None else f" reason={run.reason}"
-    if run.count > 1:
-        reason += f" count={run.count}"
-    if run.error is not None and run.traceback is None:
-        reason += f" ({run.error})"
-    values = run.task, run.id, extra["slot"], extra["state"], duration, reason
-    _say("%s run=%s slot=%s state=%s duration=%s%s", values, extra)
+class Lines:
+    """The two lines of each run, at INFO, from one thread and for the length of one tick.
+
+    There are many of them, so a record is made as a copy of a first one, which took its thread and
+    process from Python. It does not look in the stack for who logs.
+    """
+
+    def __init__(self) -> None:
+        self._first = log.makeRecord(log.name, logging.INFO, __file__, 0, "", (), None)
+        # An application's own way of making records may have something new in each.
+        ways = logging.getLogRecordFactory(), type(log).makeRecord
+        self._copies = ways == (logging.LogRecord, logging.Logger.makeRecord)
+
+    def started(self, run: Run) -> None:
+        """Say that a run begins."""
+        if log.isEnabledFor(logging.INFO):
+            extra = _extra(run)
+            values = run.task, run.id, extra["slot"], extra["state"]
+            self._say("%s run=%s slot=%s state=%s", values, extra)
+
+    def ended(self, run: Run) -> None:
+        """Say how a run ended."""
+        if not log.isEnabledFor(logging.INFO):
+            return
+        extra = _extra(run)
+        extra |= _result(run)
+        took = extra["duration"]
+        duration = "-" if took is None else f"{took:.3f}s"
+        reason = "" if run.reason is None else f" reason={run.reason}"
+        if run.count > 1:
+            reason += f" count={run.count}"
+        if run.error is not None and run.traceback is None:
+            reason += f" ({run.error})"
+        values = run.task, run.id, extra["slot"], extra["state"], duration, reason
+        self._say("%s run=%s slot=%s state=%s duration=%s%s", values, extra)
+
+    def _say(self, text: str, values: tuple[Any, ...], extra: dict[str, Any]) -> None:
+        if self._copies:
+            log.handle(_copied(self._first, text, values, extra))
+        else:
+            record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, values, None)
+            vars(record).update(extra)
+            log.handle(record)
 
 
-def _say(text: str, values: tuple[Any, ...], extra: dict[str, Any]) -> None:
-    """Log at INFO, without looking in the stack for who does: there are two lines a run."""
-    record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, values, None)
-    vars(record).update(extra)
-    log.handle(record)
+def _copied(
+    first: logging.LogRecord, text: str, values: tuple[Any, ...], extra: dict[str, Any]
+) -> logging.LogRecord:
+    record = object.__new__(logging.LogRecord)
+    now = time.time()
+    vars(record).update(
+        vars(first),
+        msg=text,
+        args=values,
+        created=now,
+        msecs=now % 1 * 1000 // 1,
+        relativeCreated=first.relativeCreated + (now - first.created) * 1000,
+        **extra,
+    )
+    return record
+
+
+@lru_cache(maxsize=64)
+def _slot(slot: datetime) -> str:
+    """Return a slot as text, and keep it: many runs have the same."""
+    return instant(slot)
 
 
 def nothing_due(moment: datetime) -> None:
@@ -75,11 +114,11 @@ def _extra(run: Run) -> dict[str, Any]:
     return {
         "task": run.task,
         "run": run.id,
-        "slot": instant(run.slot),
-        "state": run.state.value,
+        "slot": _slot(run.slot),
+        "state": str(run.state),
         "attempt": run.attempt,
-        "trigger": run.trigger.value,
-        "reason": run.reason and run.reason.value,
+        "trigger": str(run.trigger),
+        "reason": run.reason and str(run.reason),
         "duration": run.duration,
     }
 

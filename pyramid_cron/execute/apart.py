@@ -10,7 +10,7 @@ from pyramid.scripting import prepare
 
 from .. import events
 from .supervise import News
-from .transaction import between_transactions, in_transaction
+from .transaction import between_transactions
 
 
 def tell_apart(registry: Registry, news: Sequence[News]) -> None:
@@ -27,11 +27,6 @@ def tell_apart(registry: Registry, news: Sequence[News]) -> None:
 def _tell(registry: Registry, news: Sequence[News]) -> None:
     with prepare(registry=registry) as made:
         request = made["request"]
-        with between_transactions(request) as manager:
+        with between_transactions(request) as transactions:
             for kind, *values in news:
-                events.notify(
-                    kind,
-                    request,
-                    *values,
-                    within=lambda call: in_transaction(manager, "cron event", call),
-                )
+                events.notify(kind, request, *values, call=transactions.call)

@@ -14,14 +14,24 @@ _FORMAT = logging.Formatter("%(asctime)s %(levelname)-5.5s [%(name)s] %(message)
 
 
 class Captured:
-    """The last 64 KiB of what was logged."""
+    """The last 64 KiB of what is logged in the context that enters it.
 
-    __slots__ = ("_lines", "_size", "listener")
+    That is heard while the block of :func:`listening` lasts.
+    """
+
+    __slots__ = ("_lines", "_size", "_token", "listener")
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self._lines: deque[bytes] = deque()
         self._size = 0
+
+    def __enter__(self) -> Captured:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
     def add(self, line: str) -> None:
         """Keep a line, forgetting the oldest ones that no longer fit."""
@@ -111,13 +121,3 @@ def _apart() -> list[logging.Logger]:
     """Return the loggers whose records do not reach the root."""
     known = list(logging.Logger.manager.loggerDict.values())
     return [each for each in known if isinstance(each, logging.Logger) and not each.propagate]
-
-
-@contextmanager
-def capturing(captured: Captured) -> Iterator[None]:
-    """Keep what is logged in this context, while the block of :func:`listening` lasts."""
-    token = _current.set(captured)
-    try:
-        yield
-    finally:
-        _current.reset(token)

@@ -14,6 +14,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
+from .. import logs
 from ..clock import Stopwatch
 from ..run import Run
 from ..state import Cronwork
@@ -22,7 +23,7 @@ from ..task import Task
 from .capture import Listener, listening
 from .runner import Runner
 from .stop import attentive
-from .transaction import between_transactions
+from .transaction import Transactions, between_transactions
 
 ADDRESS = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
 """What in a request's environment says where the application is."""
@@ -38,11 +39,13 @@ def carrying(cron: Cronwork, request: Request, clock: Stopwatch) -> Iterator[Run
     budget = cron.settings.budget
     patience = cron.settings.shutdown_timeout.total_seconds()
     with (
-        between_transactions(request) as manager,
+        between_transactions(request) as transactions,
         listening() as listener,
         attentive(cron.supervisor, patience),
     ):
-        runner = _runner(cron, request, manager, listener, clock, lambda: budget - clock.elapsed())
+        runner = _runner(
+            cron, request, transactions, listener, clock, lambda: budget - clock.elapsed()
+        )
         try:
             yield runner
         finally:
@@ -67,9 +70,9 @@ def carry_out_apart(
     made_up = _request(registry, cron.settings.base_url, address)
     with prepare(made_up, registry) as made:
         request = made["request"]
-        with between_transactions(request) as manager, listening() as listener:
+        with between_transactions(request) as transactions, listening() as listener:
             time_left = _time_left(cron, run, clock)
-            runner = _runner(cron, request, manager, listener, clock, time_left)
+            runner = _runner(cron, request, transactions, listener, clock, time_left)
             ended = runner.carry_out(task, run)
     try:
         cron.supervisor.write()
@@ -109,18 +112,19 @@ def _time_left(cron: Cronwork, run: Run, clock: Stopwatch) -> Callable[[], float
 def _runner(
     cron: Cronwork,
     request: Request,
-    manager: Any,
+    transactions: Transactions,
     listener: Listener,
     clock: Stopwatch,
     time_left: Callable[[], float],
 ) -> Runner:
     return Runner(
         request=request,
-        manager=manager,
+        transactions=transactions,
         clock=clock,
         time_left=time_left,
         journal=cron.journal,
         supervisor=cron.supervisor,
         outcome=cron.outcome,
         listener=listener,
+        lines=logs.Lines(),
     )

@@ -81,7 +81,7 @@ class Live:
                 self._thread = threading.get_ident()
             try:
                 answer = work()
-                if inspect.isawaitable(answer):
+                if answer is not None and inspect.isawaitable(answer):
                     answer = asyncio.run(self._await(answer))
             finally:
                 self._disarm()

@@ -25,10 +25,10 @@ from ..run import (
 from ..store.journal import Journal
 from ..store.outcomes import Outcome
 from ..task import Task
-from .capture import Captured, Listener, capturing
+from .capture import Captured, Listener
 from .live import Live
 from .supervise import Supervisor
-from .transaction import in_transaction
+from .transaction import Transactions
 
 
 class _ConditionNotMetError(Exception):
@@ -40,13 +40,14 @@ class Runner:
     """What all runs of one tick share."""
 
     request: Request
-    manager: Any
+    transactions: Transactions
     clock: Stopwatch
     time_left: Callable[[], float]
     journal: Journal
     supervisor: Supervisor
     outcome: Callable[[Run], Outcome]
     listener: Listener
+    lines: logs.Lines
 
     def carry_out(self, task: Task, claimed: Run) -> Run | None:
         """Run the task in a transaction of its own; return the run as it ended.
@@ -63,18 +64,18 @@ class Runner:
         live.run = changed(claimed, state=RunState.RUNNING, started=started)
         live.deadline = None if task.timeout is None else started + task.timeout
         live.changed = self._note
-        logs.run_started(live.run)
+        self.lines.started(live.run)
         self.tell(events.RunStarted, live.run)
         live.change(**self._attempt(task, live))
         if live.given_up:  # which everybody was told of then
-            logs.run_ended(live.run)
+            self.lines.ended(live.run)
         else:
             self.ended(live.run)
         return live.run
 
     def ended(self, run: Run) -> None:
         """Tell everybody how a run ended, and whether its slot will be tried again."""
-        logs.run_ended(run)
+        self.lines.ended(run)
         self.tell(events.ENDS[run.state], run)
         if not run.state.failure:
             return
@@ -84,12 +85,7 @@ class Runner:
 
     def tell(self, kind: type[events.Event], *values: Any) -> None:
         """Call the application's subscribers, each in a transaction of its own."""
-        events.notify(
-            kind,
-            self.request,
-            *values,
-            within=lambda call: in_transaction(self.manager, "cron event", call),
-        )
+        events.notify(kind, self.request, *values, call=self.transactions.call)
 
     def _note(self, run: Run) -> None:
         self.journal.note(self.outcome(run))
@@ -100,8 +96,8 @@ class Runner:
         live.texts["output"] = captured.text
         outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
         try:
-            with capturing(captured):
-                in_transaction(self.manager, f"cron {task.name}", lambda: self._call(task, live))
+            with captured:
+                self.transactions.run(f"cron {task.name}", self._call, task, live)
         except _ConditionNotMetError:
             outcome = {"state": RunState.SKIPPED, "reason": Reason.CONDITION, "started": None}
         except BaseException as error:

@@ -173,7 +173,7 @@ class Supervisor:
         left = changed(run, state=RunState.CANCELLED, finished=now, error=error)
         live.given_up = True
         self._journal.note(Outcome(left, [later]))
-        logs.run_ended(left)
+        logs.Lines().ended(left)
         return left
 
     def _release(self, noted: Noted) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -25,7 +25,7 @@ from ..task import REQUEST, Task
 from .carry import carrying
 from .launch import Launch
 from .runner import Runner
-from .transaction import between_transactions, in_transaction
+from .transaction import between_transactions
 
 RECENT = 20
 """How many of an idle task's latest successes tell its usual duration."""
@@ -102,11 +102,11 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
 def _announce(request: Request, kind: type[events.Event], *values: Any) -> None:
     """Tell of the tick itself."""
 
-    def within(call: Callable[[], Any]) -> None:
-        with between_transactions(request) as manager:
-            in_transaction(manager, "cron event", call)
+    def call(subscriber: events.Subscriber, event: events.Event) -> None:
+        with between_transactions(request) as transactions:
+            transactions.call(subscriber, event)
 
-    events.notify(kind, request, *values, within=within)
+    events.notify(kind, request, *values, call=call)
 
 
 def _open(cron: Cronwork, request: Request) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import transaction
@@ -19,12 +20,22 @@ from transaction.interfaces import NoTransaction
 
 T = TypeVar("T")
 _current: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
+_contents = attrgetter(
+    "_resources",
+    "_before_commit",
+    "_after_commit",
+    "_before_abort",
+    "_after_abort",
+    "extension",
+)
+"""What joined a transaction, and is to be called in the end. Most of it has no public name."""
+
 log = logging.getLogger("pyramid_cron")
 
 
 @contextmanager
-def between_transactions(request: Request) -> Iterator[Any]:
-    """Give the request's transaction manager, with no transaction open.
+def between_transactions(request: Request) -> Iterator[Transactions]:
+    """Give the request's transactions, with none open.
 
     Work done earlier in the request is committed, as the tween would do in the end.
     """
@@ -32,12 +43,14 @@ def between_transactions(request: Request) -> Iterator[Any]:
     if manager is None:
         manager = transaction.manager
         manager.abort()
-        yield manager
-        return
-    was_open = _end(manager)
+        was_open = False
+    else:
+        was_open = _end(manager)
+    transactions = Transactions(manager)
     try:
-        yield manager
+        yield transactions
     finally:
+        transactions.close()
         if was_open:
             manager.begin()
 
@@ -54,24 +67,77 @@ def _end(manager: Any) -> bool:
     return True
 
 
-def in_transaction(manager: Any, note: str, work: Callable[[], T]) -> T:
-    """Return what ``work`` returns, its transaction committed; abort it if anything is raised.
+class Transactions:
+    """One transaction after the other, by one manager."""
 
-    Doomed work is aborted without an error, as pyramid_tm does. Work may end its transaction
-    itself, and begin others.
-    """
-    manager.begin().note(note)
-    token = _current.set(manager)
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self._left: Any = None
+
+    def run(self, note: str, work: Callable[..., T], *values: Any, leave_unused: bool = False) -> T:
+        """Return what ``work(*values)`` returns, its transaction committed.
+
+        It is aborted if anything is raised, and where work is doomed, which is no error, as with
+        pyramid_tm. Work may end its transaction itself, and begin others. With ``leave_unused`` one
+        that the work made no use of is left for the next: to begin and commit a transaction takes
+        longer than many subscribers do.
+        """
+        mine = self._begin()
+        mine.description = note
+        token = _current.set(self._manager)
+        try:
+            result = work(*values)
+            self._finish(mine, leave_unused)
+        except BaseException:
+            _abort(self._manager)
+            raise
+        finally:
+            _current.reset(token)
+        return result
+
+    def call(self, subscriber: Callable[[Any], Any], event: Any) -> None:
+        """Call a subscriber to an event in a transaction of its own."""
+        self.run("cron event", subscriber, event, leave_unused=True)
+
+    def close(self) -> None:
+        """Leave no transaction open."""
+        if self._left is not None:
+            self._left = None
+            _abort(self._manager)
+
+    def _begin(self) -> Any:
+        left, self._left = self._left, None
+        if left is not None:
+            if self._open() is left:  # whoever writes the log may have ended it
+                return left
+            _abort(self._manager)
+        return self._manager.begin()
+
+    def _finish(self, mine: Any, leave_unused: bool) -> None:
+        now_open = self._open()
+        if now_open is None:  # the work has ended it itself
+            return
+        # Synchronizers want to know of each transaction.
+        watched = self._manager.registeredSynchs()
+        if leave_unused and now_open is mine and not (watched or _is_used(mine)):
+            self._left = mine
+        else:
+            _commit(self._manager)
+
+    def _open(self) -> Any:
+        """Return the open transaction, or None."""
+        try:
+            return self._manager.get()
+        except NoTransaction:
+            return None
+
+
+def _is_used(mine: Any) -> bool:
+    """Return whether something has joined a transaction, doomed it, or left anything in it."""
     try:
-        result = work()
-        with suppress(NoTransaction):  # the work may have ended it itself
-            _commit(manager)
-    except BaseException:
-        _abort(manager)
-        raise
-    finally:
-        _current.reset(token)
-    return result
+        return any(_contents(mine)) or mine.isDoomed() or hasattr(mine, "_data")
+    except AttributeError:
+        return True
 
 
 def _commit(manager: Any) -> None:

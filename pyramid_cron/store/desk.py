@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
-from ..run import Reason, Run, RunState, Trigger, new_ids
+from ..run import Reason, Run, RunState, Trigger, changed, new_ids
 from .outcomes import Noted, Outcome, Paused, Tick, after, call_roll, renew, write
 from .owner import Owner
 from .rows import going_on, insert_new, pending_row, run_row, to_pending, to_run, to_word
@@ -34,6 +34,7 @@ class Desk:
         self._owner = owner
         self._now = now
         self._lease = lease
+        self._blank = Run("", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid)
         self.paused: list[Paused] = []
 
     def write(self, noted: Noted) -> None:
@@ -153,15 +154,13 @@ class Desk:
             self._connection.execute(update(runs).where(runs.c.id.in_(ids)).values(cancel=1))
 
     def _run(self, run_id: str, pending: Pending) -> Run:
-        return Run(
-            run_id,
-            pending.task,
-            pending.slot,
+        return changed(
+            self._blank,
+            id=run_id,
+            task=pending.task,
+            slot=pending.slot,
             attempt=pending.attempt,
             trigger=pending.trigger,
-            state=RunState.CLAIMED,
-            host=self._owner.host,
-            pid=self._owner.pid,
             payload=pending.payload,
             nonce=pending.nonce,
         )

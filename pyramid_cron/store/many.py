@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table
@@ -45,20 +46,41 @@ class _Many:
             compiled: Any = statement.compile(dialect=dialect, column_keys=list(keys))
             self._sql = str(compiled)
             binds = [(name, compiled.binds[name]) for name in compiled.positiontup]
-            self._names = [name for name, _ in binds]
-            self._given = {name: bind.value for name, bind in binds if not bind.required}
-            ready = [(name, bind.type.bind_processor(dialect)) for name, bind in binds]
-            self._ready = [(name, process) for name, process in ready if process is not None]
+            self._columns = [
+                _Column(name, bind.required, bind.value, bind.type.bind_processor(dialect))
+                for name, bind in binds
+            ]
 
     def execute(self, connection: Connection, rows: list[Values]) -> None:
         """Execute it for rows."""
         if self._raw:
-            connection.exec_driver_sql(self._sql, [self._values(row) for row in rows])
+            columns = [column.of(rows) for column in self._columns]
+            connection.exec_driver_sql(self._sql, list(zip(*columns, strict=True)))
         else:
             connection.execute(self._statement, rows)
 
-    def _values(self, row: Values) -> tuple[Any, ...]:
-        values = {**self._given, **row}
-        for name, process in self._ready:
-            values[name] = process(values[name])
-        return tuple([values[name] for name in self._names])
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What of a row goes in one place of a statement.
+
+    Where the row need not have it, that is ``value``. ``process`` makes of a value what the
+    database keeps; without it they are the same.
+    """
+
+    name: str
+    required: bool
+    value: Any
+    process: Callable[[Any], Any] | None
+
+    def of(self, rows: list[Values]) -> list[Any]:
+        """Return the values of rows. Few of those that are processed differ, as a rule."""
+        if not self.required:
+            values = [self.value] * len(rows)
+        else:
+            name = self.name
+            values = [row[name] for row in rows]
+        if self.process is None:
+            return values
+        ready = {value: self.process(value) for value in set(values)}
+        return [ready[value] for value in values]

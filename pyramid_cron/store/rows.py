@@ -42,9 +42,9 @@ def run_row(run: Run, owner: str, lease: datetime | None, weight: int = 0) -> Va
         "slot": run.slot,
         "attempt": run.attempt,
         "nonce": run.nonce,
-        "trigger": run.trigger.value,
-        "state": run.state.value,
-        "reason": run.reason and run.reason.value,
+        "trigger": str(run.trigger),
+        "state": str(run.state),
+        "reason": run.reason and str(run.reason),
         "count": run.count,
         "error": run.error,
         "payload": dumped(run.payload),
@@ -61,8 +61,8 @@ def outcome_row(run: Run) -> Values:
     """Return what changes in the course of a run."""
     return {
         "run_id": run.id,
-        "state": run.state.value,
-        "reason": run.reason and run.reason.value,
+        "state": str(run.state),
+        "reason": run.reason and str(run.reason),
         "started": run.started,
         "finished": run.finished,
         "error": run.error,

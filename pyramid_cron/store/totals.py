@@ -83,8 +83,8 @@ def _row(run: Run) -> Values:
     begun = started is not None and run.attempt == 1 and run.trigger in PUNCTUAL
     return {
         "task": run.task,
-        "state": run.state.value,
-        "reason": "" if run.reason is None else run.reason.value,
+        "state": str(run.state),
+        "reason": "" if run.reason is None else str(run.reason),
         "count": run.count,
         "timed": int(ran),
         "duration": (finished - started) // MICROSECOND if started and finished else 0,

@@ -2,15 +2,19 @@
 
 import logging
 import threading
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+import transaction
+from transaction.interfaces import NoTransaction
 
 from pyramid_cron import events, scheduler
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 from tests.integration.processes import wait_until
 
 MINUTE = timedelta(minutes=1)
+MODES = ("explicit", "implicit", "inactive", "none")
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def names(heard):
     return [type(each).__name__ for each in heard]
 
 
-def fail(system):
+def fail(system=None):
     raise ValueError("no")
 
 
@@ -165,7 +169,7 @@ def test_one_that_wants_to_exit_does_not_end_the_tick(config):
     assert run.state == "succeeded"
 
 
-@pytest.mark.parametrize("mode", ["explicit", "implicit", "inactive", "none"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_subscriber_has_a_transaction_of_its_own(tmp_path, mode):
     config = configure_with_database(tmp_path, mode=mode)
 
@@ -187,6 +191,123 @@ def test_a_subscriber_has_a_transaction_of_its_own(tmp_path, mode):
     config.add_cron_task(work)
     cron_of(config).tick(NOON)
     assert committed(config) == ["RunFailed", "TickFinished", "TickStarted"]
+
+
+def manager_of(request):
+    return getattr(request, "tm", None) or transaction.manager
+
+
+def write_and_fail(system):
+    system["request"].dbsession.add(Note(text="never"))
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_subscriber_did_not_use_of_its_transaction_is_not_in_anybodys_way(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+    for kind in (events.RunStarted, events.RunFailed, events.RunSucceeded):
+        config.add_subscriber(lambda event: None, kind)
+    config.add_subscriber(
+        lambda event: event.request.dbsession.add(Note(text=event.run.task)), events.RunFailed
+    )
+    config.add_cron_task(write_and_fail, name="a")
+    config.add_cron_task(lambda system: system["request"].dbsession.add(Note(text="b")), name="b")
+    config.add_cron_task(write_and_fail, name="c")
+    cron_of(config).tick(NOON)
+    assert committed(config) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_hook_of_a_subscriber_does_not_wait_for_the_task(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+    done = []
+
+    def hook(event):
+        open_now = manager_of(event.request).get()
+        open_now.addAfterCommitHook(lambda committed: done.append(("subscriber", committed)))
+
+    config.add_subscriber(hook, events.RunStarted)
+    config.add_cron_task(lambda system: done.append("task") or fail())
+    cron_of(config).tick(NOON)
+    assert done == [("subscriber", True), "task"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_subscriber_that_dooms_its_transaction_does_not_doom_the_tasks(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+    config.add_subscriber(lambda event: manager_of(event.request).doom(), events.RunStarted)
+    config.add_cron_task(lambda system: system["request"].dbsession.add(Note(text="kept")))
+    cron_of(config).tick(NOON)
+    assert committed(config) == ["kept"]
+
+
+@pytest.fixture
+def handler():
+    """One that hears what pyramid_cron logs."""
+    logger, found = logging.getLogger("pyramid_cron"), logging.Handler()
+    level = logger.level
+    logger.addHandler(found)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(found)
+    logger.setLevel(level)
+
+
+class Synchronizer:
+    """Counts, as ZODB's connections do to see what others have committed."""
+
+    def __init__(self):
+        self.begun = self.completed = 0
+
+    def newTransaction(self, _):  # noqa: N802 - the interface's name
+        self.begun += 1
+
+    def beforeCompletion(self, _): ...  # noqa: N802
+
+    def afterCompletion(self, _):  # noqa: N802
+        self.completed += 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_synchronizers_are_told_of_each_subscribers_transaction(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+    synchronizer, seen = Synchronizer(), []
+
+    def register(event):
+        manager_of(event.request).registerSynch(synchronizer)
+
+    def look(*_):
+        seen.append((synchronizer.begun, synchronizer.completed))
+
+    config.add_subscriber(register, events.TickStarted)
+    config.add_subscriber(look, events.RunStarted)
+    config.add_subscriber(look, events.RunSucceeded)
+    config.add_cron_task(look)
+    cron_of(config).tick(NOON)
+    (begun, completed), *_ = seen
+    assert seen == [(begun + number, completed + number) for number in range(3)]
+
+
+@pytest.mark.parametrize("end", ["commit", "abort"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_log_handler_that_ends_transactions_does_no_harm(tmp_path, mode, end, handler):
+    config = configure_with_database(tmp_path, mode=mode)
+    requests = []
+    config.add_subscriber(lambda event: requests.append(event.request), events.RunStarted)
+    config.add_subscriber(lambda event: None, events.RunSucceeded)
+    for name in "ab":
+        config.add_cron_task(
+            lambda system: system["request"].dbsession.add(Note(text=system["run"].task)), name=name
+        )
+
+    def finish(record):
+        if requests:
+            with suppress(NoTransaction):
+                getattr(manager_of(requests[0]), end)()
+
+    handler.emit = finish
+    assert {run.state for run in cron_of(config).tick(NOON).runs} == {"succeeded"}
+    assert committed(config) == ["a", "b"]
 
 
 def test_what_happens_outside_of_ticks_is_told_with_a_request_of_its_own(config, heard):

@@ -6,10 +6,12 @@ import logging
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from pyramid_cron import logs
 from pyramid_cron.logs import JSONFormatter, RunLogHandler
 from tests.apps import NOON, configure, cron_of
 
@@ -148,3 +150,73 @@ def test_the_documented_ini_file_gives_a_line_of_json_a_run(tmp_path):
     assert "ERROR [pyramid_cron] broken run=" in done.stderr
     [line] = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert json.loads(line)["error"] == "ZeroDivisionError: division by zero"
+
+
+@pytest.fixture
+def records():
+    """Hear all that pyramid_cron logs."""
+    logger, heard = logging.getLogger("pyramid_cron"), []
+    handler, level = logging.Handler(), logger.level
+    handler.emit = heard.append
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield heard
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def lines_of(records):
+    return [each for each in records if hasattr(each, "run")]
+
+
+def test_a_line_has_what_python_gives_to_every_record(records):
+    config = configure()
+    config.add_cron_task(lambda system: time.sleep(0.01), name="task")
+    before = time.time()
+    cron_of(config).tick(NOON)
+    usual = logging.getLogger("pyramid_cron").makeRecord(
+        "pyramid_cron", logging.INFO, logs.__file__, 0, "", (), None
+    )
+    start, end = lines_of(records)
+    for record in (start, end):
+        assert vars(usual).keys() <= vars(record).keys()
+        for name in vars(usual).keys() - {"msg", "args", "created", "msecs", "relativeCreated"}:
+            assert getattr(record, name) == getattr(usual, name), name
+        assert record.msecs == int(record.created % 1 * 1000)
+        offset = usual.created * 1000 - usual.relativeCreated
+        assert record.created * 1000 - record.relativeCreated == pytest.approx(offset, abs=1)
+    assert before <= start.created < end.created - 0.009 <= time.time()
+
+
+def test_a_line_is_a_record_of_the_applications_own_kind(records, monkeypatch):
+    class Numbered(logging.LogRecord):
+        count = 0
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            Numbered.count += 1
+            self.number = Numbered.count
+
+    monkeypatch.setattr(logging, "_logRecordFactory", Numbered)
+    config = configure()
+    config.add_cron_task(lambda system: None, name="task")
+    cron_of(config).tick(NOON)
+    start, end = lines_of(records)
+    assert end.number == start.number + 1
+    assert (end.getMessage().split()[0], end.state) == ("task", "succeeded")
+
+
+def test_a_function_that_makes_records_is_asked_for_each(records, monkeypatch):
+    ids = iter(range(100))
+
+    def make(*args, **kwargs):
+        record = logging.LogRecord(*args, **kwargs)
+        record.number = next(ids)
+        return record
+
+    monkeypatch.setattr(logging, "_logRecordFactory", make)
+    config = configure()
+    config.add_cron_task(lambda system: None, name="task")
+    cron_of(config).tick(NOON)
+    start, end = lines_of(records)
+    assert end.number == start.number + 1
