@@ -29,9 +29,13 @@ def serving(_: Path) -> Iterator[Fresh]:
 
 @contextmanager
 def fresh(folder: Path, count: int) -> Iterator[Round]:
-    """Tick once in the minute before, so that the store is there and the tasks are known."""
+    """Tick once in the minute before, and run one task then.
+
+    So the store is there, and its statements are compiled, as in any process that is not new.
+    """
 
     def register(config: Configurator) -> None:
+        config.add_cron_task(task, min=59, hour=11, name="before")
         for number in range(count):
             config.add_cron_task(task, hour=12, name=f"task {number}")
 

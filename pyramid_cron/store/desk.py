@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
 from ..run import Reason, Run, RunState, Trigger, changed, new_ids
+from .once import once
 from .outcomes import Noted, Outcome, Paused, Tick, after, call_roll, renew, write
 from .owner import Owner
-from .rows import going_on, insert_new, pending_row, run_row, to_pending, to_run, to_word
+from .rows import all_words, going_on, insert_new, pending_row, run_row, to_pending, to_run
 from .tables import Tables
 from .totals import count_runs
 
@@ -51,7 +53,7 @@ class Desk:
         ``outcome`` tells what comes of a run that is lost.
         """
         runs = self._tables.runs
-        rows = self._connection.execute(select(runs).where(runs.c.lease < self._now)).all()
+        rows = self._connection.execute(_expired(self._tables), {"now": self._now}).all()
         lost = [
             replace(
                 to_run(row),
@@ -70,15 +72,13 @@ class Desk:
 
     def facts(self, paced: Collection[str] = ()) -> Facts:
         """Return what a decision needs to know; ``paced`` are tasks that pace themselves."""
-        tables, execute = self._tables, self._connection.execute
-        waiting, words = tables.waiting, tables.words
-        ripe = select(waiting).where(waiting.c.not_before <= self._now)
-        on_record = select(waiting.c.task).distinct()
+        tables, connection = self._tables, self._connection
+        ripe = connection.execute(_ripe(tables), {"now": self._now})
         return Facts(
-            waiting=[to_pending(row) for row in execute(ripe)],
+            waiting=[to_pending(row) for row in ripe],
             active=self._active(),
-            paced=set(self._connection.scalars(on_record)) & set(paced) if paced else (),
-            words=[to_word(row) for row in execute(select(words).order_by(words.c.id))],
+            paced=set(connection.scalars(_waiting(tables))) & set(paced) if paced else (),
+            words=all_words(connection, tables),
         )
 
     def load(self) -> int:
@@ -122,8 +122,8 @@ class Desk:
             run_row(run, self._owner.token, self._lease, 0 if run.state.final else weigh(run.task))
             for run in (*claims, *skipped)
         ]
-        insert_new(self._connection, self._tables.runs, rows)
-        won = self._won(ids)
+        all_new = insert_new(self._connection, self._tables.runs, rows)
+        won = set(ids) if all_new else self._won(ids)
         noted = [run for run in skipped if run.id in won]
         count_runs(self._connection, self._tables, noted)
         return [run for run in claims if run.id in won], noted
@@ -131,8 +131,8 @@ class Desk:
     def _won(self, ids: Sequence[str]) -> set[str]:
         if not ids:
             return set()
-        column = self._tables.runs.c.id
-        return set(self._connection.scalars(select(column).where(column.between(ids[0], ids[-1]))))
+        ends = {"first": ids[0], "last": ids[-1]}
+        return set(self._connection.scalars(_between(self._tables), ends))
 
     def keep(self, pending: Iterable[Pending]) -> None:
         """Put on record what waits for a later tick."""
@@ -176,3 +176,24 @@ class Desk:
             count=skip.skipped.count,
             error=skip.detail,
         )
+
+
+@once
+def _expired(tables: Tables) -> Select[Any]:
+    return select(tables.runs).where(tables.runs.c.lease < bindparam("now"))
+
+
+@once
+def _ripe(tables: Tables) -> Select[Any]:
+    return select(tables.waiting).where(tables.waiting.c.not_before <= bindparam("now"))
+
+
+@once
+def _waiting(tables: Tables) -> Select[Any]:
+    return select(tables.waiting.c.task).distinct()
+
+
+@once
+def _between(tables: Tables) -> Select[Any]:
+    column = tables.runs.c.id
+    return select(column).where(column.between(bindparam("first"), bindparam("last")))

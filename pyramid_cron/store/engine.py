@@ -39,6 +39,7 @@ class Database:
             threading.RLock() if self._in_memory else nullcontext()
         )
         self._engine: Engine | None = None
+        self._writer: Engine | None = None
         self._compiled: dict[Select[Any], Compiled] = {}
         self._made_for: tuple[int, object] = (0, None)
         self._making = threading.Lock()
@@ -74,8 +75,9 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Give a connection whose changes are durable when the block ends, or not made at all."""
         with self._errors(), self._turn:
-            engine = self._ready().execution_options(cron_write=True)
-            with engine.begin() as connection:
+            self._ready()
+            assert self._writer is not None
+            with self._writer.begin() as connection:
                 yield connection
 
     def dispose(self) -> None:
@@ -99,6 +101,7 @@ class Database:
     def _renew(self, wanted: tuple[int, object]) -> None:
         if self._engine is None:
             self._engine = make_engine(self.url)
+            self._writer = self._engine.execution_options(cron_write=True)
         elif self._made_for[0] != wanted[0]:
             # A connection must not be shared with the process this one was forked from.
             self._engine.dispose(close=False)

@@ -18,18 +18,19 @@ def execute_many(
     name: str,
     make: Callable[[], UpdateBase],
     rows: list[Values],
-) -> None:
-    """Execute a statement for rows; under one ``name`` they have the same keys in all calls.
+) -> int:
+    """Execute a statement for rows; return how many the database says that it has written.
 
-    ``make`` returns it; that is asked for once a table and ``name``.
+    Under one ``name`` they have the same keys in all calls. ``make`` returns the statement; that is
+    asked for once a table and ``name``.
     """
     if not rows:
-        return
+        return 0
     key = (name, connection.dialect.name)
     many = table.info.get(key)
     if many is None:
         many = table.info[key] = _Many(make(), connection.dialect, list(rows[0]))
-    many.execute(connection, rows)
+    return many.execute(connection, rows)
 
 
 class _Many:
@@ -51,13 +52,15 @@ class _Many:
                 for name, bind in binds
             ]
 
-    def execute(self, connection: Connection, rows: list[Values]) -> None:
-        """Execute it for rows."""
+    def execute(self, connection: Connection, rows: list[Values]) -> int:
+        """Execute it for rows; return how many were written."""
         if self._raw:
             columns = [column.of(rows) for column in self._columns]
-            connection.exec_driver_sql(self._sql, list(zip(*columns, strict=True)))
+            result = connection.exec_driver_sql(self._sql, list(zip(*columns, strict=True)))
         else:
-            connection.execute(self._statement, rows)
+            counting = {"preserve_rowcount": True}
+            result = connection.execute(self._statement, rows, execution_options=counting)
+        return result.rowcount
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, Table, Update, bindparam, insert, select, update
 
 from ..due.facts import Pending
 from ..due.pauses import matcher
 from ..run import Run, RunState, first_id
 from .many import execute_many
+from .once import once
 from .rows import insert_new, outcome_row, output_rows, pending_row, state_of_one
 from .tables import Tables
 from .totals import count_runs, count_ticks
@@ -128,14 +129,26 @@ def call_roll(
     returned then, or if there was none.
     """
     rosters = tables.rosters
-    found = connection.scalar(select(rosters.c.last_tick).where(rosters.c.id == tick.roster))
+    found = connection.scalar(_last_tick(tables), {"roster": tick.roster})
     if found is None:
         row = {"id": tick.roster, "tasks": json.dumps(list(names)), "last_tick": tick.moment}
         insert_new(connection, rosters, [row])
     elif _counts(tick.moment, found):
-        mine = update(rosters).where(rosters.c.id == tick.roster)
-        connection.execute(mine.values(last_tick=tick.moment))
+        connection.execute(_ticked(tables), {"roster": tick.roster, "moment": tick.moment})
     return None if found is None or found - tick.moment > SKEW else found
+
+
+@once
+def _last_tick(tables: Tables) -> Select[Any]:
+    rosters = tables.rosters
+    return select(rosters.c.last_tick).where(rosters.c.id == bindparam("roster"))
+
+
+@once
+def _ticked(tables: Tables) -> Update:
+    rosters = tables.rosters
+    mine = update(rosters).where(rosters.c.id == bindparam("roster"))
+    return mine.values(last_tick=bindparam("moment"))
 
 
 def _counts(moment: datetime, known: datetime) -> bool:
@@ -188,9 +201,13 @@ def renew(
 
 def _held(connection: Connection, tables: Tables, owner: str) -> set[str]:
     """Return the ids of the runs that an owner has claimed and that are not over."""
+    return set(connection.scalars(_held_by(tables), {"owner": owner}))
+
+
+@once
+def _held_by(tables: Tables) -> Select[Any]:
     runs = tables.runs
-    mine = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.owner == owner)
-    return set(connection.scalars(mine))
+    return select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.owner == bindparam("owner"))
 
 
 def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -> list[Paused]:

@@ -14,7 +14,7 @@ from ..due.facts import Active
 from ..due.pauses import Word
 from ..run import Run
 from .outcomes import PIECE
-from .rows import going_on, to_run, to_word
+from .rows import all_words, going_on, to_run
 from .store import Store
 from .tables import Tables
 from .totals import TICKS, Total, read_totals
@@ -52,7 +52,7 @@ class Overview:
 def overview(store: Store, roster: str) -> Overview:
     """Return what is on record, as the app with this roster sees it. Raises StoreError."""
     store.open()
-    tables, words = store.tables, store.tables.words
+    tables = store.tables
     with store.database.read() as connection:
         totals = read_totals(connection, tables)
         tasks = [each for each in totals if each.task != TICKS]
@@ -61,7 +61,7 @@ def overview(store: Store, roster: str) -> Overview:
             totals=tasks,
             active=going_on(connection, tables),
             queues=_queues(connection, tables),
-            words=[to_word(row) for row in connection.execute(select(words).order_by(words.c.id))],
+            words=all_words(connection, tables),
             last=_runs(connection, tables, newest_runs(tasks).values()),
             last_ticks=last_ticks,
             rosters=_rosters(connection, tables, _newer(last_ticks, roster)),

@@ -7,25 +7,33 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, func, select
 
 from ..due.facts import Active, Pending
 from ..due.pauses import Word
 from ..run import Progress, Reason, Run, RunState, Trigger
 from .dialects import insertion
 from .many import Values, execute_many
+from .once import once
 from .tables import Tables
 
+EXACT = ("sqlite", "postgresql")
+"""Databases that can leave alone what is there, and tell how much they wrote."""
 
-def insert_new(connection: Connection, table: Table, rows: list[Values]) -> None:
-    """Insert those rows whose keys are not there yet."""
+
+def insert_new(connection: Connection, table: Table, rows: list[Values]) -> bool:
+    """Insert those rows whose keys are not there yet; return whether all of them are known to be.
+
+    MySQL counts a row that was there as one that it wrote.
+    """
     dialect = connection.dialect.name
-    execute_many(connection, table, "insert", lambda: _insert(dialect, table), rows)
+    written = execute_many(connection, table, "insert", lambda: _insert(dialect, table), rows)
+    return written == len(rows) and dialect in EXACT
 
 
 def _insert(dialect: str, table: Table) -> Insert:
     statement = insertion(dialect, table)
-    if dialect in ("sqlite", "postgresql"):
+    if dialect in EXACT:
         new: Insert = statement.on_conflict_do_nothing()
     else:
         # INSERT IGNORE would take values for good that are cut to fit.
@@ -113,9 +121,14 @@ def going_on(connection: Connection, tables: Tables) -> list[Active]:
     That is little beside all that is on record, and so it is looked for by nothing else: asked to
     sort it, or for one task's, SQLite would rather go through everything.
     """
-    rows = connection.execute(select(tables.runs).where(tables.runs.c.lease.is_not(None)))
+    rows = connection.execute(_held(tables))
     active = [Active(to_run(row), row.lease, row.weight) for row in rows]
     return sorted(active, key=lambda each: each.run.id)
+
+
+@once
+def _held(tables: Tables) -> Select[Any]:
+    return select(tables.runs).where(tables.runs.c.lease.is_not(None))
 
 
 def state_of_one(tables: Tables) -> ColumnElement[str]:
@@ -152,9 +165,15 @@ def to_pending(row: Row[Any]) -> Pending:
     )
 
 
-def to_word(row: Row[Any]) -> Word:
-    """Return the word of a row."""
-    return Word(row.moment, bool(row.pauses), row.pattern, row.until, row.reason)
+def all_words(connection: Connection, tables: Tables) -> list[Word]:
+    """Return who was paused and resumed, oldest first."""
+    rows = connection.execute(_words(tables))
+    return [Word(row.moment, bool(row.pauses), row.pattern, row.until, row.reason) for row in rows]
+
+
+@once
+def _words(tables: Tables) -> Select[Any]:
+    return select(tables.words).order_by(tables.words.c.id)
 
 
 def dumped(payload: Any) -> str | None:

@@ -32,10 +32,11 @@ from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
 from .handing import adopt, entrust, give_back, recall
+from .once import once
 from .outcomes import Deferred, Noted, Outcome, Paused, defer, renew, write
 from .owner import Owner
 from .prune import prune
-from .rows import going_on, insert_new, pending_row, state_of_one, to_run, to_word
+from .rows import all_words, going_on, insert_new, pending_row, state_of_one, to_run
 from .schema import see_to_tables
 from .tables import EPOCH, MICROSECOND, Tables, make_tables
 
@@ -57,8 +58,6 @@ class Store:
     def __init__(self, url: URL, table_prefix: str) -> None:
         self.database = Database(url, forget=self._forget)
         self.tables = make_tables(table_prefix)
-        self._signs = _signs(self.tables)
-        self._turn = _turn(self.tables)
         self.is_open = False
         self._owner = Owner()
 
@@ -100,7 +99,7 @@ class Store:
         self.open()
         with self.database.write() as connection:
             if self.database.dialect != "sqlite":
-                connection.execute(self._turn)
+                connection.execute(_turn(self.tables))
             yield connection
 
     # What a tick needs.
@@ -108,7 +107,7 @@ class Store:
     def glance(self, now: datetime) -> Glance:
         """Return what a tick at ``now`` looks at first."""
         self.open()
-        rows = self.database.quick(self._signs, now=(now - EPOCH) // MICROSECOND)
+        rows = self.database.quick(_signs(self.tables), now=(now - EPOCH) // MICROSECOND)
         last_ticks = {id_: EPOCH + last * MICROSECOND for _, id_, last in rows if id_ is not None}
         return Glance(last_ticks, bool(rows[0][0]))
 
@@ -146,12 +145,8 @@ class Store:
 
     def cancelled(self) -> set[str]:
         """Return the ids of those of our runs whose end somebody asked for."""
-        runs = self.tables.runs
-        query = select(runs.c.id).where(
-            runs.c.lease.is_not(None), runs.c.cancel == 1, runs.c.owner == self.owner.token
-        )
         with self._reading() as connection:
-            return set(connection.scalars(query))
+            return set(connection.scalars(_cancelled(self.tables), {"owner": self.owner.token}))
 
     def ask_to_cancel(self, run_id: str) -> None:
         """Ask the owner of a run that goes on to end it."""
@@ -275,9 +270,8 @@ class Store:
 
     def words(self) -> list[Word]:
         """Return who was paused and resumed, oldest first."""
-        words = self.tables.words
         with self._reading() as connection:
-            return [to_word(row) for row in connection.execute(select(words).order_by(words.c.id))]
+            return all_words(connection, self.tables)
 
     def waiting(self, task: str | None = None) -> int:
         """Return how many slots wait for a later tick, of one task or of all."""
@@ -299,6 +293,7 @@ class Store:
             return [to_run(row) for row in connection.execute(query)]
 
 
+@once
 def _signs(tables: Tables) -> Select[Any]:
     """Return what tells whether there is something to do beside what is due."""
     waiting, runs, rosters = tables.waiting, tables.runs, tables.rosters
@@ -311,7 +306,16 @@ def _signs(tables: Tables) -> Select[Any]:
     ).select_from(busy.outerjoin(rosters, true()))
 
 
+@once
 def _turn(tables: Tables) -> Select[Any]:
     """Return what waits until nobody else writes."""
     meta = tables.meta
     return select(meta.c.value).where(meta.c.name == "schema").with_for_update()
+
+
+@once
+def _cancelled(tables: Tables) -> Select[Any]:
+    """Return what finds the runs of an owner whose end somebody asked for."""
+    runs = tables.runs
+    going_on = runs.c.lease.is_not(None)
+    return select(runs.c.id).where(going_on, runs.c.cancel == 1, runs.c.owner == bindparam("owner"))
