@@ -9,7 +9,7 @@ file. Our own tasks have a transaction each, under pyramid_tm with an explicit m
 they log is captured; the peers' have none of that. Figures are medians of rounds in which each
 library has its turn, so that a busy machine slows them alike; those that wait for the disk feel it
 less than those that compute, and ``--best`` takes the fastest rounds instead. "Log lines and
-transactions only" is no library but what our two lines and three transactions a task cost by
+transactions only" is no library but what our two lines and one transaction a task cost by
 themselves.
 
 Syncs (fsync and fdatasync) are counted with strace in a separate round, in each library's processes
