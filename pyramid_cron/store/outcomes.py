@@ -9,15 +9,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, Table, Update, bindparam, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Null,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    null,
+    select,
+    update,
+)
 
 from ..due.facts import Pending
 from ..due.pauses import matcher
 from ..run import Run, RunState, first_id
+from .dialects import insertion
 from .many import execute_many
 from .once import once
-from .rows import insert_new, outcome_row, output_rows, pending_row, state_of_one
-from .tables import Tables
+from .rows import insert_new, outcome_row, output_rows, pending_row, run_row, state_of_one
+from .tables import MYSQL, Tables
 from .totals import count_runs, count_ticks
 
 SKEW = timedelta(minutes=1)
@@ -166,8 +179,8 @@ def write_outcomes(
     ours = [each for each in outcomes if each.run.id in held]
     over = [each for each in ours if each.run.state.final]
     changing = [each.run for each in ours if not each.run.state.final]
-    _update(connection, tables.runs, "change", changing, {})
-    _update(connection, tables.runs, "end", [each.run for each in over], {"lease": None})
+    _update(connection, tables.runs, "change", changing)
+    _update(connection, tables.runs, "end", [each.run for each in over], lease=null())
     insert_new(connection, tables.outputs, output_rows(each.run for each in over))
     return after(connection, tables, over)
 
@@ -221,13 +234,30 @@ def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -
 
 
 def _update(
-    connection: Connection, table: Table, name: str, runs: Sequence[Run], also: dict[str, None]
+    connection: Connection, table: Table, name: str, runs: Sequence[Run], **also: Null
 ) -> None:
-    def make() -> Update:
-        values: dict[str, Any] = {name: bindparam(name) for name in CHANGING}
-        return update(table).where(table.c.id == bindparam("run_id")).values(values | also)
+    if connection.dialect.name in MYSQL:
+        rows = [{**run_row(run, "", None), **outcome_row(run)} for run in runs]
+        execute_many(connection, table, name, lambda: _overwriting(table, also), rows)
+    else:
+        rows = [{"run_id": run.id, **outcome_row(run)} for run in runs]
+        execute_many(connection, table, name, lambda: _updating(table, also), rows)
 
-    execute_many(connection, table, name, make, [outcome_row(run) for run in runs])
+
+def _updating(table: Table, also: dict[str, Null]) -> Update:
+    values: dict[str, Any] = {name: bindparam(name) for name in CHANGING}
+    return update(table).where(table.c.id == bindparam("run_id")).values(values | also)
+
+
+def _overwriting(table: Table, also: dict[str, Null]) -> Insert:
+    """Return what changes rows that are known to be there.
+
+    The driver sends many inserts at once, but waits for the answer to each update.
+    """
+    statement = insertion("mysql", table)
+    values: dict[str, Any] = {name: statement.inserted[name] for name in CHANGING}
+    overwriting: Insert = statement.on_duplicate_key_update(values | also)
+    return overwriting
 
 
 def _pause_failing(

@@ -68,7 +68,6 @@ def run_row(run: Run, owner: str, lease: datetime | None, weight: int = 0) -> Va
 def outcome_row(run: Run) -> Values:
     """Return what changes in the course of a run."""
     return {
-        "run_id": run.id,
         "state": str(run.state),
         "reason": run.reason and str(run.reason),
         "started": run.started,
