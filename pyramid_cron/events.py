@@ -143,6 +143,7 @@ ENDS: dict[RunState, type[RunEvent]] = {
 """What tells that a run is over, by its state."""
 
 Subscriber = Callable[[Event], Any]
+"""What is called with an event; what it returns plays no part."""
 
 
 def _directly(subscriber: Subscriber, event: Event) -> None:
@@ -155,7 +156,7 @@ def notify(
     *values: Any,
     call: Callable[[Subscriber, Event], None] = _directly,
 ) -> None:
-    """Call those who subscribed to events of this kind, each on its own.
+    """Make ``call`` call those who subscribed to events of this kind, each on its own.
 
     The event is made only if anybody wants it: most applications want few, and runs are many.
     """
