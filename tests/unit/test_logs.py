@@ -1,6 +1,7 @@
 """The log as JSON: one line a record, and a file with one line a run."""
 
 import configparser
+import itertools
 import json
 import logging
 import subprocess
@@ -188,35 +189,28 @@ def test_a_line_has_what_python_gives_to_every_record(records):
     assert before <= start.created < end.created - 0.009 <= time.time()
 
 
-def test_a_line_is_a_record_of_the_applications_own_kind(records, monkeypatch):
-    class Numbered(logging.LogRecord):
-        count = 0
+class Numbered(logging.LogRecord):
+    """A record of an application's own, each with the next number."""
 
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            Numbered.count += 1
-            self.number = Numbered.count
+    numbers = itertools.count()
 
-    monkeypatch.setattr(logging, "_logRecordFactory", Numbered)
-    config = configure()
-    config.add_cron_task(lambda system: None, name="task")
-    cron_of(config).tick(NOON)
-    start, end = lines_of(records)
-    assert end.number == start.number + 1
-    assert (end.getMessage().split()[0], end.state) == ("task", "succeeded")
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.number = next(self.numbers)
 
 
-def test_a_function_that_makes_records_is_asked_for_each(records, monkeypatch):
-    ids = iter(range(100))
+def numbered(*args, **kwargs):
+    record = logging.LogRecord(*args, **kwargs)
+    record.number = next(Numbered.numbers)
+    return record
 
-    def make(*args, **kwargs):
-        record = logging.LogRecord(*args, **kwargs)
-        record.number = next(ids)
-        return record
 
+@pytest.mark.parametrize("make", [Numbered, numbered])
+def test_a_line_is_a_record_as_the_application_makes_them(records, monkeypatch, make):
     monkeypatch.setattr(logging, "_logRecordFactory", make)
     config = configure()
     config.add_cron_task(lambda system: None, name="task")
     cron_of(config).tick(NOON)
     start, end = lines_of(records)
     assert end.number == start.number + 1
+    assert (end.getMessage().split()[0], end.state) == ("task", "succeeded")
