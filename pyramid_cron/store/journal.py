@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from .outcomes import Deferred, Noted, Outcome, Tick
 
@@ -59,6 +60,8 @@ class Journal:
             try:
                 yield Noted(list(outcomes.values()), ticks, deferred)
             except BaseException:
+                # It may be on record all the same, if the answer was lost.
+                ticks = [(replace(tick, doubtful=True), names) for tick, names in ticks]
                 with self._lock:
                     self._ticks = ticks + self._ticks
                     self._deferred = deferred + self._deferred

@@ -44,7 +44,10 @@ CHANGING = ("state", "reason", "started", "finished", "error", "traceback", "pro
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One hit on the trigger: when (aware, UTC), who answered it, and how many runs it made."""
+    """One hit on the trigger: when (aware, UTC), who answered it, and how many runs it made.
+
+    ``doubtful`` is whether it may be on record already: to write it was tried, without an answer.
+    """
 
     id: str
     moment: datetime
@@ -53,6 +56,7 @@ class Tick:
     pid: int
     runs: int = 0
     skipped: int = 0
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,15 @@ def write_ticks(
         }
         for tick, _ in ticks
     ]
+    counted = _on_record(connection, tables, [tick.id for tick, _ in ticks if tick.doubtful])
     insert_new(connection, tables.ticks, rows)
-    count_ticks(connection, tables, len(rows))
+    count_ticks(connection, tables, len(rows) - counted)
+
+
+def _on_record(connection: Connection, tables: Tables, ids: Sequence[str]) -> int:
+    """Return how many of these ticks are on record."""
+    column = tables.ticks.c.id
+    return len(connection.scalars(select(column).where(column.in_(ids))).all()) if ids else 0
 
 
 def call_roll(

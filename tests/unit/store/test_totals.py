@@ -3,10 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from pyramid_cron.due.catch_up import Skipped
 from pyramid_cron.due.decide import Skip
 from pyramid_cron.run import Reason, RunState, Trigger
-from pyramid_cron.store.outcomes import Noted, Tick
+from pyramid_cron.store.engine import StoreError
+from pyramid_cron.store.journal import Journal
+from pyramid_cron.store.outcomes import Noted, Outcome, Tick
 from pyramid_cron.store.overview import overview
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
@@ -84,6 +88,37 @@ def test_ticks_are_counted_and_none_is_forgotten(store):
     found = overview(store, "r")
     assert (found.ticks, found.totals) == (3, [])
     assert found.last_ticks == {"r": NOON + 2 * MINUTE}
+
+
+def test_what_was_written_counts_once_though_the_answer_was_lost(store):
+    [run] = claim(store)
+    journal = Journal()
+    for number in range(2):
+        journal.note_tick(Tick(f"{number:026}", NOON + number * MINUTE, "r", "host", 1), ["a"])
+    journal.note(Outcome(ended(run)))
+
+    def lose_the_answer():
+        with journal.taking() as noted:
+            store.write(noted)
+            raise StoreError("the connection broke before the database had answered")
+
+    with pytest.raises(StoreError):
+        lose_the_answer()
+    journal.note_tick(Tick(f"{2:026}", NOON + 2 * MINUTE, "r", "host", 1), ["a"])
+    with journal.taking() as noted:
+        store.write(noted)
+    [total] = totals(store).values()
+    assert (overview(store, "r").ticks, total.count) == (3, 1)
+
+
+def test_a_tick_that_was_not_written_counts_once_it_is(store):
+    journal = Journal()
+    journal.note_tick(Tick(f"{0:026}", NOON, "r", "host", 1), ["a"])
+    with pytest.raises(StoreError), journal.taking():
+        raise StoreError("the connection broke before anything was sent")
+    with journal.taking() as noted:
+        store.write(noted)
+    assert overview(store, "r").ticks == 1
 
 
 def test_what_waits_is_counted_with_the_oldest(store):
