@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from .execute.defer import defer
 from .execute.queue import carry_out_sent
 from .execute.tick import run_by_hand
 from .health import health
-from .run import Run, RunState, Trigger
+from .run import Run, RunState, Trigger, as_payload
 from .schedule import At
 from .schedule.duration import span
 from .schedule.moments import in_utc
@@ -111,13 +110,14 @@ class Scheduler:
         in its ``system``. A task that fails raises nothing here: look at the run's ``state``.
 
         Raises LookupError if there is no such task, TypeError or ValueError if the payload is not
-        JSON, StoreError if the run can't be recorded.
+        JSON, StoreError if the run can't be recorded, and what committing the request's own work
+        raises.
         """
         cron = self._cron
         task = cron.tasks.named(name)
-        json.dumps(payload)
         with self._own_request() as request:
-            return run_by_hand(cron, request, task, payload, cron.clock())
+            keep = request is self._request
+            return run_by_hand(cron, request, task, payload, cron.clock(), keep=keep)
 
     def defer(
         self,
@@ -141,12 +141,12 @@ class Scheduler:
         no moment, no interval or no key, StoreError if it is to be put on record at once and can't.
         """
         self._cron.tasks.named(name)
-        json.dumps(payload)
+        given = as_payload(payload)
         if key is not None:
             _check_key(key)
         slot = _moment(self._cron.clock(), at, after)
         nonce = secrets.randbits(62) + 2
-        pending = Pending(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=payload)
+        pending = Pending(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=given)
         defer(self._cron, self._request, Deferred(pending, key))
         return pending
 

@@ -21,7 +21,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from zope.interface import implementedBy
 
-from .run import Run, RunState
+from .run import Run, RunState, TaskInterrupted
 
 if TYPE_CHECKING:
     from .execute.tick import TickReport
@@ -167,5 +167,7 @@ def notify(
     for subscriber in subscribers:
         try:
             call(subscriber, event)
-        except (Exception, SystemExit):
+        except (KeyboardInterrupt, TaskInterrupted):
+            raise
+        except BaseException:  # a worker's own timeout, a coroutine that was cancelled
             log.exception("a subscriber to %s failed: %r", kind.__name__, subscriber)

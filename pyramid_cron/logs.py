@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, wraps
 from logging.handlers import TimedRotatingFileHandler
-from typing import Any
+from typing import Any, ParamSpec
 
 from .run import CommandError, Run, TaskInterrupted
+
+P = ParamSpec("P")
 
 log = logging.getLogger("pyramid_cron")
 
@@ -23,6 +29,25 @@ def instant(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def _harmless(say: Callable[P, None]) -> Callable[P, None]:
+    """Let nothing out that an application's filters and handlers raise.
+
+    It goes where the standard library puts what goes wrong in its own handlers: to stderr.
+    """
+
+    @wraps(say)
+    def said(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            say(*args, **kwargs)
+        except Exception:
+            if logging.raiseExceptions and sys.stderr is not None:
+                with suppress(Exception):  # not all that is raised can be shown
+                    traceback.print_exc()
+
+    return said
+
+
+@_harmless
 def run_failed(run: Run, error: BaseException) -> None:
     """Say at ERROR what a run died of, with the traceback.
 
@@ -37,6 +62,12 @@ def run_failed(run: Run, error: BaseException) -> None:
         log.error("%s run=%s failed", run.task, run.id, exc_info=error, extra=_extra(run))
 
 
+@_harmless
+def beside_the_run(run: Run, error: BaseException) -> None:
+    """Say at ERROR what went wrong around a run, rather than in its task, with the traceback."""
+    log.error("%s run=%s: something went wrong beside it", run.task, run.id, exc_info=error)
+
+
 class Lines:
     """The two lines of each run, at INFO, from one thread and for the length of one tick.
 
@@ -45,11 +76,13 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._first = log.makeRecord(log.name, logging.INFO, __file__, 0, "", (), None)
+        self._first: logging.LogRecord | None = None
         # An application's own way of making records may have something new in each.
         ways = logging.getLogRecordFactory(), type(log).makeRecord
-        self._copies = ways == (logging.LogRecord, logging.Logger.makeRecord)
+        if ways == (logging.LogRecord, logging.Logger.makeRecord):
+            self._first = log.makeRecord(log.name, logging.INFO, __file__, 0, "", (), None)
 
+    @_harmless
     def started(self, run: Run) -> None:
         """Say that a run begins."""
         if log.isEnabledFor(logging.INFO):
@@ -57,6 +90,7 @@ class Lines:
             values = run.task, run.id, extra["slot"], extra["state"]
             self._say("%s run=%s slot=%s state=%s", values, extra)
 
+    @_harmless
     def ended(self, run: Run) -> None:
         """Say how a run ended."""
         if not log.isEnabledFor(logging.INFO):
@@ -74,7 +108,7 @@ class Lines:
         self._say("%s run=%s slot=%s state=%s duration=%s%s", values, extra)
 
     def _say(self, text: str, values: tuple[Any, ...], extra: dict[str, Any]) -> None:
-        if self._copies:
+        if self._first is not None:
             log.handle(_copied(self._first, text, values, extra))
         else:
             record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, values, None)
@@ -105,6 +139,7 @@ def _slot(slot: datetime) -> str:
     return instant(slot)
 
 
+@_harmless
 def nothing_due(moment: datetime) -> None:
     """Say at DEBUG that a tick found nothing to do."""
     log.debug("nothing due at %s", moment)

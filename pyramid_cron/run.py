@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from datetime import datetime
@@ -155,6 +156,28 @@ def new_batch(moment: datetime) -> str:
 def first_id(moment: datetime) -> str:
     """Return what sorts before every id made at ``moment`` or later."""
     return f"{max(0, int(moment.timestamp() * 1000)):012x}"
+
+
+PAYLOAD_LIMIT = 4 * 1024 * 1024
+"""Characters of JSON that a payload may have: every database takes a row with it."""
+
+
+def as_payload(value: Any) -> Any:
+    """Return a value as the task will find it: a copy, by way of JSON.
+
+    Raises TypeError or ValueError for what is not JSON, as NaN is not, or too long.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"payload: must be JSON; {error}") from None
+    if len(text) > PAYLOAD_LIMIT:
+        raise ValueError(
+            f"payload: has {len(text):,} characters of JSON, at most {PAYLOAD_LIMIT:,} are kept; "
+            "give the task what it finds the rest by"
+        )
+    return json.loads(text)
 
 
 TEXT_LIMIT = 64 * 1024

@@ -34,12 +34,17 @@ log = logging.getLogger("pyramid_cron")
 
 
 @contextmanager
-def carrying(cron: Cronwork, request: Request, clock: Stopwatch) -> Iterator[Runner]:
-    """Give what carries runs out in this request; what they did is on record afterwards."""
+def carrying(
+    cron: Cronwork, request: Request, clock: Stopwatch, *, keep: bool = False
+) -> Iterator[Runner]:
+    """Give what carries runs out in this request; what they did is on record afterwards.
+
+    ``keep`` is as in :func:`~pyramid_cron.execute.transaction.between_transactions`.
+    """
     budget = cron.settings.budget
     patience = cron.settings.shutdown_timeout.total_seconds()
     with (
-        between_transactions(request) as transactions,
+        between_transactions(request, keep=keep) as transactions,
         listening() as listener,
         attentive(cron.supervisor, patience),
     ):

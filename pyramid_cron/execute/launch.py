@@ -12,7 +12,7 @@ from pyramid.request import Request
 
 from ..clock import Stopwatch
 from ..run import Run
-from ..state import Cronwork
+from ..state import Cronwork, Tasks
 from ..task import THREAD
 from .carry import address, carry_out_apart
 from .queue import send_all
@@ -27,11 +27,13 @@ Where another finished callback of the request raises, Pyramid does not call tho
 class Launch:
     """Runs that one tick has claimed, which begin once, when its request is finished.
 
-    Should the process end before, their leases pass, as they do for everything it has claimed.
+    ``tasks`` are those of the tick; some may have gone since. Should the process end before, their
+    leases pass, as they do for everything it has claimed.
     """
 
-    def __init__(self, cron: Cronwork, request: Request, clock: Stopwatch) -> None:
+    def __init__(self, cron: Cronwork, tasks: Tasks, request: Request, clock: Stopwatch) -> None:
         self._cron = cron
+        self._tasks = tasks
         self._registry: Registry = request.registry
         self._address = address(request)
         self._clock = clock
@@ -63,7 +65,7 @@ class Launch:
             runs, self._runs = self._runs, []
         if self._timer is not None:
             self._timer.cancel()
-        tasks = self._cron.tasks
+        tasks = self._tasks
         sent = [run for run in runs if tasks.named(run.task).executor != THREAD]
         for run in runs:
             if run not in sent:
@@ -71,12 +73,12 @@ class Launch:
         if sent:
             # A broker that is slow must not keep the answer waiting.
             cron, clock = self._cron, self._clock
-            cron.threads.start("sending", sent, lambda: send_all(cron, sent, clock))
+            cron.threads.start("sending", sent, lambda: send_all(cron, tasks, sent, clock))
 
     def _begin(self, run: Run) -> None:
         cron, registry, clock = self._cron, self._registry, self._clock
         where = self._address
-        task = cron.tasks.named(run.task)
+        task = self._tasks.named(run.task)
         cron.threads.start(
             task.name, [run], lambda: carry_out_apart(cron, registry, task, run, clock, where)
         )

@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from numbers import Integral, Real
 from typing import Any
 
 from ..clock import Stopwatch
 from ..run import Progress, Run, TaskInterrupted, changed, storable
+
+GREATEST = sys.float_info.max
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -77,7 +81,7 @@ class Live:
         token = current.set(self)
         try:
             with self._lock:
-                self._raise_interruption()
+                self.heed()
                 self._thread = threading.get_ident()
             try:
                 answer = work()
@@ -87,10 +91,11 @@ class Live:
                 self._disarm()
         finally:
             current.reset(token)
-            self._raise_interruption()
+            self.heed()
         return answer
 
-    def _raise_interruption(self) -> None:
+    def heed(self) -> None:
+        """Raise what it was told to stop with, if it was: somebody else may have caught that."""
         if self.interruption is not None:
             raise self.interruption
 
@@ -198,6 +203,9 @@ def _throwing(awaited: Any, error: BaseException) -> Callable[[], Any]:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, (int, float)):
-        return value
-    raise TypeError(f"progress: {name}={value!r} is no number")
+    if not isinstance(value, Real):
+        raise TypeError(f"progress: {name}={value!r} is no number")
+    number = int(value) if isinstance(value, Integral) else float(value)
+    if not -GREATEST <= number <= GREATEST:  # nor is NaN
+        raise ValueError(f"progress: {name} must be finite, and no larger than a float can be")
+    return number

@@ -12,7 +12,7 @@ from pyramid.registry import Registry
 
 from ..clock import Stopwatch
 from ..run import Run, TaskCancelled
-from ..state import Cronwork
+from ..state import Cronwork, Tasks
 from ..store.engine import StoreError
 from .carry import carry_out_apart
 
@@ -25,11 +25,11 @@ Send = Callable[[Run], object]
 log = logging.getLogger("pyramid_cron")
 
 
-def send_all(cron: Cronwork, runs: Iterable[Run], clock: Stopwatch) -> None:
+def send_all(cron: Cronwork, tasks: Tasks, runs: Iterable[Run], clock: Stopwatch) -> None:
     """Send runs, each to its task's queue; those that can't be sent wait for a later tick."""
     by_queue: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        by_queue[cron.tasks.named(run.task).executor].append(run)
+        by_queue[tasks.named(run.task).executor].append(run)
     for queue, sent in by_queue.items():
         try:
             _send(cron, queue, sent, clock)
@@ -68,9 +68,9 @@ def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | Non
     if run is None:
         log.info("%s run=%s is taken up already, or over", sent.task, run_id)
         return None
-    cron.supervisor.hold([run], clock)
-    live = cron.supervisor.live(run_id)
-    with suppress(StoreError):  # it is ours from now on; the supervisor asks again in a moment
-        if live is not None and run_id in cron.store.cancelled():
-            live.interrupt(TaskCancelled("was cancelled"))  # before it begins
-    return carry_out_apart(cron, registry, task, run, clock)
+    with cron.supervisor.holding([run], clock):
+        live = cron.supervisor.live(run_id)
+        with suppress(StoreError):  # it is ours from now on; the supervisor asks again in a moment
+            if live is not None and run_id in cron.store.cancelled():
+                live.interrupt(TaskCancelled("was cancelled"))  # before it begins
+        return carry_out_apart(cron, registry, task, run, clock)

@@ -19,6 +19,7 @@ from ..run import (
     TaskCancelled,
     TaskTimeout,
     Trigger,
+    as_payload,
     changed,
     storable,
 )
@@ -26,7 +27,7 @@ from ..store.journal import Journal
 from ..store.outcomes import Outcome
 from ..task import Task
 from .capture import Captured, Listener
-from .live import Live
+from .live import Live, current
 from .supervise import Supervisor
 from .transaction import Transactions
 
@@ -64,6 +65,17 @@ class Runner:
         live.run = changed(claimed, state=RunState.RUNNING, started=started)
         live.deadline = None if task.timeout is None else started + task.timeout
         live.changed = self._note
+        try:
+            self._begin_to_end(task, live)
+        except BaseException as error:
+            # Not the task's own, such as that of a filter of the log; it must not be left going on.
+            live.change(finished=self.clock.now(), **live.written(), **_ended_by(error))
+            if not isinstance(error, Exception):
+                raise
+            logs.beside_the_run(live.run, error)
+        return live.run
+
+    def _begin_to_end(self, task: Task, live: Live) -> None:
         self.lines.started(live.run)
         self.tell(events.RunStarted, live.run)
         live.change(**self._attempt(task, live))
@@ -71,7 +83,6 @@ class Runner:
             self.lines.ended(live.run)
         else:
             self.ended(live.run)
-        return live.run
 
     def ended(self, run: Run) -> None:
         """Tell everybody how a run ended, and whether its slot will be tried again."""
@@ -102,16 +113,23 @@ class Runner:
             outcome = {"state": RunState.SKIPPED, "reason": Reason.CONDITION, "started": None}
         except BaseException as error:
             logs.run_failed(live.run, error)
-            outcome = {"state": _state_after(error), **_description(error)}
+            outcome = _ended_by(error)
+            caller = current.get()
+            if caller is not None and caller.interruption is not None:
+                outcome["state"] = RunState.CANCELLED  # it was the caller's time that was up
         return {"finished": self.clock.now(), **live.written(), **outcome}
 
     def _call(self, task: Task, live: Live) -> None:
+        run = live.run
+        if run.payload is not None:
+            # The task may change what it is given; what is on record stays, as for another attempt.
+            run = changed(run, payload=as_payload(run.payload))
         system = {
             "request": self.request,
             "registry": self.request.registry,
             "time_left": self.time_left,
-            "run": live.run,
-            "payload": live.run.payload,
+            "run": run,
+            "payload": run.payload,
             "progress": live.progress,
         }
         when = task.when
@@ -124,6 +142,15 @@ def _state_after(error: BaseException) -> RunState:
     if isinstance(error, TaskTimeout):
         return RunState.TIMED_OUT
     return RunState.CANCELLED if isinstance(error, TaskCancelled) else RunState.FAILED
+
+
+def _ended_by(error: BaseException) -> dict[str, Any]:
+    """Return how a run has ended that raised this."""
+    try:
+        return {"state": _state_after(error), **_description(error)}
+    except Exception as wrong:  # what is raised may do as it likes when it is looked at
+        kind = type(wrong).__name__
+        return {"state": RunState.FAILED, "error": f"raised what can't be shown, but raises {kind}"}
 
 
 def _description(error: BaseException) -> dict[str, str]:

@@ -92,6 +92,16 @@ class Supervisor:
             self._held |= {run.id: Live(run, clock, lease) for run in runs}
         self.wake()
 
+    @contextmanager
+    def holding(self, runs: Sequence[Run], clock: Stopwatch) -> Iterator[None]:
+        """Watch over runs that the block begins; if it raises, a later tick has the others."""
+        self.hold(runs, clock)
+        try:
+            yield
+        except BaseException:
+            self.give_back(runs)
+            raise
+
     def live(self, run_id: str) -> Live | None:
         """Return a run that is held, or None if it is not ours any more.
 
@@ -175,6 +185,14 @@ class Supervisor:
         self._journal.note(Outcome(left, [later]))
         logs.Lines().ended(left)
         return left
+
+    def give_back(self, runs: Iterable[Run]) -> None:
+        """Let a later tick have those of these runs that are held here and were not begun."""
+        for run in runs:
+            live = self.live(run.id)
+            if live is not None and not live.given_up and live.run.state is RunState.CLAIMED:
+                self.leave(live)
+                self.wake()
 
     def _release(self, noted: Noted) -> None:
         for outcome in noted.outcomes:

@@ -32,9 +32,11 @@ class Threads:
         def do() -> None:
             try:
                 work()
-            except Exception:
+            except BaseException as error:
+                self._supervisor.give_back(runs)
+                if not isinstance(error, Exception):
+                    raise
                 log.exception("%s: something went wrong beside the runs themselves", name)
-                self._give_back(runs)
             finally:
                 self._forget(runs)
 
@@ -46,7 +48,7 @@ class Threads:
         except RuntimeError as error:
             log.error("%s has no thread to run in: %s", name, error)
             self._forget(runs)
-            self._give_back(runs)
+            self._supervisor.give_back(runs)
 
     def wait(self, ids: Iterable[str]) -> None:
         """Wait until these are over or sent, or given up because they do not stop."""
@@ -63,11 +65,3 @@ class Threads:
         with self._lock:
             for run in runs:
                 self._going_on.pop(run.id, None)
-
-    def _give_back(self, runs: Iterable[Run]) -> None:
-        """Let a later tick have what never began; what began is over, or will be lost."""
-        for run in runs:
-            live = self._supervisor.live(run.id)
-            if live is not None and not live.given_up and live.run.started is None:
-                self._supervisor.leave(live)
-                self._supervisor.wake()

@@ -17,13 +17,14 @@ from ..clock import Stopwatch
 from ..due.decide import Decisions, Due, decide, fits, in_the_way, overlapping
 from ..due.facts import Facts, Pending
 from ..due.window import slots_since, window_start, window_starts
-from ..run import Run, RunState, Trigger, new_batch
+from ..run import Run, RunState, Trigger, as_payload, new_batch
 from ..state import Cronwork, Tasks
 from ..store.outcomes import Tick
 from ..store.store import Glance
 from ..task import REQUEST, Task
 from .carry import carrying
 from .launch import Launch
+from .live import current
 from .runner import Runner
 from .transaction import between_transactions
 
@@ -86,7 +87,7 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
         report = TickReport(this.id, now)
         _announce(request, events.TickFinished, report)
         return report
-    launch = Launch(cron, request, clock)
+    launch = Launch(cron, tasks, request, clock)
     with launch.expected(), carrying(cron, request, clock) as runner:
         found = due if first is None else chain([first], due)
         done = _carry_out(cron, runner, launch, tasks, this, found)
@@ -154,13 +155,14 @@ def _carry_out(
         claimed, skipped = desk.claim(decisions.now, decisions.skipped)
         apart, _ = desk.claim(decisions.apart, weigh=tasks.weight)
     cron.latest = this.moment
-    cron.supervisor.hold([*claimed, *apart], runner.clock)
+    cron.supervisor.hold(apart, runner.clock)
     launch.add(apart)
-    for run in (*lost, *skipped):
-        runner.ended(run)
     done = _Progress(skipped=skipped, waiting=decisions.queued)
-    for run in claimed:
-        done.add(runner.carry_out(tasks.named(run.task), run))
+    with cron.supervisor.holding(claimed, runner.clock):
+        for run in (*lost, *skipped):
+            runner.ended(run)
+        for run in claimed:
+            done.add(runner.carry_out(tasks.named(run.task), run))
     _restart(cron, runner, launch, tasks, decisions, done)
     _while_time_is_left(cron, runner, tasks, decisions, done)
     done.runs += apart
@@ -245,21 +247,27 @@ def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> R
         if outside and desk.load() + task.weight > cron.settings.capacity:
             return None
         desk.drop([each])
-        claimed, _ = desk.claim([each], weigh=cron.tasks.weight)
+        claimed, _ = desk.claim([each], weigh=tasks.weight)
     cron.supervisor.hold(claimed, runner.clock)
     return claimed[0] if claimed else None
 
 
-def run_by_hand(cron: Cronwork, request: Request, task: Task, payload: Any, now: datetime) -> Run:
+def run_by_hand(
+    cron: Cronwork, request: Request, task: Task, payload: Any, now: datetime, *, keep: bool = False
+) -> Run:
     """Run one task at once, whatever its schedule says; return the run as it ended.
 
+    What was done before in the request is committed; with ``keep`` it is raised if that fails.
+
     It is skipped, with the reason ``overlap``, while another run of the task goes on, unless the
-    task's ``overlap`` allows that.
+    task's ``overlap`` allows that. Raises TypeError or ValueError for a payload that is not JSON.
     """
+    given = as_payload(payload)
     asked = Pending(
-        task.name, now, Trigger.MANUAL, now, nonce=secrets.randbits(62) + 2, payload=payload
+        task.name, now, Trigger.MANUAL, now, nonce=secrets.randbits(62) + 2, payload=given
     )
-    with carrying(cron, request, Stopwatch(now)) as runner:
+    caller = current.get()
+    with carrying(cron, request, Stopwatch(now), keep=keep or caller is not None) as runner:
         with cron.supervisor.deciding(runner.clock) as desk:
             if active := in_the_way(task, desk.active(task.name)):
                 skip = replace(overlapping(task, [now], active), asked=asked)
@@ -268,6 +276,9 @@ def run_by_hand(cron: Cronwork, request: Request, task: Task, payload: Any, now:
                 [run], _ = desk.claim([asked])
         if run.state is RunState.SKIPPED:
             runner.ended(run)
-            return run
-        cron.supervisor.hold([run], runner.clock)
-        return runner.carry_out(task, run) or run
+        else:
+            with cron.supervisor.holding([run], runner.clock):
+                run = runner.carry_out(task, run) or run
+    if caller is not None:
+        caller.heed()
+    return run

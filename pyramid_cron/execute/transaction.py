@@ -34,18 +34,21 @@ log = logging.getLogger("pyramid_cron")
 
 
 @contextmanager
-def between_transactions(request: Request) -> Iterator[Transactions]:
+def between_transactions(request: Request, *, keep: bool = False) -> Iterator[Transactions]:
     """Give the request's transactions, with none open.
 
-    Work done earlier in the request is committed, as the tween would do in the end.
+    Work done earlier in the request is committed, as the tween would do in the end; without
+    pyramid_tm nobody would, and it is aborted. With ``keep`` it must not be lost: it is committed
+    in both cases, and what keeps it from that is raised. A doom stays.
     """
-    manager = getattr(request, "tm", None)
-    if manager is None:
-        manager = transaction.manager
+    managed = getattr(request, "tm", None)
+    manager = transaction.manager if managed is None else managed
+    if managed is None and not keep:
         manager.abort()
-        was_open = False
+        was_open = doomed = False
     else:
-        was_open = _end(manager)
+        doomed = _is_doomed(manager)
+        was_open = _end(manager) if keep else _end_anyhow(manager)
     transactions = Transactions(manager)
     try:
         yield transactions
@@ -53,6 +56,15 @@ def between_transactions(request: Request) -> Iterator[Transactions]:
         transactions.close()
         if was_open:
             manager.begin()
+        if doomed:
+            manager.doom()
+
+
+def _is_doomed(manager: Any) -> bool:
+    try:
+        return bool(manager.isDoomed())
+    except NoTransaction:
+        return False
 
 
 def _end(manager: Any) -> bool:
@@ -61,6 +73,13 @@ def _end(manager: Any) -> bool:
         _commit(manager)
     except NoTransaction:
         return False
+    return True
+
+
+def _end_anyhow(manager: Any) -> bool:
+    """Commit the open transaction, or abort it if that fails; return whether there was one."""
+    try:
+        return _end(manager)
     except Exception:
         log.exception("what the request did before its tasks could not be committed")
         manager.abort()

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from ..due.facts import Pending
 from ..due.pauses import matcher
-from ..run import Run, RunState, first_id
+from ..run import Run, RunState, changed, first_id
 from .dialects import insertion
 from .many import execute_many
 from .once import once
@@ -248,7 +248,9 @@ def _update(
     connection: Connection, table: Table, name: str, runs: Sequence[Run], **also: Null
 ) -> None:
     if connection.dialect.name in MYSQL:
-        rows = [{**run_row(run, "", None), **outcome_row(run)} for run in runs]
+        # The row is there, and so is what it was claimed with.
+        claimed = [changed(run, payload=None) for run in runs]
+        rows = [{**run_row(run, "", None), **outcome_row(run)} for run in claimed]
         execute_many(connection, table, name, lambda: _overwriting(table, also), rows)
     else:
         rows = [{"run_id": run.id, **outcome_row(run)} for run in runs]

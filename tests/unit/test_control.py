@@ -1,8 +1,11 @@
 """``request.cron`` and ``pyramid_cron.scheduler``."""
 
+import math
 from datetime import timedelta
 
 import pytest
+import transaction
+from sqlalchemy.exc import IntegrityError
 from webtest import TestApp
 
 from pyramid_cron import scheduler
@@ -152,10 +155,39 @@ def test_the_last_run_is_the_one_into_which_older_slots_were_folded(config):
     assert (folded.slot, folded.reason) == (NOON + timedelta(days=1), "missed")
 
 
-def test_a_payload_must_be_json(config):
-    with pytest.raises(TypeError, match="JSON serializable"):
-        scheduler(config.registry).run("noon", payload=object())
+@pytest.mark.parametrize(
+    ("payload", "error", "message"),
+    [
+        (object(), TypeError, "payload: must be JSON; Object of type object is not JSON"),
+        ({"rate": math.nan}, ValueError, "payload: must be JSON; Out of range float"),
+        ("x" * 5_000_000, ValueError, "has 5,000,002 characters of JSON, at most 4,194,304"),
+    ],
+)
+def test_a_payload_must_be_json_that_every_database_takes(config, payload, error, message):
+    for ask in (scheduler(config.registry).run, scheduler(config.registry).defer):
+        with pytest.raises(error, match=message):
+            ask("noon", payload)
+    with pytest.raises(error, match=message):
+        cron_of(config).run("noon", payload)
     assert scheduler(config.registry).history() == []
+
+
+def test_what_a_task_does_to_its_payload_is_not_for_the_next_attempt(config):
+    found = []
+
+    def task(system):
+        found.append(dict(system["payload"]))
+        assert system["run"].payload == system["payload"]
+        system["payload"]["seen"] = object()  # which could not be kept
+        raise ValueError
+
+    config.add_cron_task(task, name="task", on_demand=True, retry=2)
+    config.add_cron_task(lambda system: None, name="other", min="*")
+    cron = cron_of(config)
+    assert cron.run("task", {"id": 7}, at=NOON).state == "failed"
+    for minute in range(1, 4):
+        assert "other" in [run.task for run in cron.tick(NOON + timedelta(minutes=minute)).runs]
+    assert found == [{"id": 7}, {"id": 7}]
 
 
 @pytest.mark.parametrize("mode", ["explicit", "implicit", "none"])
@@ -178,7 +210,84 @@ def test_a_run_within_a_request_has_a_transaction_of_its_own(tmp_path, mode):
     config.add_route("go", "/go")
     config.add_view(view, route_name="go")
     assert TestApp(config.make_wsgi_app(), extra_environ=LOCAL).get("/go").text == "failed"
-    assert committed(config) == ([] if mode == "none" else ["after", "before"])
+    assert committed(config) == (["before"] if mode == "none" else ["after", "before"])
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit", "none"])
+def test_a_task_that_runs_another_keeps_its_own_work(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+
+    def outer(system):
+        system["request"].dbsession.add(Note(text="before"))
+        assert system["request"].cron.run("inner").state == "succeeded"
+        system["request"].dbsession.add(Note(text="after"))
+
+    def inner(system):
+        system["request"].dbsession.add(Note(text="within"))
+
+    config.add_cron_task(outer, name="outer")
+    config.add_cron_task(inner, name="inner", on_demand=True)
+    assert [run.state for run in cron_of(config).tick(NOON).runs] == ["succeeded"]
+    assert committed(config) == ["after", "before", "within"]
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit", "none"])
+def test_what_keeps_earlier_work_from_being_committed_is_the_callers_error(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+
+    def outer(system):
+        system["request"].dbsession.add_all([Note(text="twice"), Note(text="twice")])
+        system["request"].cron.run("inner")
+
+    config.add_cron_task(outer, name="outer")
+    config.add_cron_task(lambda system: None, name="inner", on_demand=True)
+    config.add_cron_task(
+        lambda system: system["request"].dbsession.add(Note(text="next")), name="next"
+    )
+    cron = cron_of(config)
+    first, second = cron.tick(NOON).runs
+    assert (first.state, second.state) == ("failed", "succeeded")
+    assert "IntegrityError" in first.error
+    assert committed(config) == ["next"]
+    assert scheduler(config.registry).history("inner") == []
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit"])
+def test_a_view_that_asks_for_a_run_sees_why_its_work_is_not_committed(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+
+    def view(request):
+        request.dbsession.add_all([Note(text="twice"), Note(text="twice")])
+        request.cron.run("task")
+
+    config.add_cron_task(lambda system: None, name="task", on_demand=True)
+    config.add_route("go", "/go")
+    config.add_view(view, route_name="go")
+    app = TestApp(config.make_wsgi_app(), extra_environ=LOCAL)
+    with pytest.raises(IntegrityError):
+        app.get("/go")
+    assert committed(config) == []
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit", "none"])
+def test_what_is_doomed_stays_so_after_a_run(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+
+    def outer(system):
+        manager = getattr(system["request"], "tm", transaction.manager)
+        system["request"].dbsession.add(Note(text="before"))
+        manager.doom()
+        system["request"].cron.run("inner")
+        system["request"].dbsession.add(Note(text="after"))
+
+    config.add_cron_task(outer, name="outer")
+    config.add_cron_task(
+        lambda system: system["request"].dbsession.add(Note(text="inner")),
+        name="inner",
+        on_demand=True,
+    )
+    assert [run.state for run in cron_of(config).tick(NOON).runs] == ["succeeded"]
+    assert committed(config) == ["inner"]
 
 
 def test_a_task_may_run_another(config):

@@ -47,6 +47,16 @@ class TestWhen:
         assert (run.slot, run.payload) == (pending.slot, {"to": ["ann", 3]})
         assert ran(cron.tick(NOON + 2 * MINUTE)) == []
 
+    def test_what_becomes_of_the_payload_later_plays_no_part(self, cron, control, payloads):
+        given = {}
+        for number in range(3):
+            given["to"] = number
+            pending = control.defer("mail", given)
+            assert pending.payload == {"to": number}
+        given["to"] = object()
+        cron.tick(NOON + MINUTE)
+        assert payloads == [{"to": 0}, {"to": 1}, {"to": 2}]
+
     @pytest.mark.parametrize(
         "when",
         [
@@ -188,6 +198,18 @@ class TestInAView:
         config, app = self.app(tmp_path, mode, view)
         assert app.get("/order").text == "0"
         assert scheduler(config.registry).status("mail").waiting == 1
+
+    def test_what_becomes_of_the_payload_before_the_commit_plays_no_part(self, tmp_path, mode):
+        def view(request):
+            order = {"number": 7}
+            request.cron.defer("mail", order)
+            order["when"] = object()
+
+        config, app = self.app(tmp_path, mode, view)
+        app.get("/order")
+        assert scheduler(config.registry).status("mail").waiting == 1
+        [run] = CronTester(app).tick().runs
+        assert (run.state, run.payload) == ("succeeded", {"number": 7})
 
     def test_it_is_dropped_with_the_request(self, tmp_path, mode):
         def view(request):

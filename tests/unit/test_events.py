@@ -1,5 +1,6 @@
 """What happened, told to whoever subscribed."""
 
+import asyncio
 import logging
 import threading
 from contextlib import suppress
@@ -157,6 +158,48 @@ def test_a_failing_subscriber_harms_neither_the_run_nor_the_others(config, heard
     complaints = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert len(complaints) == 4
     assert "a subscriber to TickStarted failed" in complaints[0].getMessage()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+def test_whatever_a_subscriber_raises_every_run_goes_on(config, caplog, error):
+    def subscriber(event):
+        raise error
+
+    config.add_subscriber(subscriber, events.RunStarted)
+    config.add_cron_task(lambda system: None, name="a", min="*")
+    config.add_cron_task(lambda system: None, name="b", min="*")
+    cron = cron_of(config)
+    for minute in range(2):
+        report = cron.tick(NOON + minute * MINUTE)
+        assert [run.state for run in report.runs] == ["succeeded", "succeeded"]
+    assert "a subscriber to RunStarted failed" in caplog.text
+
+
+def test_one_that_is_interrupted_lets_every_slot_go_on_with_the_next_tick(config):
+    first = [True]
+
+    def subscriber(event):
+        if first:
+            first.clear()
+            raise KeyboardInterrupt
+
+    config.add_subscriber(subscriber, events.RunStarted)
+    config.add_cron_task(lambda system: None, name="a", min="*")
+    config.add_cron_task(lambda system: None, name="b", min="*")
+    cron = cron_of(config)
+    with pytest.raises(KeyboardInterrupt):
+        cron.tick(NOON)
+    assert {run.task: run.state for run in scheduler(config.registry).history()} == {
+        "a": "failed",
+        "b": "cancelled",
+    }
+    report = cron.tick(NOON + MINUTE)
+    assert [(run.task, run.slot) for run in report.runs] == [
+        ("b", NOON),
+        ("a", NOON + MINUTE),
+        ("b", NOON + MINUTE),
+    ]
+    assert {run.state for run in report.runs} == {"succeeded"}
 
 
 def test_one_that_wants_to_exit_does_not_end_the_tick(config):

@@ -13,7 +13,7 @@ from webtest import TestApp
 from webtest.http import StopableWSGIServer
 
 from pyramid_cron import Retry, RunState, events, scheduler
-from pyramid_cron.execute import launch
+from pyramid_cron.execute import carry, launch
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 from tests.integration.processes import wait_until
@@ -380,6 +380,67 @@ def test_closing_the_application_cancels_what_goes_on(tmp_path, gate):
     cronwork(config.registry).close()
     [run] = scheduler(config.registry).history()
     assert (run.state, run.error.endswith("the process stopped")) == (RunState.CANCELLED, True)
+
+
+def test_a_script_that_goes_while_its_tick_answers_is_nobodys_trouble(tmp_path):
+    jobs = tmp_path / "jobs" / "1min"
+    jobs.mkdir(parents=True)
+    script = jobs / "script"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    config = configure()
+
+    def remove(system):
+        script.unlink()
+        cronwork(config.registry).look_around(NOON + MINUTE)
+
+    config.add_cron_task(remove, name="remove", at=NOON)
+    config.add_cron_task(lambda system: None, name="other", executor="thread")
+    config.add_cron_folder(str(tmp_path / "jobs"), executor="thread")
+    report = cron_of(config).tick(NOON)
+    assert {run.task: run.state for run in report.runs} == {
+        "remove": "succeeded",
+        "other": "succeeded",
+        "1min/script": "failed",
+    }
+
+
+def test_an_idle_script_that_goes_before_its_turn_does_not_end_the_tick(tmp_path):
+    jobs = tmp_path / "jobs" / "1min"
+    jobs.mkdir(parents=True)
+    script = jobs / "script"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    config = configure()
+
+    def remove(system):
+        script.unlink()
+        cronwork(config.registry).look_around(NOON + MINUTE)
+
+    config.add_cron_task(remove, name="remove", at=NOON)
+    config.add_cron_folder(str(tmp_path / "jobs"), idle=True)
+    report = cron_of(config).tick(NOON)
+    assert {run.task: run.state for run in report.runs} == {
+        "remove": "succeeded",
+        "1min/script": "failed",
+    }
+
+
+def test_a_request_that_can_not_be_made_leaves_the_slot_to_a_later_tick(config, monkeypatch):
+    config.add_cron_task(lambda system: None, name="some", executor="thread")
+    cron = cron_of(config)
+    made = []
+
+    def factory(*args, **kwargs):
+        if not made:
+            made.append(1)
+            raise SystemExit("no request")
+        return carry.Request.blank(*args, **kwargs)
+
+    monkeypatch.setattr(carry, "_request", factory)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    [run] = cron.tick(NOON).runs
+    assert (run.state, run.error) == (RunState.CANCELLED, "it could not begin")
 
 
 def test_a_server_answers_at_once(config, gate):

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import threading
+import time
 from datetime import datetime, timedelta, timezone
+from fractions import Fraction
 
 import pytest
 
-from pyramid_cron import RunState, scheduler
+from pyramid_cron import RunState, events, scheduler
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
 
@@ -304,6 +306,110 @@ def test_progress_wants_numbers(config):
     config.add_cron_task(lambda system: system["progress"]("half"))
     [run] = cron_of(config).tick(NOON).runs
     assert run.error == "TypeError: progress: done='half' is no number"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400])
+def test_progress_wants_numbers_that_can_be_told(config, number):
+    config.add_cron_task(lambda system: system["progress"](1, number))
+    [run] = cron_of(config).tick(NOON).runs
+    assert run.error == (
+        "ValueError: progress: total must be finite, and no larger than a float can be"
+    )
+
+
+def test_progress_takes_numbers_of_other_kinds(config):
+    config.add_cron_task(lambda system: system["progress"](Fraction(1, 2), True))
+    [run] = cron_of(config).tick(NOON).runs
+    assert (run.progress.done, run.progress.total) == (0.5, 1)
+
+
+class OpaqueError(Exception):
+    @property
+    def __cause__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SyntaxError("wrong", ("file", 1, 1, b"text")),
+        SyntaxError("wrong", ("file", "one", 1, "text")),
+        OpaqueError(),
+    ],
+)
+def test_an_exception_that_can_not_be_shown_is_a_failure_like_any_other(config, calls, error):
+    def task(system):
+        raise error
+
+    config.add_cron_task(task, name="odd")
+    config.add_cron_task(calling(calls), name="next")
+    odd, _ = cron_of(config).tick(NOON).runs
+    assert odd.state == RunState.FAILED
+    assert odd.error
+    assert calls == ["next"]
+
+
+@pytest.mark.parametrize("place", ["filter", "handler"])
+def test_what_the_log_raises_harms_no_run(config, calls, capsys, place):
+    def broken(record):
+        raise LookupError("no request")
+
+    handler = logging.StreamHandler()
+    if place == "filter":
+        handler.addFilter(broken)
+    else:
+        handler.emit = broken
+    config.add_cron_task(calling(calls), name="a")
+    config.add_cron_task(lambda system: 1 / 0, name="b")
+    config.add_cron_task(calling(calls), name="c", executor="thread")
+    logger = logging.getLogger("pyramid_cron")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        cron = cron_of(config)
+        report = cron.tick(NOON)
+        cron.tick(NOON)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert states(report) == {"a": "succeeded", "b": "failed", "c": "succeeded"}
+    assert calls == ["a", "c"]
+    assert "LookupError: no request" in capsys.readouterr().err
+
+
+def test_the_time_of_a_task_ends_the_runs_that_it_asked_for_too(config, calls):
+    def outer(system):
+        system["request"].cron.run("inner")
+        calls.append("outer went on")
+
+    def inner(system):
+        while True:
+            time.sleep(0.01)
+
+    config.add_cron_task(outer, name="outer", timeout=0.3)
+    config.add_cron_task(inner, name="inner", on_demand=True)
+    [run] = cron_of(config).tick(NOON).runs
+    assert run.state == RunState.TIMED_OUT
+    [within] = scheduler(config.registry).history("inner")
+    assert within.state == RunState.CANCELLED
+    assert calls == []
+
+
+def test_a_task_whose_time_is_up_while_it_asks_for_a_run_leaves_that_one_over(config):
+    def slow(event):
+        if event.run.task == "inner":
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                time.sleep(0.01)
+
+    config.add_subscriber(slow, events.RunStarted)
+    config.add_cron_task(
+        lambda system: system["request"].cron.run("inner"), name="outer", timeout=0.3
+    )
+    config.add_cron_task(lambda system: None, name="inner", on_demand=True)
+    [run] = cron_of(config).tick(NOON).runs
+    assert run.state == RunState.TIMED_OUT
+    assert scheduler(config.registry).status("inner").running == ()
 
 
 def test_each_run_is_logged_when_it_starts_and_when_it_ends(config, caplog):
