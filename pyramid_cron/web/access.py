@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyramid.httpexceptions import HTTPForbidden
+from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request
 from pyramid.response import Response
 
@@ -34,9 +35,12 @@ def refusal(request: Request) -> str | None:
     permission = cronwork(request.registry).settings.permission
     if permission is None:
         return _verdict(request).reason
-    if request.has_permission(permission) or bears_token(request):
+    if bears_token(request):
         return None
-    return f"lacks the permission {permission!r}"
+    # To Pyramid everybody has every permission then.
+    if request.registry.queryUtility(ISecurityPolicy) is None:
+        return f"the application has no security policy to grant the permission {permission!r}"
+    return None if request.has_permission(permission) else f"lacks the permission {permission!r}"
 
 
 def guarded(view: View) -> View:

@@ -307,3 +307,16 @@ def test_a_permission_takes_the_place_of_the_addresses():
     app.get("/cron/tasks", headers={"X-User": "boss"}, status=200)
     app.post_json("/cron/tasks/fine/run", {}, headers={"X-User": "boss"}, status=200)
     app.post("/cron/tasks/fine/run", headers={"X-User": "boss"}, status=403)
+
+
+def test_without_a_security_policy_a_permission_is_nobodys(caplog):
+    config = configure(**{"cron.permission": "see cron", "cron.token": "0123456789abcdef"})
+    config.add_cron_task(lambda system: None, name="fine")
+    app = browse(config)
+    app.get("/cron/tasks", status=403)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "/cron/tasks refused: the application has no security policy to grant the permission"
+        " 'see cron'"
+    ]
+    app.post_json("/cron/tasks/fine/run", {}, status=403)
+    app.get("/cron/tasks", headers={"Authorization": "Bearer 0123456789abcdef"}, status=200)
