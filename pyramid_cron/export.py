@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .execute.command import Command
@@ -43,25 +43,25 @@ class _State:
             yield variable(name, value)
 
 
-def crontab(tasks: Iterable[Task], config_uri: str) -> str:
+def crontab(tasks: Iterable[Task], config_uri: str, pcron: str = "pcron") -> str:
     """Return the lines of a crontab for tasks.
 
-    Programs are given as they are; for functions it is ``pcron CONFIG_URI run NAME``. What a
-    crontab can't say is a comment that says so.
+    Programs are given as they are; for functions it is ``pcron CONFIG_URI run NAME``, where
+    ``pcron`` may be a path. What a crontab can't say is a comment that says so.
     """
     state = _State()
     blocks = [HEAD.format(config_uri=_one_line(config_uri))]
-    blocks += ["\n".join(_block(task, config_uri, state)) + "\n" for task in tasks]
+    blocks += ["\n".join(_block(task, [pcron, config_uri], state)) + "\n" for task in tasks]
     return "\n".join(blocks)
 
 
-def _block(task: Task, config_uri: str, state: _State) -> Iterator[str]:
+def _block(task: Task, pcron: Sequence[str], state: _State) -> Iterator[str]:
     yield from _comments(task)
     try:
         entry = _command_entry(task)
     except _CannotSayError as reason:
         yield f"# Run by pcron: {reason}."
-        entry = _pcron_entry(task, config_uri)
+        entry = _pcron_entry(task, pcron)
     if not task.schedules:
         yield "# On demand only; a crontab has no such line."
         yield f"# {entry.text}"
@@ -106,10 +106,8 @@ def _left_over(entry: _Line, state: _State) -> list[str]:
     return [name for name in state.variables if name not in known and _IDENTIFIER.fullmatch(name)]
 
 
-def _pcron_entry(task: Task, config_uri: str) -> _Line:
-    words = ["pcron", config_uri, "run", task.name]
-    if task.name.startswith("-"):
-        words.insert(3, "--")
+def _pcron_entry(task: Task, pcron: Sequence[str]) -> _Line:
+    words = [*pcron, "run", *(["--"] if task.name.startswith("-") else []), task.name]
     return _Line(_escaped(_quoted(words)), DEFAULTS)
 
 

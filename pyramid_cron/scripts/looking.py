@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections import Counter
 from typing import Any
@@ -141,8 +142,15 @@ def export(context: Context) -> int:
     """``pcron … export``."""
     path, sign, section = context.args.config_uri.partition("#")
     where = path if ":" in path else os.path.abspath(path)
-    sys.stdout.write(crontab(context.scheduler.tasks(), where + sign + section))
+    sys.stdout.write(crontab(context.scheduler.tasks(), where + sign + section, _pcron()))
     return FINE
+
+
+def _pcron() -> str:
+    """Return where this program is: cron, which has a ``PATH`` of its own, has to find it."""
+    beside = os.path.join(os.path.dirname(sys.executable), "pcron")
+    found = beside if os.access(beside, os.X_OK) else shutil.which("pcron")
+    return "pcron" if found is None else os.path.abspath(found)
 
 
 def health(context: Context) -> int:

@@ -17,6 +17,7 @@ from pyramid_cron.scripts import doing
 from pyramid_cron.scripts.output import Output
 from pyramid_cron.scripts.parser import make_parser
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
+from pyramid_cron.sources.lines import parse
 from pyramid_cron.state import cronwork
 
 ROOT = Path(__file__).parents[3]
@@ -205,11 +206,41 @@ def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
 
 
 def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, monkeypatch):
+    pcron = installed(shop.folder / "50% 'venv'" / "bin")
+    monkeypatch.setattr(sys, "executable", str(pcron.with_name("python")))
     monkeypatch.chdir(shop.folder)
     shop.ini = "shop.ini"
-    lines = shop.fine("export").splitlines()
-    assert f"30 2 * * * pcron {shop.folder}/shop.ini run nightly" in lines
-    assert "0 4 * * * sh -c 'echo out; echo err >&2'" in lines
+    text = shop.fine("export")
+    assert "\n0 4 * * * sh -c 'echo out; echo err >&2'\n" in text
+    nightly = next(entry for entry in parse(text.encode()) if entry.name == "nightly")
+    assert (nightly.schedule, nightly.variables["CRON_TZ"]) == ("30 2 * * *", "Europe/Berlin")
+    told = subprocess.run(
+        ["sh", "-c", nightly.command],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == f"{pcron} {shop.folder}/shop.ini run nightly\n"
+
+
+def test_export_looks_for_pcron_on_the_path_where_none_is_beside_python(shop, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(shop.folder / "python"))
+    pcron = installed(shop.folder / "bin")
+    monkeypatch.setenv("PATH", str(pcron.parent))
+    assert f"30 2 * * * {pcron} {shop.ini} run nightly\n" in shop.fine("export")
+    monkeypatch.setenv("PATH", "")
+    assert f"30 2 * * * pcron {shop.ini} run nightly\n" in shop.fine("export")
+
+
+def installed(folder):
+    """Put a ``pcron`` into a folder that prints how it was called."""
+    folder.mkdir(parents=True)
+    pcron = folder / "pcron"
+    pcron.write_text('#!/bin/sh\necho "$0 $*"\n')
+    pcron.chmod(0o755)
+    return pcron
 
 
 def test_prune_forgets_what_is_older_than_retention(shop):
