@@ -29,17 +29,20 @@ def list_tasks(context: Context) -> int:
     elif not found:
         out.line("no tasks are registered")
     else:
-        rows = [
-            [
-                status.task.name,
-                status.task.describe(),
-                "paused" if status.paused else out.time(status.next),
-                _state(status),
-            ]
-            for status in found
-        ]
-        out.table(["TASK", "SCHEDULE", "NEXT", "LAST"], rows)
+        heads = ["TASK", "SCHEDULE", "NEXT", "LAST", "WAITING"]
+        width = 5 if any(status.waiting for status in found) else 4
+        out.table(heads[:width], [_row(context, status)[:width] for status in found])
     return FINE
+
+
+def _row(context: Context, status: TaskStatus) -> list[str]:
+    return [
+        status.task.name,
+        status.task.describe(),
+        "paused" if status.paused else context.out.time(status.next),
+        _state(status),
+        str(status.waiting or "-"),
+    ]
 
 
 def _statuses(context: Context) -> list[TaskStatus]:

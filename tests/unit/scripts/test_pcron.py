@@ -172,6 +172,9 @@ def test_backfill_leaves_out_what_is_known_already(shop):
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 1344, "known": 0}
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 0, "known": 1344}
     assert [each["waiting"] for each in shop.json("list")] == [0, 0, 1344, 0]
+    heads, *lines = shop.fine("list").splitlines()
+    assert heads.endswith("  LAST  WAITING")
+    assert [line.split()[-1] for line in lines] == ["-", "-", "1344", "-"]
 
 
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
