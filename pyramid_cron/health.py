@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from .due.facts import Active
-from .due.health import Health, TaskFacts, assess
+from .due.health import Health, Show, TaskFacts, assess
 from .due.pauses import paused
+from .logs import instant
 from .run import Reason, RunState, Trigger, first_id
 from .state import Cronwork, Tasks
 from .store.overview import Overview, Queue, overview
@@ -20,19 +21,19 @@ RECENT = timedelta(days=7)
 T = TypeVar("T", Total, Queue)
 
 
-def health(cron: Cronwork) -> Health:
+def health(cron: Cronwork, show: Show = instant) -> Health:
     """Return how the application's cron is now. Raises StoreError if the store can't be read."""
-    return assess_record(cron, overview(cron.store, cron.tasks.roster), cron.clock())
+    return assess_record(cron, overview(cron.store, cron.tasks.roster), cron.clock(), show)
 
 
-def assess_record(cron: Cronwork, record: Overview, now: datetime) -> Health:
+def assess_record(cron: Cronwork, record: Overview, now: datetime, show: Show = instant) -> Health:
     """Return how the application's cron is at a moment (aware, UTC), by what is on record."""
     last_ticks = dict(record.last_ticks)
     if cron.latest is not None:  # it reaches the store a moment later
         mine = last_ticks.get(cron.tasks.roster, cron.latest)
         last_ticks[cron.tasks.roster] = max(mine, cron.latest)
     last_tick = max(last_ticks.values(), default=None)
-    return assess(_facts(cron.tasks, record, last_ticks, now), last_tick, now)
+    return assess(_facts(cron.tasks, record, last_ticks, now), last_tick, now, show)
 
 
 def _facts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -46,8 +46,12 @@ class Active:
     weight: int = 0
 
     def __str__(self) -> str:
+        return self.told(datetime.isoformat)
+
+    def told(self, show: Callable[[datetime], str]) -> str:
+        """Return what it is in a line, with moments as ``show`` returns them."""
         run = self.run
-        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {self.lease.isoformat()}"
+        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {show(self.lease)}"
 
 
 @dataclass(frozen=True, slots=True)

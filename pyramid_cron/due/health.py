@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -12,6 +12,9 @@ from ..run import Run
 from ..task import CatchUp, Task
 from .facts import Active
 from .pauses import Word
+
+Show = Callable[[datetime], str]
+"""Returns a moment (aware, UTC) as text."""
 
 SILENCE = timedelta(minutes=3)
 """How long no tick may come before that is unhealthy."""
@@ -128,9 +131,11 @@ class Health:
         return lines
 
 
-def assess(facts: Iterable[TaskFacts], last_tick: datetime | None, now: datetime) -> Health:
-    """Return how everything is at ``now`` (aware, UTC)."""
-    tasks = tuple(assess_task(each, now) for each in facts)
+def assess(
+    facts: Iterable[TaskFacts], last_tick: datetime | None, now: datetime, show: Show
+) -> Health:
+    """Return how everything is at ``now`` (aware, UTC); ``show`` puts moments into details."""
+    tasks = tuple(assess_task(each, now, show) for each in facts)
     silence = None if last_tick is None else max(now - last_tick, timedelta(0))
     ticking = silence is not None and silence <= SILENCE
     return Health(
@@ -141,24 +146,24 @@ def assess(facts: Iterable[TaskFacts], last_tick: datetime | None, now: datetime
     )
 
 
-def assess_task(facts: TaskFacts, now: datetime) -> TaskHealth:
+def assess_task(facts: TaskFacts, now: datetime, show: Show) -> TaskHealth:
     """Return how one task is at ``now`` (aware, UTC): the first state in this order that fits."""
     first = _first_slot(facts, now)
     following = _next(facts, first, now)
-    state, detail = _state(facts, first, now)
+    state, detail = _state(facts, first, now, show)
     return TaskHealth(facts.name, state, detail, following, facts.last)
 
 
 def _state(
-    facts: TaskFacts, first: datetime | None, now: datetime
+    facts: TaskFacts, first: datetime | None, now: datetime, show: Show
 ) -> tuple[HealthState, str | None]:
     if facts.task is None:
         return HealthState.ORPHANED, "on record, but not registered"
-    if detail := _stuck(facts, facts.task, now):
+    if detail := _stuck(facts, facts.task, now, show):
         return HealthState.STUCK, detail
     if facts.pause is not None:
-        return HealthState.PAUSED, _paused(facts.pause)
-    if detail := _late(facts, facts.task, first, now):
+        return HealthState.PAUSED, _paused(facts.pause, show)
+    if detail := _late(facts, facts.task, first, now, show):
         return HealthState.LATE, detail
     if facts.missed:
         return HealthState.MISSED, "no tick came in time for its newest slot"
@@ -167,15 +172,16 @@ def _state(
     return HealthState.OK, None
 
 
-def _stuck(facts: TaskFacts, task: Task, now: datetime) -> str | None:
+def _stuck(facts: TaskFacts, task: Task, now: datetime, show: Show) -> str | None:
     for active in facts.active:
         if active.lease < now:
-            return f"gave no sign of life within its lease: {active}"
+            return f"gave no sign of life within its lease: {active.told(show)}"
         begun = active.run.started
         limit = _limit(task, facts.usual)
         if begun is not None and limit is not None and now - begun > limit:
             seconds = (now - begun).total_seconds()
-            return f"goes on for {seconds:.0f} s, more than {limit.total_seconds():.0f}: {active}"
+            most = limit.total_seconds()
+            return f"goes on for {seconds:.0f} s, more than {most:.0f}: {active.told(show)}"
     return None
 
 
@@ -185,15 +191,17 @@ def _limit(task: Task, usual: float | None) -> timedelta | None:
     return max(LONG, timedelta(seconds=usual * MUCH))
 
 
-def _late(facts: TaskFacts, task: Task, first: datetime | None, now: datetime) -> str | None:
+def _late(
+    facts: TaskFacts, task: Task, first: datetime | None, now: datetime, show: Show
+) -> str | None:
     if first is not None and now - first > LATE:
-        return f"due since {_iso(first)}, and no tick has come for it"
+        return f"due since {show(first)}, and no tick has come for it"
     since = facts.waits_since
     if since is None or facts.active:  # what waits for a run that goes on is as it should be
         return None
     patient = task.idle or task.catch_up is CatchUp.ALL
     if now - since > (PATIENCE if patient else LATE):
-        return f"waits to run since {_iso(since)}"
+        return f"waits to run since {show(since)}"
     return None
 
 
@@ -218,10 +226,10 @@ def _next(facts: TaskFacts, first: datetime | None, now: datetime) -> datetime |
     return facts.task.following(now)
 
 
-def _paused(word: Word) -> str:
-    until = "" if word.until is None else f" until {_iso(word.until)}"
+def _paused(word: Word, show: Show) -> str:
+    until = "" if word.until is None else f" until {show(word.until)}"
     reason = "" if word.reason is None else f": {word.reason}"
-    return f"since {_iso(word.moment)}{until}{reason}"
+    return f"since {show(word.moment)}{until}{reason}"
 
 
 def _failed(last: Run | None) -> str:

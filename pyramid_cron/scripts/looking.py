@@ -11,6 +11,7 @@ from typing import Any
 from ..control import TaskStatus
 from ..due.pauses import paused
 from ..export import crontab
+from ..health import health as assessed
 from ..run import Run
 from ..store.engine import StoreError
 from ..store.overview import overview
@@ -159,7 +160,7 @@ def _pcron() -> str:
 def health(context: Context) -> int:
     """``pcron … health``: exit status 1 if something is wrong."""
     out = context.out
-    found = context.scheduler.health()
+    found = assessed(context.cron) if out.as_json else assessed(context.cron, out.time)
     if out.as_json:
         out.json(found.as_dict())
     else:

@@ -199,6 +199,7 @@ def test_a_run_whose_lease_has_passed_is_stuck():
     stuck = only(tester, NOON + 2 * MINUTE)
     assert stuck.state == "stuck"
     assert stuck.detail.startswith("gave no sign of life within its lease: run ")
+    assert stuck.detail.endswith(", lease until 2026-06-15T12:01:00Z")
 
 
 def test_a_paused_task_is_healthy_and_says_why_it_is_paused():

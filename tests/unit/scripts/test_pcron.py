@@ -277,6 +277,20 @@ def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
     assert {task["name"]: task["state"] for task in told["tasks"]}["fails"] == "failing"
 
 
+def test_health_shows_moments_in_the_configured_zone_and_as_json_in_utc(shop):
+    shop("pause", "fails", "--until", "2099-01-01", "--reason", "moving")
+    shop("tick", "--at", "2026-06-15T12:00")
+    shop("health")
+    assert " until 2099-01-01 00:00:00 CET: moving\n" in shop.out
+    assert "nightly  late    due since 2026-06-16 02:30:00 CEST, and no tick" in shop.out
+    assert "unhealthy: nightly: late, due since 2026-06-16 02:30:00 CEST, and no tick" in shop.out
+    assert "Z" not in shop.out
+    shop("health", "--json")
+    details = {task["name"]: task["detail"] for task in json.loads(shop.out)["tasks"]}
+    assert details["fails"].endswith("Z until 2098-12-31T23:00:00Z: moving")
+    assert details["nightly"].startswith("due since 2026-06-16T00:30:00Z, and no tick")
+
+
 def test_a_healthy_application_is_told_so_by_the_exit_status(shop):
     shop.fine("pause", "fails")
     shop.fine("tick", "--at", "now")
