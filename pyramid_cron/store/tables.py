@@ -121,8 +121,9 @@ def _meta(metadata: MetaData, prefix: str) -> Table:
 def _runs(metadata: MetaData, prefix: str) -> Table:
     """One row a run. The unique key is the claim: who inserts the row may run the slot.
 
-    ``nonce`` is 0 for a slot of a schedule and random for what was asked for by hand, which
-    competes with nobody. ``owner`` is the process that claimed it. A run that is not over has a
+    ``nonce`` is 0 for a slot of a schedule, 1 for one of a backfill, -1 for one of a backfill that
+    need not wait for other runs, and random for what was asked for by hand, which competes with
+    nobody. ``owner`` is the process that claimed it. A run that is not over has a
     ``lease``, the moment until which its owner has promised to renew it; ``cancel`` is 1 once
     somebody asked for its end. ``weight`` is its share of the capacity, 0 in a request.
     """
