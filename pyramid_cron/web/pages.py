@@ -6,6 +6,7 @@ import json
 import unicodedata
 from datetime import datetime
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -73,11 +74,11 @@ def environment() -> Any:
 
 
 def navigation(request: Request) -> list[tuple[str, str]]:
-    """Return the names and paths of the pages that there are."""
+    """Return the names and paths of the pages that there are; metrics only with their extra."""
     found = [(name.capitalize(), urls.path(request, name)) for name in ("tasks", "runs")]
     found.append(("Timeline", urls.path(request, "timeline")))
     introspector = request.registry.introspector
-    for name in ("health", "metrics"):
+    for name in ("health", "metrics") if find_spec("prometheus_client") else ("health",):
         if introspector.get("routes", f"cron.{name}") is not None:
             found.append((name.capitalize(), request.route_path(f"cron.{name}")))
     return found

@@ -197,6 +197,13 @@ def test_without_the_extra_the_answer_names_it(monkeypatch):
     assert answer.text == "metrics need prometheus_client: install pyramid_cron[prometheus]"
 
 
+def test_pages_link_to_the_metrics_where_there_are_some(monkeypatch):
+    page = make().web.get("/cron/tasks", headers={"Accept": "text/html"})
+    assert page.click("Metrics").content_type == "text/plain"
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert "metrics" not in page.goto("/cron/tasks", headers={"Accept": "text/html"})
+
+
 def test_strangers_learn_nothing():
     app = make()
     stranger = {"REMOTE_ADDR": "203.0.113.9"}
