@@ -1,6 +1,9 @@
 """What the README tells a newcomer is what continuous integration does."""
 
 import re
+import sys
+import textwrap
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,3 +20,15 @@ def test_what_the_readme_links_to_is_there():
     paths = [text for link in links for text in link if text and "://" not in text]
     assert len(paths) > 3
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_example_of_a_test_can_be_run_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "app", types.ModuleType("app"))
+    blocks = re.findall(
+        r"\.\. code-block:: python\n\n((?:   .*\n|\n)+)", (ROOT / "README.rst").read_text()
+    )
+    example = "\n".join(textwrap.dedent(block) for block in blocks)
+    assert "CronTester" in example
+    for _ in range(2):
+        exec(example, {"__name__": "app"})
