@@ -2,8 +2,10 @@
 
 import pytest
 import transaction
+import zope.sqlalchemy
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from tests.apps import NOON, Note, committed, configure_with_database, cron_of
@@ -182,6 +184,22 @@ def test_work_done_before_the_tasks_is_kept(tmp_path, mode):
     app = TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
     app.get("/cron")
     assert committed(config) == ["a", "before"]
+
+
+def test_tasks_are_not_held_by_the_doomed_transaction_of_a_test(tmp_path):
+    """As the cookiecutter's fixtures begin it, which then have pyramid_tm leave it alone."""
+    config = configure_with_database(tmp_path)
+    config.add_cron_task(writes("a"), name="a")
+    manager = transaction.TransactionManager(explicit=True)
+    manager.begin().doom()
+    session = Session(config.registry["engine"])
+    zope.sqlalchemy.register(session, transaction_manager=manager)
+    session.add(Note(text="fixture"))
+    session.flush()
+    environ = {"REMOTE_ADDR": "127.0.0.1", "tm.active": True, "tm.manager": manager}
+    TestApp(config.make_wsgi_app(), extra_environ=environ).get("/cron")
+    manager.abort()
+    assert committed(config) == ["a"]
 
 
 def noting_tween(handler, registry):
