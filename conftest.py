@@ -108,15 +108,20 @@ def _try_command(command, namespace):
 
 
 def try_transcript(example):
-    """Run the commands after ``$``; what they print is as it says, but for ids and durations."""
+    """Run the commands after ``$``; what they print is as it says, but for ids and durations.
+
+    Each has a shell of its own, to which what was exported before is exported again.
+    """
     found = [Path(sys.executable).parent, os.environ["PATH"]]
     here = {"PATH": os.pathsep.join(map(str, found)), "PYTHONWARNINGS": "ignore"}
-    # The package that is tested, and what the document has made.
-    here["PYTHONPATH"] = os.pathsep.join([str(Path(pyramid_cron.__file__).parents[1]), "."])
+    here["PYTHONPATH"] = str(Path(pyramid_cron.__file__).parents[1])  # what is tested
+    exports = ""
     for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
         command, _, printed = part.partition("\n")
+        if command.startswith("export "):
+            exports += f"{command}\n"
         done = subprocess.run(
-            ["sh", "-c", command],
+            ["sh", "-c", exports + command],
             cwd=example.namespace[HERE],
             env=os.environ | here,
             stdout=subprocess.PIPE,
