@@ -333,20 +333,21 @@ def nginx(shop, *replacing):
         yield f"http://127.0.0.1:{port}"
 
 
-CLOSED = recipe(CONF)[recipe(CONF).index("    location ^~ /cron") : -2]
+CLOSED = recipe(CONF)[recipe(CONF).index("    location ~ ^/cron") : -2]
 """The part of the configuration that closes the trigger."""
 
 
 def test_nginx_lets_nobody_through_to_the_trigger_and_the_pages(shop):
     ways = ["/cron", "/cron/", "/cron/tasks", "/cron/health", "/cron?x=1", "//cron", "/./cron"]
     ways += ["/x/../cron", "/%63ron", "/cron%2Ftasks", "/x/..%2fcron"]
+    ways += ["/cron%0A", "/cron/tasks%0A"]  # what Pyramid takes for the same
     with pserve(shop), nginx(shop) as front:
         for way in ways:
             answer = curl("--path-as-is", "-o", os.devnull, front + way)
             assert answer == " 403", way
         post = ["-X", "POST", "-H", "Content-Type: application/json", "-d", "{}"]
         assert curl("-o", os.devnull, *post, f"{front}/cron/tasks/sell/run") == " 403"
-        assert curl("-o", os.devnull, f"{front}/elsewhere") == " 404"
+        assert curl("-o", os.devnull, f"{front}/cronjobs") == " 404"
         assert not shop.runs("sell")
         assert curl(shop.url) == "ok 200"
 
