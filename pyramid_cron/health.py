@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -17,6 +17,12 @@ from .store.totals import Total
 
 RECENT = timedelta(days=7)
 """How long a task that is not registered any more is of interest."""
+
+WAITING = tuple(trigger for trigger in Trigger if trigger is not Trigger.BACKFILL)
+"""What may not wait for long."""
+
+OF_SCHEDULES = (Trigger.SCHEDULE, Trigger.CATCH_UP, Trigger.RETRY)
+"""What a task that paces itself may go on with."""
 
 T = TypeVar("T", Total, Queue)
 
@@ -51,7 +57,8 @@ def _facts(
             tasks.by_name.get(name),
             ticked=_ticked(name, tasks.roster, record, last_ticks),
             active=active.get(name, ()),
-            waits_since=_waits_since(queues.get(name, ())),
+            waits_since=_oldest(queues.get(name, ()), WAITING),
+            goes_on=_oldest(queues.get(name, ()), OF_SCHEDULES),
             pause=paused(name, now, record.words),
             last=record.last.get(name),
             failed=_failed(totals.get(name, ())),
@@ -86,9 +93,8 @@ def _ticked(
     return max(known, default=None)
 
 
-def _waits_since(queues: Iterable[Queue]) -> datetime | None:
-    backfill = Trigger.BACKFILL.value
-    return min((each.oldest for each in queues if each.trigger != backfill), default=None)
+def _oldest(queues: Iterable[Queue], triggers: Collection[Trigger]) -> datetime | None:
+    return min((each.oldest for each in queues if each.trigger in triggers), default=None)
 
 
 def _failed(totals: Iterable[Total]) -> bool:

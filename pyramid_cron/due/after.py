@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from ..run import Run, Trigger
 from ..task import Task
@@ -33,6 +34,24 @@ def following(task: Task, run: Run) -> list[Pending]:
     end = run.finished.replace(second=0, microsecond=0) if task.pace >= MINUTE else run.finished
     slot = end + task.pace
     return [Pending(task.name, slot, Trigger.SCHEDULE, slot)]
+
+
+def reach(task: Task) -> timedelta:
+    """Return how far ahead what follows a run of a task that paces itself may lie.
+
+    A minute is for the clocks of hosts, which differ.
+    """
+    return max(task.pace or MINUTE, task.retry.wait(task.retry.attempts - 1)) + MINUTE
+
+
+def comes_next(task: Task, waiting: Iterable[Pending], now: datetime) -> Pending | None:
+    """Return what a task that paces itself goes on with, of what waits of its schedule.
+
+    What is out of reach does not count: it is from before its interval was made shorter, or by a
+    clock that was wrong.
+    """
+    near = [each for each in waiting if each.not_before - now <= reach(task)]
+    return min(near, key=lambda each: each.not_before, default=None)
 
 
 def exhausted(task: Task, run: Run) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ..run import Reason, Trigger
 from ..task import REQUEST, CatchUp, Overlap, Task
+from .after import comes_next
 from .apart import Candidate, share
 from .catch_up import ON_TIME, Skipped, catch_up
 from .facts import BACKFILL, BESIDE, Active, Facts, Pending
@@ -137,9 +138,11 @@ def _decide_one(
     slots = _unpaused(decisions, task, due.slots, facts, now)
     if facts.words and paused(task.name, now, facts.words):
         return
+    if task.pace is not None:
+        slots = _paced(decisions, task, slots, facts, now)
     begun = {each.run.slot for each in active}
     slots = [slot for slot in slots if slot not in begun]
-    fresh = _fresh(decisions, task, slots, facts, now)
+    fresh = _fresh(decisions, task, slots, now)
     old = [each for each in waiting if each.trigger in FROM_SCHEDULE]
     apart = [each for each in waiting if each.trigger not in FROM_SCHEDULE]
     if task.catch_up is not CatchUp.ALL:
@@ -196,12 +199,29 @@ def _unpaused(
     return [slot for slot, word in pauses.items() if not word]
 
 
-def _fresh(
+def _paced(
     decisions: Decisions, task: Task, slots: Sequence[datetime], facts: Facts, now: datetime
+) -> Sequence[datetime]:
+    """Return the slots of a task that paces itself, which count only until it goes on by itself.
+
+    It has one next slot: another one that is still to come would be followed by others in turn.
+    """
+    waiting = facts.paced.get(task.name, ())
+    first = comes_next(task, waiting, now)
+    decisions.drop += [
+        each
+        for each in waiting
+        if each is not first and each.trigger is Trigger.SCHEDULE and each.not_before > now
+    ]
+    # What is asked for by hand is not followed by anything.
+    goes_on = any(each.run.nonce == 0 for each in facts.active.get(task.name, ()))
+    return () if first is not None or goes_on else slots
+
+
+def _fresh(
+    decisions: Decisions, task: Task, slots: Sequence[datetime], now: datetime
 ) -> list[Pending]:
     """Return what of the slots since the last tick is to run."""
-    if task.pace is not None and (task.name in facts.paced or task.name in facts.active):
-        return []  # its next slot counts from the end of its last run, and is on record
     run, skipped = catch_up(task, slots, now)
     decisions.skip(task, skipped)
     return [Pending(task.name, slot.moment, slot.trigger, slot.moment) for slot in run]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -58,13 +58,14 @@ class Active:
 class Facts:
     """What the store knows at the moment of a tick.
 
-    ``waiting`` is what is ripe, ``active`` the runs that go on by task, ``paced`` the tasks whose
-    next slot is on record already, and ``words`` who was paused and resumed, oldest first.
+    ``waiting`` is what is ripe, ``active`` the runs that go on by task, ``paced`` what waits, ripe
+    or not, of the schedules of tasks that pace themselves, and ``words`` who was paused and
+    resumed, oldest first.
     """
 
     waiting: Sequence[Pending] = ()
     active: Mapping[str, Sequence[Active]] = field(default_factory=dict)
-    paced: Collection[str] = ()
+    paced: Mapping[str, Sequence[Pending]] = field(default_factory=dict)
     words: Sequence[Word] = ()
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..run import Run
 from ..task import CatchUp, Task
+from .after import reach
 from .facts import Active
 from .pauses import Word
 
@@ -57,9 +58,9 @@ class TaskFacts:
 
     ``task`` is None where it is not registered. ``ticked`` is the last tick that knew it,
     ``waits_since`` from when on the oldest slot that waits could have run (backfills aside),
-    ``last`` its newest run that is over, ``failed`` whether that was a failure, ``missed`` whether
-    the newest record of it is a slot that was missed, ``usual`` the seconds that its successes took
-    on average.
+    ``goes_on`` from when on one of its schedule can (None: none waits), ``last`` its newest run
+    that is over, ``failed`` whether that was a failure, ``missed`` whether the newest record of it
+    is a slot that was missed, ``usual`` the seconds that its successes took on average.
     """
 
     name: str
@@ -67,6 +68,7 @@ class TaskFacts:
     ticked: datetime | None = None
     active: Sequence[Active] = ()
     waits_since: datetime | None = None
+    goes_on: datetime | None = None
     pause: Word | None = None
     last: Run | None = None
     failed: bool = False
@@ -209,18 +211,20 @@ def _first_slot(facts: TaskFacts, now: datetime) -> datetime | None:
     """Return the first slot that no tick has seen to; a tick puts all that is due on record."""
     if facts.task is None:
         return None
-    return facts.task.following(now if facts.ticked is None or _on_record(facts) else facts.ticked)
+    paced = facts.task.pace is not None and (facts.active or _on_record(facts, now))
+    return facts.task.following(now if facts.ticked is None or paced else facts.ticked)
 
 
-def _on_record(facts: TaskFacts) -> bool:
-    """Return whether the next slot counts from the end of a run, so that it is on record."""
-    paced = facts.task is not None and facts.task.pace is not None
-    return paced and bool(facts.active or facts.waits_since)
+def _on_record(facts: TaskFacts, now: datetime) -> datetime | None:
+    """Return the next slot where it counts from the end of a run, so that it is on record."""
+    if facts.task is None or facts.task.pace is None or facts.goes_on is None:
+        return None
+    return facts.goes_on if facts.goes_on - now <= reach(facts.task) else None
 
 
 def _next(facts: TaskFacts, first: datetime | None, now: datetime) -> datetime | None:
-    if _on_record(facts) and facts.waits_since is not None:
-        return facts.waits_since
+    if (on_record := _on_record(facts, now)) is not None:
+        return on_record
     if facts.task is None or first is None or first > now:
         return first
     return facts.task.following(now)

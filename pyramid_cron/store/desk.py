@@ -13,7 +13,7 @@ from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
 from ..run import Reason, Run, RunState, Trigger, changed, new_ids
 from .once import once
-from .outcomes import Noted, Outcome, Paused, Tick, after, call_roll, renew, write
+from .outcomes import PIECE, Noted, Outcome, Paused, Tick, after, call_roll, renew, write
 from .owner import Owner
 from .rows import all_words, going_on, insert_new, pending_row, run_row, to_pending, to_run
 from .tables import Tables
@@ -71,15 +71,24 @@ class Desk:
         return lost
 
     def facts(self, paced: Collection[str] = ()) -> Facts:
-        """Return what a decision needs to know; ``paced`` are tasks that pace themselves."""
+        """Return what a decision needs to know; ``paced`` are the tasks that pace themselves."""
         tables, connection = self._tables, self._connection
         ripe = connection.execute(_ripe(tables), {"now": self._now})
         return Facts(
             waiting=[to_pending(row) for row in ripe],
             active=self._active(),
-            paced=set(connection.scalars(_waiting(tables))) & set(paced) if paced else (),
+            paced=self._paced(paced),
             words=all_words(connection, tables),
         )
+
+    def _paced(self, tasks: Collection[str]) -> dict[str, list[Pending]]:
+        found: dict[str, list[Pending]] = {}
+        rest = list(tasks)
+        while rest:
+            piece, rest = rest[:PIECE], rest[PIECE:]
+            for row in self._connection.execute(_of_schedules(self._tables), {"tasks": piece}):
+                found.setdefault(row.task, []).append(to_pending(row))
+        return found
 
     def load(self) -> int:
         """Return the weight of all that runs outside of requests."""
@@ -189,8 +198,10 @@ def _ripe(tables: Tables) -> Select[Any]:
 
 
 @once
-def _waiting(tables: Tables) -> Select[Any]:
-    return select(tables.waiting.c.task).distinct()
+def _of_schedules(tables: Tables) -> Select[Any]:
+    waiting = tables.waiting
+    named = waiting.c.task.in_(bindparam("tasks", expanding=True))
+    return select(waiting).where(named, waiting.c.nonce == 0)
 
 
 @once

@@ -11,7 +11,7 @@ from webtest import TestApp
 
 from pyramid_cron import scheduler
 from pyramid_cron.due.health import HealthState
-from pyramid_cron.run import RunState
+from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
@@ -107,6 +107,21 @@ def test_a_retry_that_no_tick_came_for_is_late():
     late = only(tester, NOON + 4 * MINUTE)
     assert late.state == "late"
     assert late.detail.startswith("waits to run since 2026-06-15T12:00:30")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "following"),
+    [
+        ([slot(moment=NOON + 20 * MINUTE)], NOON + 20 * MINUTE),
+        ([slot(moment=NOON + 600 * MINUTE)], NOON + 60 * MINUTE),
+        ([slot(moment=NOON + 20 * MINUTE, trigger=Trigger.DEFERRED, nonce=7)], NOON + 60 * MINUTE),
+    ],
+)
+def test_the_next_slot_of_a_task_that_paces_itself_is_what_it_goes_on_with(waiting, following):
+    task = {"name": "a", "every": "1h", "overlap": "delay"}
+    tester = make((nothing, task), ticked=NOON + MINUTE)
+    store_of(tester).wait(waiting)
+    assert only(tester, NOON + 2 * MINUTE).next == following
 
 
 def test_an_idle_task_may_wait_for_an_hour():

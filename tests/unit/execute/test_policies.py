@@ -15,6 +15,7 @@ from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
 
 MINUTE = timedelta(minutes=1)
+TEN = timedelta(minutes=10)
 HOUR = timedelta(hours=1)
 
 
@@ -128,6 +129,22 @@ class TestCatchUp:
         assert slots(cron.tick(NOON + MINUTE)) == [NOON + MINUTE]
         assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
 
+    def test_nor_does_it_stop_a_task_that_paces_itself(self, config):
+        config.add_cron_task(lambda system: None, name="paced", every="5m", overlap="delay")
+        cron = cron_of(config)
+        cron.tick(NOON + timedelta(days=365))
+        ran = [slot for n in range(12) for slot in slots(cron.tick(NOON + n * MINUTE))]
+        assert ran == [NOON, NOON + 5 * MINUTE, NOON + 10 * MINUTE]
+        assert scheduler(config.registry).status("paced").waiting == 1
+
+    def test_a_retry_by_a_clock_that_was_ahead_does_not_stop_it_either(self, config):
+        config.add_cron_task(fail, name="paced", every="5m", overlap="delay", retry=2)
+        cron = cron_of(config)
+        cron.tick(NOON + timedelta(days=365))
+        assert slots(cron.tick(NOON)) == [NOON]
+        assert slots(cron.tick(NOON + MINUTE)) == [NOON]
+        assert slots(cron.tick(NOON + 6 * MINUTE)) == [NOON + 6 * MINUTE]
+
 
 @contextmanager
 def running(config, cron, at, **policy):
@@ -208,6 +225,51 @@ class TestOverlap:
         assert slots(late) == [NOON + 15 * MINUTE]
         ran = [run.slot for n in range(19, 30) for run in cron.tick(NOON + n * MINUTE).runs]
         assert ran == [NOON + 23 * MINUTE, NOON + 28 * MINUTE]
+
+    def test_a_shorter_interval_begins_at_its_next_slot(self, config, tmp_path):
+        config.add_cron_task(lambda system: None, name="paced", every="1d", overlap="delay")
+        cron_of(config).tick(NOON - 12 * HOUR)
+        config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
+        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
+        cron = cron_of(config)
+        ran = [slot for n in range(-12 * 6, 6 * 12) for slot in slots(cron.tick(NOON + n * TEN))]
+        assert ran == [NOON + n * HOUR for n in range(-11, 12)]
+
+    def test_a_longer_interval_counts_from_the_end_of_the_next_run(self, config, tmp_path):
+        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
+        cron_of(config).tick(NOON)
+        config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
+        config.add_cron_task(lambda system: None, name="paced", every="3h", overlap="delay")
+        cron = cron_of(config)
+        ran = [slot for n in range(1, 10) for slot in slots(cron.tick(NOON + n * HOUR))]
+        assert ran == [NOON + n * HOUR for n in (1, 4, 7)]
+
+    def test_what_is_deferred_does_not_hold_up_a_task_that_paces_itself(self, config):
+        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
+        cron = cron_of(config)
+        cron.tick(NOON - MINUTE)
+        scheduler(config.registry).defer("paced", at=NOON + 150 * MINUTE)
+        ran = [slot for n in range(18) for slot in slots(cron.tick(NOON + n * TEN))]
+        assert ran == [NOON, NOON + HOUR, NOON + 2 * HOUR, NOON + 150 * MINUTE]
+
+    def test_a_run_by_hand_does_not_take_the_place_of_a_slot(self, config):
+        def task(system):
+            if system["run"].trigger == "manual":
+                cron.tick(NOON)
+
+        config.add_cron_task(task, name="long", every="1h", overlap="delay")
+        cron = cron_of(config)
+        cron.tick(NOON - MINUTE)
+        cron.run("long", at=NOON - TEN)
+        assert slots(cron.tick(NOON + MINUTE)) == [NOON]
+
+    def test_an_old_slot_that_is_tried_again_does_not_double_the_pace(self, config):
+        config.add_cron_task(fail, name="paced", every="5m", overlap="delay")
+        cron = cron_of(config)
+        [run] = cron.tick(NOON).runs
+        scheduler(config.registry).retry(run.id)
+        ran = [slot for n in range(2, 15) for slot in slots(cron.tick(NOON + n * MINUTE))]
+        assert ran == [NOON, NOON + 7 * MINUTE, NOON + 12 * MINUTE]
 
     def test_an_ended_run_is_over_for_everybody(self, config, tmp_path):
         config.add_cron_task(lambda system: None, name="a", min="*")

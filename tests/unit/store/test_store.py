@@ -226,11 +226,19 @@ class TestWaiting:
         with store.deciding(now, now + MINUTE) as desk:
             return sorted(each.task for each in desk.facts().waiting)
 
-    def test_tasks_whose_next_slot_is_on_record_are_told(self, store):
-        store.wait([slot("a"), slot("b", NOON + MINUTE), slot("c")])
+    def test_what_waits_of_the_schedules_of_tasks_is_told(self, store):
+        asked = slot("b", trigger=Trigger.DEFERRED, nonce=7)
+        store.wait([slot("a"), slot("b", NOON + MINUTE), asked, slot("c")])
         with store.deciding(NOON, NOON + MINUTE) as desk:
-            assert set(desk.facts(paced={"b", "c", "d"}).paced) == {"b", "c"}
+            told = desk.facts(paced={"b", "c", "d"}).paced
+            assert told == {"b": [slot("b", NOON + MINUTE)], "c": [slot("c")]}
             assert not desk.facts().paced
+
+    def test_more_than_a_thousand_tasks_are_asked_for_at_once(self, store):
+        names = [f"t{number}" for number in range(1100)]
+        store.wait([slot(name) for name in names])
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            assert desk.facts(paced=names).paced.keys() == set(names)
 
     def test_names_that_look_alike_wait_apart(self, store):
         store.wait([slot(name) for name in ALIKE])
