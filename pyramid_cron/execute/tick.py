@@ -146,8 +146,10 @@ def _carry_out(
     with cron.supervisor.deciding(runner.clock) as desk:
         lost = desk.expire(cron.outcome)
         facts = desk.facts(tasks.paced)
-        left = _left(due, desk.roll_call(this, tasks.by_name))
-        found = _with_waiting(left, tasks, facts)
+        last = desk.roll_call(this, tasks.by_name)
+        if last is not None:  # else it may be this clock that is wrong
+            desk.shorten(facts.active)
+        found = _with_waiting(_left(due, last), tasks, facts)
         decisions = decide(found, facts, this.moment, cron.settings.capacity)
         desk.keep(decisions.keep)
         desk.drop(decisions.drop)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, select, update
@@ -18,6 +18,9 @@ from .owner import Owner
 from .rows import all_words, going_on, insert_new, pending_row, run_row, to_pending, to_run
 from .tables import Tables
 from .totals import count_runs
+
+FAR = timedelta(days=1)
+"""How much longer than here a lease is nowhere, also one of what was sent and not taken up yet."""
 
 
 class Desk:
@@ -69,6 +72,21 @@ class Desk:
             self._connection.execute(statement.values(**over, lease=None))
         self.paused += after(self._connection, self._tables, [outcome(run) for run in lost])
         return lost
+
+    def shorten(self, active: Mapping[str, Sequence[Active]]) -> None:
+        """Have leases that a clock gave which was far ahead pass as if they were given now.
+
+        Whoever is alive renews them.
+        """
+        far = [each.run.id for runs in active.values() for each in runs if self._is_far(each)]
+        if far:
+            runs = self._tables.runs
+            self._connection.execute(
+                update(runs).where(runs.c.id.in_(far)).values(lease=self._lease)
+            )
+
+    def _is_far(self, active: Active) -> bool:
+        return active.lease - self._lease > FAR
 
     def facts(self, paced: Collection[str] = ()) -> Facts:
         """Return what a decision needs to know; ``paced`` are the tasks that pace themselves."""

@@ -672,6 +672,27 @@ class TestLeases:
                 (NOON + MINUTE, 1),
             ]
 
+    def test_one_that_a_clock_gave_which_was_ahead_blocks_no_longer(self, config):
+        cron = cron_of(config)
+        cron.tick(NOON)
+        with running(config, cron, NOON + timedelta(days=365)):
+            self.forget(config, 0)
+            reports = [cron.tick(NOON + n * MINUTE) for n in range(1, 5)]
+        assert [len(report.skipped) for report in reports] == [1, 1, 0, 0]
+        assert [slot for each in reports for slot in slots(each)] == [
+            NOON + 3 * MINUTE,
+            NOON + 4 * MINUTE,
+        ]
+
+    def test_one_tick_by_a_clock_that_is_behind_takes_nobody_s(self, config):
+        cron = cron_of(config)
+        cron.tick(NOON - MINUTE)
+        with running(config, cron, NOON):
+            self.forget(config, 0)
+            lease = self.lease(config)
+            cron.tick(NOON - timedelta(days=365))
+            assert self.lease(config) == lease
+
     def test_leases_are_renewed_while_a_task_runs(self, config):
         cron = cron_of(config)
         with running(config, cron, NOON):

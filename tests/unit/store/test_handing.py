@@ -71,6 +71,18 @@ def test_what_nobody_takes_up_is_lost_when_its_lease_passes(store):
     assert lost(store, NOON + 61 * MINUTE) == [run.id]
 
 
+def test_only_leases_that_nobody_gives_are_shortened(store):
+    runs = claim(store, *(slot(name) for name in "abc"))
+    leases = [NOON + HOUR, NOON + 24 * HOUR, NOON + 48 * HOUR]
+    for run, lease in zip(runs, leases, strict=True):
+        store.entrust(run.id, lease)
+    with store.deciding(NOON, NOON + MINUTE) as desk:
+        desk.shorten(desk.facts().active)
+        left = {each.run.task: each.lease for [each] in map(desk.active, "abc")}
+    assert left == {"a": leases[0], "b": leases[1], "c": NOON + MINUTE}
+    assert lost(store, NOON + 2 * MINUTE) == [runs[2].id]
+
+
 def test_the_weight_of_what_goes_on_outside_of_requests_is_known(store):
     with store.deciding(NOON, NOON + MINUTE) as desk:
         desk.claim([slot("a"), slot("b")], weigh={"a": 3, "b": 2}.get)
