@@ -240,7 +240,7 @@ class Scheduler:
             nonce=run.nonce,
             payload=run.payload,
         )
-        self._cron.store.wait([again])
+        self._cron.store.hasten(again)
 
     def backfill(
         self,

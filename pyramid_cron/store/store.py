@@ -182,6 +182,17 @@ class Store:
         with self._writing() as connection:
             insert_new(connection, self.tables.waiting, [pending_row(each) for each in pending])
 
+    def hasten(self, pending: Pending) -> None:
+        """Put on record what is to run again, or have it wait no longer if it waits already."""
+        waiting = self.tables.waiting
+        same = [key == getattr(pending, key.name) for key in waiting.primary_key]
+        later = waiting.c.not_before > pending.not_before
+        with self._writing() as connection:
+            insert_new(connection, waiting, [pending_row(pending)])
+            connection.execute(
+                update(waiting).where(*same, later).values(not_before=pending.not_before)
+            )
+
     def defer(self, deferred: Deferred) -> None:
         """Put on record what is to run once, unless its key is known already."""
         with self._writing() as connection:

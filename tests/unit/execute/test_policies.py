@@ -299,6 +299,14 @@ class TestRetry:
             (6, 3, "retry", NOON, "succeeded"),
         ]
 
+    def test_one_that_waits_is_made_at_once_when_it_is_asked_for_by_hand(self, config):
+        config.add_cron_task(fail, name="a", hour=12, retry=Retry(attempts=2, delay="1h"))
+        cron = cron_of(config)
+        [run] = cron.tick(NOON).runs
+        scheduler(config.registry).retry(run.id)
+        assert [(run.slot, run.attempt) for run in cron.tick(NOON + MINUTE).runs] == [(NOON, 2)]
+        assert slots(cron.tick(NOON + 2 * HOUR)) == []
+
     def test_an_integer_is_the_number_of_attempts(self, config):
         config.add_cron_task(fail, name="a", hour=12, retry=2)
         cron = cron_of(config)

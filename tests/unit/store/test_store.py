@@ -217,6 +217,13 @@ class TestWaiting:
             desk.drop([])
         assert (store.waiting(), store.waiting("a")) == (1, 0)
 
+    def test_what_is_hastened_waits_no_longer_and_no_longer_than_before(self, store):
+        store.wait([slot("a", not_before=NOON + MINUTE), slot("b", not_before=NOON)])
+        for name in "abc":
+            store.hasten(slot(name, not_before=NOON + SECOND))
+        assert self.ripe(store, NOON) == ["b"]
+        assert self.ripe(store, NOON + SECOND) == ["a", "b", "c"]
+
     def test_only_what_is_ripe_is_told(self, store):
         store.wait([slot("a", not_before=NOON + SECOND), slot("b")])
         assert self.ripe(store, NOON) == ["b"]
