@@ -7,6 +7,7 @@ Whatever handled the signal before still does, after the clock for that has been
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import threading
 import weakref
@@ -96,11 +97,15 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 class _Heeding:
-    """A signal handler that begins to stop the runs and leaves the rest to the one before it."""
+    """A signal handler that begins to stop the runs and leaves the rest to the one before it.
+
+    A process that a task has forked inherits it, but none of the runs it would wait for.
+    """
 
     def __init__(self, supervisor: Reference, patience: float, before: Any) -> None:
         self._stops = [(supervisor, patience)]
         self._before = before
+        self._pid = os.getpid()
         self._busy = 0
         self._heard: int | None = None
 
@@ -111,6 +116,7 @@ class _Heeding:
 
     def put_off(self) -> None:
         """Do not call the handler before, until :meth:`catch_up`."""
+        self._mind_forks()
         self._busy += 1
 
     def catch_up(self) -> None:
@@ -127,7 +133,12 @@ class _Heeding:
         else:
             _send_soon(self._heard)
 
+    def _mind_forks(self) -> None:
+        if self._pid != os.getpid():
+            self._pid, self._busy, self._heard = os.getpid(), 0, None
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._mind_forks()
         for reference, patience in self._stops:
             if (supervisor := reference()) is not None:
                 supervisor.begin_to_stop(patience)
