@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -20,6 +21,7 @@ from typing import Any
 
 from ..clock import Stopwatch
 from ..run import Progress, Run, TaskInterrupted, changed, storable
+from .forked import end_unless
 
 GREATEST = sys.float_info.max
 
@@ -76,7 +78,8 @@ class Live:
     def call(self, work: Callable[[], Any]) -> Any:
         """Return what ``work`` returns; for a coroutine, what it returns once it has run.
 
-        Raises the interruption if there was one, even where the work paid no heed to it.
+        Raises the interruption if there was one, even where the work paid no heed to it. A process
+        that the work has forked ends with it.
         """
         token = current.set(self)
         try:
@@ -84,9 +87,13 @@ class Live:
                 self.heed()
                 self._thread = threading.get_ident()
             try:
-                answer = work()
-                if answer is not None and inspect.isawaitable(answer):
-                    answer = asyncio.run(self._await(answer))
+                mine = os.getpid()
+                try:
+                    answer = work()
+                    if answer is not None and inspect.isawaitable(answer):
+                        answer = asyncio.run(self._await(answer))
+                finally:
+                    end_unless(mine)
             finally:
                 self._disarm()
         finally:

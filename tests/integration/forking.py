@@ -11,6 +11,8 @@ import signal
 import sys
 import time
 
+import transaction
+
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
 
@@ -49,9 +51,32 @@ def wait(begun):
     time.sleep(3 * PATIENCE)
 
 
+def ending(how):
+    """A task whose child comes out of it in some way, before the parent does."""
+
+    def task(system):
+        transaction.get().addAfterCommitHook(lambda good: print("committed", good))
+        child = os.fork()
+        if child == 0:
+            how()
+        else:
+            _, status = os.waitpid(child, 0)
+            print("child", os.waitstatus_to_exitcode(status))
+
+    return task
+
+
+def fail():
+    raise RuntimeError("in the child")
+
+
 TASKS = {
     "SIGTERM": sending(signal.SIGTERM),
     "SIGINT": sending(signal.SIGINT),
+    "return": ending(lambda: None),
+    "sys.exit": ending(lambda: sys.exit(3)),
+    "sys.exit with a message": ending(lambda: sys.exit("no more")),
+    "raise": ending(fail),
 }
 
 if __name__ == "__main__":

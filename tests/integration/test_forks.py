@@ -1,4 +1,4 @@
-"""Tasks that fork."""
+"""Tasks that fork: what they start is theirs, and no second process that carries the tick out."""
 
 import pytest
 
@@ -17,3 +17,22 @@ def test_a_child_of_a_task_ends_when_it_is_told_to(tmp_path, number):
     output = printed(tmp_path, number)
     assert "child ended" in output
     assert "ticked forking:succeeded other:succeeded" in output
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("return", 0, ""),
+        ("sys.exit", 3, ""),
+        ("sys.exit with a message", 1, "no more\n"),
+        ("raise", 1, "RuntimeError: in the child\n"),
+    ],
+)
+def test_a_child_that_comes_out_of_a_task_ends_there(tmp_path, how, code, told):
+    output = printed(tmp_path, how)
+    assert told in output
+    [ticked] = [line for line in output.splitlines() if line.startswith("ticked")]
+    *runs, pid = ticked.split()[1:]
+    assert runs == ["forking:succeeded", "other:succeeded"]
+    # Everything behind the task is done once, by the process that ticked.
+    assert output.endswith(f"child {code}\ncommitted True\nother {pid}\n{ticked}\n")
