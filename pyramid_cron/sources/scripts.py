@@ -27,7 +27,7 @@ def scan(root: str) -> Scan:
     """
     found = Scan()
     for entry in _entries(found, root):
-        if not entry.is_dir():
+        if not _is_folder(entry):
             if _is_script(found, entry):
                 _note(found, entry, "a script must be in a folder that says when it runs, as 1day")
         elif (schedule := _schedule(found, entry, entry.name)) is not None:
@@ -39,7 +39,7 @@ def _scan_interval(
     found: Scan, root: str, interval: os.DirEntry[str], schedule: Cron | Every
 ) -> None:
     for entry in _entries(found, interval.path):
-        if not entry.is_dir():
+        if not _is_folder(entry):
             if _is_script(found, entry):
                 found.scripts[_relative(root, entry)] = schedule
             continue
@@ -50,7 +50,7 @@ def _scan_interval(
 
 def _scan_time(found: Scan, root: str, time: os.DirEntry[str], schedule: Cron | Every) -> None:
     for entry in _entries(found, time.path):
-        if entry.is_dir():
+        if _is_folder(entry):
             _note(found, entry, "is too deep: scripts are in 1day/ or 1day/at0415/")
         elif _is_script(found, entry):
             found.scripts[_relative(root, entry)] = schedule
@@ -75,6 +75,14 @@ def _schedule(found: Scan, entry: os.DirEntry[str], *names: str) -> Cron | Every
     except ValueError as error:
         _note(found, entry, str(error))
         return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether this is a folder; where that can't be told, _is_script says why."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or where this user may not go
+        return False
 
 
 def _is_script(found: Scan, entry: os.DirEntry[str]) -> bool:

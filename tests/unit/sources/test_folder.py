@@ -110,6 +110,25 @@ def test_what_is_wrong_is_logged_once_and_listed_and_stops_nothing(config, tmp_p
     assert warned == [f"cron folder: {problem}" for problem in problems(config)]
 
 
+def test_links_that_lead_to_themselves_stop_nothing(config, tmp_path):
+    fine = script(tmp_path / "1min" / "fine")
+    script(tmp_path / "1day" / "at1200" / "it")
+    config.add_cron_folder(tmp_path)
+    cron = cron_of(config)
+    assert ran(cron.tick(NOON - MINUTE)) == ["1min/fine"]
+    links = [tmp_path / "1day" / "at1200" / "loop", fine.parent / "loop", tmp_path / "loop"]
+    for link in links:
+        link.symlink_to("loop")
+    assert ran(cron.tick(NOON)) == ["1day/at1200/it", "1min/fine"]
+    assert problems(config) == [
+        f"{link}: can't be read: Too many levels of symbolic links" for link in links
+    ]
+    again = configure()
+    again.add_cron_folder(tmp_path)
+    again.commit()
+    assert names(again) == names(config)
+
+
 class TestWhileTheApplicationRuns:
     def test_a_new_script_runs_from_its_first_minute_on(self, config, tmp_path):
         (tmp_path / "1min").mkdir()
