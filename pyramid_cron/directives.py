@@ -16,7 +16,7 @@ from .execute.command import Command
 from .run import Run
 from .schedule import Cron, Schedule
 from .schedule.duration import span
-from .state import cronwork
+from .state import Cronwork, cronwork
 from .task import CELERY, REQUEST, THREAD, CatchUp, Overlap, Retry, Task
 
 CATEGORY = "cron tasks"
@@ -155,12 +155,18 @@ def _register(config: Configurator, task: Task) -> None:
         cron = cronwork(config.registry)
         bound = _in_zone(task, task.timezone or cron.settings.timezone)
         introspectable.update(_shown(bound))
-        _check_weight(bound, cron.settings.capacity)
+        with arguments.naming(task.name):
+            check_weight(task.executor, task.weight, cron.settings.capacity)
         cron.register(bound)
 
-    config.action(("cron task", task.name), register, introspectables=(introspectable,))
+    def check() -> None:
+        with arguments.naming(task.name):
+            check_executor(cronwork(config.registry), task.executor)
+
     if task.executor not in (REQUEST, THREAD):
-        config.action(None, lambda: _check_queue(config, task), order=LAST)
+        # Before the other: where actions are carried out at once, nothing refused is registered.
+        config.action(None, check, order=LAST)
+    config.action(("cron task", task.name), register, introspectables=(introspectable,))
 
 
 def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object]) -> None:
@@ -186,20 +192,20 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
     config.action(("cron queue", name), register)
 
 
-def _check_queue(config: Configurator, task: Task) -> None:
-    cron = cronwork(config.registry)
-    if task.executor == CELERY and CELERY not in cron.queues:
+def check_executor(cron: Cronwork, executor: str) -> None:
+    """Refuse an executor that there is not; ValueError says which there are."""
+    if executor == CELERY and CELERY not in cron.queues:
         cron.queues[CELERY] = CelerySender(cron)
     names = [REQUEST, THREAD, CELERY, *sorted({*cron.queues} - {CELERY})]
-    with arguments.naming(task.name):
-        arguments.one_of("executor", names, task.executor)
+    arguments.one_of("executor", names, executor)
 
 
-def _check_weight(task: Task, capacity: int) -> None:
-    if task.executor != REQUEST and task.weight > capacity:
-        raise ConfigurationError(
-            f"cron task {task.name!r}: weight={task.weight!r}: it would never run, since"
-            f" cron.capacity is {capacity}; make one smaller or the other larger"
+def check_weight(executor: str, weight: int, capacity: int) -> None:
+    """Refuse a weight that there is never room for."""
+    if executor != REQUEST and weight > capacity:
+        raise ValueError(
+            f"weight={weight!r}: it would never run, since cron.capacity is {capacity}; make one"
+            " smaller or the other larger"
         )
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
-from ..directives import CATEGORY, add_cron_task
+from ..arguments import count
+from ..directives import CATEGORY, add_cron_task, check_executor, check_weight
 from ..execute.command import Command, Environment, shown
 from ..schedule import Cron, Every
 from ..state import Cronwork, cronwork
-from ..task import NAME
+from ..task import NAME, REQUEST
 from .command import POLICIES, WHEN, Env, check_policies, environment
 from .paths import located
 from .scripts import scan
@@ -103,7 +105,7 @@ class Folder:
         self, prefix: Any, running: Mapping[str, Any], policies: Mapping[str, Any]
     ) -> tuple[Environment, str | None]:
         """Refuse what is wrong even before there is any script."""
-        try:
+        with self._naming():
             check_policies(policies, "add_cron_folder", POLICIES - WHEN)
             if not isinstance(prefix, str) or not NAME.fullmatch(f"{prefix}."):
                 raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
@@ -112,17 +114,32 @@ class Folder:
             # An application apart, in which a task can be tried without being registered.
             apart = Configurator(registry=Registry("trial"), package=self._package)
             add_cron_task(apart, Command(("true",), "true"), name="trial", **policies)
+        return found
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Turn an error about an argument into one that names the folder."""
+        try:
+            yield
         except (ValueError, TypeError, ConfigurationError) as error:
             told = str(error).removeprefix("cron task 'trial': ")
             raise ConfigurationError(f"cron folder {self.root!r}: {told}") from error
-        return found
 
     def attach(self, registry: Registry) -> None:
         """Register the scripts there are, and have others noticed later on."""
         self._config = Configurator(registry=registry, package=self._package, autocommit=True)
         self._cron: Cronwork = cronwork(registry)
+        self._check_place()
         self._cron.sources.append(self)
         self.look()
+
+    def _check_place(self) -> None:
+        """Refuse what only the whole application can tell is wrong."""
+        executor = self._policies.get("executor", REQUEST)
+        weight = count("weight", self._policies.get("weight", 1))
+        with self._naming():
+            check_executor(self._cron, executor)
+            check_weight(executor, weight, self._cron.settings.capacity)
 
     def look(self) -> None:
         """Register new scripts, take away those that have gone, and tell what is wrong."""
@@ -150,7 +167,10 @@ class Folder:
             return [f"{path}: there is another task named {name!r}; give the folder a prefix"]
         command = Command((path,), shown((path,)), self._environment, self._cwd)
         arguments = {"description": path, **self._policies}
-        add_cron_task(self._config, command, name=name, schedule=schedule, **arguments)
+        try:
+            add_cron_task(self._config, command, name=name, schedule=schedule, **arguments)
+        except ConfigurationError as error:
+            return [f"{path}: {error}"]
         self._known[script] = schedule
         log.info("cron folder %s: %s found", self.root, script)
         return []

@@ -204,6 +204,22 @@ class TestWhileTheApplicationRuns:
         assert ran(cron.tick(NOON + 2 * MINUTE)) == ["1min/it"]
         assert problems(config) == []
 
+    def test_one_that_cannot_be_registered_is_a_problem_and_ends_no_tick(
+        self, config, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("tests.apps.allowed", lambda system: True, raising=False)
+        config.add_cron_folder(tmp_path, when="tests.apps.allowed")
+        config.add_cron_task(lambda system: None, name="other")
+        cron = cron_of(config)
+        with monkeypatch.context() as patched:
+            patched.delattr("tests.apps.allowed")
+            path = script(tmp_path / "1min" / "it")
+            assert ran(cron.tick(NOON)) == ["other"]
+        [problem] = problems(config)
+        assert problem.startswith(f"{path}: cron task '1min/it': when='tests.apps.allowed' can't")
+        assert ran(cron.tick(NOON + MINUTE)) == ["1min/it", "other"]
+        assert problems(config) == []
+
 
 class TestRegistering:
     def test_a_missing_folder_is_an_error(self, config, tmp_path):
@@ -228,6 +244,29 @@ class TestRegistering:
             config.add_cron_folder(tmp_path, **arguments)
         assert str(tmp_path) in str(caught.value)
         assert message in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"executor": "line"}, "executor='line': must be one of 'request', 'thread', 'celery'"),
+            ({"executor": "thread", "weight": 9}, "weight=9: it would never run"),
+            ({"executor": "celery"}, "needs the setting cron.celery.broker_url"),
+        ],
+    )
+    def test_what_the_application_tells_is_checked_before_there_is_a_script(
+        self, config, tmp_path, arguments, message
+    ):
+        config.add_cron_folder(tmp_path, **arguments)
+        with pytest.raises(ConfigurationError) as caught:
+            config.commit()
+        assert f"cron folder '{tmp_path}': " in str(caught.value)
+        assert message in str(caught.value)
+
+    def test_a_queue_may_be_added_after_the_folder(self, config, tmp_path):
+        config.add_cron_folder(tmp_path, executor="line", weight=3)
+        config.add_cron_queue("line", lambda run: None)
+        config.commit()
+        assert problems(config) == []
 
     def test_a_name_that_is_taken_is_a_problem(self, config, tmp_path):
         script(tmp_path / "1day" / "it")
