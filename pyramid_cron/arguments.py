@@ -70,7 +70,8 @@ def name_of(function: Callable[[Any], Any], name: Any) -> str:
 def check_callable(argument: str, given: Any, function: Callable[[Any], Any]) -> None:
     """Refuse what can't be called with the system mapping alone."""
     try:
-        signature = inspect.signature(function)
+        # Of what is called itself: what it wraps may take more, which the wrapper adds.
+        signature = inspect.signature(function, follow_wrapped=False)
     except ValueError:
         return  # some builtins do not tell
     try:

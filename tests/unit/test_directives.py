@@ -196,6 +196,11 @@ def with_two(system, extra):
     pass
 
 
+@functools.wraps(task)
+def wrapped_in_two(system, extra):
+    pass
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -204,6 +209,7 @@ def with_two(system, extra):
         ({"f": 5}, r"f=5 is no callable"),
         ({"f": with_two}, r"'tests.unit.test_directives.with_two': f=.* takes \(system, extra\)"),
         ({"f": lambda: None, "name": "x"}, r"'x': f=.* takes \(\); it must take one argument"),
+        ({"f": wrapped_in_two, "name": "x"}, r"takes \(system, extra\)"),
         ({"name": ""}, r"name=''"),
         ({"name": "a\nb"}, r"name='a\\nb'"),
         ({"name": 5}, r"name=5"),
@@ -278,6 +284,16 @@ def test_a_mistake_is_told_once_and_with_the_task(config, arguments, message):
 def test_a_builtin_that_does_not_tell_its_signature_is_taken(config):
     config.add_cron_task(dict, name="builtin")
     assert cron_of(config).tick(NOON).runs[0].state == "succeeded"
+
+
+def test_what_a_decorator_adds_is_not_asked_of_the_system(config):
+    @functools.wraps(with_two)
+    def wrapper(system):
+        return with_two(system, "extra")
+
+    config.add_cron_task(wrapper)
+    [run] = cron_of(config).tick(NOON).runs
+    assert (run.task, run.state) == ("tests.unit.test_directives.with_two", "succeeded")
 
 
 @pytest.mark.parametrize("schedule", [Every("5m"), At("2026-12-01T09:00:00Z"), Cron("@hourly")])
