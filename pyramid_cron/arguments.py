@@ -56,7 +56,7 @@ def resolved(config: Configurator, argument: str, value: Any) -> Callable[[Any],
 def name_of(function: Callable[[Any], Any], name: Any) -> str:
     """Return a task's name: that given, or where its function is."""
     if name is None:
-        named = function.func if isinstance(function, functools.partial) else function
+        named = _called(function)
         if not hasattr(named, "__qualname__"):
             named = type(named)
         name = f"{named.__module__}.{named.__qualname__}"
@@ -67,8 +67,20 @@ def name_of(function: Callable[[Any], Any], name: Any) -> str:
     return name
 
 
+def _called(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what a partial calls in the end, any other function itself."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
 def check_callable(argument: str, given: Any, function: Callable[[Any], Any]) -> None:
-    """Refuse what can't be called with the system mapping alone."""
+    """Refuse what can't be called with the system mapping alone, or would do nothing then."""
+    if _generates(_called(function)):
+        raise ValueError(
+            f"{argument}={given!r} is a generator function: to call it runs nothing of it; use"
+            " a function without yield"
+        )
     try:
         # Of what is called itself: what it wraps may take more, which the wrapper adds.
         signature = inspect.signature(function, follow_wrapped=False)
@@ -80,6 +92,13 @@ def check_callable(argument: str, given: Any, function: Callable[[Any], Any]) ->
         raise ValueError(
             f"{argument}={given!r} takes {signature}; it must take one argument, the system mapping"
         ) from error
+
+
+def _generates(function: Callable[[Any], Any]) -> bool:
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (function, type(function).__call__)
+    )
 
 
 def condition(config: Configurator, when: Any) -> Callable[[Any], Any]:

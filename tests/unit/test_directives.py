@@ -265,6 +265,53 @@ def test_every_mistake_is_named(config, arguments, message):
         config.add_cron_task(**arguments)
 
 
+def generator(system):
+    yield
+
+
+async def asynchronous_generator(system):
+    yield
+
+
+class Generators:
+    def __call__(self, system):
+        yield
+
+    def method(self, system):
+        yield
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        generator,
+        asynchronous_generator,
+        Generators(),
+        Generators().method,
+        functools.partial(generator),
+        functools.partial(Generators()),
+        functools.partial(Generators().method),
+    ],
+)
+def test_what_would_only_make_a_generator_is_refused(config, f):
+    with pytest.raises(ConfigurationError, match=r"^cron task 'x': f=.* is a generator function"):
+        config.add_cron_task(f, name="x")
+    with pytest.raises(ConfigurationError, match=r"^cron task 'x': when=.* is a generator functi"):
+        config.add_cron_task(task, name="x", when=f)
+
+
+def test_a_class_whose_instances_make_generators_may_be_called(config):
+    class Job:
+        def __init__(self, system):
+            pass
+
+        def __call__(self, system):
+            yield
+
+    config.add_cron_task(Job)
+    assert cron_of(config).tick(NOON).runs[0].state == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
