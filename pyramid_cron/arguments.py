@@ -203,7 +203,7 @@ def monitor(monitor: Any) -> str:
 def description(function: Callable[[Any], Any], description: Any) -> str:
     """Return what the task is for: what is said, or its function's first line."""
     if description is None:
-        return (inspect.getdoc(function) or "").partition("\n")[0]
+        return (inspect.getdoc(_called(function)) or "").partition("\n")[0]
     if not isinstance(description, str):
         raise ValueError(f"description={description!r}: must be text")
     return description

@@ -120,7 +120,13 @@ def test_the_description_is_the_docstrings_first_line(config):
     config.add_cron_task(task)
     config.add_cron_task(task, name="b", description="Mine.")
     config.add_cron_task(lambda system: None, name="c")
-    assert [each.description for each in registered(config)] == ["Do a thing.", "Mine.", ""]
+    config.add_cron_task(functools.partial(task), name="d")
+    assert [each.description for each in registered(config)] == [
+        "Do a thing.",
+        "Mine.",
+        "",
+        "Do a thing.",
+    ]
 
 
 def test_one_function_may_have_several_tasks(config):
