@@ -122,7 +122,8 @@ SETTINGS: tuple[Setting, ...] = (
         "cron.token",
         "",
         values.tokens,
-        "printable ASCII without spaces, several tokens separated by whitespace",
+        "printable ASCII without spaces, several tokens separated by whitespace, none of which"
+        " begins with ; or #: ini files have no comments at the end of a line",
         "bearer tokens; when set, one is required as well as an allowed address",
         secret=True,
         attribute="tokens",

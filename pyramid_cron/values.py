@@ -57,7 +57,7 @@ NETWORKS = (
     "addresses, blocks (10.0.0.0/8), ranges (10.0.0.1-10.0.0.9) or globs (10.0.0.*), "
     "separated by whitespace"
 )
-_TOKEN = re.compile(r"[!-~]+")
+_TOKEN = re.compile(r"(?![;#])[!-~]+")
 
 
 def url(given: Any) -> URL:
@@ -149,10 +149,10 @@ def trusted_proxies(given: Any) -> Networks:
 
 
 def tokens(given: Any) -> tuple[str, ...]:
-    """Return tokens, if any, that a header can carry."""
+    """Return tokens, if any, that a header can carry; what was to be a comment is none."""
     found = tuple(entries_of(given))
     if not all(_TOKEN.fullmatch(token) for token in found):
-        raise ValueError("a token has a character that no header can carry")
+        raise ValueError("a token has a character that no header can carry, or begins a comment")
     return found
 
 

@@ -387,6 +387,28 @@ def test_a_token_no_header_can_carry_is_refused_and_not_shown(token):
     assert "cret" not in message
 
 
+@pytest.mark.parametrize("comment", ["; for the crontab", "# old", ";old"])
+def test_a_comment_after_a_token_is_refused_before_its_words_are_tokens(comment):
+    message = fault(token=f"s3cret {comment}")
+    assert message.startswith("cron.token: ")
+    assert "ini files have no comments at the end of a line" in message
+    assert parse(token="s3cret;#").tokens == ("s3cret;#",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("allow", "127.0.0.1"),
+        ("trusted_proxies", "127.0.0.1"),
+        ("monitors", "healthchecks"),
+        ("steadycron.tokens", "nightly=s3cret"),
+    ],
+)
+@pytest.mark.parametrize("comment", ["; it", "# it"])
+def test_a_comment_after_another_list_is_refused(name, value, comment):
+    assert fault(**{name: f"{value} {comment}"}).startswith(f"cron.{name}: ")
+
+
 def test_settings_do_not_show_their_tokens():
     assert "s3cret" not in repr(parse(token="s3cret"))
 
