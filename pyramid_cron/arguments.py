@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from .counts import count
 from .schedule.duration import seconds
 from .task import CELERY, NAME, ONE_ATTEMPT, Retry, jitter_offset
 
@@ -113,20 +114,6 @@ def flag(argument: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{argument}={value!r}: must be True or False")
     return value
-
-
-def integer(argument: str, value: Any) -> int:
-    """Return an integer; no boolean counts as one."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{argument}={value!r}: must be an integer")
-    return value
-
-
-def count(argument: str, value: Any) -> int:
-    """Return an integer that is 1 or more."""
-    if integer(argument, value) < 1:
-        raise ValueError(f"{argument}={value!r}: must be 1 or more")
-    return int(value)
 
 
 def failures(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from . import arguments, timing
+from .counts import count, integer
 from .execute.celery import CelerySender
 from .execute.command import Command
 from .run import Run
@@ -129,7 +130,7 @@ def add_cron_task(
             schedules=schedules,
             timezone=timing.zone(timezone),
             idle=arguments.flag("idle", idle),
-            priority=arguments.integer("priority", priority),
+            priority=integer("priority", priority),
             when=None if when is None else arguments.condition(config, when),
             overlap=arguments.choice("overlap", Overlap, overlap),
             catch_up=arguments.choice("catch_up", CatchUp, catch_up),
@@ -140,7 +141,7 @@ def add_cron_task(
             offset=arguments.offset(task_name, jitter, schedules),
             executor=arguments.executor(executor),
             celery=arguments.send_options(celery, executor),
-            weight=arguments.count("weight", weight),
+            weight=count("weight", weight),
             monitor=None if monitor is None else arguments.monitor(monitor),
             description=arguments.description(function, description),
         )

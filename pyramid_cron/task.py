@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from .counts import count
 from .schedule import At, Cron, Every
 from .schedule.duration import span
 
@@ -66,13 +67,11 @@ class Retry:
         factor: float = 2,
         max_delay: float | str | timedelta = 3600,
     ) -> None:
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise ValueError(f"attempts={attempts!r}: must be an integer, 1 or more")
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             raise ValueError(f"factor={factor!r}: must be a number")
         if not 1 <= factor < float("inf"):
             raise ValueError(f"factor={factor!r}: must be 1 or more")
-        object.__setattr__(self, "attempts", attempts)
+        object.__setattr__(self, "attempts", count("attempts", attempts))
         object.__setattr__(self, "delay", span(delay, what="delay").total_seconds())
         object.__setattr__(self, "factor", factor)
         object.__setattr__(self, "max_delay", span(max_delay, what="max_delay").total_seconds())

@@ -13,7 +13,7 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
-from ..arguments import count
+from ..counts import count
 from ..directives import CATEGORY, add_cron_task, check_executor, check_weight
 from ..execute.command import Command, Environment, shown
 from ..schedule import Cron, Every

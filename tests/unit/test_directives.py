@@ -7,7 +7,7 @@ import pytest
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
-from pyramid_cron import At, Cron, Every, scheduler
+from pyramid_cron import At, Cron, Every, Retry, scheduler
 from tests.apps import NOON, configure, cron_of
 
 
@@ -127,6 +127,20 @@ def test_the_description_is_the_docstrings_first_line(config):
         "",
         "Do a thing.",
     ]
+
+
+def test_numbers_are_whatever_is_an_index(config):
+    class Three:
+        def __index__(self):
+            return 3
+
+    three = Three()
+    config.add_cron_task(task, name="a", priority=three, weight=three, pause_after=three)
+    config.add_cron_task(task, name="b", retry=three)
+    config.add_cron_task(task, name="c", retry=Retry(attempts=three))
+    a, b, c = registered(config)
+    assert (a.priority, a.weight, a.pause_after) == (3, 3, 3)
+    assert b.retry == c.retry == Retry(attempts=3)
 
 
 def test_one_function_may_have_several_tasks(config):

@@ -1,0 +1,25 @@
+"""Whole numbers as users write them: anything that is an index is one, a boolean is not."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+
+def integer(argument: str, value: Any) -> int:
+    """Return an integer; ValueError names the argument otherwise."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ValueError(f"{argument}={value!r}: must be an integer")
+    return number
+
+
+def count(argument: str, value: Any) -> int:
+    """Return an integer that is 1 or more."""
+    number = integer(argument, value)
+    if number < 1:
+        raise ValueError(f"{argument}={value!r}: must be 1 or more")
+    return number
