@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from .counts import count
-from .schedule.duration import seconds
+from .schedule.duration import LONGEST, seconds, span
 from .task import CELERY, NAME, ONE_ATTEMPT, Retry, jitter_offset
 
 SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
@@ -157,6 +158,12 @@ def choice(argument: str, kind: type[E], value: Any) -> E:
     except ValueError:
         names = ", ".join(repr(each.value) for each in kind)
         raise ValueError(f"{argument}={value!r}: must be one of {names}") from None
+
+
+def grace(value: Any) -> timedelta | None:
+    """Return how old a slot may become, None where that is more than can be counted back."""
+    found = span(value, what="grace", least=1, most=timedelta.max)
+    return None if found > LONGEST else found
 
 
 def retry(value: Any) -> Retry:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+MOST = 2**31 - 1
+"""The largest integer that each database keeps."""
+
 
 def integer(argument: str, value: Any) -> int:
-    """Return an integer; ValueError names the argument otherwise."""
+    """Return an integer that can be kept; ValueError names the argument otherwise."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None:
         raise ValueError(f"{argument}={value!r}: must be an integer")
+    if abs(number) > MOST:
+        raise ValueError(f"{argument}={value!r}: must be {-MOST} to {MOST}")
     return number
 
 

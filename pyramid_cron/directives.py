@@ -134,7 +134,7 @@ def add_cron_task(
             when=None if when is None else arguments.condition(config, when),
             overlap=arguments.choice("overlap", Overlap, overlap),
             catch_up=arguments.choice("catch_up", CatchUp, catch_up),
-            grace=None if grace is None else span(grace, what="grace", least=1),
+            grace=None if grace is None else arguments.grace(grace),
             retry=arguments.retry(retry),
             timeout=None if timeout is None else span(timeout, what="timeout", least=0.001),
             pause_after=arguments.failures(pause_after),

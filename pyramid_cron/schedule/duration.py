@@ -7,21 +7,23 @@ from datetime import timedelta
 from typing import Any
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_MOST = timedelta.max // timedelta(seconds=1)
+
+LONGEST = timedelta(days=36_525)
+"""A hundred years: what is counted from now with more than that leaves the calendar."""
 
 
 def seconds(value: object, *, what: str, least: int = 1) -> int:
     """Return a duration in whole seconds.
 
     Takes text (``"90s"``, ``"30m"``, ``"6h"``, ``"1d"``, ``"90"``), a number of seconds or a
-    timedelta. Raises ValueError, naming it ``what``, for anything else, for parts of a second and
-    for less than ``least`` seconds.
+    timedelta. Raises ValueError, naming it ``what``, for anything else, for parts of a second, for
+    less than ``least`` seconds and for more than a hundred years.
     """
     length = _length(value)
-    if length is None or not least <= length <= _MOST:
+    if length is None or not least <= length <= LONGEST // timedelta(seconds=1):
         raise ValueError(
             f"{what}={value!r}: use '90s', '30m', '6h', '1d', whole seconds or a timedelta,"
-            f" at least {least}s"
+            f" at least {least}s and at most {LONGEST.days}d"
         )
     return length
 
@@ -41,16 +43,17 @@ def _length(value: Any) -> int | None:
     return int(value) if hasattr(value, "__index__") else None
 
 
-def span(value: object, *, what: str, least: float = 0.0) -> timedelta:
+def span(value: object, *, what: str, least: float = 0.0, most: timedelta = LONGEST) -> timedelta:
     """Return a duration that may have parts of a second, in the same notations.
 
-    Raises ValueError, naming it ``what``, for anything else and for less than ``least`` seconds.
+    Raises ValueError, naming it ``what``, for anything else, for less than ``least`` seconds and
+    for more than ``most``.
     """
     found = _span(value)
-    if found is None or found < timedelta(seconds=least):
+    if found is None or not timedelta(seconds=least) <= found <= most:
         raise ValueError(
             f"{what}={value!r}: use '90s', '30m', '6h', '1d', seconds or a timedelta, at least"
-            f" {least:g}s"
+            f" {least:g}s and at most {most.days}d"
         )
     return found
 

@@ -143,6 +143,43 @@ def test_numbers_are_whatever_is_an_index(config):
     assert b.retry == c.retry == Retry(attempts=3)
 
 
+def failing(system):
+    raise ValueError
+
+
+def test_a_hundred_years_and_the_largest_numbers_can_be_kept(config):
+    most, years = 2**31 - 1, "36525d"
+    retry = Retry(attempts=most, delay=years, max_delay=years)
+    config.add_cron_task(failing, name="a", retry=retry, timeout=years, priority=most)
+    config.add_cron_task(failing, name="b", pause_after=most, jitter=years, grace=timedelta.max)
+    config.add_cron_task(failing, name="c", pause_after=most, executor="thread", timeout=years)
+    config.add_cron_task(task, name="d", every=years, overlap="delay", priority=-most)
+    for name in ("cron.lease", "cron.retention", "cron.shutdown_timeout"):
+        config.add_settings({name: years})
+    cron = cron_of(config)
+    assert [run.task for run in cron.tick(NOON).runs] == ["a", "b", "c"]
+    assert [run.task for run in cron.tick(NOON + timedelta(minutes=1)).runs] == ["a", "b", "c"]
+    for name in "abcd":
+        cron.run(name, at=NOON + timedelta(minutes=2))
+
+
+@pytest.mark.parametrize("catch_up", ["once", "all", "none"])
+@pytest.mark.parametrize("grace", ["36525d", "999999999d", timedelta.max])
+def test_a_grace_may_be_as_long_as_there_are_numbers(config, grace, catch_up):
+    config.add_cron_task(task, name="a", every="1h", grace=grace, catch_up=catch_up)
+    cron = cron_of(config)
+    cron.tick(NOON)
+    runs = cron.tick(NOON + timedelta(days=1)).runs
+    assert len(runs) == (24 if catch_up == "all" else 1)
+
+
+def test_a_longer_wait_between_attempts_is_refused():
+    with pytest.raises(ValueError, match=r"^delay='36526d': .* at most 36525d$"):
+        Retry(delay="36526d")
+    with pytest.raises(ValueError, match=r"^max_delay='36526d': .* at most 36525d$"):
+        Retry(max_delay="36526d")
+
+
 def test_one_function_may_have_several_tasks(config):
     config.add_cron_task(task, name="a", hour=1)
     config.add_cron_task(task, name="b", hour=2)
@@ -270,6 +307,13 @@ def wrapped_in_two(system, extra):
         ({"idle": "yes"}, r"idle='yes': must be True or False"),
         ({"priority": "high"}, r"priority='high': must be an integer"),
         ({"priority": True}, r"priority=True: must be an integer"),
+        ({"priority": -(2**31)}, r"priority=-2147483648: must be -2147483647 to 2147483647"),
+        ({"weight": 2**31}, r"weight=2147483648: must be"),
+        ({"pause_after": 2**31}, r"pause_after=2147483648: must be"),
+        ({"retry": 2**31}, r"retry=2147483648: must be"),
+        ({"timeout": timedelta.max}, r"timeout=datetime.* at most 36525d"),
+        ({"every": timedelta(days=36526)}, r"every=datetime.* at most 36525d"),
+        ({"jitter": "36526d"}, r"jitter='36526d': .* at most 36525d"),
         ({"when": 5}, r"when=5 is no callable"),
         ({"when": ".nowhere"}, r"when='.nowhere' can't be imported"),
         ({"when": lambda: True}, r"when=.* takes \(\)"),

@@ -175,7 +175,8 @@ def test_durations_are_text_seconds_or_a_timedelta(name, text, seconds):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("lease", "0.5"), ("lease", "soon"), ("retention", "1"), ("shutdown_timeout", "-1")],
+    [("lease", "0.5"), ("lease", "soon"), ("retention", "1"), ("shutdown_timeout", "-1")]
+    + [(name, "36526d") for name in ("lease", "retention", "shutdown_timeout")],
 )
 def test_a_bad_duration_is_refused_by_name(name, value):
     assert fault(**{name: value}).startswith(f"cron.{name}: ")

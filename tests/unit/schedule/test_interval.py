@@ -38,7 +38,20 @@ def test_a_duration_is_whole_seconds(value, length):
 @pytest.mark.parametrize(
     "value",
     [
-        *("", "m", "1w", "1.5h", "-5m", "1h30m", "5 m", "0s", "٣s", "30M", "9999999999999d"),
+        *(
+            "",
+            "m",
+            "1w",
+            "1.5h",
+            "-5m",
+            "1h30m",
+            "5 m",
+            "0s",
+            "٣s",
+            "30M",
+            "9999999999999d",
+            "36526d",
+        ),
         *(0, -1, 0.5, math.nan, math.inf, True, None, [], Fraction(3, 2)),
         *(timedelta(), timedelta(milliseconds=1500), timedelta(days=-1)),
     ],
@@ -86,7 +99,7 @@ def test_an_interval_matches_exactly():
 def test_an_interval_ends_with_the_calendar():
     assert Every("30m").following(LAST) is None
     assert Every("30m").preceding(FIRST) is None
-    assert Every(timedelta.max - timedelta(days=1, microseconds=999_999)).following(NOON) is None
+    assert Every("36525d").following(LAST) is None
     assert len(list(Every("1h").between(LAST - timedelta(hours=2), LAST))) == 2
 
 
