@@ -7,7 +7,6 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 from pyramid.response import Response
 
@@ -17,7 +16,7 @@ from ..run import Run, RunState
 from ..schedule.duration import span
 from ..state import cronwork
 from . import urls
-from .answers import HEADERS, Refused, as_html, as_json, wants_html
+from .answers import Refused, as_html, as_json, see_other, wants_html
 from .csrf import FIELD, meant
 from .data import pause_data, run_data, whole_run
 from .pages import render
@@ -121,11 +120,7 @@ def _check(request: Request) -> None:
 
 
 def _done(request: Request, path: str, data: Any, status: int = 200) -> Response:
-    if not wants_html(request):
-        return as_json(data, status)
-    response: Response = HTTPSeeOther(path)
-    response.headers.update(HEADERS)
-    return response
+    return see_other(path) if wants_html(request) else as_json(data, status)
 
 
 def _given(request: Request, fields: set[str]) -> dict[str, Any]:

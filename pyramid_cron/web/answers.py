@@ -89,6 +89,23 @@ def as_html(html: str, status: int = 200) -> Response:
     return _finished(response)
 
 
+def see_other(path: str) -> Response:
+    """Return what sends a browser on to another page."""
+    return _finished(_SeeOther(status=303, location=path))
+
+
+class _SeeOther(Response):  # type: ignore[misc]
+    """Its Location stays the path that it is.
+
+    With the scheme and host of the request in front it would lead elsewhere if a proxy ends TLS and
+    the server is not told: browsers do not follow a form there that may go to ``'self'`` only.
+    """
+
+    def __call__(self, _environ: Any, start_response: Any) -> Any:
+        start_response(self.status, self.headerlist)
+        return self.app_iter
+
+
 def problem(request: Request, error: Refused) -> Response:
     """Return an error as JSON or as a page."""
     message = " ".join(str(error).split())

@@ -152,6 +152,15 @@ def test_a_form_needs_the_token_of_its_page_without_any_session():
     form.submit(headers=HTML, status=403)
 
 
+@pytest.mark.parametrize("mounted", ["", "/shop"])
+def test_a_form_leads_to_a_path_whatever_scheme_the_server_takes_itself_to_have(mounted):
+    app = browse(shop(), SCRIPT_NAME=mounted)
+    form = app.get(f"{mounted}/cron/tasks/fine?confirm=pause", headers=HTML).forms[0]
+    answer = form.submit(headers=HTML, status=303)
+    assert answer.headers["Location"] == f"{mounted}/cron/tasks/fine"
+    assert "paused" in answer.follow(headers=HTML).text
+
+
 def test_json_from_another_site_is_refused():
     app = browse(shop())
     for header in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
