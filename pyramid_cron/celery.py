@@ -18,6 +18,7 @@ from pyramid.registry import Registry
 
 from .control import scheduler
 from .execute.celery import TASK, celery_app
+from .monitors import LAST_CHANCE, monitoring
 from .store.engine import StoreError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def add_task(app: Celery) -> None:
     The Pyramid application is made from the file in ``PYRAMID_CRON_INI`` when the first run comes,
     once in each process. While the store can't be reached, the message is sent again, for later.
     """
+    from celery.signals import worker_process_shutdown
+
     loaded: dict[int, Registry] = {}
     lock = threading.Lock()
 
@@ -58,6 +61,14 @@ def add_task(app: Celery) -> None:
         retry_backoff=1,
         retry_backoff_max=MAX_DELAY,
     )
+
+    def send_the_last(**_: Any) -> None:
+        # A process of the pool ends without what is to be done at exit.
+        made = loaded.get(os.getpid())
+        if made is not None and (told := monitoring(made)) is not None:
+            told.flush(LAST_CHANCE)
+
+    worker_process_shutdown.connect(send_the_last, weak=False)
 
 
 def _ini() -> str:

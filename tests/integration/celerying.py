@@ -42,6 +42,7 @@ def configured(folder, broker, tasks, **settings):
             name=name,
             executor="celery",
             celery={"queue": f"q{folder.name}", "priority": 3},
+            monitor=name,
             **policies.get(name, {}),
         )
     return config
@@ -50,5 +51,6 @@ def configured(folder, broker, tasks, **settings):
 def main(_, **settings):
     """Return the application as the ini file has it."""
     folder, tasks = settings["folder"], settings["tasks"].split()
-    own = {"cron.base_url": "https://shop.test"}
-    return configured(folder, settings["cron.celery.broker_url"], tasks, **own).make_wsgi_app()
+    own = {name: value for name, value in settings.items() if name.startswith("cron.")}
+    own["cron.base_url"] = "https://shop.test"
+    return configured(folder, own["cron.celery.broker_url"], tasks, **own).make_wsgi_app()

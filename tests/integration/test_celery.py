@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +16,7 @@ from pyramid_cron import RunState, scheduler
 from pyramid_cron.state import cronwork
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
+from tests.http_servers import serving
 from tests.integration import celerying
 from tests.integration.processes import missing, python, wait_until
 
@@ -49,15 +51,16 @@ def rabbitmq(tmp_path):
 
 
 @contextmanager
-def worker(folder, tasks, pool="threads", number=1, broker=BROKER):
+def worker(folder, tasks, pool="threads", number=1, broker=BROKER, options=(), **settings):
     """Run a Celery worker until the block ends."""
+    lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
     ini = folder / "app.ini"
     ini.write_text(
         "[app:main]\nuse = call:tests.integration.celerying:main\n"
-        f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {broker}\n"
+        f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {broker}\n{lines}"
     )
     command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker", "-P", pool, "-c", "2"]
-    options = ["-Q", f"q{folder.name}", "--loglevel", "INFO", "-n", f"w{number}@%h"]
+    options = ["-Q", f"q{folder.name}", "--loglevel", "INFO", "-n", f"w{number}@%h", *options]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     with python(
         folder / f"worker{number}", *command, *options, *quiet, PYRAMID_CRON_INI=f"{ini}#main"
@@ -213,6 +216,29 @@ def test_a_worker_that_is_told_to_stop_lets_a_run_finish(tmp_path, broker, pool)
         (tmp_path / "finish").touch()
         assert process.exit_code() == 0
     assert ended(cron, 1)["long"].state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("end", ["has run as many tasks as it may", "is told to stop"])
+def test_a_process_of_a_worker_that_ends_tells_monitors_first(tmp_path, broker, end):
+    def slow_at_first(asked):
+        if asked.path.endswith("/start"):
+            time.sleep(2)
+        return 200, "OK"
+
+    cron = application(tmp_path, broker, ["quick"])
+    told = {"cron.monitors": "healthchecks", "cron.healthchecks.ping_key": "key"}
+    options = ["--max-tasks-per-child", "1"] if end.startswith("has run") else []
+    with serving() as server:
+        server.answer = slow_at_first
+        told["cron.healthchecks.url"] = server.url
+        with worker(tmp_path, ["quick"], "prefork", options=options, **told) as process:
+            cron.tick()
+            ended(cron, 1)
+            if not options:
+                process.send(signal.SIGTERM)
+                assert process.exit_code() == 0
+            wait_until(lambda: len(server.paths) == 2, 10)
+        assert server.paths == ["/key/quick/start", "/key/quick"]
 
 
 def test_one_that_was_cancelled_before_does_not_begin(tmp_path, broker):
