@@ -239,7 +239,8 @@ def _paused(word: Word, show: Show) -> str:
 def _failed(last: Run | None) -> str:
     if last is None:
         return "its newest run went wrong"
-    error = "" if last.error is None else f": {last.error.splitlines()[-1]}"
+    # The first line has the error's type; of SQLAlchemy's, the last is a link that fits them all.
+    error = "" if last.error is None else f": {last.error.splitlines()[0].strip()}"
     return f"run {last.id} {last.state}{error}"
 
 

@@ -154,7 +154,7 @@ def _ended_by(error: BaseException) -> dict[str, Any]:
 
 
 def _description(error: BaseException) -> dict[str, str]:
-    """Return the error's last line and its traceback, from the task's own frames on.
+    """Return what the error says and its traceback, from the task's own frames on.
 
     What happened in a program has no traceback here.
     """

@@ -156,7 +156,7 @@ def test_a_task_fails_until_a_run_succeeds_whatever_is_skipped_meanwhile():
     tester = make((sometimes, {"name": "a", "when": lambda system: len(works) != 1}))
     task = only(tester, NOON)
     assert (task.state, task.last.state) == ("failing", "failed")
-    assert task.detail == f"run {task.last.id} failed: way"
+    assert task.detail == f"run {task.last.id} failed: ValueError: no"
     works.append(1)
     assert tester.tick(at=NOON + MINUTE).skipped[0].reason == "condition"
     assert only(tester, NOON + MINUTE).state == "failing"
