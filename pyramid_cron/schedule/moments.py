@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 
 from .zone import DAY, EPOCH
 
@@ -22,6 +22,14 @@ def in_utc(moment: datetime, what: str) -> datetime:
     """Return an aware moment in UTC; ``what`` names it in the error."""
     floor(moment, what)
     return moment.astimezone(timezone.utc)
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """Return an aware moment in a zone to show it, or in UTC where the zone's calendar ends."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment.astimezone(timezone.utc)
 
 
 def ceiling(moment: datetime, what: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..schedule import At, Cron, Every
+from ..schedule.moments import in_zone
 from ..schedule.zone import named
 from .context import Context
 from .errors import FINE, CommandFailedError
@@ -33,7 +34,7 @@ def explain(context: Context) -> int:
     out.line(f"\nNext in {zone}:")
     for slot in slots:
         note = notes((schedule,), slot)
-        shown = f"{slot.astimezone(_zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
+        shown = f"{in_zone(slot, _zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
         out.line(f"  {shown}" + (f"  ({note})" if note else ""))
     if not slots:
         out.line("  never again")
@@ -53,7 +54,7 @@ def _show_shifts(context: Context, schedule: Schedule, zone: str, coming: list[S
         out.line(f"    {what_happens(schedule, shift)}")
         for slot in _around(schedule, shift):
             note = notes((schedule,), slot)
-            shown = f"{slot.astimezone(_zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
+            shown = f"{in_zone(slot, _zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
             out.line(f"    {shown}" + (f"  ({note})" if note else ""))
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from ..logs import instant
 from ..run import Run
+from ..schedule.moments import in_zone
 
 Row = Sequence[str]
 Advance = Callable[[float], None]
@@ -39,7 +40,7 @@ class Output:
         """Return a moment as it is shown: ``2026-12-01 09:00:00 CET``."""
         if moment is None:
             return "-"
-        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M:%S %Z}"
+        return f"{in_zone(moment, self.zone):%Y-%m-%d %H:%M:%S %Z}"
 
     def line(self, text: str = "") -> None:
         """Print a line."""

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from ..due.plan import Planned, plan
 from ..logs import instant
+from ..schedule.moments import in_zone
 from ..task import Task
 from .context import Context
 from .errors import FINE
@@ -106,7 +107,7 @@ def _plain_lines(zone: ZoneInfo, planned: Iterable[Planned]) -> Iterator[str]:
     at, shown = None, ""
     for slot, task in planned:
         if slot != at:
-            at, shown = slot, f"{slot.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}  "
+            at, shown = slot, f"{in_zone(slot, zone):%Y-%m-%d %H:%M:%S %Z}  "
         yield shown + named[task]
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..logs import instant
+from ..schedule.moments import in_zone
 from ..state import cronwork
 from . import urls
 from .csrf import csrf_token
@@ -101,7 +102,7 @@ def moment(text: str | None, now: datetime, zone: ZoneInfo) -> dict[str, str] | 
     if text is None:
         return None
     at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    local, today = at.astimezone(zone), now.astimezone(zone)
+    local, today = in_zone(at, zone), now.astimezone(zone)
     pattern = "%H:%M:%S" if local.date() == today.date() else "%d %b %Y %H:%M"
     return {"utc": instant(at), "local": format(local, pattern), "relative": relative(at, now)}
 

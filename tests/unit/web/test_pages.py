@@ -214,6 +214,17 @@ def test_what_is_no_time_to_run_later_is_refused(given):
     assert "error" in app.post_json("/cron/tasks/fine/run", given, status=400).json
 
 
+def test_the_last_moment_there_is_can_be_shown_east_of_utc():
+    config = configure(**{"cron.timezone": "Europe/Berlin"})
+    config.add_cron_task(lambda system: None, name="fine", on_demand=True)
+    app = browse(config)
+    last = "9999-12-31T23:59:59Z"
+    app.post_json("/cron/tasks/fine/pause", {"until": last})
+    app.post_json("/cron/tasks/fine/run", {"at": last}, status=202)
+    for page in ("tasks", "tasks/fine"):
+        assert "31 Dec 9999 23:59" in app.get(f"/cron/{page}", headers=HTML).text
+
+
 def test_a_task_that_vanished_is_orphaned(tmp_path):
     url = {"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"}
     config = configure(**url)
