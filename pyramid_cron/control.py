@@ -301,7 +301,10 @@ def _moment(
         raise ValueError(f"at={at!r} and after={after!r} each say when; use one of them")
     if at is not None:
         return At(at).moment
-    return now if after is None else now + span(after, what="after")
+    try:
+        return now if after is None else now + span(after, what="after")
+    except OverflowError:
+        raise ValueError(f"after={after!r}: ends beyond the calendar") from None
 
 
 def _check_key(key: Any) -> None:

@@ -21,7 +21,10 @@ def floor(moment: datetime, what: str) -> int:
 def in_utc(moment: datetime, what: str) -> datetime:
     """Return an aware moment in UTC; ``what`` names it in the error."""
     floor(moment, what)
-    return moment.astimezone(timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError(f"{what}={moment!r}: is beyond the calendar in UTC") from None
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:

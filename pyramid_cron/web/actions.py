@@ -14,6 +14,7 @@ from ..due.pauses import paused
 from ..logs import instant
 from ..run import Run, RunState
 from ..schedule.duration import span
+from ..schedule.moments import in_utc
 from ..state import cronwork
 from . import urls
 from .answers import Refused, as_html, as_json, see_other, wants_html
@@ -185,4 +186,7 @@ def _until(request: Request, given: dict[str, Any]) -> datetime | None:
         return None
     if moment.tzinfo is None or moment <= now:
         raise Refused(400, f"until={until!r}: must be in the future, with an offset from UTC")
-    return moment
+    try:
+        return in_utc(moment, "until")
+    except ValueError:
+        raise Refused(400, f"until={until!r}: is beyond the calendar in UTC") from None

@@ -1,7 +1,7 @@
 """``request.cron`` and ``pyramid_cron.scheduler``."""
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import transaction
@@ -11,6 +11,7 @@ from webtest import TestApp
 from pyramid_cron import scheduler
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 
+BEYOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 
 
@@ -131,6 +132,7 @@ def test_a_failing_run_by_hand_raises_nothing(config):
         (lambda cron: cron.pause(until="soon"), "until='soon': use an aware datetime"),
         (lambda cron: cron.pause(until=NOON.replace(tzinfo=None)), "until=.*an aware datetime"),
         (lambda cron: cron.pause(until=NOON), "until=.* in the future"),
+        (lambda cron: cron.pause(until=BEYOND), "until=.*: is beyond the calendar in UTC"),
         (lambda cron: cron.backfill("noon", "then", NOON), "since='then': use an aware datetime"),
         (lambda cron: cron.backfill("noon", NOON, "then"), "until='then': use an aware datetime"),
         (

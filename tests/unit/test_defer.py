@@ -121,6 +121,7 @@ class TestWhen:
             ({"at": "tomorrow"}, ValueError, "use an aware datetime"),
             ({"after": "soon"}, ValueError, "after='soon'"),
             ({"after": -1}, ValueError, "after=-1"),
+            ({"after": "99999999d"}, ValueError, "after='99999999d': ends beyond the calendar"),
             ({"at": NOON, "after": 1}, ValueError, "use one of them"),
             ({"key": ""}, ValueError, "key=''"),
             ({"key": 7}, ValueError, "key=7"),

@@ -15,6 +15,7 @@ from tests.apps import configure
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+BEYOND = "9999-12-31T23:59:59-12:00"
 NAMES = [
     "plain",
     "a/run",
@@ -112,7 +113,10 @@ def test_only_the_task_of_that_name_is_paused():
         ("POST", "/cron/tasks/fine/run", {"when": "x"}, 400, "'when' is no field"),
         ("POST", "/cron/tasks/fine/run", [], 400, "the body must be a JSON object"),
         ("POST", "/cron/tasks/fine/pause", {"until": "2020-01-01"}, 400, "must be in the future"),
+        ("POST", "/cron/tasks/fine/pause", {"until": BEYOND}, 400, "is beyond the calendar in UTC"),
         ("POST", "/cron/tasks/fine/pause", {"for": "soon"}, 400, "for"),
+        ("POST", "/cron/tasks/fine/pause", {"for": "99999999d"}, 400, "for"),
+        ("POST", "/cron/tasks/fine/run", {"after": "99999999d"}, 400, "after='99999999d'"),
         ("POST", "/cron/tasks/fine/pause", {"reason": 1}, 400, "reason=1: must be text"),
     ],
 )
