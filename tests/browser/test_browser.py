@@ -104,9 +104,13 @@ def test_progress_is_shown_while_a_run_goes_on(driver, site, folder):
     store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
     [run] = claim(store, slot("digest-now", NOW, nonce=7), now=NOW)
     driver.get(f"{site}/cron/runs/{run.id}")
-    driver.execute_script("window.loaded = 'once'")
-    write(store, replace(run, state=RunState.RUNNING, started=NOW, progress=Progress(3, 4, "mail")))
     wait = WebDriverWait(driver, 10)
+    running = replace(run, state=RunState.RUNNING, started=NOW)
+    write(store, running)
+    wait.until(lambda _: "running" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text)
+    assert "14:00:00" in driver.find_element(By.XPATH, "//dt[.='Started']/..").text
+    driver.execute_script("window.loaded = 'once'")
+    write(store, replace(running, progress=Progress(3, 4, "mail")))
     wait.until(lambda _: "3 of 4 mail" in driver.find_element(By.TAG_NAME, "main").text)
     assert driver.execute_script("return window.loaded") == "once"
     write(store, ended(run))

@@ -1,5 +1,5 @@
 "use strict";
-// A run that goes on is asked how far it has come; when it is over, the page is loaded once more.
+// A run that goes on is asked how far it has come; once its state is another, the page is loaded anew.
 const live = document.querySelector("[data-live]");
 if (live) {
   const field = (name) => live.querySelector(`[data-field="${name}"]`);
@@ -8,7 +8,7 @@ if (live) {
       const answer = await fetch(live.dataset.live, { headers: { Accept: "application/json" } });
       if (answer.ok) {
         const run = await answer.json();
-        if (run.finished || !["claimed", "running"].includes(run.state)) {
+        if (run.state !== live.dataset.state) {
           location.reload();
           return;
         }
