@@ -146,7 +146,9 @@ def export(context: Context) -> int:
     """``pcron … export``."""
     path, sign, section = context.args.config_uri.partition("#")
     where = path if ":" in path else os.path.abspath(path)
-    sys.stdout.write(crontab(context.scheduler.tasks(), where + sign + section, _pcron()))
+    text = crontab(context.scheduler.tasks(), where + sign + section, _pcron())
+    text.encode(sys.stdout.encoding, "surrogateescape")  # a program must not be written otherwise
+    sys.stdout.write(text)
     return FINE
 
 

@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Callable[[Context], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``pcron``; return its exit status. The first argument is the program's name."""
+    _see_to_output()
     try:
         status = PCronCommand(sys.argv if argv is None else argv).run()
         sys.stdout.flush()
@@ -134,6 +135,16 @@ def _sentence(error: BaseException) -> str:
 def _fail(text: str, status: int) -> int:
     print(f"pcron: {printable(' '.join(text.split()))}", file=sys.stderr)
     return status
+
+
+def _see_to_output() -> None:
+    """Have what is printed never fail: not where a stream is closed, nor for a character."""
+    for name in ("stdout", "stderr"):
+        stream: Any = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif getattr(stream, "errors", None) == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

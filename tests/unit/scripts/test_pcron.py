@@ -23,11 +23,11 @@ from pyramid_cron.state import cronwork
 ROOT = Path(__file__).parents[3]
 
 
-def process(shop, *arguments, **options):
+def process(shop, *arguments, before=(), environ=None, **options):
     path = os.pathsep.join([str(shop.folder), *sys.path])
     # On some Pythons importing Pyramid warns.
-    environ = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "pyramid_cron.scripts.pcron", shop.ini, *arguments]
+    environ = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"} | (environ or {})
+    command = [*before, sys.executable, "-m", "pyramid_cron.scripts.pcron", shop.ini, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, env=environ, **pipes)
 
@@ -396,6 +396,23 @@ def test_a_reader_that_has_had_enough_is_no_error(shop):
     assert running.stderr.read() == ""
     running.stderr.close()
     assert running.wait(30) == 0
+
+
+def test_what_can_not_be_encoded_is_escaped_but_not_in_a_crontab(shop):
+    shop.write('config.add_cron_command(["echo", "\u03c0"], name="\u03c0", hour=3)')
+    latin = {"PYTHONIOENCODING": "latin-1"}
+    out, err = process(shop, "list", environ=latin).communicate(timeout=30)
+    assert ("\n\\u03c0 " in out, err) == (True, "")
+    out, err = process(shop, "export", environ=latin).communicate(timeout=30)
+    assert (out, "can't encode character" in err) == ("", True)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_without_anywhere_to_write_the_exit_status_is_that_of_the_command(shop, closed):
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    for arguments, status in ((["list"], 0), (["run", "fails"], 1)):
+        running = process(shop, *arguments, before=shell)
+        assert (running.communicate(timeout=30)[1], running.returncode) == ("", status)
 
 
 def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
