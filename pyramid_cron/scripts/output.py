@@ -137,7 +137,8 @@ def _rich_table(heads: Row, rows: Iterable[Row]) -> None:
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for head in heads:
-        table.add_column(head, overflow="fold")
+        # Whoever sees the id of a run may want to copy it.
+        table.add_column(head, overflow="fold", no_wrap=head == "RUN")
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console().print(table)

@@ -415,32 +415,34 @@ def test_without_anywhere_to_write_the_exit_status_is_that_of_the_command(shop, 
         assert (running.communicate(timeout=30)[1], running.returncode) == ("", status)
 
 
-def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
-    def seen(**environ):
-        ours, theirs = pty.openpty()
-        with_term = {"TERM": "xterm-256color", "COLUMNS": "200"} | environ
-        running = subprocess.Popen(
-            [sys.executable, "-m", "pyramid_cron.scripts.pcron", shop.ini, "list"],
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join([str(shop.folder), *sys.path])}
-            | with_term,
-            stdout=theirs,
-        )
-        os.close(theirs)
-        text = b""
-        try:
-            while data := os.read(ours, 4096):
-                text += data
-        except OSError:  # how a terminal says that there is no more
-            pass
-        os.close(ours)
-        assert running.wait(30) == 0
-        return text.decode()
+def terminal(shop, *arguments, **environ):
+    """Return what it shows on a terminal."""
+    ours, theirs = pty.openpty()
+    with_term = {"TERM": "xterm-256color", "COLUMNS": "200"} | environ
+    running = process(shop, *arguments, environ=with_term, stdout=theirs, stderr=None)
+    os.close(theirs)
+    text = b""
+    try:
+        while data := os.read(ours, 4096):
+            text += data
+    except OSError:  # how a terminal says that there is no more
+        pass
+    os.close(ours)
+    assert running.wait(30) == 0
+    return text.decode()
 
-    assert "\x1b[1m" in seen()
-    assert "─" in seen(NO_COLOR="1")
-    assert "─" not in seen(TERM="dumb")
-    assert "\x1b[3" not in seen(NO_COLOR="1")
+
+def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
+    assert "\x1b[1m" in terminal(shop, "list")
+    assert "─" in terminal(shop, "list", NO_COLOR="1")
+    assert "─" not in terminal(shop, "list", TERM="dumb")
+    assert "\x1b[3" not in terminal(shop, "list", NO_COLOR="1")
+
+
+def test_the_id_of_a_run_can_be_copied_from_a_narrow_terminal(shop):
+    shop("run", "fails")
+    [run] = shop.json("history")
+    assert run["run"] in terminal(shop, "history", COLUMNS="80", NO_COLOR="1")
 
 
 def test_help_is_there_for_all_and_each(shop, capsys):
