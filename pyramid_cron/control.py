@@ -272,11 +272,11 @@ class Scheduler:
             )
         if overlap not in NONCES:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
-        known = self._cron.store.known_slots(name, since, until)
+        store, nonce = self._cron.store, NONCES[overlap]
+        known = store.known_slots(name, since, until)
         slots = [slot for slot in task.between(since, until) if slot not in known]
-        self._cron.store.wait(
-            [Pending(name, slot, Trigger.BACKFILL, now, nonce=NONCES[overlap]) for slot in slots]
-        )
+        store.set_aside(name, since, until, nonce)
+        store.wait([Pending(name, slot, Trigger.BACKFILL, now, nonce=nonce) for slot in slots])
         return len(slots)
 
     def _run(self, run_id: str) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -222,6 +223,22 @@ class Store:
                     query = query.where(table.c.state != RunState.SKIPPED.value)
                 found.update(connection.scalars(query))
         return found
+
+    def set_aside(self, task: str, since: datetime, until: datetime, nonce: int) -> None:
+        """Take the key of this nonce from a task's skipped slots in (since, until].
+
+        They stay on record, and the slots may be claimed once more.
+        """
+        runs = self.tables.runs
+        mine = (
+            runs.c.task == task,
+            runs.c.nonce == nonce,
+            runs.c.slot > since,
+            runs.c.slot <= until,
+            state_of_one(self.tables) == RunState.SKIPPED.value,
+        )
+        with self._writing() as connection:
+            connection.execute(update(runs).where(*mine).values(nonce=secrets.randbits(62) + 2))
 
     def say(self, word: Word) -> None:
         """Put on record that tasks are paused or resumed."""

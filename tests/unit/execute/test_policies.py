@@ -607,6 +607,27 @@ class TestBackfill:
         report = cron.tick(NOON + 3 * HOUR + 2 * MINUTE)
         assert [run.slot for run in report.runs] == [NOON + n * HOUR for n in (1, 2, 3)]
 
+    @pytest.mark.parametrize("overlap", ["delay", "allow"])
+    def test_slots_that_were_skipped_while_they_were_filled_in_can_be_again(self, config, overlap):
+        attempts, willing = [], iter([False, False, True, True])
+
+        def task(system):
+            attempts.append(system["run"].attempt)
+            raise ValueError
+
+        config.add_cron_task(task, name="a", hour=12, when=lambda _: next(willing), retry=2)
+        cron = cron_of(config)
+        cron.tick(NOON + HOUR)
+        control = scheduler(config.registry)
+        for n in range(1, 4):
+            assert control.backfill("a", NOON - MINUTE, NOON, overlap=overlap) == 1
+            cron.tick(NOON + HOUR + n * MINUTE)
+        cron.tick(NOON + HOUR + 6 * MINUTE)
+        assert attempts == [1, 2]
+        assert control.status("a").waiting == 0
+        states = [str(run.state) for run in control.history("a")]
+        assert states == ["failed", "failed", "skipped", "skipped"]
+
     def test_slots_that_are_still_to_come_are_refused(self, config):
         config.add_cron_task(lambda system: None, name="a", min=0)
         cron_of(config).tick(NOON)

@@ -201,6 +201,18 @@ class TestKeeping:
             desk.claim([], [Skip("a", Skipped(moments[3], 1, Reason.MISSED))])
         assert store.known_slots("a", NOON, moments[4]) == {moments[1], moments[2], moments[4]}
 
+    def test_skipped_slots_that_are_set_aside_are_free_and_stay_on_record(self, store):
+        one, two = slot(nonce=1), slot(moment=NOON + MINUTE, nonce=1)
+        for _ in range(2):
+            with store.deciding(NOON, NOON + MINUTE) as desk:
+                skips = [Skip("a", Skipped(NOON, 1, Reason.CONDITION), asked=one)]
+                assert len(desk.claim([], skips)[1]) == 1
+            store.set_aside("a", NOON - SECOND, NOON, 1)
+        claim(store, two)
+        store.set_aside("a", NOON - SECOND, NOON + MINUTE, 1)
+        assert [run.slot for run in claim(store, one, two)] == [NOON]
+        assert len(store.history("a", [RunState.SKIPPED])) == 2
+
 
 class TestWaiting:
     def test_what_waits_is_kept_once_until_it_is_dropped(self, store):
