@@ -131,7 +131,7 @@ class Cronwork:
         if task is None or not run.state.final:
             return Outcome(run)
         pause_after = task.pause_after if exhausted(task, run) else None
-        return Outcome(run, following(task, run), pause_after)
+        return Outcome(run, following(task, run), pause_after, task.retry.attempts)
 
     def tidy_up(self) -> None:
         """Forget what is older than ``cron.retention``, once a minute, in pieces."""

@@ -64,12 +64,13 @@ class Outcome:
     """What became of a run, and what comes of that.
 
     ``then`` is what is to run later on; ``pause_after`` is set where the run is one failure more,
-    to how many of them in a row pause the task.
+    to how many of them in a row pause the task. ``attempts`` is how many a slot has.
     """
 
     run: Run
     then: Sequence[Pending] = ()
     pause_after: int | None = None
+    attempts: int = 1
 
 
 class Paused(NamedTuple):
@@ -240,7 +241,7 @@ def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -
     then = [pending_row(pending) for each in outcomes for pending in each.then]
     insert_new(connection, tables.waiting, then)
     failing = [each for each in outcomes if each.pause_after is not None]
-    paused = [_pause_failing(connection, tables, each.run, each.pause_after) for each in failing]
+    paused = [_pause_failing(connection, tables, each) for each in failing]
     return [each for each in paused if each is not None]
 
 
@@ -273,20 +274,21 @@ def _overwriting(table: Table, also: dict[str, Null]) -> Insert:
     return overwriting
 
 
-def _pause_failing(
-    connection: Connection, tables: Tables, run: Run, limit: int | None
-) -> Paused | None:
-    """Pause the run's task if its newest ``limit`` slots all failed since it was last resumed."""
+def _pause_failing(connection: Connection, tables: Tables, outcome: Outcome) -> Paused | None:
+    """Pause the run's task if, since it was last resumed, so many slots failed and none succeeded.
+
+    What has attempts left has not failed yet.
+    """
+    run, limit = outcome.run, outcome.pause_after
     runs, state = tables.runs, state_of_one(tables)
     mine = runs.c.task == run.task
-    good = [each.value for each in RunState if each.final and not each.failure]
-    good.remove(RunState.SKIPPED.value)
-    newest = select(runs.c.id).where(mine, state.in_(good))
-    last_good = connection.scalar(newest.order_by(runs.c.id.desc()).limit(1)) or ""
-    since = max(last_good, _last_word(connection, tables, run.task))
+    since = _last_word(connection, tables, run.task)
+    good = select(runs.c.id).where(mine, state == RunState.SUCCEEDED.value, runs.c.id > since)
+    since = connection.scalar(good.order_by(runs.c.id.desc()).limit(1)) or since
     failures = [each.value for each in RunState if each.failure]
-    slots = select(runs.c.slot, runs.c.nonce).where(mine, state.in_(failures))
-    failed = connection.execute(slots.where(runs.c.id > since).distinct().limit(limit)).all()
+    for_good = (state.in_(failures), runs.c.attempt >= outcome.attempts, runs.c.id > since)
+    slots = select(runs.c.slot, runs.c.nonce).where(mine, *for_good)
+    failed = connection.execute(slots.distinct().limit(limit)).all()
     if len(failed) != limit:
         return None
     paused = Paused(run.task, f"{limit} failures in a row")

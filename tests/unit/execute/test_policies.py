@@ -549,6 +549,18 @@ class TestPause:
         assert len(cron.tick(NOON + 6 * MINUTE).runs) == 1
         assert len(cron.tick(NOON + 7 * MINUTE).runs) == 1  # it has failed once since
 
+    def test_slots_that_have_attempts_left_have_not_failed_yet(self, config):
+        retry = Retry(attempts=2, delay=10 * MINUTE, factor=1)
+        config.add_cron_task(fail, name="a", min="*", pause_after=3, retry=retry)
+        cron = cron_of(config)
+        for n in range(20):
+            cron.tick(NOON + n * MINUTE)
+        failed = scheduler(config.registry).history("a", state="failed")
+        assert [run.slot for run in failed if run.attempt == 2] == [
+            NOON + n * MINUTE for n in (2, 1, 0)
+        ]
+        assert scheduler(config.registry).status("a").paused.reason == "3 failures in a row"
+
     def test_a_success_in_between_starts_the_count_again(self, config):
         states = iter([fail, fail, lambda system: None, fail, fail, fail, fail])
         config.add_cron_task(lambda system: next(states)(system), name="a", pause_after=3)
