@@ -218,6 +218,7 @@ class Scheduler:
         ended = cron.store.recall(run_id, cron.clock(), cron.outcome)
         if ended is None:
             cron.store.ask_to_cancel(run_id)
+            cron.supervisor.cancel(run_id)  # at once, if it is here
         else:
             logs.Lines().ended(ended)
             self._tell([(events.RunCancelled, ended)])

@@ -61,6 +61,8 @@ class Runner:
             return None
         if self.supervisor.stopping or not live.ours():
             return self.supervisor.leave(live)
+        if live.interruption is not None:
+            return self.supervisor.call_off(live)
         started = self.clock.now()
         live.run = changed(claimed, state=RunState.RUNNING, started=started)
         live.deadline = None if task.timeout is None else started + task.timeout

@@ -121,6 +121,25 @@ class Supervisor:
             return False
         return self._held.pop(run_id, None) is not None
 
+    def cancel(self, run_id: str) -> None:
+        """Tell a run to stop, if it is one of this process."""
+        live = self._held.get(run_id)
+        if live is not None and self._pid == os.getpid():
+            live.interrupt(TaskCancelled("was cancelled"))
+
+    def call_off(self, live: Live) -> Run:
+        """Put on record that a run is over which was told to stop before it began."""
+        live.given_up = True
+        run = changed(
+            live.run,
+            state=RunState.CANCELLED,
+            finished=live.clock.now(),
+            error=f"{live.interruption} before it began",
+        )
+        logs.Lines().ended(run)
+        self._end(run)
+        return run
+
     def write(self) -> None:
         """Write what has happened so far. Raises StoreError; what is not written stays noted."""
         paused: Sequence[Paused] = ()
@@ -242,7 +261,10 @@ class Supervisor:
             if live.overdue():
                 live.interrupt(TaskTimeout("ran longer than its timeout"))
             if live.stuck(PATIENCE) and not live.given_up:
-                self._give_up(live)
+                if live.run.state is not RunState.CLAIMED:
+                    self._give_up(live)
+                elif not self.stopping:  # else its slot is given back
+                    self.call_off(live)
             if not live.on_record and live.run.state is RunState.RUNNING:
                 # Only now: most tasks are over before anybody could see them run.
                 live.on_record = True
@@ -270,8 +292,7 @@ class Supervisor:
         if not held:
             return
         for run_id in self._store.cancelled():
-            if live := self._held.get(run_id):
-                live.interrupt(TaskCancelled("was cancelled"))
+            self.cancel(run_id)
         third = self._lease / 3
         late = [live for live in held if live.lease - live.clock.now() < 2 * third]
         if late:
@@ -301,6 +322,9 @@ class Supervisor:
             **live.written(),
         )
         log.warning("%s run=%s does not stop; it is given up", run.task, run.id)
+        self._end(run)
+
+    def _end(self, run: Run) -> None:
         self._journal.note(self._outcome(run))
         self._news.append((events.ENDS[run.state], run))
 

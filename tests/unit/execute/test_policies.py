@@ -461,13 +461,31 @@ class TestCancel:
             [claimed] = scheduler(config.registry).history("second")
             assert claimed.state == "claimed"
             scheduler(config.registry).cancel(claimed.id)
-            time.sleep(0.8)  # until the supervisor has looked
 
         config.add_cron_task(first, name="first", min="*")
         config.add_cron_task(lambda system: called.append(1), name="second", min="*")
         _, second = cron_of(config).tick(NOON).runs
-        assert second.state == "cancelled"
+        assert (second.state, second.started) == ("cancelled", None)
+        assert second.error == "was cancelled before it began"
+        assert scheduler(config.registry).history("second") == [second]
         assert called == []
+
+    def test_a_run_is_not_kept_from_its_end_by_the_one_before_it(self, config, monkeypatch, caplog):
+        monkeypatch.setattr("pyramid_cron.execute.supervise.PATIENCE", timedelta(0))
+        control = scheduler(config.registry)
+        called = []
+
+        def first(system):
+            control.cancel(control.history("second")[0].id)
+            wait_until(lambda: not control.status("second").running)
+
+        config.add_cron_task(first, name="first", min="*")
+        config.add_cron_task(lambda system: called.append(1), name="second", min="*")
+        assert [run.task for run in cron_of(config).tick(NOON).runs] == ["first"]
+        [second] = control.history("second")
+        assert (str(second.state), second.error) == ("cancelled", "was cancelled before it began")
+        assert called == []
+        assert "given up" not in caplog.text
 
     def test_an_unknown_run_is_a_lookup_error(self, config):
         config.commit()
