@@ -45,6 +45,7 @@ class Decisions:
 
     ``now`` runs in any case. ``patient`` (catching up) and then ``idle`` run while there is time
     and wait for a later tick otherwise; ``restart`` runs once the runs in ``cancel`` have stopped.
+    ``idle_cancel`` are runs that have to stop for an idle task, if there is time for that at all.
     ``apart`` runs outside the request, ``queued`` waits until there is room for that. ``keep`` is
     to be put on record as waiting, ``drop`` to be taken off.
     """
@@ -59,6 +60,7 @@ class Decisions:
     keep: list[Pending] = field(default_factory=list)
     drop: list[Pending] = field(default_factory=list)
     cancel: list[str] = field(default_factory=list)
+    idle_cancel: dict[str, list[str]] = field(default_factory=dict)
 
     def skip(self, task: Task, skipped: Iterable[Skipped], detail: str | None = None) -> None:
         """Note slots that do not run."""
@@ -254,8 +256,13 @@ def _overlapping(
         decisions.keep += fresh
     elif task.overlap is Overlap.RESTART:
         decisions.keep += fresh
-        decisions.restart += [*old, *fresh]
-        decisions.cancel += [each.run.id for each in active if fresh or old]
+        others = [each.run.id for each in active if fresh or old]
+        if task.idle and task.executor == REQUEST:
+            decisions.idle += [*old, *fresh]
+            decisions.idle_cancel[task.name] = others
+        else:
+            decisions.restart += [*old, *fresh]
+            decisions.cancel += others
     elif fresh:
         decisions.skipped.append(overlapping(task, [each.slot for each in fresh], active))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -220,7 +220,8 @@ def _while_time_is_left(
         run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else None
         _carry_out_one(runner, tasks, each, run, done)
     for each in decisions.idle:
-        run = _claim_one(cron, runner, tasks, each) if _fits(cron, runner, each) else None
+        others = decisions.idle_cancel.get(each.task, ())
+        run = _claim_idle(cron, runner, tasks, each, others)
         _carry_out_one(runner, tasks, each, run, done)
 
 
@@ -237,6 +238,23 @@ def _fits(cron: Cronwork, runner: Runner, each: Pending) -> bool:
     """Return whether an idle task may start now."""
     time_left = runner.time_left()
     return time_left > 0 and fits(time_left, cron.store.durations(each.task, RECENT))
+
+
+def _claim_idle(
+    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, others: Sequence[str]
+) -> Run | None:
+    """Claim an idle slot if it fits, and still does once the others have stopped."""
+    give_up = time.monotonic() + RESTART_PATIENCE
+    if not _fits(cron, runner, each):
+        return None
+    if others:
+        with cron.supervisor.deciding(runner.clock) as desk:
+            desk.cancel(others)
+    run = _claim_one(cron, runner, tasks, each)
+    while run is None and others and time.monotonic() < give_up and _fits(cron, runner, each):
+        time.sleep(0.1)
+        run = _claim_one(cron, runner, tasks, each)
+    return run
 
 
 def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | None:

@@ -210,6 +210,35 @@ class TestOverlap:
         assert slots(report) == [NOON + MINUTE]
         assert len(seen) == 2
 
+    @pytest.mark.parametrize(
+        ("budget", "ran", "waits", "first"),
+        [("60", ["long"], [], "cancelled"), ("0.000001", [], ["long"], "succeeded")],
+    )
+    def test_an_idle_one_restarts_if_there_is_time(self, tmp_path, budget, ran, waits, first):
+        config = configure(
+            **{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.budget": budget}
+        )
+        started, release = threading.Event(), threading.Event()
+
+        def task(system):
+            if system["run"].trigger == "manual":
+                started.set()
+                while not release.is_set():
+                    time.sleep(0.01)
+
+        config.add_cron_task(task, name="long", min="*", overlap="restart", idle=True)
+        cron = cron_of(config)
+        runs = []
+        thread = threading.Thread(target=lambda: runs.append(cron.run("long", at=NOON)))
+        thread.start()
+        assert started.wait(10)
+        report = cron.tick(NOON + MINUTE)
+        release.set()
+        thread.join(20)
+        assert [run.task for run in report.runs] == ran
+        assert [each.task for each in report.waiting] == waits
+        assert str(runs[0].state) == first
+
     def test_a_run_by_hand_does_not_overlap_either(self, config):
         cron = cron_of(config)
         with running(config, cron, NOON):
