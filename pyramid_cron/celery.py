@@ -8,6 +8,7 @@ own gives it to :func:`add_task`.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -27,36 +28,49 @@ if TYPE_CHECKING:
 VARIABLE = "PYRAMID_CRON_INI"
 
 MAX_DELAY = 60
-"""Seconds, at most, after which a run is tried to be taken up again while the store is away."""
+"""Seconds, at most, after which it is tried again to take up a run."""
+
+log = logging.getLogger("pyramid_cron")
+
+
+class NotLoadedError(Exception):
+    """Raised when the application can't be made, so that no run can be taken up."""
 
 
 def add_task(app: Celery) -> None:
     """Add the task that carries runs out to a Celery app.
 
     The Pyramid application is made from the file in ``PYRAMID_CRON_INI`` when the first run comes,
-    once in each process. While the store can't be reached, the message is sent again, for later.
+    once in each process. While it can't be made, or the store can't be reached, the message is sent
+    again, for later.
     """
     from celery.signals import worker_process_shutdown
 
     loaded: dict[int, Registry] = {}
     lock = threading.Lock()
+    not_taken_up = (StoreError, NotLoadedError)
 
     def registry() -> Registry:
         with lock:
             if os.getpid() not in loaded:  # what was made before a fork stays with the parent
                 loaded.clear()
-                loaded[os.getpid()] = get_app(_ini()).registry
+                loaded[os.getpid()] = _make_application()
             return loaded[os.getpid()]
 
     def run(run_id: str) -> None:
-        scheduler(registry()).carry_out(run_id)
+        try:
+            scheduler(registry()).carry_out(run_id)
+        except not_taken_up as error:
+            cause = isinstance(error, NotLoadedError)
+            log.warning("run=%s could not be taken up: %s", run_id, error, exc_info=cause)
+            raise
 
     app.task(
         run,
         name=TASK,
         ignore_result=True,
-        # Nothing was taken up then, and the message is all that will ever have it taken up.
-        autoretry_for=(StoreError,),
+        # The message is all that will ever have it taken up.
+        autoretry_for=not_taken_up,
         max_retries=None,
         retry_backoff=1,
         retry_backoff_max=MAX_DELAY,
@@ -69,6 +83,13 @@ def add_task(app: Celery) -> None:
             told.flush(LAST_CHANCE)
 
     worker_process_shutdown.connect(send_the_last, weak=False)
+
+
+def _make_application() -> Registry:
+    try:
+        return get_app(_ini()).registry
+    except Exception as error:
+        raise NotLoadedError(f"the application can't be made: {error!r}") from error
 
 
 def _ini() -> str:

@@ -51,6 +51,8 @@ def configured(folder, broker, tasks, **settings):
 def main(_, **settings):
     """Return the application as the ini file has it."""
     folder, tasks = settings["folder"], settings["tasks"].split()
+    if (Path(folder) / "broken").exists():
+        raise RuntimeError("the shop's database is down")
     own = {name: value for name, value in settings.items() if name.startswith("cron.")}
     own["cron.base_url"] = "https://shop.test"
     return configured(folder, own["cron.celery.broker_url"], tasks, **own).make_wsgi_app()

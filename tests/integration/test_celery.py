@@ -196,6 +196,20 @@ def test_a_message_that_comes_while_the_store_is_away_is_carried_out_later(tmp_p
     assert len(starts(tmp_path, "quick")) == 1
 
 
+def test_a_message_that_comes_while_the_application_can_not_be_made_is_carried_out_later(
+    tmp_path, broker
+):
+    cron = application(tmp_path, broker, ["quick"])
+    (tmp_path / "broken").touch()
+    with worker(tmp_path, ["quick"]) as process:
+        [run] = cron.tick().runs
+        wait_until(lambda: "Retry in" in process.output)
+        assert f"run={run.id} could not be taken up" in process.output
+        assert "RuntimeError: the shop's database is down" in process.output
+        (tmp_path / "broken").unlink()
+        assert ended(cron, 1)["quick"].state is RunState.SUCCEEDED
+
+
 def test_a_run_on_a_worker_can_be_cancelled(tmp_path, broker):
     cron = application(tmp_path, broker, ["long"])
     with worker(tmp_path, ["long"]):
