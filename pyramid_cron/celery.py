@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyramid.exceptions import ConfigurationError
@@ -19,6 +20,7 @@ from pyramid.registry import Registry
 
 from .control import scheduler
 from .execute.celery import TASK, celery_app
+from .execute.queue import UNTAKEN
 from .monitors import LAST_CHANCE, monitoring
 from .store.engine import StoreError
 
@@ -29,6 +31,9 @@ VARIABLE = "PYRAMID_CRON_INI"
 
 MAX_DELAY = 60
 """Seconds, at most, after which it is tried again to take up a run."""
+
+TRIES = UNTAKEN // timedelta(seconds=MAX_DELAY / 2)
+"""How often that is tried: until the run is lost anyway. The delays are random, up to the most."""
 
 log = logging.getLogger("pyramid_cron")
 
@@ -41,14 +46,15 @@ def add_task(app: Celery) -> None:
     """Add the task that carries runs out to a Celery app.
 
     The Pyramid application is made from the file in ``PYRAMID_CRON_INI`` when the first run comes,
-    once in each process. While it can't be made, or the store can't be reached, the message is sent
-    again, for later.
+    once in each process. While it can't be made, the store can't be reached, or the run or its task
+    is not known here, the message is sent again, for later.
     """
     from celery.signals import worker_process_shutdown
 
     loaded: dict[int, Registry] = {}
     lock = threading.Lock()
-    not_taken_up = (StoreError, NotLoadedError)
+    # A run that is not known may be a newer version's, or another application's.
+    not_taken_up = (StoreError, NotLoadedError, LookupError)
 
     def registry() -> Registry:
         with lock:
@@ -71,7 +77,7 @@ def add_task(app: Celery) -> None:
         ignore_result=True,
         # The message is all that will ever have it taken up.
         autoretry_for=not_taken_up,
-        max_retries=None,
+        max_retries=TRIES,
         retry_backoff=1,
         retry_backoff_max=MAX_DELAY,
     )

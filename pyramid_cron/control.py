@@ -155,8 +155,9 @@ class Scheduler:
 
         The run has a request and a transaction of its own. Returned is the run as it ended, or None
         if there is nothing to do: a message that comes twice is carried out once. Raises
-        LookupError if the run or its task is not known here, and StoreError if the store can't be
-        reached to take the run up, which is to be tried again later.
+        LookupError if the run or its task is not known here, as in an older version of the
+        application, and StoreError if the store can't be reached to take the run up. Both are to
+        be tried again later, here or by another worker.
         """
         return carry_out_sent(self._cron, self._registry, run_id)
 

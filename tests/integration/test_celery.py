@@ -9,10 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 import redis
+from celery import Celery
 from kombu import Connection
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import RunState, scheduler
+from pyramid_cron.celery import TRIES, add_task
+from pyramid_cron.execute.celery import TASK
 from pyramid_cron.state import cronwork
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
@@ -50,15 +53,20 @@ def rabbitmq(tmp_path):
         pytest.skip(f"needs a RabbitMQ server at {RABBITMQ}: {error}")
 
 
-@contextmanager
-def worker(folder, tasks, pool="threads", number=1, broker=BROKER, options=(), **settings):
-    """Run a Celery worker until the block ends."""
+def write_ini(folder, tasks, broker, **settings):
     lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
     ini = folder / "app.ini"
     ini.write_text(
         "[app:main]\nuse = call:tests.integration.celerying:main\n"
         f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {broker}\n{lines}"
     )
+    return ini
+
+
+@contextmanager
+def worker(folder, tasks, pool="threads", number=1, broker=BROKER, options=(), **settings):
+    """Run a Celery worker until the block ends."""
+    ini = write_ini(folder, tasks, broker, **settings)
     command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker", "-P", pool, "-c", "2"]
     options = ["-Q", f"q{folder.name}", "--loglevel", "INFO", "-n", f"w{number}@%h", *options]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -208,6 +216,31 @@ def test_a_message_that_comes_while_the_application_can_not_be_made_is_carried_o
         assert "RuntimeError: the shop's database is down" in process.output
         (tmp_path / "broken").unlink()
         assert ended(cron, 1)["quick"].state is RunState.SUCCEEDED
+
+
+def test_a_message_that_an_older_version_gets_is_carried_out_by_one_that_has_the_task(
+    tmp_path, broker
+):
+    cron = application(tmp_path, broker, ["quick"])
+    with worker(tmp_path, ["failing"]) as process:
+        cron.tick()
+        wait_until(lambda: "Retry in" in process.output)
+        assert "there is no cron task named 'quick'" in process.output
+        process.send(signal.SIGTERM)
+        assert process.exit_code() == 0
+    with worker(tmp_path, ["quick"], number=2):
+        assert ended(cron, 1)["quick"].state is RunState.SUCCEEDED
+
+
+def test_what_no_worker_knows_after_an_hour_ends_with_an_error(tmp_path, broker, monkeypatch):
+    monkeypatch.setenv("PYRAMID_CRON_INI", str(write_ini(tmp_path, ["quick"], broker)))
+    (tmp_path / "store").mkdir()
+    app = Celery(broker=broker, set_as_current=False)
+    add_task(app)
+    later = app.tasks[TASK].apply(["x"], retries=TRIES - 1)
+    assert "there is no run 'x'" in str(later.result)
+    with pytest.raises(LookupError, match="there is no run 'x'"):
+        app.tasks[TASK].apply(["x"], retries=TRIES, throw=True)
 
 
 def test_a_run_on_a_worker_can_be_cancelled(tmp_path, broker):
