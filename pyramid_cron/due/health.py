@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from ..run import Run
-from ..task import CatchUp, Task
+from ..run import Run, RunState, first_id
+from ..task import REQUEST, THREAD, CatchUp, Task
 from .after import reach
 from .facts import Active
 from .pauses import Word
@@ -21,7 +21,7 @@ SILENCE = timedelta(minutes=3)
 """How long no tick may come before that is unhealthy."""
 
 LATE = timedelta(minutes=3)
-"""How long a slot may be due before it is late."""
+"""How long a slot may be due before it is late, or wait for a worker once it was sent."""
 
 PATIENCE = timedelta(hours=1)
 """The same for what may wait until a tick has time: idle tasks, slots that are caught up."""
@@ -178,6 +178,10 @@ def _stuck(facts: TaskFacts, task: Task, now: datetime, show: Show) -> str | Non
     for active in facts.active:
         if active.lease < now:
             return f"gave no sign of life within its lease: {active.told(show)}"
+        if _is_left_lying(active.run, task, now):
+            most = LATE // timedelta(minutes=1)
+            told = active.told(show)
+            return f"was sent, and no worker has taken it up within {most} minutes: {told}"
         begun = active.run.started
         limit = _limit(task, facts.usual)
         if begun is not None and limit is not None and now - begun > limit:
@@ -185,6 +189,11 @@ def _stuck(facts: TaskFacts, task: Task, now: datetime, show: Show) -> str | Non
             most = limit.total_seconds()
             return f"goes on for {seconds:.0f} s, more than {most:.0f}: {active.told(show)}"
     return None
+
+
+def _is_left_lying(run: Run, task: Task, now: datetime) -> bool:
+    sent = task.executor not in (REQUEST, THREAD)
+    return sent and run.state is RunState.CLAIMED and run.id < first_id(now - LATE)
 
 
 def _limit(task: Task, usual: float | None) -> timedelta | None:

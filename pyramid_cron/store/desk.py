@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, select, update
 
 from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
 from ..run import Reason, Run, RunState, Trigger, changed, new_ids
+from .handing import NOBODY
 from .once import once
 from .outcomes import PIECE, Noted, Outcome, Paused, Tick, after, call_roll, renew, write
 from .owner import Owner
@@ -62,7 +63,7 @@ class Desk:
                 to_run(row),
                 state=RunState.LOST,
                 finished=self._now,
-                error=f"lost: {row.host} (pid {row.pid}) gave no sign of life within its lease",
+                error=_loss(row),
             )
             for row in rows
         ]
@@ -203,6 +204,13 @@ class Desk:
             count=skip.skipped.count,
             error=skip.detail,
         )
+
+
+def _loss(row: Row[Any]) -> str:
+    process = f"{row.host} (pid {row.pid})"
+    if row.owner == NOBODY:
+        return f"lost: {process} sent it, and no worker took it up in time"
+    return f"lost: {process} gave no sign of life within its lease"
 
 
 @once

@@ -217,6 +217,44 @@ def test_a_run_whose_lease_has_passed_is_stuck():
     assert stuck.detail.endswith(", lease until 2026-06-15T12:01:00Z")
 
 
+def sent(tester):
+    """Let another process send a run of the task at noon; return it."""
+    [run] = claim(store_of(tester), slot(nonce=7))
+    store_of(tester).entrust(run.id, NOON + 60 * MINUTE)
+    return run
+
+
+def queued(**arguments):
+    """An application's cron with a task that goes to a queue, which nobody listens to."""
+    config = configure()
+    config.add_cron_queue("post", lambda run: None)
+    config.add_cron_task(nothing, name="a", on_demand=True, executor="post", **arguments)
+    tester = cron_of(config)
+    tester.tick(at=NOON)
+    return tester
+
+
+@pytest.mark.parametrize("arguments", [{}, {"timeout": "2h"}, {"timeout": "5s"}])
+def test_a_run_that_was_sent_and_that_no_worker_takes_up_is_stuck_after_three_minutes(arguments):
+    tester = queued(**arguments)
+    run = sent(tester)
+    assert only(tester, NOON + 3 * MINUTE).state == "ok"
+    stuck = only(tester, NOON + 3 * MINUTE + SECOND)
+    assert stuck.state == "stuck"
+    assert stuck.detail.startswith(
+        f"was sent, and no worker has taken it up within 3 minutes: run {run.id} on "
+    )
+    store_of(tester).adopt(run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
+    assert only(tester, NOON + 4 * MINUTE).state == "ok"
+
+
+@pytest.mark.parametrize("executor", ["request", "thread"])
+def test_a_run_that_waits_for_its_turn_in_a_tick_is_not_stuck(executor):
+    tester = make((nothing, {"name": "a", "on_demand": True, "executor": executor}))
+    claim(store_of(tester), slot(nonce=7), lease=10 * MINUTE)
+    assert only(tester, NOON + 5 * MINUTE).state == "ok"
+
+
 def test_a_paused_task_is_healthy_and_says_why_it_is_paused():
     tester = make((broken, {"name": "a"}))
     at(tester, NOON)

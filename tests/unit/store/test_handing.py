@@ -16,8 +16,12 @@ def waiting(store):
 
 
 def lost(store, now):
+    return [run.id for run in expired(store, now)]
+
+
+def expired(store, now):
     with store.deciding(now, now + MINUTE) as desk:
-        return [run.id for run in desk.expire(Outcome)]
+        return desk.expire(Outcome)
 
 
 def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
@@ -67,8 +71,12 @@ def test_a_run_whose_lease_has_passed_can_not_be_taken_up(store):
 def test_what_nobody_takes_up_is_lost_when_its_lease_passes(store):
     [run] = claim(store, slot())
     store.entrust(run.id, NOON + HOUR)
-    assert lost(store, NOON + 30 * MINUTE) == []
-    assert lost(store, NOON + 61 * MINUTE) == [run.id]
+    assert expired(store, NOON + 30 * MINUTE) == []
+    [over] = expired(store, NOON + 61 * MINUTE)
+    sender = f"{run.host} (pid {run.pid})"
+    assert (over.id, over.state) == (run.id, RunState.LOST)
+    assert over.error == f"lost: {sender} sent it, and no worker took it up in time"
+    assert store.run(run.id).error == over.error
 
 
 def test_only_leases_that_nobody_gives_are_shortened(store):
