@@ -106,7 +106,7 @@ class RunSkipped(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class RunRetrying(RunEvent):
-    """A run went wrong, and its slot will be tried again.
+    """A run went wrong, or was cancelled as its process stopped, and will be tried again.
 
     ``attempt`` is the number of the next attempt, ``at`` the moment before which it does not begin.
     Comes after the event that tells how the run ended.

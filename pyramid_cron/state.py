@@ -125,13 +125,16 @@ class Cronwork:
         self.supervisor.stop(self.settings.shutdown_timeout.total_seconds())
         self.store.database.dispose()
 
-    def outcome(self, run: Run) -> Outcome:
-        """Return what is to be put on record of a run, and what comes of it."""
+    def outcome(self, run: Run, stopped: bool = False) -> Outcome:
+        """Return what is to be put on record of a run, and what comes of it.
+
+        ``stopped`` is whether it was told to end as its process stopped.
+        """
         task = self._registered.get(run.task)
         if task is None or not run.state.final:
             return Outcome(run)
         pause_after = task.pause_after if exhausted(task, run) else None
-        return Outcome(run, following(task, run), pause_after, task.retry.attempts)
+        return Outcome(run, following(task, run, stopped), pause_after, task.retry.attempts)
 
     def tidy_up(self) -> None:
         """Forget what is older than ``cron.retention``, once a minute, in pieces."""

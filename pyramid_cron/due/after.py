@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from ..run import Run, Trigger
+from ..run import Run, RunState, Trigger
 from ..task import Task
 from .facts import Pending
 
 MINUTE = timedelta(minutes=1)
 
 
-def following(task: Task, run: Run) -> list[Pending]:
-    """Return what is to wait for a later tick once a run has ended as it did."""
+def following(task: Task, run: Run, stopped: bool = False) -> list[Pending]:
+    """Return what is to wait for a later tick once a run has ended as it did.
+
+    ``stopped`` is whether it was told to end as its process stopped.
+    """
     assert run.finished is not None
-    if run.state.failure and run.attempt < task.retry.attempts:
+    again = run.state.failure or (stopped and run.state is RunState.CANCELLED)
+    if again and run.attempt < task.retry.attempts:
         return [
             Pending(
                 task.name,

@@ -33,10 +33,11 @@ class Live:
     """One run that this process has claimed, from its claim to its end.
 
     ``lease`` is until when it is ours, ``deadline`` when it has to be over (None: never).
-    ``interruption`` is what it was told to stop with, ``told`` when that was. ``given_up`` is set
-    once it is not waited for any longer, ``on_record`` once the store knows that it has begun.
-    ``texts`` tell what it has logged or written so far, by the name of what the run keeps of it;
-    ``kill`` ends at once what it has started outside of this process.
+    ``interruption`` is what it was told to stop with, ``told`` when that was, ``stopped`` whether
+    its process stopping was the reason. ``given_up`` is set once it is not waited for any longer,
+    ``on_record`` once the store knows that it has begun. ``texts`` tell what it has logged or
+    written so far, by the name of what the run keeps of it; ``kill`` ends at once what it has
+    started outside of this process.
     """
 
     def __init__(self, run: Run, clock: Stopwatch, lease: datetime) -> None:
@@ -46,6 +47,7 @@ class Live:
         self.deadline: datetime | None = None
         self.interruption: TaskInterrupted | None = None
         self.told: datetime | None = None
+        self.stopped = False
         self.given_up = False
         self.changed: Callable[[Run], None] = lambda _: None
         self.on_record = False
@@ -117,13 +119,14 @@ class Live:
         if self.interruption is not None:
             _withdraw()
 
-    def interrupt(self, interruption: TaskInterrupted) -> None:
+    def interrupt(self, interruption: TaskInterrupted, stopped: bool = False) -> None:
         """Raise an exception in the task, unless it was told to stop already or is over."""
         with self._lock:
             if self.interruption is not None:
                 return
             self.interruption = interruption
             self.told = self.clock.now()
+            self.stopped = stopped
             if self._loop is not None and self._waiting is not None:
                 self._loop.call_soon_threadsafe(self._waiting.cancel)
             elif self._thread is not None:

@@ -46,7 +46,7 @@ class Runner:
     time_left: Callable[[], float]
     journal: Journal
     supervisor: Supervisor
-    outcome: Callable[[Run], Outcome]
+    outcome: Callable[[Run, bool], Outcome]
     listener: Listener
     lines: logs.Lines
 
@@ -66,7 +66,7 @@ class Runner:
         started = self.clock.now()
         live.run = changed(claimed, state=RunState.RUNNING, started=started)
         live.deadline = None if task.timeout is None else started + task.timeout
-        live.changed = self._note
+        live.changed = lambda run: self.journal.note(self.outcome(run, live.stopped))
         try:
             self._begin_to_end(task, live)
         except BaseException as error:
@@ -84,24 +84,21 @@ class Runner:
         if live.given_up:  # which everybody was told of then
             self.lines.ended(live.run)
         else:
-            self.ended(live.run)
+            self.ended(live.run, live.stopped)
 
-    def ended(self, run: Run) -> None:
+    def ended(self, run: Run, stopped: bool = False) -> None:
         """Tell everybody how a run ended, and whether its slot will be tried again."""
         self.lines.ended(run)
         self.tell(events.ENDS[run.state], run)
-        if not run.state.failure:
+        if not (run.state.failure or stopped):
             return
-        for then in self.outcome(run).then:
+        for then in self.outcome(run, stopped).then:
             if then.trigger is Trigger.RETRY:
                 self.tell(events.RunRetrying, run, then.attempt, then.not_before)
 
     def tell(self, kind: type[events.Event], *values: Any) -> None:
         """Call the application's subscribers, each in a transaction of its own."""
         events.notify(kind, self.request, *values, call=self.transactions.call)
-
-    def _note(self, run: Run) -> None:
-        self.journal.note(self.outcome(run))
 
     def _attempt(self, task: Task, live: Live) -> dict[str, Any]:
         """Return what changed in the run."""

@@ -59,7 +59,7 @@ class Supervisor:
         store: Store,
         journal: Journal,
         lease: timedelta,
-        outcome: Callable[[Run], Outcome],
+        outcome: Callable[[Run, bool], Outcome],
         housekeeping: Callable[[], None] = lambda: None,
         tell: Callable[[Sequence[News]], None] = lambda _: None,
     ) -> None:
@@ -322,10 +322,10 @@ class Supervisor:
             **live.written(),
         )
         log.warning("%s run=%s does not stop; it is given up", run.task, run.id)
-        self._end(run)
+        self._end(run, live.stopped)
 
-    def _end(self, run: Run) -> None:
-        self._journal.note(self._outcome(run))
+    def _end(self, run: Run, stopped: bool = False) -> None:
+        self._journal.note(self._outcome(run, stopped))
         self._news.append((events.ENDS[run.state], run))
 
     def _is_late(self) -> bool:
@@ -368,7 +368,7 @@ class Supervisor:
     def _stop_runs(self) -> None:
         self._await_ends(self._told_at)
         for live in self._going_on():
-            live.interrupt(TaskCancelled("the process stopped"))
+            live.interrupt(TaskCancelled("the process stopped"), stopped=True)
         self._await_ends(max(self._over_at, time.monotonic() + PAUSE))
         for live in self._going_on():
             if live.run.state is RunState.CLAIMED:

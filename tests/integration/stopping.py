@@ -8,6 +8,7 @@ from pathlib import Path
 
 from waitress.server import create_server
 
+from pyramid_cron import Retry
 from tests.apps import configure
 
 LOGGING = "%(levelname)s %(name)s %(message)s"
@@ -35,7 +36,8 @@ def configured(folder, **settings):
     task = tasks[os.environ.get("CRON_TASK", "long")]
     when = {"every": 1, "when": lambda _: (folder / "go").exists()}
     executor = os.environ.get("CRON_EXECUTOR", "request")
-    config.add_cron_task(task, name="long", priority=1, executor=executor, **when)
+    retry = Retry(attempts=int(os.environ.get("CRON_ATTEMPTS", "1")), delay=0)
+    config.add_cron_task(task, name="long", priority=1, executor=executor, retry=retry, **when)
     config.add_cron_task(following, name="following", **when)
     return config
 

@@ -131,6 +131,22 @@ def test_a_thread_run_is_cancelled_too_when_its_time_is_up(tmp_path, command):
     assert not (tmp_path / "ended").exists()
 
 
+@pytest.mark.parametrize("executor", ["request", "thread"])
+def test_what_was_cancelled_so_is_tried_again_where_attempts_are_left(tmp_path, executor):
+    _, printed = stop_while_it_runs(
+        tmp_path,
+        SERVERS["waitress"],
+        signal.SIGTERM,
+        timeout=1,
+        CRON_EXECUTOR=executor,
+        CRON_ATTEMPTS="2",
+    )
+    stopped = runs(tmp_path)["long"]
+    assert str(stopped.state) == "cancelled", printed
+    again = [run for run in tick_elsewhere(tmp_path) if run.slot == stopped.slot]
+    assert ("long", 2, "succeeded") in [(run.task, run.attempt, str(run.state)) for run in again]
+
+
 @every_server
 def test_a_thread_run_that_ends_in_time_has_succeeded(tmp_path, command):
     code, printed = stop_while_it_runs(

@@ -443,6 +443,58 @@ def test_a_request_that_can_not_be_made_leaves_the_slot_to_a_later_tick(config, 
     assert (run.state, run.error) == (RunState.CANCELLED, "it could not begin")
 
 
+@pytest.mark.parametrize("heeds", [True, False])
+def test_what_closing_the_application_stops_is_tried_again_where_attempts_are_left(
+    tmp_path, gate, heeds
+):
+    heard = []
+
+    def application():
+        settings = {"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.shutdown_timeout": "0.2"}
+        config = configure(**settings)
+        config.add_subscriber(heard.append, events.RunRetrying)
+        retry = Retry(attempts=2, delay=0)
+        config.add_cron_task(work, hour=12, name="work", executor="thread", retry=retry)
+        web = web_of(config)
+        cronwork(config.registry).clock = lambda: NOON + len(started) * MINUTE
+        return config, web
+
+    def work(system):
+        started.append(system["run"])
+        while not gate.wait(0.01 if heeds else 20):
+            pass
+
+    started = []
+    for attempt in (1, 2):
+        config, web = application()
+        asked = scheduler(config.registry)
+        web.get("/cron")
+        wait_until(lambda asked=asked: asked.history(state="running"))
+        cronwork(config.registry).close()
+        over = asked.history()[0]
+        assert (over.attempt, over.slot, over.state) == (attempt, NOON, RunState.CANCELLED)
+        assert "the process stopped" in over.error
+        assert asked.status("work").waiting == 2 - attempt
+    if heeds:
+        wait_until(lambda: heard)
+        assert [(event.run.id, event.attempt) for event in heard] == [(started[0].id, 2)]
+
+
+def test_what_somebody_cancelled_is_not_tried_again_though_its_process_stops(tmp_path, gate):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+    config = configure(**{"cron.url": url, "cron.shutdown_timeout": "0.2"})
+    config.add_cron_task(lambda system: gate.wait(20), name="deaf", executor="thread", retry=3)
+    [run] = tick(config).json["runs"]
+    asked = scheduler(config.registry)
+    wait_until(lambda: asked.history(state="running"))
+    asked.cancel(run["run"])
+    live = cronwork(config.registry).supervisor.live(run["run"])
+    wait_until(lambda: live.interruption)
+    cronwork(config.registry).close()
+    assert [each.state for each in asked.history()] == [RunState.CANCELLED]
+    assert asked.status("deaf").waiting == 0
+
+
 def test_a_server_answers_at_once(config, gate):
     config.add_cron_task(lambda system: gate.wait(20), name="long", executor="thread")
     server = StopableWSGIServer.create(config.make_wsgi_app())
