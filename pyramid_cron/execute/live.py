@@ -36,8 +36,8 @@ class Live:
     ``interruption`` is what it was told to stop with, ``told`` when that was, ``stopped`` whether
     its process stopping was the reason. ``given_up`` is set once it is not waited for any longer,
     ``on_record`` once the store knows that it has begun. ``texts`` tell what it has logged or
-    written so far, by the name of what the run keeps of it; ``kill`` ends at once what it has
-    started outside of this process.
+    written so far, by the name of what the run keeps of it; ``kill`` ends it at once where it is
+    outside of this process, and tells whether it is.
     """
 
     def __init__(self, run: Run, clock: Stopwatch, lease: datetime) -> None:
@@ -52,7 +52,7 @@ class Live:
         self.changed: Callable[[Run], None] = lambda _: None
         self.on_record = False
         self.texts: dict[str, Callable[[], str | None]] = {}
-        self.kill: Callable[[], None] = lambda: None
+        self.kill: Callable[[], bool] = lambda: False
         self._changing = threading.RLock()
         self._lock = threading.Lock()
         self._thread: int | None = None

@@ -65,13 +65,14 @@ class Process:
                 self._over.wait()
             raise
 
-    def kill(self) -> None:
-        """Kill the whole group at once, where there is no time left to wait for it."""
+    def kill(self) -> bool:
+        """Kill the whole group at once, where there is no time left to wait for it; True."""
         self._patience = 0.0
         self._told.set()
         group = self._group
         if group is not None:
             _signal(group, signal.SIGKILL)
+        return True
 
     # What the thread does.
 

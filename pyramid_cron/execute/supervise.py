@@ -312,16 +312,20 @@ class Supervisor:
     def _give_up(self, live: Live) -> None:
         """Put on record that a run is over which does not end, so that it blocks nothing."""
         live.given_up = True
-        live.kill()
+        if live.kill():
+            then, told = "it was killed", "does not stop in time; it is killed"
+        else:
+            then = "it could not be stopped and may still be going on"
+            told = "does not stop; it is given up"
         timed_out = isinstance(live.interruption, TaskTimeout)
         run = changed(
             live.run,
             state=RunState.TIMED_OUT if timed_out else RunState.CANCELLED,
             finished=live.clock.now(),
-            error=f"{live.interruption}; it could not be stopped and may still be going on",
+            error=f"{live.interruption}; {then}",
             **live.written(),
         )
-        log.warning("%s run=%s does not stop; it is given up", run.task, run.id)
+        log.warning("%s run=%s %s", run.task, run.id, told)
         self._end(run, live.stopped)
 
     def _end(self, run: Run, stopped: bool = False) -> None:

@@ -245,7 +245,7 @@ class TestStopping:
         assert asked.history("it")[0].state == "cancelled"
         assert gone(pid)
 
-    def test_nothing_is_left_when_there_is_no_time_to_wait_for_it(self, tmp_path):
+    def test_nothing_is_left_when_there_is_no_time_to_wait_for_it(self, tmp_path, caplog):
         config = configure(
             **{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.shutdown_timeout": "0"}
         )
@@ -258,7 +258,10 @@ class TestStopping:
         cronwork(config.registry).supervisor.stop(0)
         assert all(map(gone, found))
         thread.join(20)
-        assert scheduler(config.registry).history("it")[0].state == "cancelled"
+        [run] = scheduler(config.registry).history("it")
+        assert (run.state, run.error) == ("cancelled", "the process stopped; it was killed")
+        assert f"it run={run.id} does not stop in time; it is killed" in caplog.messages
+        assert "going on" not in caplog.text
 
     def test_a_process_that_is_told_to_stop_leaves_no_program_behind(self, tmp_path):
         program = f"""
