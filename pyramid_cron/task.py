@@ -50,7 +50,8 @@ class Retry:
 
     ``attempts`` counts all runs of the slot, the first one included. The second is due ``delay``
     after the first went wrong, and each further wait is ``factor`` times as long, up to
-    ``max_delay``. Both are seconds, text such as ``"5m"``, or a timedelta; kept in seconds.
+    ``max_delay``, which must not be less than ``delay``. Both are seconds, text such as ``"5m"``,
+    or a timedelta; kept in seconds.
 
     Raises ValueError naming the argument, the value and what would be right.
     """
@@ -71,10 +72,16 @@ class Retry:
             raise ValueError(f"factor={factor!r}: must be a number")
         if not 1 <= factor < float("inf"):
             raise ValueError(f"factor={factor!r}: must be 1 or more")
+        first, longest = span(delay, what="delay"), span(max_delay, what="max_delay")
+        if first > longest:
+            raise ValueError(
+                f"delay={delay!r}: must not be more than max_delay={max_delay!r}; give a longer"
+                " max_delay, or a shorter delay"
+            )
         object.__setattr__(self, "attempts", count("attempts", attempts))
-        object.__setattr__(self, "delay", span(delay, what="delay").total_seconds())
+        object.__setattr__(self, "delay", first.total_seconds())
         object.__setattr__(self, "factor", factor)
-        object.__setattr__(self, "max_delay", span(max_delay, what="max_delay").total_seconds())
+        object.__setattr__(self, "max_delay", longest.total_seconds())
 
     def wait(self, attempt: int) -> timedelta:
         """Return how long after the attempt of this number (from 1) the next one is due."""

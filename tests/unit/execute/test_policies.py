@@ -367,11 +367,20 @@ class TestRetry:
             ({"factor": "2"}, "factor='2'"),
             ({"factor": float("nan")}, "factor=nan"),
             ({"max_delay": None}, "max_delay=None"),
+            (
+                {"delay": "3h"},
+                "delay='3h': must not be more than max_delay=3600; give a longer max_delay",
+            ),
+            ({"max_delay": 10}, "delay=30: must not be more than max_delay=10"),
         ],
     )
     def test_a_wrong_retry_names_what_is_wrong(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             Retry(**arguments)
+
+    def test_a_first_wait_of_more_than_an_hour_takes_a_limit_that_is_as_long(self):
+        retry = Retry(attempts=3, delay="3h", max_delay="3h")
+        assert [retry.wait(attempt).total_seconds() for attempt in (1, 2)] == [10800, 10800]
 
     def test_waits_grow_up_to_a_limit(self):
         retry = Retry(attempts=5000, delay="30s", factor=2, max_delay="1h")
