@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .execute.command import Command
 from .schedule import At, Cron, Every
 from .sources.lines import Problem, parse
-from .task import ONE_ATTEMPT, CatchUp, Overlap, Task
+from .task import ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Task
 
 HEAD = """\
 # The tasks of {config_uri}, written by pcron export.
@@ -206,6 +206,10 @@ def _policies(task: Task) -> list[str]:
         ("timeout", task.timeout, task.timeout is not None),
         ("pause_after", task.pause_after, task.pause_after is not None),
         ("jitter", f"{task.offset}s later", task.offset),
+        ("executor", task.executor, task.executor != REQUEST),
+        ("weight", task.weight, task.weight != 1),
+        ("celery", dict(task.celery), task.celery),
+        ("monitor", task.monitor, task.monitor is not None),
     ]
     return [f"{name}={_one_line(str(value))}" for name, value, differs in said if differs]
 

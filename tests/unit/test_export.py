@@ -113,6 +113,19 @@ def test_what_a_crontab_can_not_say_is_a_comment():
     assert "overlap=delay, retry=2" in text
 
 
+def test_where_a_task_runs_and_who_is_told_is_in_the_comment_too():
+    def register(config):
+        config.add_settings({"cron.celery.broker_url": "redis://127.0.0.1:6379/0"})
+        apart = {"executor": "celery", "celery": {"queue": "slow"}, "weight": 3}
+        config.add_cron_task(nightly, hour=1, name="plain")
+        config.add_cron_task(nightly, hour=1, name="apart", monitor="night", **apart)
+
+    plain, apart = crontab(tasks_of(register), "shop.ini").split("# apart: ")
+    policies = "executor=celery, weight=3, celery={'queue': 'slow'}, monitor=night"
+    assert f"# Without its policies: {policies}.\n" in apart
+    assert "Without" not in plain
+
+
 def test_a_command_that_a_crontab_can_not_say_is_run_by_pcron():
     def register(config):
         config.add_cron_command("echo a\necho b", shell=True, name="two", hour=1)
