@@ -179,9 +179,9 @@ def _stuck(facts: TaskFacts, task: Task, now: datetime, show: Show) -> str | Non
         if active.lease < now:
             return f"gave no sign of life within its lease: {active.told(show)}"
         if _is_left_lying(active.run, task, now):
-            most = LATE // timedelta(minutes=1)
+            minutes = LATE // timedelta(minutes=1)
             told = active.told(show)
-            return f"was sent, and no worker has taken it up within {most} minutes: {told}"
+            return f"was sent, and no worker has taken it up within {minutes} minutes: {told}"
         begun = active.run.started
         limit = _limit(task, facts.usual)
         if begun is not None and limit is not None and now - begun > limit:
