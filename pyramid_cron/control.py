@@ -135,7 +135,8 @@ class Scheduler:
         it has run and its run is forgotten.
 
         Where there is a transaction (of pyramid_tm, or of the task that asks) it is on record once
-        that is committed, and dropped if that is aborted; otherwise at once.
+        that is committed, and dropped if that is aborted, or a savepoint before it rolled back;
+        otherwise at once.
 
         Raises LookupError if there is no such task, TypeError or ValueError for what is not JSON,
         no moment, no interval or no key, StoreError if it is to be put on record at once and can't.
@@ -303,10 +304,7 @@ def _moment(
         raise ValueError(f"at={at!r} and after={after!r} each say when; use one of them")
     if at is not None:
         return At(at).moment
-    try:
-        return now if after is None else now + span(after, what="after")
-    except OverflowError:
-        raise ValueError(f"after={after!r}: ends beyond the calendar") from None
+    return now if after is None else now + span(after, what="after")
 
 
 def _check_key(key: Any) -> None:
