@@ -13,6 +13,7 @@ from pyramid.response import Response
 from ..store.engine import StoreError
 from .access import guarded
 from .pages import NoTemplates, render
+from .views import preferred
 
 View = Callable[[Request], Response]
 
@@ -43,8 +44,7 @@ def wants_html(request: Request) -> bool:
     """Return whether HTML is asked for by name, as browsers do; ``*/*`` is not asking."""
     if "text/html" not in request.headers.get("Accept", "").lower():
         return False
-    offers = request.accept.acceptable_offers(["application/json", "text/html"])
-    return bool(offers) and offers[0][0] == "text/html"
+    return preferred(request, "application/json", "text/html") == "text/html"
 
 
 def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
+from webob.acceptparse import create_accept_header
 
 from ..execute.tick import TickReport, tick
 from ..logs import instant
@@ -37,8 +38,20 @@ def asks_for_json(request: Request) -> bool:
     """Return whether JSON is asked for by name; otherwise it is text."""
     if "application" not in request.headers.get("Accept", ""):
         return False
-    offers = request.accept.acceptable_offers(["text/plain", "application/json"])
-    return bool(offers) and offers[0][0] == "application/json"
+    return preferred(request, "text/plain", "application/json") == "application/json"
+
+
+def preferred(request: Request, *types: str) -> str | None:
+    """Return which of these types is asked for most, of equals the first; None for none of them.
+
+    There is one answer of each type, so what else is said of one, as its charset, does not matter.
+    """
+    accept = request.accept
+    if accept.parsed is not None:
+        asked = [(name.partition(";")[0], quality) for name, quality, *_ in accept.parsed]
+        accept = create_accept_header(",".join(f"{name};q={quality}" for name, quality in asked))
+    offers = accept.acceptable_offers(types)
+    return offers[0][0] if offers else None
 
 
 def _text(body: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -31,14 +31,24 @@ def test_a_hit_runs_what_is_due_and_says_ok(method):
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("accept", ["*/*", "text/html, */*", "image/png", "text/*", ""])
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "text/html, */*", "image/png", "text/*", "", "application/json; q=0", "application/; "],
+)
 def test_text_is_the_answer_unless_json_is_asked_for(accept):
     answer = app_of(configure()).get("/cron", headers={"Accept": accept})
     assert answer.text == "ok"
 
 
 @pytest.mark.parametrize(
-    "accept", ["application/json", "application/json, */*;q=0.1", "text/plain;q=0.2, application/*"]
+    "accept",
+    [
+        "application/json",
+        "application/json, */*;q=0.1",
+        "text/plain;q=0.2, application/*",
+        "application/json; charset=utf-8",
+        "text/plain;q=0.2, application/json;charset=utf-8;q=0.5, */*;q=0.1",
+    ],
 )
 def test_json_tells_what_was_done(accept):
     config = configure()
