@@ -32,6 +32,9 @@ from .task import NAME, Task
 NONCES = {"delay": BACKFILL, "allow": BESIDE}
 """What may be said of a backfill's ``overlap``."""
 
+MOST = 2**31 - 1
+"""How many runs may be asked for: every database takes that."""
+
 FINAL = tuple(state for state in RunState if state.final)
 
 
@@ -88,10 +91,10 @@ class Scheduler:
     ) -> list[Run]:
         """Return the newest runs, newest first: of one task, or in one state, or all.
 
-        Raises ValueError for a state there is not, or a limit below 1.
+        Raises ValueError for a state there is not, or a limit below 1 or above 2147483647.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError(f"limit={limit!r}: must be an integer, 1 or more")
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
+            raise ValueError(f"limit={limit!r}: must be an integer from 1 to {MOST}")
         states = None if state is None else (_state(state),)
         return self._cron.store.history(name, states, limit)
 

@@ -69,6 +69,8 @@ class Tasks:
 
     def named(self, name: str) -> Task:
         """Return the task of this name; LookupError if there is none."""
+        if not isinstance(name, str):
+            raise LookupError(f"there is no cron task named {name!r}: a name is text")
         if name not in self.by_name:
             near = difflib.get_close_matches(name, self.by_name, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

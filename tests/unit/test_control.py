@@ -55,7 +55,8 @@ def test_history_is_newest_first_and_can_be_narrowed(config):
     [
         ({"state": "done"}, "state='done': must be one of claimed, running, succeeded, failed, "),
         ({"state": ["failed"]}, r"state=\['failed'\]: must be one of"),
-        ({"limit": 0}, "limit=0: must be an integer, 1 or more"),
+        ({"limit": 0}, "limit=0: must be an integer from 1 to 2147483647"),
+        ({"limit": 10**30}, "limit=10{30}: must be an integer from 1 to"),
         ({"limit": "5"}, "limit='5'"),
         ({"limit": True}, "limit=True"),
     ],
@@ -91,6 +92,14 @@ def test_an_unknown_name_is_a_lookup_error_with_a_hint(config):
             ask("noone")
     with pytest.raises(LookupError, match=r"no cron task named 'xyz'$"):
         cron.status("xyz")
+
+
+@pytest.mark.parametrize("name", [None, 5, ["noon"]])
+def test_what_is_no_name_is_an_unknown_one(config, name):
+    cron = scheduler(config.registry)
+    for ask in (cron.status, cron.run, cron.defer):
+        with pytest.raises(LookupError, match=r"there is no cron task named .*: a name is text"):
+            ask(name)
 
 
 def test_an_app_without_the_include_has_no_scheduler():
