@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, delete, func, select
+from sqlalchemy import Column, Connection, Row, Select, delete, exists, func, or_, select
 
+from ..due.facts import BACKFILL
 from ..run import first_id
 from .tables import Tables
 
@@ -16,18 +17,19 @@ def prune(connection: Connection, tables: Tables, before: datetime, limit: int) 
     """Forget up to ``limit`` runs and as many ticks from before a moment; return how many.
 
     Rosters, words and keys that are of no use any more go with them. What goes on and what waits
-    stays.
+    stays, with its key.
     """
     runs, ticks = tables.runs, tables.ticks
     over = _oldest(runs.c.id, before, limit).where(runs.c.lease.is_(None))
-    gone = list(connection.scalars(over))
+    rows = connection.execute(over.add_columns(runs.c.slot, runs.c.nonce)).all()
+    gone = [row.id for row in rows]
     _delete(connection, runs.c.id, gone)
     _delete(connection, tables.outputs.c.run, gone)
+    _prune_keys(connection, tables, {row.slot for row in rows if row.nonce > BACKFILL})
     ticked = list(connection.scalars(_oldest(ticks.c.id, before, limit)))
     _delete(connection, ticks.c.id, ticked)
     _prune_rosters(connection, tables, before)
     _prune_words(connection, tables, before)
-    connection.execute(delete(tables.keys).where(tables.keys.c.moment < before))
     return len(gone) + len(ticked)
 
 
@@ -46,6 +48,17 @@ def _prune_rosters(connection: Connection, tables: Tables, before: datetime) -> 
     newest = connection.scalar(select(func.max(rosters.c.last_tick)))
     if newest is not None:
         connection.execute(delete(rosters).where(rosters.c.last_tick < min(before, newest)))
+
+
+def _prune_keys(connection: Connection, tables: Tables, slots: Collection[datetime]) -> None:
+    """Forget the keys of runs at these slots, unless there is still a run, or one that waits."""
+    keys = tables.keys
+    known = [
+        exists().where(table.c.slot == keys.c.moment, table.c.task == keys.c.task)
+        for table in (tables.waiting, tables.runs)
+    ]
+    if slots:
+        connection.execute(delete(keys).where(keys.c.moment.in_(slots), ~or_(*known)))
 
 
 def _prune_words(connection: Connection, tables: Tables, before: datetime) -> None:

@@ -230,14 +230,16 @@ def _words(metadata: MetaData, prefix: str) -> Table:
 
 
 def _keys(metadata: MetaData, prefix: str) -> Table:
-    """Under which keys something was deferred, and until when at least it waits."""
-    return _table(
+    """Keep the keys of what was deferred and waits or is on record; ``moment`` is its slot."""
+    keys = _table(
         metadata,
         f"{prefix}keys",
         Column("task", Name, primary_key=True),
         Column("key", Name, primary_key=True),
         Column("moment", Instant, nullable=False),
     )
+    Index(f"{prefix}keys_by_moment", keys.c.moment)
+    return keys
 
 
 def _totals(metadata: MetaData, prefix: str) -> Table:

@@ -105,6 +105,26 @@ class TestWhen:
         cron.tick(later + MINUTE)
         assert payloads == [1, 2]
 
+    def test_a_key_is_not_free_while_what_it_stands_for_waits(self, cron, control, payloads):
+        control.pause("mail")
+        control.defer("mail", 1, key="order 7")
+        later = NOON + timedelta(days=40)
+        cronwork(cron.registry).store.prune(later, 100)
+        control.defer("mail", 2, key="order 7")
+        control.resume("mail")
+        cron.tick(later)
+        cronwork(cron.registry).store.prune(later, 100)
+        control.defer("mail", 3, key="order 7")
+        cron.tick(later + MINUTE)
+        assert payloads == [1]
+
+    def test_the_key_of_what_was_due_long_ago_is_kept_with_its_run(self, cron, control, payloads):
+        for number in range(3):
+            control.defer("mail", number, key="order 7", at=NOON - timedelta(days=400))
+            cron.tick(NOON + number * MINUTE)
+            cronwork(cron.registry).store.prune(NOON - timedelta(days=30), 100)
+        assert payloads == [0]
+
     def test_a_paused_task_runs_it_once_it_is_resumed(self, cron, control):
         control.pause("mail")
         control.defer("mail")

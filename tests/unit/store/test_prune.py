@@ -1,11 +1,13 @@
 """Forgetting what is old, in pieces, and nothing that still matters."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import func, select
 
 from pyramid_cron.due.pauses import Word, paused
-from pyramid_cron.run import new_batch
-from pyramid_cron.store.outcomes import Noted, Tick
+from pyramid_cron.run import Trigger, new_batch
+from pyramid_cron.store.outcomes import Deferred, Noted, Tick
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, slot, write
 
@@ -52,6 +54,42 @@ class TestRuns:
         store.wait([slot()])
         store.prune(BEFORE, 10)
         assert store.waiting() == 1
+
+
+class TestKeys:
+    def deferred(self, moment, number):
+        pending = slot("a", moment, trigger=Trigger.DEFERRED, nonce=number)
+        return Deferred(pending, f"key {number}")
+
+    def test_they_go_with_the_runs_that_they_stand_for(self, store):
+        both = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
+        store.write(Noted(deferred=both))
+        self.run(store, both[0])
+        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
+        self.run(store, both[1])
+        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)
+
+    def test_one_stays_while_its_slot_is_tried_again(self, store):
+        one = self.deferred(NOON, 7)
+        store.write(Noted(deferred=[one]))
+        self.run(store, one)
+        again = replace(one.pending, attempt=2, trigger=Trigger.RETRY)
+        store.wait([again])
+        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
+        self.run(store, replace(one, pending=again))
+        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)
+
+    def test_the_slot_of_another_task_is_not_theirs(self, store):
+        store.write(Noted(deferred=[self.deferred(NOON, 7)]))
+        write(store, ended(claim(store, slot("b", nonce=9))[0]))
+        store.prune(BEFORE, 10)
+        assert count(store, "keys") == 1
+
+    def run(self, store, deferred):
+        with store.deciding(NOON + MINUTE, NOON + 2 * MINUTE) as desk:
+            desk.drop([deferred.pending])
+            [run], _ = desk.claim([deferred.pending])
+        write(store, ended(run))
 
 
 class TestTicks:
