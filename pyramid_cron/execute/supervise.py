@@ -241,10 +241,10 @@ class Supervisor:
             time.sleep(PAUSE)
             self._wanted.clear()
             self._watch()
+            if self._journal.empty:
+                self._tidy_up()
             if self._held or self._news or not self._journal.empty:
                 self._wanted.set()
-            else:
-                self._tidy_up()
 
     def _is_wanted(self) -> bool:
         """Wait for something to do; False once there was nothing for long."""

@@ -13,6 +13,7 @@ import pytest
 from pyramid_cron import Retry, TaskCancelled, TaskTimeout, scheduler
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
+from tests.records import claim, ended, write
 
 MINUTE = timedelta(minutes=1)
 TEN = timedelta(minutes=10)
@@ -800,6 +801,15 @@ class TestLeases:
         path = cronwork(config.registry).settings.url.database
         with sqlite3.connect(path) as connection:
             return connection.execute("SELECT max(lease) FROM cron_runs").fetchone()[0]
+
+
+def test_old_runs_are_forgotten_while_another_goes_on(config):
+    old = NOON - timedelta(days=40)
+    cron = cron_of(config)
+    store = cronwork(config.registry).store
+    write(store, ended(claim(store, now=old)[0]))
+    with running(config, cron, NOON) as (seen, *_):
+        wait_until(lambda: [run.id for run in store.history()] == [seen[0].id])
 
 
 def test_old_runs_are_forgotten_in_idle_ticks(tmp_path):
