@@ -25,6 +25,7 @@ from .store.engine import unusable
 from .task import Retry
 from .version import __version__
 from .web import add_routes, add_views
+from .web.urls import ROUTE
 from .web.views import tick_view
 
 __all__ = [
@@ -40,9 +41,6 @@ __all__ = [
     "includeme",
     "scheduler",
 ]
-
-ROUTE = "cron"
-"""The name of the trigger's route."""
 
 LAST = 1000
 """The order of actions that come after all of the application's own."""

@@ -12,17 +12,18 @@ from .openapi import openapi_view
 from .runs import run_view, runs_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
+from .urls import ROUTE
 
 PAGES = (
-    ("cron.tasks", "/tasks", tasks_view),
-    ("cron.task", "/tasks/{name:.+}", task_view),
-    ("cron.runs", "/runs", runs_view),
-    ("cron.run", "/runs/{id:.+}", run_view),
-    ("cron.timeline", "/timeline", timeline_view),
-    ("cron.health", "/health", health_view),
-    ("cron.metrics", "/metrics", metrics_view),
-    ("cron.openapi", "/openapi.json", openapi_view),
-    ("cron.file", "/static/{file}", file_view),
+    (f"{ROUTE}.tasks", "/tasks", tasks_view),
+    (f"{ROUTE}.task", "/tasks/{name:.+}", task_view),
+    (f"{ROUTE}.runs", "/runs", runs_view),
+    (f"{ROUTE}.run", "/runs/{id:.+}", run_view),
+    (f"{ROUTE}.timeline", "/timeline", timeline_view),
+    (f"{ROUTE}.health", "/health", health_view),
+    (f"{ROUTE}.metrics", "/metrics", metrics_view),
+    (f"{ROUTE}.openapi", "/openapi.json", openapi_view),
+    (f"{ROUTE}.file", "/static/{file}", file_view),
 )
 """The names of the routes, where they are below the trigger, and their views."""
 

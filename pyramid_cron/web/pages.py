@@ -80,8 +80,9 @@ def navigation(request: Request) -> list[tuple[str, str]]:
     found.append(("Timeline", urls.path(request, "timeline")))
     introspector = request.registry.introspector
     for name in ("health", "metrics") if find_spec("prometheus_client") else ("health",):
-        if introspector.get("routes", f"cron.{name}") is not None:
-            found.append((name.capitalize(), request.route_path(f"cron.{name}")))
+        route = f"{urls.ROUTE}.{name}"
+        if introspector.get("routes", route) is not None:
+            found.append((name.capitalize(), request.route_path(route)))
     return found
 
 

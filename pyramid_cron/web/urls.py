@@ -6,8 +6,8 @@ from urllib.parse import quote, unquote, urlencode
 
 from pyramid.request import Request
 
-ROUTE = "cron"
-"""The name of the trigger's route, below which everything is."""
+ROUTE = "pyramid_cron"
+"""The name of the trigger's route, below which everything is; applications may have a "cron"."""
 
 
 def path(request: Request, *segments: str, **query: object) -> str:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from pyramid.response import Response
 from webtest import TestApp
 
 from tests.apps import configure
@@ -29,6 +30,19 @@ def test_a_hit_runs_what_is_due_and_says_ok(method):
     assert (answer.status_int, answer.text, answer.content_type) == (200, "ok", "text/plain")
     assert answer.headers["Cache-Control"] == "no-store"
     assert len(runs) == 1
+
+
+def test_routes_of_the_application_have_names_of_their_own():
+    config = configure()
+    runs = counting(config)
+    for name in ("cron", "cron.health"):
+        config.add_route(name, f"/own/{name}")
+        config.add_view(lambda request: Response("own"), route_name=name)
+    app = app_of(config)
+    assert app.get("/cron").text == "ok"
+    assert len(runs) == 1
+    assert app.get("/cron/health", headers=JSON).json["healthy"]
+    assert [app.get(f"/own/{name}").text for name in ("cron", "cron.health")] == ["own", "own"]
 
 
 @pytest.mark.parametrize(
