@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Compiled, Connection, Engine, Select
 from sqlalchemy.engine import URL
@@ -118,7 +119,7 @@ class Database:
         if self.dialect != "sqlite" or self._in_memory:
             return None
         try:
-            found = os.stat(str(self.url.database))
+            found = os.stat(_file_of(self.url))
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -148,9 +149,17 @@ def unusable(url: URL) -> str | None:
     """
     if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
-    path = Path(str(url.database)).absolute()
+    path = Path(_file_of(url)).absolute()
     problem = _file_problem(path) if path.exists() else _folder_problem(path.parent)
     return problem and f"cron.url {url} can't be used: {path}: {problem}"
+
+
+def _file_of(url: URL) -> str:
+    """Return the path of a SQLite database's file, which may be named by a URI of its own."""
+    named = str(url.database)
+    if named.startswith("file:") and "uri" in url.query:
+        return unquote(urlsplit(named).path)
+    return named
 
 
 def _file_problem(path: Path) -> str | None:

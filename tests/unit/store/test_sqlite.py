@@ -54,6 +54,18 @@ def test_a_file_that_was_replaced_is_used_as_it_is(file, make_store, tmp_path):
     assert store.history() == [run]
 
 
+@pytest.mark.parametrize("start", ["file:", "file://", "file://localhost"])
+def test_a_file_named_by_a_uri_is_made_again_too(file, make_store, tmp_path, start):
+    url = make_url(f"sqlite:///{start}{tmp_path}/the%20store.sqlite?uri=true")
+    store = make_store(replace(file, url=url))
+    claim(store)
+    assert (tmp_path / "the store.sqlite").exists()
+    for left in tmp_path.iterdir():
+        left.unlink()
+    assert claim(store)
+    assert len(store.history()) == 1
+
+
 def test_what_was_in_memory_is_gone_once_its_connection_is_closed(memory, make_store):
     store = make_store(memory)
     claim(store)
@@ -181,6 +193,13 @@ class TestAnUnusablePlace:
     def test_a_place_that_can_be_used_is_not_touched(self, tmp_path):
         configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"}).make_wsgi_app()
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_named_by_a_uri(self, tmp_path):
+        url = f"sqlite:///file:{tmp_path}/the%20store.sqlite?uri=true"
+        configure(**{"cron.url": url}).make_wsgi_app()
+        (tmp_path / "the store.sqlite").write_text("These are my notes, not a database.")
+        assert f"{tmp_path}/the store.sqlite: the file is no SQLite" in self.refusal(url)
+        assert f"{tmp_path}: is a folder" in self.refusal(f"sqlite:///file:{tmp_path}?uri=true")
 
     def test_an_empty_file_can_be_used(self, tmp_path):
         (tmp_path / "cron.sqlite").touch()
