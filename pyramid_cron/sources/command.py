@@ -124,7 +124,7 @@ def _command(argv: Any, *, shell: Any, env: Any, cwd: Any, stdin: Any) -> Comman
         argv=arguments,
         line=argv if shell else shown(arguments),
         environment=environment(env),
-        cwd=None if cwd is None else _directory(cwd),
+        cwd=None if cwd is None else directory(cwd),
         stdin=stdin,
     )
 
@@ -149,7 +149,8 @@ def _arguments(argv: Any) -> tuple[str, ...]:
     return tuple(argv)
 
 
-def _directory(cwd: Any) -> str:
+def directory(cwd: Any) -> str:
+    """Read the argument ``cwd``; ValueError says what would be right."""
     try:
         path = os.fspath(cwd)
     except TypeError:

@@ -19,7 +19,7 @@ from ..execute.command import Command, Environment, shown
 from ..schedule import Cron, Every
 from ..state import Cronwork, cronwork
 from ..task import NAME, REQUEST
-from .command import POLICIES, WHEN, Env, check_policies, environment
+from .command import POLICIES, WHEN, Env, check_policies, directory, environment
 from .paths import located
 from .scripts import scan
 
@@ -109,7 +109,7 @@ class Folder:
             check_policies(policies, "add_cron_folder", POLICIES - WHEN)
             if not isinstance(prefix, str) or not NAME.fullmatch(f"{prefix}."):
                 raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
-            cwd = None if running["cwd"] is None else os.fspath(running["cwd"])
+            cwd = None if running["cwd"] is None else directory(running["cwd"])
             found = environment(running["env"]), cwd
             # An application apart, in which a task can be tried without being registered.
             apart = Configurator(registry=Registry("trial"), package=self._package)
