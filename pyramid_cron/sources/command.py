@@ -80,8 +80,10 @@ def add_cron_command(
 def add_command(
     config: Configurator, command: Command, name: str, arguments: Mapping[str, Any]
 ) -> None:
-    """Register a command as a task."""
-    add_cron_task(config, command, name=name, **{"description": command.line, **arguments})
+    """Register a command as a task, described by its line where nothing else is said."""
+    if arguments.get("description") is None:
+        arguments = {**arguments, "description": command.line}
+    add_cron_task(config, command, name=name, **arguments)
 
 
 @contextmanager

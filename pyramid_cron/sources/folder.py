@@ -166,9 +166,11 @@ class Folder:
         if taken is not None and script not in self._known:
             return [f"{path}: there is another task named {name!r}; give the folder a prefix"]
         command = Command((path,), shown((path,)), self._environment, self._cwd)
-        arguments = {"description": path, **self._policies}
+        arguments = {**self._policies, "schedule": schedule}
+        if arguments.get("description") is None:
+            arguments["description"] = path
         try:
-            add_cron_task(self._config, command, name=name, schedule=schedule, **arguments)
+            add_cron_task(self._config, command, name=name, **arguments)
         except ConfigurationError as error:
             return [f"{path}: {error}"]
         self._known[script] = schedule

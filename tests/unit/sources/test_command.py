@@ -308,8 +308,9 @@ class TestRegistering:
         assert str(caught.value).startswith("cron task 'nightly': ")
         assert message in str(caught.value)
 
-    def test_it_is_called_like_its_program_unless_it_has_a_name(self, config):
-        config.add_cron_command(["/usr/local/bin/backup", "--all"], hour=2)
+    @pytest.mark.parametrize("said", [{}, {"description": None}])
+    def test_it_is_called_like_its_program_unless_it_has_a_name(self, config, said):
+        config.add_cron_command(["/usr/local/bin/backup", "--all"], hour=2, **said)
         config.commit()
         [task] = scheduler(config.registry).tasks()
         assert (task.name, task.description) == ("backup", "/usr/local/bin/backup --all")

@@ -296,6 +296,14 @@ class TestRegistering:
         with pytest.raises(ConfigurationConflictError):
             config.commit()
 
+    @pytest.mark.parametrize("said", [{}, {"description": None}, {"description": "Ours."}])
+    def test_scripts_are_described_by_their_paths(self, config, tmp_path, said):
+        path = script(tmp_path / "1day" / "it")
+        config.add_cron_folder(tmp_path, **said)
+        config.commit()
+        [task] = scheduler(config.registry).tasks()
+        assert task.description == (said.get("description") or str(path))
+
     def test_it_may_be_an_asset_specification(self, config):
         config.add_cron_folder("pyramid_cron:demo")
         config.commit()
