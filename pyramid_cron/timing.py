@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from .arguments import flag
 from .schedule import At, Cron, Every
+from .schedule.zone import named
 
 T = TypeVar("T")
 
@@ -83,8 +83,8 @@ def zone(timezone: Any) -> str:
     if timezone is None:
         return ""
     try:
-        return str(ZoneInfo(timezone).key)
-    except Exception as error:
+        return str(named(timezone).key)
+    except ValueError as error:
         raise ValueError(
             f"timezone={timezone!r} is no IANA time zone; use a name such as 'Europe/Berlin'"
         ) from error

@@ -14,7 +14,6 @@ from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import tzlocal
 from pyramid.exceptions import ConfigurationError
@@ -23,6 +22,7 @@ from sqlalchemy.exc import ArgumentError
 
 from .networks import Networks, parse_networks
 from .schedule.duration import span
+from .schedule.zone import named
 from .setting import entries as entries_of
 from .setting import text as text_of
 
@@ -102,8 +102,8 @@ def timezone(given: Any) -> str:
     """Return the name of a zone that is known here."""
     name = text_of(given)
     try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; no relative path; a directory
+        named(name)
+    except ValueError:
         raise ValueError(f"{name!r} is no known time zone") from None
     return name
 
@@ -116,7 +116,8 @@ def host_timezone() -> str:
             warnings.simplefilter("error", UserWarning)
             # A host without any zone configured, such as a small container, keeps UTC.
             warnings.filterwarnings("ignore", "Can not find any timezone configuration")
-            return timezone(str(tzlocal.get_localzone()))
+            name = str(tzlocal.get_localzone())
+            return timezone(re.sub("^(posix|right)/", "", name))  # as the host's link may lead to
     except (KeyError, ValueError, OSError, UserWarning) as error:
         raise ConfigurationError(
             f"cron.timezone is not set and the host's time zone can't be told ({error.args[-1]}); "

@@ -6,12 +6,16 @@ here are whole seconds since the Unix epoch, all offsets whole seconds east of U
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 UTC = ZoneInfo("UTC")
+
+# Files that systems keep beside IANA's; those below right/ count leap seconds.
+_OF_A_HOST = re.compile(r"localtime|posixrules|(posix|right)/.*", re.DOTALL)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 DAY = 86_400
@@ -43,9 +47,12 @@ _UNSHIFTED = Stretch(FIRST, BEYOND, 0, False, 0)
 
 
 def named(timezone: object) -> ZoneInfo:
-    """Return the zone with this IANA name; ValueError when there is none."""
+    """Return the zone with this IANA name; ValueError when there is none.
+
+    What only a host calls by a name is none: other hosts mean another zone by it, or have none.
+    """
     try:
-        if isinstance(timezone, str):
+        if isinstance(timezone, str) and not _OF_A_HOST.fullmatch(timezone):
             return ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         pass

@@ -303,6 +303,8 @@ def wrapped_in_two(system, extra):
         ({"hour": 1, "min": 2, "at": "x"}, r"min, hour and at each say when"),
         ({"timezone": "Europe/Berlln"}, r"timezone='Europe/Berlln' is no IANA time zone"),
         ({"timezone": "../etc"}, r"timezone='../etc' is no IANA time zone"),
+        ({"timezone": "localtime"}, r"timezone='localtime' is no IANA time zone"),
+        ({"timezone": "right/UTC"}, r"timezone='right/UTC' is no IANA time zone"),
         ({"timezone": 3}, r"timezone=3 is no IANA time zone"),
         ({"idle": "yes"}, r"idle='yes': must be True or False"),
         ({"priority": "high"}, r"priority='high': must be an integer"),

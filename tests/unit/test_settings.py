@@ -236,15 +236,22 @@ def test_a_time_zone_is_kept_by_name():
     assert parse(timezone="Europe/Berlin").timezone == "Europe/Berlin"
 
 
-@pytest.mark.parametrize("zone", ["Mars/Olympus", "Europe", "../UTC", "/etc/localtime", "\0", 1])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("Mars/Olympus", "Europe", "../UTC", "/etc/localtime", "\0", 1),
+        *("localtime", "posixrules", "posix/Europe/Berlin", "right/UTC"),
+    ],
+)
 def test_an_unknown_time_zone_is_refused(zone):
     message = fault(timezone=zone)
     assert message.startswith(f"cron.timezone: {zone!r} is ")
     assert "such as Europe/Berlin" in message
 
 
-def test_the_zone_of_the_host_is_the_default(monkeypatch):
-    monkeypatch.setattr(tzlocal, "get_localzone", lambda: ZoneInfo("Asia/Tokyo"))
+@pytest.mark.parametrize("host", ["Asia/Tokyo", "posix/Asia/Tokyo", "right/Asia/Tokyo"])
+def test_the_zone_of_the_host_is_the_default(monkeypatch, host):
+    monkeypatch.setattr(tzlocal, "get_localzone", lambda: host)
     assert parse_settings({}).timezone == "Asia/Tokyo"
 
 

@@ -222,6 +222,7 @@ def test_a_bad_expression_is_refused(expression, message):
         ({"hour": 24}, "hour=24: 24 is out of range, use 0 to 23"),
         ({"min": "٣"}, "min='٣': use ASCII characters only"),
         ({"min": "H"}, "min='H': H is hashed with a task's name"),
+        ({"timezone": "posix/Europe/Berlin"}, "timezone='posix/Europe/Berlin': no such time zone"),
         ({"timezone": "Berlin"}, "timezone='Berlin': no such time zone; use an IANA name"),
         (
             {"expression": "@daily", "hour": 2, "day": 1},

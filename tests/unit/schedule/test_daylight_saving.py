@@ -14,7 +14,7 @@ from .expressions import expressions
 
 UTC = timezone.utc
 MINUTE = timedelta(minutes=1)
-ZONES = sorted(available_timezones())
+ZONES = sorted(available_timezones() - {"localtime"})
 
 SPRING = datetime(2026, 3, 29, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 25, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pyramid_cron.schedule.zone import BEYOND, FIRST, Stretch, named, stretch
 
 UTC = timezone.utc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ZONES = sorted(available_timezones())
+ZONES = sorted(available_timezones() - {"localtime"})
 
 
 def second(text):

@@ -194,6 +194,7 @@ class TestMistakes:
             ("@never a\n", "line 1: '@never': use five fields or one of @hourly"),
             ("@reboot a\n", "line 1: @reboot: there is no boot to run at"),
             ("0 0 31 2 * a\n", "line 1: '0 0 31 2 *': there is no such date"),
+            ("CRON_TZ=localtime\n@daily a\n", "line 2: CRON_TZ='localtime': no such time zone"),
             ("CRON_TZ=Nowhere\n@daily a\n", "line 2: CRON_TZ='Nowhere': no such time zone"),
             ("@daily\n", "line 1: '@daily' must be five fields"),
         ],
