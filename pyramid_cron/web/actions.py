@@ -116,6 +116,7 @@ def exactly(name: str) -> str:
 
 
 def _check(request: Request) -> None:
+    _posted(request)  # where the token is looked for
     if not meant(request):
         raise Refused(403, "the CSRF token is missing or wrong: load the page again")
 
@@ -147,16 +148,21 @@ def _json(request: Request) -> dict[str, Any]:
 
 
 def _form(request: Request) -> dict[str, Any]:
-    try:
-        given = {name: text for name, text in request.POST.items() if name != FIELD and text != ""}
-    except (UnicodeDecodeError, ValueError):
-        raise Refused(400, "the body is no form") from None
+    sent = _posted(request).items()
+    given = {name: text for name, text in sent if name != FIELD and text != ""}
     if "payload" in given:
         try:
             given["payload"] = json.loads(str(given["payload"]), parse_constant=_no_constant)
         except (ValueError, RecursionError):
             raise Refused(400, 'payload: must be JSON, as "text" or {"id": 7}') from None
     return given
+
+
+def _posted(request: Request) -> Any:
+    try:
+        return request.POST
+    except (ValueError, DeprecationWarning):  # WebOb raises that for any charset but UTF-8
+        raise Refused(400, "the body is no form in UTF-8") from None
 
 
 def _no_constant(name: str) -> Any:

@@ -56,6 +56,7 @@ def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:
             try:
                 if request.method not in methods:
                     raise Refused(405, f"{request.method} is not allowed here", ", ".join(methods))
+                _check_query(request)
                 return view(request)
             except Refused as error:
                 return problem(request, error)
@@ -68,6 +69,13 @@ def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:
         return guarded(answered)
 
     return decorate
+
+
+def _check_query(request: Request) -> None:
+    try:
+        request.GET  # noqa: B018
+    except UnicodeDecodeError:
+        raise Refused(400, "the query is not in UTF-8") from None
 
 
 def answer(request: Request, template: str, data: Any, **context: Any) -> Response:

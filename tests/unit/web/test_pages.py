@@ -105,6 +105,7 @@ def test_only_the_task_of_that_name_is_paused():
     [
         ("GET", "/cron/tasks/none", None, 404, "there is no cron task named 'none'"),
         ("GET", "/cron/runs/none", None, 404, "there is no run 'none'"),
+        ("GET", "/cron/tasks?q=%ff", None, 400, "the query is not in UTF-8"),
         ("GET", "/cron/runs?limit=0", None, 400, "limit='0': must be a whole number"),
         ("GET", "/cron/runs?state=odd", None, 400, "state='odd': must be one of"),
         ("GET", "/cron/runs?before=x", None, 400, "before='x': must be the id of a run"),
@@ -165,6 +166,16 @@ def test_a_form_leads_to_a_path_whatever_scheme_the_server_takes_itself_to_have(
     answer = form.submit(headers=HTML, status=303)
     assert answer.headers["Location"] == f"{mounted}/cron/tasks/fine"
     assert "paused" in answer.follow(headers=HTML).text
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["multipart/form-data; boundary=", "application/x-www-form-urlencoded; charset=latin-1"],
+)
+def test_what_is_no_form_is_refused(kind):
+    sent = {"method": "POST", "body": b"a=b", "headers": {"Content-Type": kind}}
+    answer = browse(shop()).request("/cron/tasks/fine/run", status=400, **sent)
+    assert answer.json == {"error": "the body is no form in UTF-8"}
 
 
 def test_json_from_another_site_is_refused():
