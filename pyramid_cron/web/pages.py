@@ -109,23 +109,26 @@ def moment(text: str | None, now: datetime, zone: ZoneInfo) -> dict[str, str] | 
 
 
 def relative(at: datetime, now: datetime) -> str:
-    """Return how far a moment is from now, in words."""
-    distance = (at - now).total_seconds()
-    for size, unit in UNITS:
-        count = round(abs(distance) / size)
-        if count >= 1:
-            text = f"{count} {unit}{'' if count == 1 else 's'}"
-            return f"in {text}" if distance > 0 else f"{text} ago"
-    return "now"
+    """Return how far a moment is from now, in words.
+
+    A unit is used from two of it on: of one, rounding would take or add up to a half.
+    """
+    distance = round((at - now).total_seconds())
+    if not distance:
+        return "now"
+    size, unit = next((each for each in UNITS if abs(distance) >= 2 * each[0]), UNITS[-1])
+    count = round(abs(distance) / size)
+    text = f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"in {text}" if distance > 0 else f"{text} ago"
 
 
 def seconds(value: float | None) -> str:
     """Return a span as people write it."""
     if value is None:
         return "–"
-    if value < 1:
+    if round(value * 1000) < 1000:
         return f"{value * 1000:.0f} ms"
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)

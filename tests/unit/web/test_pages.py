@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import event
@@ -11,7 +12,7 @@ from webtest import TestApp
 
 from pyramid_cron.state import cronwork
 from pyramid_cron.web import pages
-from tests.apps import configure
+from tests.apps import NOON, configure
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -307,6 +308,39 @@ def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, qu
 
 def test_what_is_not_seen_is_spelled_out():
     assert pages.visible("a\0b\u202ec\nd") == "a\\x00b\\u202ec\nd"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "now"),
+        (-1, "1 second ago"),
+        (31, "in 31 seconds"),
+        (31 * 60, "in 31 minutes"),
+        (-91 * 60, "91 minutes ago"),
+        (119.7, "in 2 minutes"),
+        (7_170, "in 120 minutes"),
+        (36 * 3600, "in 36 hours"),
+        (-86_400 * 2.4, "2 days ago"),
+    ],
+)
+def test_how_far_a_moment_is_from_now_is_nearly_right(seconds, words):
+    assert pages.relative(NOON + timedelta(seconds=seconds), NOON) == words
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (0.0004, "0 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (59.97, "1 min 0 s"),
+        (3599.7, "1 h 0 min"),
+    ],
+)
+def test_a_span_is_never_a_whole_unit_of_the_smaller(span, words):
+    assert pages.seconds(span) == words
 
 
 def test_every_page_asks_for_nothing_elsewhere():
