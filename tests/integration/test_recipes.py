@@ -52,9 +52,10 @@ def answers(url):
 
 
 @contextmanager
-def pserve(shop, caption=INI, changes=None):
+def pserve(shop, caption=INI, changes=None, options=()):
     ini = shop.write("production.ini", caption, changes)
-    with python(shop.folder / "printed", "-m", "pyramid.scripts.pserve", ini) as server:
+    command = ["-m", "pyramid.scripts.pserve", ini, *options]
+    with python(shop.folder / "printed", *command) as server:
         wait_until(lambda: answers(shop.url.replace("/cron", "/")))
         yield server
 
@@ -89,6 +90,22 @@ def test_pserve_serves_the_shop(shop):
         assert server.exit_code() == 0
     assert [str(run.state) for run in shop.runs("sell")] == ["succeeded"]
     assert (shop.folder / "cron.sqlite").exists()
+
+
+@pytest.mark.parametrize("executor", ["request", "thread"])
+def test_a_run_is_lost_when_pserve_reloads_the_application(shop, executor, monkeypatch):
+    assert "\n``pserve --reload`` gives" in (DOCS / "troubleshooting.rst").read_text()
+    monkeypatch.setenv("CRON_EXECUTOR", executor)
+    lease = {"[server:main]": "cron.lease = 1\n\n[server:main]"}
+    with pserve(shop, changes=lease, options=["--reload"]) as server:
+        shop.starts_long_task()
+        while not shop.is_busy:
+            subprocess.run(["curl", "-s", "--max-time", "0.5", shop.url])
+        os.utime(shop.folder / "production.ini")
+        wait_until(lambda: "Server did not exit, forcefully killing" in server.output)
+        shop.finish()
+        wait_until(lambda: answers(shop.url) and shop.runs("long")[-1].finished)
+    assert str(shop.runs("long")[-1].state) == "lost"
 
 
 preloaded_or_not = pytest.mark.parametrize("preload", ["True", "False"], ids=lambda it: it)
