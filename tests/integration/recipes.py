@@ -65,9 +65,22 @@ class Shop:
         return (self.folder / "started").exists()
 
 
+class Login:
+    """A security policy: who has the cookie ``user=boss`` has the permission ``see cron``."""
+
+    def identity(self, request):
+        return request.cookies.get("user")
+
+    authenticated_userid = identity
+
+    def permits(self, request, context, permission):
+        return (self.identity(request), permission) == ("boss", "see cron")
+
+
 def main(global_config, **settings):
     """Make the application: a task each minute, and those that take their time."""
     config = stopping.configured(global_config["here"], **settings)
+    config.set_security_policy(Login())
     config.add_cron_task(lambda system: None, name="sell", min="*")
     return config.make_wsgi_app()
 

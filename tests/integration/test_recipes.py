@@ -291,7 +291,7 @@ def test_the_job_of_kubernetes_is_whole_and_its_container_makes_a_tick(shop):
 
 def guarded_as(caption, networks):
     """The change to production.ini that gives it the guard of another recipe."""
-    guard = ("cron.allow", "cron.token", "cron.trusted_proxies")
+    guard = ("cron.allow", "cron.token", "cron.trusted_proxies", "cron.permission")
     ini = replaced(recipe(caption), networks)
     lines = [line for line in ini.splitlines() if line.startswith(guard)]
     return {"[server:main]": "\n".join([*lines, "", "[server:main]"])}
@@ -397,6 +397,23 @@ def test_through_nginx_the_guard_lets_in_who_is_allowed(shop):
         assert not shop.runs("sell")
         assert curl("--interface", INSIDE, url) == "ok 200"
         assert curl("--interface", INSIDE, "-o", os.devnull, f"{url}/tasks") == " 200"
+        assert curl(shop.url) == "ok 200"
+
+
+def test_through_nginx_administrators_see_the_pages_and_nobody_reaches_the_trigger(shop):
+    alone = shop.has("the trigger alone in /etc/nginx/conf.d/shop.conf")
+    boss = ["--cookie", "user=boss"]
+    run = ["-X", "POST", "-H", "Content-Type: application/json", "-d", "{}"]
+    permission = guarded_as(f"{INI} for administrators", {})
+    with pserve(shop, changes=permission), nginx(shop, (CLOSED, alone)) as front:
+        for way in ("/cron", "/cron?x=1", "/cron%0A"):
+            assert curl("-o", os.devnull, *boss, front + way) == " 403", way
+        for page in ("tasks", "runs", "timeline", "health", "metrics"):
+            assert curl("-o", os.devnull, f"{front}/cron/{page}") == " 403", page
+            assert curl("-o", os.devnull, *boss, f"{front}/cron/{page}") != " 403", page
+        assert curl("-o", os.devnull, *run, f"{front}/cron/tasks/sell/run") == " 403"
+        assert not shop.runs("sell")
+        assert curl("-o", os.devnull, *boss, *run, f"{front}/cron/tasks/sell/run") == " 200"
         assert curl(shop.url) == "ok 200"
 
 
