@@ -49,6 +49,9 @@ DRIVERS = {
     "mariadb+pymysql": Driver("mariadb+pymysql", "pymysql", "mysql"),
 }
 
+#: What psycopg takes beside PostgreSQL's own parameters; none of it is text, as all in a URL is.
+_NO_TEXT = {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}
+
 LONGEST_TABLE_PREFIX = 30  # leaves room for our own names in the 63 characters databases allow
 _TABLE_PREFIX = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{LONGEST_TABLE_PREFIX - 1}}}")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
@@ -75,6 +78,8 @@ def url(given: Any) -> URL:
             f' pip install "pyramid_cron[{driver.extra}]"'
         )
     found = found.set(drivername=driver.name)
+    if driver is _PSYCOPG and (wrong := sorted(_NO_TEXT.intersection(found.query))):
+        raise ValueError(f"{wrong[0]} can't be set by a URL, only PostgreSQL's own parameters can")
     if driver.module is None and any(
         part is not None for part in (found.username, found.password, found.host, found.port)
     ):

@@ -202,6 +202,14 @@ def test_text_that_is_no_url_is_not_shown_where_it_may_hold_a_password(url):
     assert "hunter2" not in message
 
 
+def test_what_no_text_can_say_to_the_driver_is_refused(monkeypatch):
+    monkeypatch.setattr("pyramid_cron.values.find_spec", lambda name: True)
+    message = fault(url="postgresql://u:hunter2@db/x?prepare_threshold=0")
+    assert message.startswith("cron.url: prepare_threshold can't be set by a URL")
+    assert "hunter2" not in message
+    assert parse(url="postgresql://db/x?connect_timeout=3").url.query == {"connect_timeout": "3"}
+
+
 def test_a_sqlite_url_short_of_a_slash_is_refused():
     message = fault(url="sqlite://app.sqlite")
     assert "'sqlite://app.sqlite' names a host" in message
