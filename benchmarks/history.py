@@ -130,7 +130,7 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
 def at_the_desk(store: Store, now: datetime) -> None:
     """Find out what a decision needs to know."""
     with store.deciding(now, now + MINUTE) as desk:
-        desk.expire(Outcome)
+        desk.expire(Outcome, ())
         desk.facts()
 
 

@@ -144,7 +144,7 @@ def _carry_out(
 ) -> _Progress:
     """Claim and run what is due, then what may wait while there is time."""
     with cron.supervisor.deciding(runner.clock) as desk:
-        lost = desk.expire(cron.outcome)
+        lost = desk.expire(cron.outcome, tasks.by_name)
         facts = desk.facts(tasks.paced)
         last = desk.roll_call(this, tasks.by_name)
         if last is not None:  # else it may be this clock that is wrong

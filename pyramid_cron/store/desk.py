@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,9 @@ from .totals import count_runs
 
 FAR = timedelta(days=1)
 """How much longer than here a lease is nowhere, also one of what was sent and not taken up yet."""
+
+LEFT_TO_OTHERS = 5
+"""Leases for which an application that does not know a task waits for a version that does."""
 
 
 class Desk:
@@ -51,13 +54,15 @@ class Desk:
         """Renew the leases of runs that this process still carries out."""
         renew(self._connection, self._tables, self._owner.token, ids, self._lease)
 
-    def expire(self, outcome: Callable[[Run], Outcome]) -> list[Run]:
+    def expire(self, outcome: Callable[[Run], Outcome], known: Container[str]) -> list[Run]:
         """Mark runs whose lease has passed as lost; return them.
 
-        ``outcome`` tells what comes of a run that is lost.
+        ``outcome`` tells what comes of a run that is lost. Who does not know the task can't, so
+        runs of others than ``known`` have :data:`LEFT_TO_OTHERS` leases more.
         """
         runs = self._tables.runs
         rows = self._connection.execute(_expired(self._tables), {"now": self._now}).all()
+        long_ago = self._now - LEFT_TO_OTHERS * (self._lease - self._now)
         lost = [
             replace(
                 to_run(row),
@@ -66,6 +71,7 @@ class Desk:
                 error=_loss(row),
             )
             for row in rows
+            if row.task in known or row.lease < long_ago
         ]
         for run in lost:
             over = {"state": run.state.value, "finished": run.finished, "error": run.error}
@@ -120,6 +126,8 @@ class Desk:
     def _active(self) -> dict[str, list[Active]]:
         active: dict[str, list[Active]] = {}
         for each in going_on(self._connection, self._tables):
+            if each.lease < self._now:  # as good as lost, it takes no room
+                each = replace(each, weight=0)
             active.setdefault(each.run.task, []).append(each)
         return active
 

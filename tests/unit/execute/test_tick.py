@@ -9,9 +9,10 @@ from fractions import Fraction
 
 import pytest
 
-from pyramid_cron import RunState, events, scheduler
+from pyramid_cron import Retry, RunState, events, scheduler
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
+from tests.records import claim, slot
 
 MINUTE = timedelta(minutes=1)
 
@@ -461,6 +462,22 @@ def test_a_new_version_of_the_app_runs_new_tasks_without_losing_old_ones(tmp_pat
     assert calls == ["a", "b", "a"]
     new.tick(NOON + timedelta(seconds=50))  # b's slot 12:00:40, which old did not know
     assert calls == ["a", "b", "a", "b"]
+
+
+def test_an_old_version_of_the_app_leaves_the_lost_runs_of_new_tasks_to_the_new_one(
+    tmp_path, calls
+):
+    url = f"sqlite:///{tmp_path}/cron.sqlite"
+    old, new = configure(**{"cron.url": url}), configure(**{"cron.url": url})
+    new.add_cron_task(calling(calls), at=NOON, name="new", retry=Retry(attempts=2, delay=0))
+    old, new = cron_of(old), cron_of(new)
+    claim(cronwork(new.registry).store, slot("new"))  # by a process that is gone
+    old.tick(NOON + timedelta(minutes=2))
+    assert calls == []
+    [again] = new.tick(NOON + timedelta(minutes=2)).runs
+    assert (again.slot, again.attempt, calls) == (NOON, 2, ["new"])
+    [_, lost] = scheduler(old.registry).history()
+    assert lost.state == "lost"
 
 
 def test_after_the_clock_was_set_back_tasks_go_on_and_nothing_is_repeated(config, calls):

@@ -19,9 +19,9 @@ def again(run):
     return Outcome(run, [slot(run.task, attempt=2, trigger=Trigger.RETRY)])
 
 
-def expire(store, outcome=Outcome, now=LATER):
+def expire(store, outcome=Outcome, now=LATER, known="abc"):
     with store.deciding(now, now + MINUTE) as desk:
-        return desk.expire(outcome)
+        return desk.expire(outcome, known)
 
 
 class TestLeases:
@@ -61,6 +61,15 @@ class TestLeases:
         with two.deciding(NOON, LATER) as desk:
             desk.renew([run.id])
         assert [run.id for run in expire(two)] == [run.id]
+
+    def test_one_of_a_task_that_is_not_known_here_is_left_for_five_leases_more(self, store):
+        with store.deciding(NOON, NOON + MINUTE) as desk:
+            [run], _ = desk.claim([slot("a")], weigh=lambda _: 3)
+        assert expire(store, now=NOON + 6 * MINUTE, known="bc") == []
+        with store.deciding(LATER, LATER + MINUTE) as desk:
+            assert desk.load() == 0
+        [lost] = expire(store, now=NOON + 6 * MINUTE + SECOND, known="bc")
+        assert (lost.id, lost.state) == (run.id, "lost")
 
 
 class TestWhoTells:

@@ -69,7 +69,7 @@ def test_nobody_decides_while_another_does(shared):
 
 def expire(store):
     with store.deciding(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
-        lost = desk.expire(lambda run: Outcome(run, [slot(run.task, attempt=2)]))
+        lost = desk.expire(lambda run: Outcome(run, [slot(run.task, attempt=2)]), "abcdefgh")
     return [run.id for run in lost]
 
 

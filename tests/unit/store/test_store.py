@@ -69,7 +69,7 @@ class TestClaiming:
         ids = {run.id for run in claimed}
         assert store.renew(ids, NOON + 5 * MINUTE) == ids
         with store.deciding(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
-            assert desk.expire(Outcome) == []
+            assert desk.expire(Outcome, [run.task for run in claimed]) == []
 
     def test_threads_that_claim_the_same_slots_share_them(self, store):
         won = []
