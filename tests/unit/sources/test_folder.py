@@ -163,6 +163,19 @@ class TestWhileTheApplicationRuns:
         assert names(config) == []
         assert config.introspector.get_category("cron tasks") == []
 
+    def test_one_that_comes_back_makes_up_for_the_time_it_was_away(self, config, tmp_path):
+        path = script(tmp_path / "1min" / "it")
+        config.add_cron_folder(tmp_path, catch_up="all", grace="2m")
+        cron = cron_of(config)
+        cron.tick(NOON)
+        path.unlink()
+        for minute in (1, 2, 3):
+            assert ran(cron.tick(NOON + minute * MINUTE)) == []
+        script(path)
+        report = cron.tick(NOON + 4 * MINUTE)
+        assert [run.slot for run in report.runs] == [NOON + minute * MINUTE for minute in (2, 3, 4)]
+        assert [run.reason for run in report.skipped] == ["missed"]
+
     def test_one_that_is_made_executable_is_noticed(self, config, tmp_path):
         path = script(tmp_path / "1min" / "it", mode=0o644)
         config.add_cron_folder(tmp_path)
