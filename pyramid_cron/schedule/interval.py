@@ -69,7 +69,10 @@ class Every:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class At:
-    """A single slot: an aware datetime or ISO 8601 text with an offset or ``Z``."""
+    """A single slot: an aware datetime or ISO 8601 text with an offset or ``Z``.
+
+    Text is in the extended format, as ``2026-12-01T09:00:00+01:00``: with dashes and colons.
+    """
 
     #: The slot, in UTC.
     moment: datetime
@@ -116,7 +119,7 @@ def _utc(moment: object) -> datetime:
     value = moment
     if isinstance(value, str):
         try:
-            # Python 3.10 doesn't read the Z.
+            # Python 3.10 doesn't read the Z, nor other formats than the extended one.
             value = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value.strip()))
         except ValueError:
             value = None
@@ -126,6 +129,6 @@ def _utc(moment: object) -> datetime:
         except OverflowError:
             pass
     raise ValueError(
-        f"at={moment!r}: use an aware datetime or ISO 8601 text with an offset,"
-        " such as '2026-12-01T09:00:00+01:00'"
+        f"at={moment!r}: use an aware datetime or ISO 8601 text in the extended format with an"
+        " offset, such as '2026-12-01T09:00:00+01:00'"
     )

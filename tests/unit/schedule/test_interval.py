@@ -164,8 +164,11 @@ def test_a_moment_is_kept_in_utc(moment):
     ],
 )
 def test_a_moment_that_is_not_aware_is_refused(moment):
-    with pytest.raises(ValueError, match=re.escape(f"at={moment!r}: use an aware datetime or ISO")):
+    with pytest.raises(ValueError, match=re.escape(f"at={moment!r}: use an aware ")) as caught:
         At(moment)
+    assert "in the extended format with an offset, such as '2026-12-01T09:00:00+01:00'" in str(
+        caught.value
+    )
 
 
 def test_a_moment_is_one_slot_to_the_microsecond():
