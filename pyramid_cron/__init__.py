@@ -24,7 +24,7 @@ from .state import Cronwork, ICronwork, cronwork
 from .store.engine import unusable
 from .task import Retry
 from .version import __version__
-from .web import add_routes, add_views
+from .web import add_routes, add_views, put_first
 from .web.urls import ROUTE
 from .web.views import tick_view
 
@@ -76,6 +76,7 @@ def includeme(config: Configurator) -> None:
     config.add_subscriber(arrange_stop, ApplicationCreated)
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
     config.action("pyramid_cron store", check_store, order=LAST)
+    config.action("pyramid_cron routes", put_first, (config,), order=LAST)
     config.action("pyramid_cron monitors", check, (config.registry,), order=LAST)
     config.add_directive("add_cron_task", add_cron_task)
     config.add_directive("add_cron_command", add_cron_command)

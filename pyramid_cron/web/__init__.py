@@ -34,6 +34,16 @@ def add_routes(config: Configurator, path: str) -> None:
         config.add_route(name, path + pattern)
 
 
+def put_first(config: Configurator) -> None:
+    """Have the trigger and the pages found before a route of the application that takes all paths.
+
+    They were added late, when the settings were known, and each takes its own paths only.
+    """
+    routes = config.get_routes_mapper().get_routes()
+    names = {ROUTE, *(name for name, _, _ in PAGES)}
+    routes.sort(key=lambda route: route.name not in names)
+
+
 def add_views(config: Configurator) -> None:
     """Add the views. Who may see them, and whether a POST is meant, they find out themselves."""
     for name, _, view in PAGES:

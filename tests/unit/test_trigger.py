@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from pyramid.config import Configurator
 from pyramid.response import Response
 from webtest import TestApp
 
@@ -43,6 +44,24 @@ def test_routes_of_the_application_have_names_of_their_own():
     assert len(runs) == 1
     assert app.get("/cron/health", headers=JSON).json["healthy"]
     assert [app.get(f"/own/{name}").text for name in ("cron", "cron.health")] == ["own", "own"]
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+@pytest.mark.parametrize("prefix", [None, "shop"])
+def test_a_route_of_the_application_that_takes_every_path_takes_neither_it_nor_the_pages(
+    autocommit, prefix
+):
+    settings = {"cron.url": "sqlite://", "cron.timezone": "UTC"}
+    config = Configurator(settings=settings, autocommit=autocommit)
+    config.add_route("site", "/*path")
+    config.add_view(lambda request: Response("the shop"), route_name="site")
+    config.include("pyramid_cron", route_prefix=prefix)
+    runs = counting(config)
+    app, base = app_of(config), f"/{prefix}" if prefix else ""
+    assert app.get(f"{base}/cron").text == "ok"
+    assert len(runs) == 1
+    assert app.get(f"{base}/cron/tasks", headers=JSON).json["tasks"]
+    assert app.get(f"{base}/cronjobs").text == "the shop"
 
 
 @pytest.mark.parametrize(
