@@ -109,7 +109,13 @@ class Cronwork:
         self.store = Store(settings.url, settings.table_prefix)
         self.journal = Journal()
         self.supervisor = Supervisor(
-            self.store, self.journal, settings.lease, self.outcome, self.tidy_up, tell
+            self.store,
+            self.journal,
+            settings.lease,
+            self.outcome,
+            lambda: self.clock(),
+            self.tidy_up,
+            tell,
         )
         self.threads = Threads(self.supervisor)
         self.queues: dict[str, Callable[[Run], object]] = {}

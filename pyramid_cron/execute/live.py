@@ -32,7 +32,8 @@ _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 class Live:
     """One run that this process has claimed, from its claim to its end.
 
-    ``lease`` is until when it is ours, ``deadline`` when it has to be over (None: never).
+    ``lease`` is until when it is ours by a :meth:`moment`, ``deadline`` when it has to be over by
+    the ``clock`` (None: never). ``wall`` tells the time as other processes have it.
     ``interruption`` is what it was told to stop with, ``told`` when that was, ``stopped`` whether
     its process stopping was the reason. ``given_up`` is set once it is not waited for any longer,
     ``on_record`` once the store knows that it has begun. ``texts`` tell what it has logged or
@@ -40,9 +41,12 @@ class Live:
     outside of this process, and tells whether it is.
     """
 
-    def __init__(self, run: Run, clock: Stopwatch, lease: datetime) -> None:
+    def __init__(
+        self, run: Run, clock: Stopwatch, wall: Callable[[], datetime], lease: datetime
+    ) -> None:
         self.run = run
         self.clock = clock
+        self.wall = wall
         self.lease = lease
         self.deadline: datetime | None = None
         self.interruption: TaskInterrupted | None = None
@@ -134,7 +138,14 @@ class Live:
 
     def ours(self) -> bool:
         """Return whether its lease lasts, as far as is known here."""
-        return self.clock.now() < self.lease
+        return self.moment() < self.lease
+
+    def moment(self) -> datetime:
+        """Return the moment from which a lease counts, for us and for others.
+
+        They go by the wall clock, which may have been put forward since the tick began.
+        """
+        return max(self.clock.now(), self.wall())
 
     def overdue(self) -> bool:
         """Return whether its time is up."""

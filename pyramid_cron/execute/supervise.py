@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from .. import events, logs
@@ -60,6 +60,7 @@ class Supervisor:
         journal: Journal,
         lease: timedelta,
         outcome: Callable[[Run, bool], Outcome],
+        wall: Callable[[], datetime],
         housekeeping: Callable[[], None] = lambda: None,
         tell: Callable[[Sequence[News]], None] = lambda _: None,
     ) -> None:
@@ -67,6 +68,7 @@ class Supervisor:
         self._journal = journal
         self._lease = lease
         self._outcome = outcome
+        self._wall = wall
         self._housekeeping = housekeeping
         self._tell = tell
         self._news: list[News] = []
@@ -86,10 +88,10 @@ class Supervisor:
 
     def hold(self, runs: Iterable[Run], clock: Stopwatch) -> None:
         """Watch over runs that were just claimed, until what became of them is written."""
-        lease = clock.now() + self._lease
+        lease = self._lease_from(clock)
         with self._lock:
             self._mind_forks()
-            self._held |= {run.id: Live(run, clock, lease) for run in runs}
+            self._held |= {run.id: Live(run, clock, self._wall, lease) for run in runs}
         self.wake()
 
     @contextmanager
@@ -152,19 +154,20 @@ class Supervisor:
     @contextmanager
     def deciding(self, clock: Stopwatch) -> Iterator[Desk]:
         """Give the desk at which slots are claimed, after all that is known here is on record."""
-        now = clock.now()
-        lease = now + self._lease
         held = [live.run.id for live in list(self._held.values())]
         with (
             self._trouble.remembering(),
             self._journal.taking() as noted,
-            self._store.deciding(now, lease) as desk,
+            self._store.deciding(clock.now(), self._lease_from(clock)) as desk,
         ):
             desk.write(noted)
             desk.renew(held)
             yield desk
         self._release(noted)
         self._note_paused(desk.paused)
+
+    def _lease_from(self, clock: Stopwatch) -> datetime:
+        return max(clock.now(), self._wall()) + self._lease
 
     def take_news(self) -> list[News]:
         """Return what has happened that nobody was told of yet."""
@@ -294,12 +297,12 @@ class Supervisor:
         for run_id in self._store.cancelled():
             self.cancel(run_id)
         third = self._lease / 3
-        late = [live for live in held if live.lease - live.clock.now() < 2 * third]
+        late = [live for live in held if live.lease - live.moment() < 2 * third]
         if late:
             self._renew(late)
 
     def _renew(self, lives: list[Live]) -> None:
-        leases = {live.run.id: live.clock.now() + self._lease for live in lives}
+        leases = {live.run.id: live.moment() + self._lease for live in lives}
         ours = self._store.renew(list(leases), max(leases.values()))
         for live in lives:
             if live.run.id in ours:

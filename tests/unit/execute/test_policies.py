@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron import Retry, TaskCancelled, TaskTimeout, scheduler
+from pyramid_cron.clock import Stopwatch
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, ended, write
@@ -796,6 +797,19 @@ class TestLeases:
         with running(config, cron, NOON):
             first = self.lease(config)
             wait_until(lambda: self.lease(config) > first)
+
+    def test_a_clock_that_is_put_forward_makes_no_living_run_lost(self, config):
+        cron, host = cron_of(config), cronwork(config.registry)
+        other = configure(**{"cron.url": str(host.settings.url), "cron.lease": "2"})
+        other.add_cron_task(lambda system: None, name="long", on_demand=True)
+        with running(config, cron, NOON) as (_, _, _, reports):
+            first = self.lease(config)
+            host.clock = Stopwatch(NOON + HOUR).now
+            wait_until(lambda: self.lease(config) - first > 3600 * 1_000_000)
+            cron_of(other).tick(NOON + HOUR)
+        [report] = reports
+        assert [str(run.state) for run in report.runs] == ["succeeded"]
+        assert scheduler(config.registry).history(state="lost") == []
 
     def lease(self, config):
         path = cronwork(config.registry).settings.url.database
