@@ -21,7 +21,7 @@ def lost(store, now):
 
 def expired(store, now):
     with store.deciding(now, now + MINUTE) as desk:
-        return desk.expire(Outcome, ["a"])
+        return desk.expire(Outcome, ["a", "b", "c"])
 
 
 def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
