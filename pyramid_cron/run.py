@@ -133,7 +133,7 @@ def changed(run: Run, **changes: Any) -> Run:
     Every run that a tick makes is changed at least twice.
     """
     new = object.__new__(Run)
-    vars(new).update(vars(run), **changes)
+    object.__setattr__(new, "__dict__", vars(run) | changes)
     return new
 
 
