@@ -2,8 +2,7 @@
 
 The store has connections of its own, so the two can't be one transaction. What is asked for waits
 in memory for the commit, and is written right after it; an abort, or the rollback of a savepoint
-before it, forgets it. A process killed
-between the two loses it.
+before it, forgets it. A process killed between the two loses it.
 """
 
 from __future__ import annotations

@@ -382,10 +382,10 @@ def test_closing_the_application_cancels_what_goes_on(tmp_path, gate):
     assert (run.state, run.error.endswith("the process stopped")) == (RunState.CANCELLED, True)
 
 
-def test_a_script_that_goes_while_its_tick_answers_is_nobodys_trouble(tmp_path):
-    jobs = tmp_path / "jobs" / "1min"
-    jobs.mkdir(parents=True)
-    script = jobs / "script"
+@pytest.mark.parametrize("policy", [{"executor": "thread"}, {"idle": True}])
+def test_a_script_that_goes_before_its_turn_harms_no_other(tmp_path, policy):
+    script = tmp_path / "jobs" / "1min" / "script"
+    script.parent.mkdir(parents=True)
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
     config = configure()
@@ -395,33 +395,12 @@ def test_a_script_that_goes_while_its_tick_answers_is_nobodys_trouble(tmp_path):
         cronwork(config.registry).look_around(NOON + MINUTE)
 
     config.add_cron_task(remove, name="remove", at=NOON)
-    config.add_cron_task(lambda system: None, name="other", executor="thread")
-    config.add_cron_folder(str(tmp_path / "jobs"), executor="thread")
+    config.add_cron_task(lambda system: None, name="other", **policy)
+    config.add_cron_folder(str(tmp_path / "jobs"), **policy)
     report = cron_of(config).tick(NOON)
     assert {run.task: run.state for run in report.runs} == {
         "remove": "succeeded",
         "other": "succeeded",
-        "1min/script": "failed",
-    }
-
-
-def test_an_idle_script_that_goes_before_its_turn_does_not_end_the_tick(tmp_path):
-    jobs = tmp_path / "jobs" / "1min"
-    jobs.mkdir(parents=True)
-    script = jobs / "script"
-    script.write_text("#!/bin/sh\n")
-    script.chmod(0o755)
-    config = configure()
-
-    def remove(system):
-        script.unlink()
-        cronwork(config.registry).look_around(NOON + MINUTE)
-
-    config.add_cron_task(remove, name="remove", at=NOON)
-    config.add_cron_folder(str(tmp_path / "jobs"), idle=True)
-    report = cron_of(config).tick(NOON)
-    assert {run.task: run.state for run in report.runs} == {
-        "remove": "succeeded",
         "1min/script": "failed",
     }
 
