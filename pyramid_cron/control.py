@@ -14,6 +14,7 @@ from pyramid.request import Request
 from pyramid.scripting import prepare
 
 from . import events, logs
+from .counts import count
 from .due.facts import BACKFILL, BESIDE, Pending
 from .due.health import Health
 from .due.pauses import Word, matcher, paused
@@ -31,9 +32,6 @@ from .task import NAME, Task
 
 NONCES = {"delay": BACKFILL, "allow": BESIDE}
 """What may be said of a backfill's ``overlap``."""
-
-MOST = 2**31 - 1
-"""How many runs may be asked for: every database takes that."""
 
 FINAL = tuple(state for state in RunState if state.final)
 
@@ -93,10 +91,8 @@ class Scheduler:
 
         Raises ValueError for a state there is not, or a limit below 1 or above 2147483647.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
-            raise ValueError(f"limit={limit!r}: must be an integer from 1 to {MOST}")
         states = None if state is None else (_state(state),)
-        return self._cron.store.history(name, states, limit)
+        return self._cron.store.history(name, states, count("limit", limit))
 
     def health(self) -> Health:
         """Return how things stand: whether ticks come, and how each task is.

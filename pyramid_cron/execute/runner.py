@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,6 @@ from ..run import (
     TaskCancelled,
     TaskTimeout,
     Trigger,
-    as_payload,
     changed,
     storable,
 )
@@ -122,7 +122,7 @@ class Runner:
         run = live.run
         if run.payload is not None:
             # The task may change what it is given; what is on record stays, as for another attempt.
-            run = changed(run, payload=as_payload(run.payload))
+            run = changed(run, payload=deepcopy(run.payload))
         system = {
             "request": self.request,
             "registry": self.request.registry,
