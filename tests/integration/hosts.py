@@ -119,7 +119,10 @@ class Host:
     def be_ready(self) -> None:
         """Wait until it works."""
         main, sign = self._main, READY["web" if self.serves else "worker"]
-        found = wait_until(lambda: re.search(sign, main.output) or main.over())
+        try:
+            found = wait_until(lambda: re.search(sign, main.output) or main.over())
+        except AssertionError as error:
+            raise AssertionError(f"{self.name} is not ready: {main.output}") from error
         assert found is not True, main.output
         if self.serves:
             self._trigger = self._run("trigger", "tests.integration.hosted", "trigger", found[1])

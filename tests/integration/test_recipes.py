@@ -101,11 +101,18 @@ def test_a_run_is_lost_when_pserve_reloads_the_application(shop, executor, monke
         shop.starts_long_task()
         while not shop.is_busy:
             subprocess.run(["curl", "-s", "--max-time", "0.5", shop.url])
-        os.utime(shop.folder / "production.ini")
+        wait_until(lambda: touched(shop.folder / "production.ini") and "reloading" in server.output)
         wait_until(lambda: "Server did not exit, forcefully killing" in server.output)
         shop.finish()
         wait_until(lambda: answers(shop.url) and shop.runs("long")[-1].finished)
     assert str(shop.runs("long")[-1].state) == "lost"
+
+
+def touched(file):
+    """Say that a file has changed; who watches it may have begun to only now."""
+    os.utime(file)
+    time.sleep(0.1)
+    return True
 
 
 preloaded_or_not = pytest.mark.parametrize("preload", ["True", "False"], ids=lambda it: it)
