@@ -16,7 +16,8 @@ from .clock import utc_now
 from .due.after import exhausted, following
 from .due.index import Index
 from .due.window import roster_id
-from .execute.supervise import News, Supervisor
+from .execute.held import News
+from .execute.supervise import Supervisor
 from .execute.thread import Threads
 from .run import Run
 from .settings import Settings

@@ -9,7 +9,7 @@ from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
 from .. import events
-from .supervise import News
+from .held import News
 from .transaction import between_transactions
 
 

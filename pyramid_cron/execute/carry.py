@@ -55,7 +55,7 @@ def carrying(
             yield runner
         finally:
             cron.supervisor.write()
-        for news in cron.supervisor.take_news():
+        for news in cron.supervisor.held.take_news():
             runner.tell(*news)
 
 
@@ -104,7 +104,7 @@ def _request(registry: Registry, base_url: str | None, address: Mapping[str, Any
 
 def _time_left(cron: Cronwork, run: Run, clock: Stopwatch) -> Callable[[], float]:
     """Return what tells the seconds until the run's timeout; without one there is no end."""
-    live = cron.supervisor.live(run.id)
+    live = cron.supervisor.held.live(run.id)
 
     def time_left() -> float:
         if live is None or live.deadline is None:

@@ -69,7 +69,7 @@ def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | Non
         log.info("%s run=%s is taken up already, or over", sent.task, run_id)
         return None
     with cron.supervisor.holding([run], clock):
-        live = cron.supervisor.live(run_id)
+        live = cron.supervisor.held.live(run_id)
         with suppress(StoreError):  # it is ours from now on; the supervisor asks again in a moment
             if live is not None and run_id in cron.store.cancelled():
                 live.interrupt(TaskCancelled("was cancelled"))  # before it begins

@@ -56,13 +56,13 @@ class Runner:
         Nothing a task raises gets out, not even SystemExit: it ends this run and no other. None is
         returned for a run that somebody else took for lost before it began.
         """
-        live = self.supervisor.live(claimed.id)
+        live = self.supervisor.held.live(claimed.id)
         if live is None or live.given_up:
             return None
         if self.supervisor.stopping or not live.ours():
             return self.supervisor.leave(live)
         if live.interruption is not None:
-            return self.supervisor.call_off(live)
+            return self.supervisor.held.call_off(live)
         started = self.clock.now()
         live.run = changed(claimed, state=RunState.RUNNING, started=started)
         live.deadline = None if task.timeout is None else started + task.timeout

@@ -56,7 +56,7 @@ class Threads:
             with self._lock:
                 thread = self._going_on.get(run_id)
             while thread is not None and thread.is_alive():
-                live = self._supervisor.live(run_id)
+                live = self._supervisor.held.live(run_id)
                 if live is not None and live.given_up:
                     break
                 thread.join(CHECK)

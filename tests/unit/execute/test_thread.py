@@ -467,7 +467,7 @@ def test_what_somebody_cancelled_is_not_tried_again_though_its_process_stops(tmp
     asked = scheduler(config.registry)
     wait_until(lambda: asked.history(state="running"))
     asked.cancel(run["run"])
-    live = cronwork(config.registry).supervisor.live(run["run"])
+    live = cronwork(config.registry).supervisor.held.live(run["run"])
     wait_until(lambda: live.interruption)
     cronwork(config.registry).close()
     assert [each.state for each in asked.history()] == [RunState.CANCELLED]
