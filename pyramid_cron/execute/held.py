@@ -129,8 +129,9 @@ class Held:
         for live in lives:
             if live.run.id in ours:
                 live.lease = leases[live.run.id]
-            else:
-                self._lives.pop(live.run.id, None)
+                continue
+            self._lives.pop(live.run.id, None)
+            if not live.run.state.final:  # else its end may have been written meanwhile
                 live.interrupt(TaskCancelled("was taken for lost, since its lease had passed"))
                 log.warning("%s run=%s is not ours any more", live.run.task, live.run.id)
 
