@@ -16,7 +16,7 @@ from .clock import utc_now
 from .due.after import exhausted, following
 from .due.index import Index
 from .due.window import roster_id
-from .execute.held import News
+from .execute.held import Held, News
 from .execute.supervise import Supervisor
 from .execute.thread import Threads
 from .run import Run
@@ -109,15 +109,10 @@ class Cronwork:
         self.guard = settings.guard()
         self.store = Store(settings.url, settings.table_prefix)
         self.journal = Journal()
-        self.supervisor = Supervisor(
-            self.store,
-            self.journal,
-            settings.lease,
-            self.outcome,
-            lambda: self.clock(),
-            self.tidy_up,
-            tell,
+        held = Held(
+            self.store, self.journal, settings.lease, self.outcome, wall=lambda: self.clock()
         )
+        self.supervisor = Supervisor(self.store, self.journal, held, self.tidy_up, tell)
         self.threads = Threads(self.supervisor)
         self.queues: dict[str, Callable[[Run], object]] = {}
         self.latest: datetime | None = None

@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from ..clock import Stopwatch
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
 from ..store.desk import Desk
 from ..store.engine import StoreError
 from ..store.journal import Journal
-from ..store.outcomes import Outcome, Paused
+from ..store.outcomes import Paused
 from ..store.store import Store
 from .held import Held, News
 from .live import Live
@@ -53,15 +53,13 @@ class Supervisor:
         self,
         store: Store,
         journal: Journal,
-        lease: timedelta,
-        outcome: Callable[[Run, bool], Outcome],
-        wall: Callable[[], datetime],
+        held: Held,
         housekeeping: Callable[[], None] = lambda: None,
         tell: Callable[[Sequence[News]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._journal = journal
-        self.held = Held(store, journal, lease, outcome, wall)
+        self.held = held
         self._housekeeping = housekeeping
         self._tell = tell
         self._is_old_news = False
