@@ -95,8 +95,7 @@ class Lines:
         """Say how a run ended."""
         if not log.isEnabledFor(logging.INFO):
             return
-        extra = _extra(run)
-        extra |= _result(run)
+        extra = _extra(run) | _result(run)
         took = extra["duration"]
         duration = "-" if took is None else f"{took:.3f}s"
         reason = "" if run.reason is None else f" reason={run.reason}"
@@ -121,15 +120,15 @@ def _copied(
 ) -> logging.LogRecord:
     record = object.__new__(logging.LogRecord)
     now = time.time()
-    vars(record).update(
-        vars(first),
-        msg=text,
-        args=values,
-        created=now,
-        msecs=now % 1 * 1000 // 1,
-        relativeCreated=first.relativeCreated + (now - first.created) * 1000,
+    record.__dict__ = {
+        **vars(first),
         **extra,
-    )
+        "msg": text,
+        "args": values,
+        "created": now,
+        "msecs": now % 1 * 1000 // 1,
+        "relativeCreated": first.relativeCreated + (now - first.created) * 1000,
+    }
     return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from ..run import Reason, Trigger
 from ..task import REQUEST, CatchUp, Overlap, Task
@@ -17,8 +18,7 @@ from .pauses import paused
 FROM_SCHEDULE = (Trigger.SCHEDULE, Trigger.CATCH_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """What one task has to do at a tick: its slots since the last one, oldest first."""
 
     task: Task

@@ -25,6 +25,11 @@ from .forked import end_unless
 
 GREATEST = sys.float_info.max
 
+
+def _can_not_kill() -> bool:
+    return False
+
+
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
@@ -53,10 +58,10 @@ class Live:
         self.told: datetime | None = None
         self.stopped = False
         self.given_up = False
-        self.changed: Callable[[Run], None] = lambda _: None
+        self.changed: Callable[[Run, bool], None] | None = None
         self.on_record = False
         self.texts: dict[str, Callable[[], str | None]] = {}
-        self.kill: Callable[[], bool] = lambda: False
+        self.kill: Callable[[], bool] = _can_not_kill
         self._changing = threading.RLock()
         self._lock = threading.Lock()
         self._thread: int | None = None
@@ -74,15 +79,15 @@ class Live:
         with self._changing:
             if not self.run.state.final:
                 self.run = changed(self.run, **changes)
-                if not self.given_up:
-                    self.changed(self.run)
+                if self.changed is not None and not self.given_up:
+                    self.changed(self.run, self.stopped)
 
     def written(self) -> dict[str, str | None]:
         """Return what it has logged and written so far."""
         return {name: text() for name, text in self.texts.items()}
 
-    def call(self, work: Callable[[], Any]) -> Any:
-        """Return what ``work`` returns; for a coroutine, what it returns once it has run.
+    def call(self, work: Callable[..., Any], *values: Any) -> Any:
+        """Return what ``work(*values)`` returns; for a coroutine, what that returns in the end.
 
         Raises the interruption if there was one, even where the work paid no heed to it. A process
         that the work has forked ends with it.
@@ -95,7 +100,7 @@ class Live:
             try:
                 mine = os.getpid()
                 try:
-                    answer = work()
+                    answer = work(*values)
                     if answer is not None and inspect.isawaitable(answer):
                         answer = asyncio.run(self._await(answer))
                 finally:
@@ -138,7 +143,7 @@ class Live:
 
     def ours(self) -> bool:
         """Return whether its lease lasts, as far as is known here."""
-        return self.moment() < self.lease
+        return self.clock.now() < self.lease and self.wall() < self.lease
 
     def moment(self) -> datetime:
         """Return the moment from which a lease counts, for us and for others.

@@ -66,7 +66,7 @@ class Runner:
         started = self.clock.now()
         live.run = changed(claimed, state=RunState.RUNNING, started=started)
         live.deadline = None if task.timeout is None else started + task.timeout
-        live.changed = lambda run: self.journal.note(self.outcome(run, live.stopped))
+        live.changed = self._note
         try:
             self._begin_to_end(task, live)
         except BaseException as error:
@@ -76,6 +76,9 @@ class Runner:
                 raise
             logs.beside_the_run(live.run, error)
         return live.run
+
+    def _note(self, run: Run, stopped: bool) -> None:
+        self.journal.note(self.outcome(run, stopped))
 
     def _begin_to_end(self, task: Task, live: Live) -> None:
         self.lines.started(live.run)
@@ -132,9 +135,9 @@ class Runner:
             "progress": live.progress,
         }
         when = task.when
-        if when is not None and not live.call(lambda: when(system)):
+        if when is not None and not live.call(when, system):
             raise _ConditionNotMetError
-        live.call(lambda: task.function(system))
+        live.call(task.function, system)
 
 
 def _state_after(error: BaseException) -> RunState:

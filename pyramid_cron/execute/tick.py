@@ -177,7 +177,7 @@ def _left(due: Iterable[Due], last: datetime | None) -> Iterator[Due]:
         if last is None or each.slots[0] > last:
             yield each
         elif slots := [slot for slot in each.slots if slot > last]:
-            yield replace(each, slots=slots)
+            yield each._replace(slots=slots)
 
 
 def _with_waiting(due: Iterable[Due], tasks: Tasks, facts: Facts) -> Iterator[Due]:

@@ -27,6 +27,7 @@ _contents = attrgetter(
     "_before_abort",
     "_after_abort",
     "extension",
+    "_user",
 )
 """What joined a transaction, and is to be called in the end. Most of it has no public name."""
 
@@ -101,14 +102,20 @@ class Transactions:
         that the work made no use of is left for the next: to begin and commit a transaction takes
         longer than many subscribers do.
         """
+        manager = self._manager
         mine = self._begin()
-        mine.description = note
-        token = _current.set(self._manager)
+        if mine.description != note:
+            mine.description = note
+        token = _current.set(manager)
         try:
             result = work(*values)
-            self._finish(mine, leave_unused)
+            now_open = self._open()
+            if leave_unused and now_open is mine and not self._is_used(mine):
+                self._left = mine
+            elif now_open is not None:  # else the work has ended it itself
+                _commit(manager)
         except BaseException:
-            _abort(self._manager)
+            _abort(manager)
             raise
         finally:
             _current.reset(token)
@@ -132,16 +139,14 @@ class Transactions:
             _abort(self._manager)
         return self._manager.begin()
 
-    def _finish(self, mine: Any, leave_unused: bool) -> None:
-        now_open = self._open()
-        if now_open is None:  # the work has ended it itself
-            return
-        # Synchronizers want to know of each transaction.
-        watched = self._manager.registeredSynchs()
-        if leave_unused and now_open is mine and not (watched or _is_used(mine)):
-            self._left = mine
-        else:
-            _commit(self._manager)
+    def _is_used(self, mine: Any) -> bool:
+        """Return whether anything is in a transaction, or somebody wants to know of its end."""
+        try:
+            if any(_contents(mine)) or mine.isDoomed() or hasattr(mine, "_data"):
+                return True
+        except AttributeError:
+            return True
+        return bool(self._manager.registeredSynchs())
 
     def _open(self) -> Any:
         """Return the open transaction, or None."""
@@ -149,14 +154,6 @@ class Transactions:
             return self._manager.get()
         except NoTransaction:
             return None
-
-
-def _is_used(mine: Any) -> bool:
-    """Return whether something has joined a transaction, doomed it, or left anything in it."""
-    try:
-        return any(_contents(mine)) or mine.isDoomed() or hasattr(mine, "_data")
-    except AttributeError:
-        return True
 
 
 def _commit(manager: Any) -> None:

@@ -59,8 +59,7 @@ class Tick:
     doubtful: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a run, and what comes of that.
 
     ``then`` is what is to run later on; ``pause_after`` is set where the run is one failure more,

@@ -81,11 +81,11 @@ def outcome_row(run: Run) -> Values:
 
 def output_rows(runs: Iterable[Run]) -> list[Values]:
     """Return the rows of what runs logged, and what their programs wrote."""
-    rows = [
+    return [
         {"run": run.id, "text": run.output, "stdout": run.stdout, "stderr": run.stderr}
         for run in runs
+        if run.output or run.stdout or run.stderr
     ]
-    return [row for row in rows if row["text"] or row["stdout"] or row["stderr"]]
 
 
 def to_run(row: Row[Any]) -> Run:

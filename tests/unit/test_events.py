@@ -284,6 +284,18 @@ def test_a_subscriber_that_dooms_its_transaction_does_not_doom_the_tasks(tmp_pat
     assert committed(config) == ["kept"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_task_does_not_act_as_the_user_that_a_subscriber_named(tmp_path, mode):
+    config = configure_with_database(tmp_path, mode=mode)
+    users = []
+    config.add_subscriber(
+        lambda event: manager_of(event.request).get().setUser("subscriber"), events.RunStarted
+    )
+    config.add_cron_task(lambda system: users.append(manager_of(system["request"]).get().user))
+    cron_of(config).tick(NOON)
+    assert users == [""]
+
+
 @pytest.fixture
 def handler():
     """One that hears what pyramid_cron logs."""
