@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -202,10 +202,7 @@ def _restart(
     """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
     give_up = time.monotonic() + RESTART_PATIENCE
     for each in decisions.restart:
-        run = _claim_one(cron, runner, tasks, each)
-        while run is None and time.monotonic() < give_up:
-            time.sleep(0.1)
-            run = _claim_one(cron, runner, tasks, each)
+        run = _claim_soon(cron, runner, tasks, each, lambda: time.monotonic() < give_up)
         if run is not None and tasks.named(each.task).executor != REQUEST:
             launch.add([run])
             done.add(run)
@@ -250,8 +247,19 @@ def _claim_idle(
     if others:
         with cron.supervisor.deciding(runner.clock) as desk:
             desk.cancel(others)
+
+    def patient() -> bool:
+        return bool(others) and time.monotonic() < give_up and _fits(cron, runner, each)
+
+    return _claim_soon(cron, runner, tasks, each, patient)
+
+
+def _claim_soon(
+    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, patient: Callable[[], bool]
+) -> Run | None:
+    """Claim what may have to wait for a run to stop; None if that takes more than patience."""
     run = _claim_one(cron, runner, tasks, each)
-    while run is None and others and time.monotonic() < give_up and _fits(cron, runner, each):
+    while run is None and patient():
         time.sleep(0.1)
         run = _claim_one(cron, runner, tasks, each)
     return run
