@@ -18,9 +18,9 @@ from .counts import count
 from .due.facts import BACKFILL, BESIDE, Pending
 from .due.health import Health
 from .due.pauses import Word, matcher, paused
+from .execute.by_hand import run_by_hand
 from .execute.defer import defer
 from .execute.queue import carry_out_sent
-from .execute.tick import run_by_hand
 from .health import health
 from .run import Run, RunState, Trigger, as_payload
 from .schedule import At

@@ -10,7 +10,8 @@ from pyramid.scripting import prepare
 
 from .clock import Stopwatch
 from .due.plan import Planned, plan
-from .execute.tick import TickReport, run_by_hand
+from .execute.by_hand import run_by_hand
+from .execute.tick import TickReport
 from .execute.whole import whole_tick
 from .run import Run
 from .schedule.moments import in_utc

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -14,25 +12,18 @@ from pyramid.request import Request
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..due.decide import Decisions, Due, decide, fits, in_the_way, overlapping
+from ..due.decide import Due, decide
 from ..due.facts import Facts, Pending
 from ..due.window import slots_since, window_start, window_starts
-from ..run import Run, RunState, Trigger, as_payload, new_batch
+from ..run import Run, new_batch
 from ..state import Cronwork, Tasks
 from ..store.outcomes import Tick
 from ..store.store import Glance
-from ..task import REQUEST, Task
 from .carry import carrying
+from .later import Progress, restart, while_time_is_left
 from .launch import Launch
-from .live import current
 from .runner import Runner
 from .transaction import between_transactions
-
-RECENT = 20
-"""How many of an idle task's latest successes tell its usual duration."""
-
-RESTART_PATIENCE = 5.0
-"""Seconds that a tick waits for a run to stop that is to be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +39,6 @@ class TickReport:
     runs: tuple[Run, ...] = ()
     skipped: tuple[Run, ...] = ()
     waiting: tuple[Pending, ...] = ()
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What a tick has done so far."""
-
-    runs: list[Run] = field(default_factory=list)
-    skipped: list[Run] = field(default_factory=list)
-    waiting: list[Pending] = field(default_factory=list)
-
-    def add(self, run: Run | None) -> None:
-        if run is not None:
-            (self.skipped if run.state is RunState.SKIPPED else self.runs).append(run)
 
 
 def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
@@ -141,7 +119,7 @@ def _carry_out(
     tasks: Tasks,
     this: Tick,
     due: Iterable[Due],
-) -> _Progress:
+) -> Progress:
     """Claim and run what is due, then what may wait while there is time."""
     with cron.supervisor.deciding(runner.clock) as desk:
         lost = desk.expire(cron.outcome, tasks.by_name)
@@ -159,14 +137,14 @@ def _carry_out(
     cron.latest = this.moment
     cron.supervisor.hold(apart, runner.clock)
     launch.add(apart)
-    done = _Progress(skipped=skipped, waiting=decisions.queued)
+    done = Progress(skipped=skipped, waiting=decisions.queued)
     with cron.supervisor.holding(claimed, runner.clock):
         for run in (*lost, *skipped):
             runner.ended(run)
         for run in claimed:
             done.add(runner.carry_out(tasks.named(run.task), run))
-    _restart(cron, runner, launch, tasks, decisions, done)
-    _while_time_is_left(cron, runner, tasks, decisions, done)
+    restart(cron, runner, launch, tasks, decisions, done)
+    while_time_is_left(cron, runner, tasks, decisions, done)
     done.runs += apart
     return done
 
@@ -189,124 +167,3 @@ def _with_waiting(due: Iterable[Due], tasks: Tasks, facts: Facts) -> Iterator[Du
     for name in waiting:
         if name in tasks.by_name:
             yield Due(tasks.by_name[name], tasks.position(name))
-
-
-def _restart(
-    cron: Cronwork,
-    runner: Runner,
-    launch: Launch,
-    tasks: Tasks,
-    decisions: Decisions,
-    done: _Progress,
-) -> None:
-    """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
-    give_up = time.monotonic() + RESTART_PATIENCE
-    for each in decisions.restart:
-        run = _claim_soon(cron, runner, tasks, each, lambda: time.monotonic() < give_up)
-        if run is not None and tasks.named(each.task).executor != REQUEST:
-            launch.add([run])
-            done.add(run)
-        else:
-            _carry_out_one(runner, tasks, each, run, done)
-
-
-def _while_time_is_left(
-    cron: Cronwork, runner: Runner, tasks: Tasks, decisions: Decisions, done: _Progress
-) -> None:
-    for each in decisions.patient:
-        run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else None
-        _carry_out_one(runner, tasks, each, run, done)
-    for each in decisions.idle:
-        others = decisions.idle_cancel.get(each.task, ())
-        run = _claim_idle(cron, runner, tasks, each, others)
-        _carry_out_one(runner, tasks, each, run, done)
-
-
-def _carry_out_one(
-    runner: Runner, tasks: Tasks, each: Pending, run: Run | None, done: _Progress
-) -> None:
-    if run is None:
-        done.waiting.append(each)
-    else:
-        done.add(runner.carry_out(tasks.named(each.task), run))
-
-
-def _fits(cron: Cronwork, runner: Runner, each: Pending) -> bool:
-    """Return whether an idle task may start now."""
-    time_left = runner.time_left()
-    return time_left > 0 and fits(time_left, cron.store.durations(each.task, RECENT))
-
-
-def _claim_idle(
-    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, others: Sequence[str]
-) -> Run | None:
-    """Claim an idle slot if it fits, and still does once the others have stopped."""
-    give_up = time.monotonic() + RESTART_PATIENCE
-    if not _fits(cron, runner, each):
-        return None
-    if others:
-        with cron.supervisor.deciding(runner.clock) as desk:
-            desk.cancel(others)
-
-    def patient() -> bool:
-        return bool(others) and time.monotonic() < give_up and _fits(cron, runner, each)
-
-    return _claim_soon(cron, runner, tasks, each, patient)
-
-
-def _claim_soon(
-    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, patient: Callable[[], bool]
-) -> Run | None:
-    """Claim what may have to wait for a run to stop; None if that takes more than patience."""
-    run = _claim_one(cron, runner, tasks, each)
-    while run is None and patient():
-        time.sleep(0.1)
-        run = _claim_one(cron, runner, tasks, each)
-    return run
-
-
-def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | None:
-    """Claim what waits just before it runs; None if it has to wait on, or somebody has it."""
-    task = tasks.named(each.task)
-    with cron.supervisor.deciding(runner.clock) as desk:
-        if in_the_way(task, desk.active(task.name), each.nonce):
-            return None
-        outside = task.executor != REQUEST
-        if outside and desk.load() + task.weight > cron.settings.capacity:
-            return None
-        desk.drop([each])
-        claimed, _ = desk.claim([each], weigh=tasks.weight)
-    cron.supervisor.hold(claimed, runner.clock)
-    return claimed[0] if claimed else None
-
-
-def run_by_hand(
-    cron: Cronwork, request: Request, task: Task, payload: Any, now: datetime, *, keep: bool = False
-) -> Run:
-    """Run one task at once, whatever its schedule says; return the run as it ended.
-
-    What was done before in the request is committed; with ``keep`` it is raised if that fails.
-
-    It is skipped, with the reason ``overlap``, while another run of the task goes on, unless the
-    task's ``overlap`` allows that. Raises TypeError or ValueError for a payload that is not JSON.
-    """
-    given = as_payload(payload)
-    asked = Pending(
-        task.name, now, Trigger.MANUAL, now, nonce=secrets.randbits(62) + 2, payload=given
-    )
-    caller = current.get()
-    with carrying(cron, request, Stopwatch(now), keep=keep or caller is not None) as runner:
-        with cron.supervisor.deciding(runner.clock) as desk:
-            if active := in_the_way(task, desk.active(task.name)):
-                skip = replace(overlapping(task, [now], active), asked=asked)
-                _, [run] = desk.claim([], [skip])
-            else:
-                [run], _ = desk.claim([asked])
-        if run.state is RunState.SKIPPED:
-            runner.ended(run)
-        else:
-            with cron.supervisor.holding([run], runner.clock):
-                run = runner.carry_out(task, run) or run
-    if caller is not None:
-        caller.heed()
-    return run

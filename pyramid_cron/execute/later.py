@@ -1,0 +1,125 @@
+"""What a tick does last: what waits for another run to stop, or runs only while there is time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..due.decide import Decisions, fits, in_the_way
+from ..due.facts import Pending
+from ..run import Run, RunState
+from ..state import Cronwork, Tasks
+from ..task import REQUEST
+from .launch import Launch
+from .runner import Runner
+
+RECENT = 20
+"""How many of an idle task's latest successes tell its usual duration."""
+
+RESTART_PATIENCE = 5.0
+"""Seconds that a tick waits for a run to stop that is to be restarted."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a tick has done so far."""
+
+    runs: list[Run] = field(default_factory=list)
+    skipped: list[Run] = field(default_factory=list)
+    waiting: list[Pending] = field(default_factory=list)
+
+    def add(self, run: Run | None) -> None:
+        """Add a run as it ended; None is one that somebody else took for lost."""
+        if run is not None:
+            (self.skipped if run.state is RunState.SKIPPED else self.runs).append(run)
+
+
+def restart(
+    cron: Cronwork,
+    runner: Runner,
+    launch: Launch,
+    tasks: Tasks,
+    decisions: Decisions,
+    done: Progress,
+) -> None:
+    """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
+    give_up = time.monotonic() + RESTART_PATIENCE
+    for each in decisions.restart:
+        run = _claim_soon(cron, runner, tasks, each, lambda: time.monotonic() < give_up)
+        if run is not None and tasks.named(each.task).executor != REQUEST:
+            launch.add([run])
+            done.add(run)
+        else:
+            _carry_out_one(runner, tasks, each, run, done)
+
+
+def while_time_is_left(
+    cron: Cronwork, runner: Runner, tasks: Tasks, decisions: Decisions, done: Progress
+) -> None:
+    """Run what catches up and what is idle; what finds no time waits for a later tick."""
+    for each in decisions.patient:
+        run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else None
+        _carry_out_one(runner, tasks, each, run, done)
+    for each in decisions.idle:
+        others = decisions.idle_cancel.get(each.task, ())
+        run = _claim_idle(cron, runner, tasks, each, others)
+        _carry_out_one(runner, tasks, each, run, done)
+
+
+def _carry_out_one(
+    runner: Runner, tasks: Tasks, each: Pending, run: Run | None, done: Progress
+) -> None:
+    if run is None:
+        done.waiting.append(each)
+    else:
+        done.add(runner.carry_out(tasks.named(each.task), run))
+
+
+def _fits(cron: Cronwork, runner: Runner, each: Pending) -> bool:
+    """Return whether an idle task may start now."""
+    time_left = runner.time_left()
+    return time_left > 0 and fits(time_left, cron.store.durations(each.task, RECENT))
+
+
+def _claim_idle(
+    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, others: Sequence[str]
+) -> Run | None:
+    """Claim an idle slot if it fits, and still does once the others have stopped."""
+    give_up = time.monotonic() + RESTART_PATIENCE
+    if not _fits(cron, runner, each):
+        return None
+    if others:
+        with cron.supervisor.deciding(runner.clock) as desk:
+            desk.cancel(others)
+
+    def patient() -> bool:
+        return bool(others) and time.monotonic() < give_up and _fits(cron, runner, each)
+
+    return _claim_soon(cron, runner, tasks, each, patient)
+
+
+def _claim_soon(
+    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, patient: Callable[[], bool]
+) -> Run | None:
+    """Claim what may have to wait for a run to stop; None if that takes more than patience."""
+    run = _claim_one(cron, runner, tasks, each)
+    while run is None and patient():
+        time.sleep(0.1)
+        run = _claim_one(cron, runner, tasks, each)
+    return run
+
+
+def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | None:
+    """Claim what waits just before it runs; None if it has to wait on, or somebody has it."""
+    task = tasks.named(each.task)
+    with cron.supervisor.deciding(runner.clock) as desk:
+        if in_the_way(task, desk.active(task.name), each.nonce):
+            return None
+        outside = task.executor != REQUEST
+        if outside and desk.load() + task.weight > cron.settings.capacity:
+            return None
+        desk.drop([each])
+        claimed, _ = desk.claim([each], weigh=tasks.weight)
+    cron.supervisor.hold(claimed, runner.clock)
+    return claimed[0] if claimed else None
