@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,6 @@ from .. import events, logs
 from ..clock import Stopwatch
 from ..due.facts import Pending
 from ..run import Run, RunState, TaskCancelled, TaskTimeout, Trigger, changed
-from ..store.engine import StoreError
 from ..store.journal import Journal
 from ..store.outcomes import Noted, Outcome, Paused
 from ..store.store import Store
@@ -72,16 +70,17 @@ class Held:
         self._lives |= {run.id: Live(run, clock, self._wall, lease) for run in runs}
 
     def live(self, run_id: str) -> Live | None:
-        """Return a run that is held, or None if it is not ours any more.
+        """Return a run that is held, or None if it is not ours any more."""
+        return self._lives.get(run_id)
+
+    def regain(self, live: Live) -> bool:
+        """Return whether a run is still ours whose lease has passed, and begin a new one if it is.
 
         After a pause longer than the lease (a frozen process, a sleeping computer) the store has
-        the last word; where that can't be asked, the lease stays as it is.
+        the last word. Raises StoreError where that can't be asked.
         """
-        live = self._lives.get(run_id)
-        if live is not None and not live.ours():
-            with suppress(StoreError):
-                self._renew([live])
-        return self._lives.get(run_id)
+        self._renew([live])
+        return live.run.id in self._lives
 
     def let_go(self, run_id: str) -> bool:
         """Hold a run no longer, which goes to another process; False if it is not ours."""

@@ -95,7 +95,8 @@ class Live:
         token = current.set(self)
         try:
             with self._lock:
-                self.heed()
+                if self.interruption is not None:
+                    raise self.interruption
                 self._thread = threading.get_ident()
             try:
                 mine = os.getpid()

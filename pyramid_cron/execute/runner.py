@@ -23,6 +23,7 @@ from ..run import (
     changed,
     storable,
 )
+from ..store.engine import StoreError
 from ..store.journal import Journal
 from ..store.outcomes import Outcome
 from ..task import Task
@@ -56,10 +57,16 @@ class Runner:
         Nothing a task raises gets out, not even SystemExit: it ends this run and no other. None is
         returned for a run that somebody else took for lost before it began.
         """
-        live = self.supervisor.held.live(claimed.id)
+        held = self.supervisor.held
+        live = held.live(claimed.id)
         if live is None or live.given_up:
             return None
-        if self.supervisor.stopping or not live.ours():
+        try:
+            if not (live.ours() or held.regain(live)):
+                return None
+        except StoreError:
+            return self.supervisor.leave(live)
+        if self.supervisor.stopping:
             return self.supervisor.leave(live)
         if live.interruption is not None:
             return self.supervisor.held.call_off(live)
