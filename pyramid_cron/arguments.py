@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -18,11 +18,14 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from .counts import count
+from .schedule import At
 from .schedule.duration import LONGEST, seconds, span
 from .task import CELERY, NAME, ONE_ATTEMPT, Retry, jitter_offset
 
 SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
 """What may be said of how Celery sends a task."""
+
+END = datetime.max.replace(tzinfo=timezone.utc)
 
 E = TypeVar("E", bound=Enum)
 
@@ -83,17 +86,28 @@ def check_callable(argument: str, given: Any, function: Callable[[Any], Any]) ->
             f"{argument}={given!r} is a generator function: to call it runs nothing of it; use"
             " a function without yield"
         )
-    try:
-        # Of what is called itself: what it wraps may take more, which the wrapper adds.
-        signature = inspect.signature(function, follow_wrapped=False)
-    except ValueError:
-        return  # some builtins do not tell
+    signature = _signature(function)
+    if signature is None:
+        inner = _signature(function.func) if isinstance(function, functools.partial) else None
+        if inner is None:
+            return  # some builtins do not tell
+        raise ValueError(
+            f"{argument}={given!r} gives what can't be given: what it calls takes {inner}"
+        )
     try:
         signature.bind({})
     except TypeError as error:
         raise ValueError(
             f"{argument}={given!r} takes {signature}; it must take one argument, the system mapping"
         ) from error
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        # Of what is called itself: what it wraps may take more, which the wrapper adds.
+        return inspect.signature(function, follow_wrapped=False)
+    except ValueError:
+        return None
 
 
 def _generates(function: Callable[[Any], Any]) -> bool:
@@ -181,7 +195,11 @@ def offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
         return 0
     if not schedules:
         raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
-    return jitter_offset(task_name, seconds(jitter, what="jitter"))
+    longest = seconds(jitter, what="jitter")
+    for schedule in schedules:
+        if isinstance(schedule, At) and END - schedule.moment < timedelta(seconds=longest):
+            raise ValueError(f"jitter={jitter!r}: shifts {schedule!r} out of the calendar")
+    return jitter_offset(task_name, longest)
 
 
 def monitor(monitor: Any) -> str:

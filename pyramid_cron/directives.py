@@ -152,6 +152,8 @@ def _register(config: Configurator, task: Task) -> None:
     introspectable = config.introspectable(CATEGORY, task.name, task.name, "cron task")
     introspectable.update(_shown(task))
 
+    registered: list[Task] = []
+
     def register() -> None:
         cron = cronwork(config.registry)
         bound = _in_zone(task, task.timezone or cron.settings.timezone)
@@ -159,10 +161,12 @@ def _register(config: Configurator, task: Task) -> None:
         with arguments.naming(task.name):
             check_weight(task.executor, task.weight, cron.settings.capacity)
         cron.register(bound)
+        registered.append(bound)
 
     def check() -> None:
-        with arguments.naming(task.name):
-            check_executor(cronwork(config.registry), task.executor)
+        if config.autocommit or registered:  # else another task was put in its place
+            with arguments.naming(task.name):
+                check_executor(cronwork(config.registry), task.executor)
 
     if task.executor not in (REQUEST, THREAD):
         # Before the other: where actions are carried out at once, nothing refused is registered.
@@ -196,7 +200,10 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
 def check_executor(cron: Cronwork, executor: str) -> None:
     """Refuse an executor that there is not; ValueError says which there are."""
     if executor == CELERY and CELERY not in cron.queues:
-        cron.queues[CELERY] = CelerySender(cron)
+        try:
+            cron.queues[CELERY] = CelerySender(cron)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
     names = [REQUEST, THREAD, CELERY, *sorted({*cron.queues} - {CELERY})]
     arguments.one_of("executor", names, executor)
 

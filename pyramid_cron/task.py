@@ -13,6 +13,7 @@ from typing import Any
 from .counts import count
 from .schedule import At, Cron, Every
 from .schedule.duration import span
+from .schedule.sealed import sealed
 
 NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """What may be a task's name: printable, and not longer than the store's columns."""
@@ -44,6 +45,7 @@ class CatchUp(str, Enum):
     __str__ = str.__str__
 
 
+@sealed
 @dataclass(frozen=True, slots=True, init=False)
 class Retry:
     """How often and when a slot that went wrong is tried again.

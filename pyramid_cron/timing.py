@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from .arguments import flag
@@ -24,16 +25,15 @@ def schedules(
     """Return the schedules of a task, none if it has none; ValueError if it says when twice."""
     given = {key: value for key, value in fields.items() if value is not None}
     ways = {
-        "fields": given or None,
         "schedule": schedule,
         "every": every,
         "at": at,
         "on_demand": flag("on_demand", on_demand) or None,
     }
-    said = [way for way, value in ways.items() if value is not None]
-    if len(said) > 1:
+    said = {way: value for way, value in ways.items() if value is not None}
+    if len(said) + bool(given) > 1:
         raise ValueError(
-            f"{_and(said, given)} each say when; use one of fields, schedule, every, at, on_demand"
+            f"{_and(given | said)} each say when; use one of fields, schedule, every, at, on_demand"
         )
     if on_demand:
         return ()
@@ -46,10 +46,10 @@ def schedules(
     return (Cron._named(task_name, **given) if given else Cron("* * * * *"),)
 
 
-def _and(said: list[str], given: dict[str, Any]) -> str:
-    """Return the arguments as they were written: ``min, hour and every``."""
-    written = [each for way in said for each in (given if way == "fields" else [way])]
-    return f"{', '.join(written[:-1])} and {written[-1]}"
+def _and(said: dict[str, Any]) -> str:
+    """Return the arguments as they were written: ``min=0, hour=2 and every='1h'``."""
+    *written, last = [f"{argument}={value!r}" for argument, value in said.items()]
+    return f"{', '.join(written)} and {last}"
 
 
 def _several(task_name: str, schedule: Any) -> tuple[Cron | Every | At, ...]:
@@ -64,18 +64,20 @@ def _one(task_name: str, schedule: Any) -> Cron | Every | At:
     if isinstance(schedule, (Cron, Every, At)):
         return schedule
     if isinstance(schedule, str):
-        return _argument("schedule", lambda text: Cron._named(task_name, text), schedule)
+        make = partial(Cron._named, task_name)
+        return _argument("schedule", make, schedule, called="expression")
     raise ValueError(
         f"schedule={schedule!r}: must be five cron fields as text, a Cron, Every or At, or a list"
     )
 
 
-def _argument(argument: str, make: Callable[[Any], T], value: Any) -> T:
+def _argument(argument: str, make: Callable[[Any], T], value: Any, called: str = "") -> T:
+    """Return what is made of a value, which is ``called`` something else where that is done."""
     try:
         return make(value)
     except (TypeError, ValueError) as error:
-        said = f"{argument}={value!r}: "
-        raise ValueError(said + str(error).removeprefix(said)) from error
+        reason = str(error).removeprefix(f"{called or argument}={value!r}: ")
+        raise ValueError(f"{argument}={value!r}: {reason}") from error
 
 
 def zone(timezone: Any) -> str:

@@ -14,12 +14,14 @@ from .expression import arguments, crontab
 from .local import times_of_day
 from .moments import ceiling, floor, slot
 from .rule import Rule, from_expression, from_fields
+from .sealed import sealed
 from .slots import Slots
 from .zone import UTC, named
 
 FieldValue: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
 
 
+@sealed
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Cron:
     """A schedule by the fields of a crontab.

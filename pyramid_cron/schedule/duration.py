@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from datetime import timedelta
 from typing import Any
@@ -40,7 +41,10 @@ def _length(value: Any) -> int | None:
         )
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    return int(value) if hasattr(value, "__index__") else None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def span(value: object, *, what: str, least: float = 0.0, most: timedelta = LONGEST) -> timedelta:

@@ -100,8 +100,11 @@ def _index(value: Any) -> int | None:
 
 def _hint(field: Field, value: object) -> str:
     """Suggest ``range(0, 24, 3)`` to who wrote ``(0, 24, 3)``."""
-    if isinstance(value, list | tuple) and len(value) == 3 and _index(value[2]):
-        meant = range(*value)
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return ""
+    start, stop, step = (_index(each) for each in value)
+    if start is not None and stop is not None and step:
+        meant = range(start, stop, step)
         if meant and field.low <= min(meant) and max(meant) <= field.high:
             return f"; did you mean {meant}?"
     return ""

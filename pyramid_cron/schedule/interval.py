@@ -11,11 +11,13 @@ from .describe import describe_every
 from .duration import seconds
 from .expression import every_crontab, short
 from .moments import ceiling, floor, slot
+from .sealed import sealed
 from .zone import BEYOND, FIRST
 
 _NOW = timedelta(0)
 
 
+@sealed
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Every:
     """A slot each so many seconds, counted from the Unix epoch in UTC.
@@ -67,6 +69,7 @@ class Every:
         return f"Every({short(self.seconds)!r})"
 
 
+@sealed
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class At:
     """A single slot: an aware datetime or ISO 8601 text with an offset or ``Z``.

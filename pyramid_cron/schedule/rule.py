@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .dates import Dates, combine
-from .fields import DAY, DOW, FIELDS, HOUR, MINUTE, Choice, Field, from_integers, refuse
+from .fields import DOW, FIELDS, HOUR, MINUTE, Choice, Field, from_integers, refuse
 from .text import from_text
 
 _ALIASES = {
@@ -21,6 +21,17 @@ _ALIASES = {
 
 # How coarse a field is. Day and day of the week are equally fine.
 _COARSENESS = {"min": 0, "hour": 1, "day": 2, "dow": 2, "month": 3}
+
+
+HASHINGS = 100
+"""How often a date is picked anew for ``H`` before there is taken to be none."""
+
+
+class NoDateError(ValueError):
+    """Raised for fields that each are right, but no date has them all."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such date, so it would never run")
 
 
 class Rule(NamedTuple):
@@ -40,11 +51,7 @@ def from_expression(expression: object, name: str | None) -> Rule:
     if not isinstance(expression, str):
         raise ValueError(f"expression={expression!r}: use a string such as '30 2 * * *'")
     try:
-        texts = _split(expression)
-        choices = [from_text(*pair, name) for pair in zip(FIELDS, texts, strict=True)]
-        return _rule(
-            choices, either=not (choices[2].star or choices[4].star), day=texts[2], name=name
-        )
+        return _rule(_split(expression), name, all_match=False)
     except ValueError as error:
         raise ValueError(f"expression={expression!r}: {error}") from None
 
@@ -79,14 +86,30 @@ def from_fields(fields: Mapping[str, object], name: str | None) -> Rule:
     ]
     if "dow" not in given:
         values[DOW.position] = "*"  # no finer than the day, so no day of the week is the lowest
-    choices = [_choice(*pair, name) for pair in zip(FIELDS, values, strict=True)]
     try:
-        return _rule(choices, either=False, day=values[2], name=name)
-    except ValueError as error:
+        return _rule(values, name, all_match=True)
+    except NoDateError as error:
         named = ", ".join(
             f"{key}={given[key]!r}" for key in ("day", "month", "dow") if key in given
         )
         raise ValueError(f"{named}: {error}") from None
+
+
+def _rule(values: Sequence[object], name: str | None, *, all_match: bool) -> Rule:
+    choices = _choices(values, name)
+    dates = _dates(choices, all_match)
+    if dates is None and name is not None:
+        dates = _dates_picked_anew(values, name, all_match)
+    if dates is None:
+        raise NoDateError
+    minute, hour = choices[:2]
+    starred = minute.star or hour.star
+    wildcard = starred or minute.mask == MINUTE.full or hour.mask == HOUR.full
+    return Rule(minute.mask, hour.mask, dates, wildcard)
+
+
+def _choices(values: Sequence[object], name: str | None) -> list[Choice]:
+    return [_choice(field, value, name) for field, value in zip(FIELDS, values, strict=True)]
 
 
 def _choice(field: Field, value: object, name: str | None) -> Choice:
@@ -97,14 +120,19 @@ def _choice(field: Field, value: object, name: str | None) -> Choice:
     return from_text(field, value, name)
 
 
-def _rule(choices: list[Choice], *, either: bool, day: object, name: str | None) -> Rule:
-    minute, hour, _, month, dow = choices
-    dates = combine(choices[2], month, dow, either=either)
-    if dates is None and day in ("h", "H"):
-        # The name's day is one this month lacks. That must not depend on the name.
-        dates = combine(from_text(DAY, "h(1-28)", name), month, dow, either=either)
-    if dates is None:
-        raise ValueError("there is no such date, so it would never run")
-    starred = minute.star or hour.star
-    wildcard = starred or minute.mask == MINUTE.full or hour.mask == HOUR.full
-    return Rule(minute.mask, hour.mask, dates, wildcard)
+def _dates(choices: Sequence[Choice], all_match: bool) -> Dates | None:
+    """Return the dates; by Debian's crontab either day field is enough if neither has a star."""
+    _, _, day, month, dow = choices
+    return combine(day, month, dow, either=not (all_match or day.star or dow.star))
+
+
+def _dates_picked_anew(values: Sequence[object], name: str, all_match: bool) -> Dates | None:
+    """Return other dates where ``H`` has picked what there is not, as 31 February.
+
+    Whether a schedule is right must not depend on the name.
+    """
+    minute, hour, day, month, dow = values
+    in_each_month = [minute, hour, "h(1-28)" if day in ("h", "H") else day, month, dow]
+    hashed = (_choices(in_each_month, f"{name}{salt or ''}") for salt in range(HASHINGS))
+    found = (_dates(choices, all_match) for choices in hashed)
+    return next((dates for dates in found if dates is not None), None)

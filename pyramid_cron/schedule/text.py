@@ -19,7 +19,9 @@ _WORD = "[0-9]{1,9}|[a-z]{3}"
 _ITEM = re.compile(rf"(?:\*|({_WORD})(?:-({_WORD}))?)(?:/([0-9]{{1,9}}))?", re.ASCII)
 
 _HASHED = re.compile(r"h\b.*")
+_WHOLE = "is a whole expression: give it as schedule=, or to Cron alone"
 _EXPLAINED = (
+    (re.compile(r"\s*(\S+\s+){4}\S+\s*|@[a-z]+"), _WHOLE),
     (re.compile(r".*\s.*", re.DOTALL), "no spaces within a field, join a list by commas alone"),
     (re.compile(r"r\b.*"), "R would be another time at each start, use H"),
     (re.compile(r"(.*,)?(\d+w|w\d+|lw)(,.*)?"), "W (the nearest working day) is not supported"),

@@ -305,7 +305,10 @@ def add(config, **arguments):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"executor": "celery"}, r"needs the setting cron\.celery\.broker_url, such as redis://"),
+        (
+            {"executor": "celery"},
+            r"cron task 'some': .* needs the setting cron\.celery\.broker_url, such as redis://",
+        ),
         ({"executor": "celery", "celery": {"que": "x"}}, "'que': 'x'.*: must be a dict with some"),
         ({"executor": "celery", "celery": "slow"}, "celery='slow': must be a dict with some of"),
         ({"celery": {"queue": "slow"}}, "only for executor='celery', not 'request'"),

@@ -202,6 +202,30 @@ def test_an_app_overrides_an_included_packages_task(config):
     assert slots(config) == ["05:00"]
 
 
+@pytest.mark.parametrize("executor", ["celery", "unknown"])
+@pytest.mark.parametrize("override", [{}, {"executor": "thread"}])
+def test_an_app_overrides_a_task_whose_executor_it_lacks(config, executor, override):
+    config.include(lambda config: config.add_cron_task(task, name="a", executor=executor))
+    config.add_cron_task(task, name="a", hour=5, **override)
+    assert slots(config) == ["05:00"]
+
+
+def test_an_overriding_tasks_own_executor_is_checked(config):
+    config.include(lambda config: config.add_cron_task(task, name="a"))
+    config.add_cron_task(task, name="a", executor="unknown")
+    with pytest.raises(ConfigurationError, match=r"cron task 'a': executor='unknown'"):
+        config.commit()
+
+
+def test_nothing_refused_is_registered_where_actions_are_carried_out_at_once(config):
+    config.commit()
+    config.autocommit = True
+    config.add_cron_task(task, name="a", hour=5)
+    with pytest.raises(ConfigurationError, match=r"cron task 'a': executor='unknown'"):
+        config.add_cron_task(task, name="a", hour=6, executor="unknown")
+    assert slots(config) == ["05:00"]
+
+
 def test_tasks_are_introspectable(config):
     config.add_cron_task(task, name="a", hour=2, priority=3, when=condition, jitter="10m")
     config.commit()
@@ -275,6 +299,7 @@ def wrapped_in_two(system, extra):
         ({"min": -1}, r"min.*-1"),
         ({"hour": 24}, r"hour.*24"),
         ({"hour": (0, 24, 3)}, r"range\(0, 24, 3\)"),
+        ({"hour": (30, "a", 3)}, r"hour=\(30, 'a', 3\): 30 is out of range, use 0 to 23$"),
         ({"hour": []}, r"hour=\[\]: nothing to match"),
         ({"hour": True}, r"hour.*True"),
         ({"hour": 2.5}, r"hour.*2.5"),
@@ -284,13 +309,16 @@ def wrapped_in_two(system, extra):
         ({"month": 13}, r"month.*13"),
         ({"day": 0}, r"day.*0"),
         ({"month": 2, "day": 30}, r"never"),
-        ({"schedule": "0 0 31 2 *"}, r"schedule='0 0 31 2 \*'.*never"),
+        ({"schedule": "0 0 31 2 *"}, r"schedule='0 0 31 2 \*': there is no such date"),
         ({"schedule": "0 0 * * * *"}, r"schedule='0 0 \* \* \* \*'"),
         ({"schedule": "@reboot"}, r"@reboot"),
         ({"schedule": ""}, r"schedule=''"),
         ({"schedule": []}, r"schedule=\[\] is empty"),
         ({"schedule": 5}, r"schedule=5: must be five cron fields"),
         ({"schedule": ["@daily", None]}, r"schedule=None"),
+        ({"min": "*/5 * * * *"}, r"min='\*/5 \* \* \* \*': is a whole expression: .* schedule="),
+        ({"hour": "@daily"}, r"hour='@daily': is a whole expression: give it as schedule="),
+        ({"every": int}, r"every=<class 'int'>: use '90s'"),
         ({"every": "0m"}, r"every='0m'"),
         ({"every": "soon"}, r"every='soon'"),
         ({"every": -5}, r"every=-5"),
@@ -298,9 +326,12 @@ def wrapped_in_two(system, extra):
         ({"at": "2026-01-01T09:00"}, r"at='2026-01-01T09:00'"),
         ({"at": "tomorrow"}, r"at='tomorrow'"),
         ({"on_demand": 1}, r"on_demand=1: must be True or False"),
-        ({"hour": 2, "every": "5m"}, r"hour and every each say when"),
-        ({"schedule": "@daily", "on_demand": True}, r"schedule and on_demand each say when"),
-        ({"hour": 1, "min": 2, "at": "x"}, r"min, hour and at each say when"),
+        ({"hour": 2, "every": "5m"}, r"hour=2 and every='5m' each say when"),
+        (
+            {"schedule": "@daily", "on_demand": True},
+            r"schedule='@daily' and on_demand=True each say",
+        ),
+        ({"hour": 1, "min": 2, "at": "x"}, r"min=2, hour=1 and at='x' each say when"),
         ({"timezone": "Europe/Berlln"}, r"timezone='Europe/Berlln' is no IANA time zone"),
         ({"timezone": "../etc"}, r"timezone='../etc' is no IANA time zone"),
         ({"timezone": "localtime"}, r"timezone='localtime' is no IANA time zone"),
@@ -322,6 +353,7 @@ def wrapped_in_two(system, extra):
         ({"jitter": "often"}, r"jitter='often'"),
         ({"jitter": 0}, r"jitter=0"),
         ({"jitter": "5m", "on_demand": True}, r"jitter='5m': a task that runs on demand"),
+        ({"jitter": "2h", "at": "9999-12-31T23:00:00Z"}, r"jitter='2h': shifts At\("),
         ({"description": 5}, r"description=5: must be text"),
     ],
 )
@@ -329,6 +361,24 @@ def test_every_mistake_is_named(config, arguments, message):
     arguments = {"f": task} | arguments
     with pytest.raises(ConfigurationError, match=message):
         config.add_cron_task(**arguments)
+
+
+def with_options(system, kind="a"):
+    pass
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        functools.partial(with_options, kindd="x"),
+        functools.partial(with_options, 1, 2, 3),
+        functools.partial(functools.partial(with_options, kind="b"), other=1),
+    ],
+)
+def test_a_partial_that_could_not_be_called_is_refused(config, f):
+    message = r"cron task 'a': f=functools.partial.* gives what can't be given: .*\(system, kind="
+    with pytest.raises(ConfigurationError, match=message):
+        config.add_cron_task(f, name="a")
 
 
 def generator(system):

@@ -146,6 +146,30 @@ def test_whether_a_hashed_day_exists_does_not_depend_on_the_name():
     assert len(days) > 20
 
 
+@pytest.mark.parametrize(
+    "expression", ["0 0 31 H *", "0 0 30 H *", "0 0 H(25-31) 2 *", "0 0 29-31 H(1-3) *"]
+)
+def test_whether_a_hashed_date_exists_does_not_depend_on_the_name(expression):
+    for number in range(200):
+        cron = parse(expression, name=f"task{number}")
+        assert cron == parse(expression, name=f"task{number}")
+        assert cron.following(NOON) is not None
+
+
+def test_whether_a_hashed_day_is_the_right_weekday_does_not_depend_on_the_name():
+    days = {
+        cron.following(NOON).day
+        for number in range(200)
+        if (cron := Cron._named(f"task{number}", day="H", dow="1#1"))
+    }
+    assert max(days) <= 7
+
+
+def test_what_no_hashing_makes_a_date_is_refused():
+    with pytest.raises(ValueError, match="'0 0 H\\(30-31\\) 2 \\*': there is no such date"):
+        parse("0 0 H(30-31) 2 *", name="a")
+
+
 def test_a_schedule_is_bound_to_a_zone_unless_it_has_its_own():
     bare, zoned = Cron("0 2 * * *"), Cron("0 2 * * *", timezone="Asia/Tokyo")
     assert bare.zone.key == "UTC"

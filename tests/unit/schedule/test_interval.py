@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import pytest
 
-from pyramid_cron.schedule import At, Every, Schedule
+from pyramid_cron.schedule import At, Cron, Every, Schedule
 from pyramid_cron.schedule.duration import seconds
 
 UTC = timezone.utc
@@ -214,3 +214,13 @@ def test_equal_arguments_make_equal_schedules_that_cannot_be_changed(one, same, 
     (attribute,) = one.__slots__
     with pytest.raises(AttributeError):
         setattr(one, attribute, 5)
+
+
+@pytest.mark.parametrize("made", [Every("5m"), At("2026-12-01T09:00:00Z"), Cron("0 2 * * *")])
+@pytest.mark.parametrize("name", ["timezone", "seconds", "moment", "whatever"])
+def test_a_schedule_can_not_be_changed(made, name):
+    with pytest.raises(AttributeError, match=name):
+        setattr(made, name, 5)
+    with pytest.raises(AttributeError, match=name):
+        delattr(made, name)
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
