@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from .execute.command import Command
 from .schedule import At, Cron, Every
@@ -205,7 +206,7 @@ def _policies(task: Task) -> list[str]:
         ("retry", task.retry.attempts, task.retry != ONE_ATTEMPT),
         ("timeout", task.timeout, task.timeout is not None),
         ("pause_after", task.pause_after, task.pause_after is not None),
-        ("jitter", f"{task.offset}s later", task.offset),
+        ("jitter", f"{timedelta(seconds=task.offset)} later", task.offset),
         ("executor", task.executor, task.executor != REQUEST),
         ("weight", task.weight, task.weight != 1),
         ("celery", dict(task.celery), task.celery),

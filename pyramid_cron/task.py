@@ -170,7 +170,7 @@ class Task:
         if not self.schedules:
             return "on demand"
         text = ", and ".join(schedule.describe() for schedule in self.schedules)
-        return f"{text}, {self.offset} s later" if self.offset else text
+        return f"{text}, {timedelta(seconds=self.offset)} later" if self.offset else text
 
 
 def jitter_offset(name: str, jitter: int) -> int:
