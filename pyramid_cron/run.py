@@ -93,9 +93,9 @@ class Run:
 
     ``slot`` is the moment the task was meant to run (for a run by hand: when it was asked for);
     ``started`` and ``finished`` are when it did. All are aware and in UTC. ``error`` is the last
-    line of the traceback, ``output`` what was logged during the run; ``stdout`` and ``stderr`` are
-    what a program wrote, None for other tasks. A skipped run may stand for several slots of one
-    task: ``count`` is how many, ``slot`` the newest of them.
+    line of the traceback, ``logged`` what was logged during the run; ``stdout`` and ``stderr`` are
+    what a program wrote, None for other tasks, and ``output`` is all three. A skipped run may stand
+    for several slots of one task: ``count`` is how many, ``slot`` the newest of them.
     """
 
     id: str
@@ -112,12 +112,19 @@ class Run:
     finished: datetime | None = None
     error: str | None = None
     traceback: str | None = None
-    output: str | None = None
+    logged: str | None = None
     progress: Progress | None = None
     payload: Any = None
     nonce: int = 0
     stdout: str | None = None
     stderr: str | None = None
+
+    @property
+    def output(self) -> str | None:
+        """What was logged during the run, and after that what a program wrote; None if nothing."""
+        if self.stdout is None and self.stderr is None:
+            return self.logged
+        return "".join(filter(None, (self.logged, self.stdout, self.stderr))) or None
 
     @property
     def duration(self) -> float | None:

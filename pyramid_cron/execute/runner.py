@@ -113,7 +113,7 @@ class Runner:
     def _attempt(self, task: Task, live: Live) -> dict[str, Any]:
         """Return what changed in the run."""
         captured = Captured(self.listener)
-        live.texts["output"] = captured.text
+        live.texts["logged"] = captured.text
         outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
         try:
             with captured:

@@ -77,7 +77,7 @@ def run(context: Context) -> int:
         texts = {"output": ended.output, "stdout": ended.stdout, "stderr": ended.stderr}
         out.json(run_data(ended) | texts)
     else:
-        for text in (ended.output, ended.stdout, ended.stderr):
+        for text in (ended.logged, ended.stdout, ended.stderr):
             if text:
                 out.line(text.rstrip("\n"))
         why = ended.error or ended.reason

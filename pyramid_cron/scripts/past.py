@@ -44,17 +44,12 @@ def show(context: Context) -> int:
     run = context.cron.store.run(context.args.run)
     if run is None:
         raise CommandFailedError(f"there is no run {context.args.run!r}")
-    texts = {
-        "traceback": run.traceback,
-        "output": run.output,
-        "stdout": run.stdout,
-        "stderr": run.stderr,
-    }
+    texts = {"traceback": run.traceback, "stdout": run.stdout, "stderr": run.stderr}
     if out.as_json:
-        out.json(run_data(run) | {"payload": run.payload} | texts)
+        out.json(run_data(run) | {"payload": run.payload, "output": run.output} | texts)
         return FINE
     out.pairs(_facts(context, run))
-    for name, text in texts.items():
+    for name, text in {"output": run.logged, **texts}.items():
         if text:
             out.line(f"\n{name}:")
             out.line(text.rstrip("\n"))

@@ -82,9 +82,9 @@ def outcome_row(run: Run) -> Values:
 def output_rows(runs: Iterable[Run]) -> list[Values]:
     """Return the rows of what runs logged, and what their programs wrote."""
     return [
-        {"run": run.id, "text": run.output, "stdout": run.stdout, "stderr": run.stderr}
+        {"run": run.id, "text": run.logged, "stdout": run.stdout, "stderr": run.stderr}
         for run in runs
-        if run.output or run.stdout or run.stderr
+        if run.logged or run.stdout or run.stderr
     ]
 
 
@@ -105,7 +105,7 @@ def to_run(row: Row[Any]) -> Run:
         finished=row.finished,
         error=row.error,
         traceback=row.traceback,
-        output=row._mapping.get("output"),
+        logged=row._mapping.get("logged"),
         progress=row.progress and Progress(*json.loads(row.progress)),
         payload=loaded(row.payload),
         nonce=row.nonce,

@@ -313,7 +313,7 @@ class Store:
     def _query(self) -> Select[Any]:
         runs, outputs = self.tables.runs, self.tables.outputs
         joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run)
-        kept = outputs.c.text.label("output"), outputs.c.stdout, outputs.c.stderr
+        kept = outputs.c.text.label("logged"), outputs.c.stdout, outputs.c.stderr
         return select(runs, *kept).select_from(joined)
 
     def _select(self, query: Select[Any]) -> list[Run]:

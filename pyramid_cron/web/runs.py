@@ -71,6 +71,7 @@ def run_view(request: Request) -> Response:
         request,
         "run.html",
         data,
+        logged=run.logged,
         can=actions.possible(run),
         title=f"Run of {run.task}",
         parent="Runs",

@@ -1,6 +1,7 @@
 """Programs as tasks: what they are given, what is kept, how they end and how they are stopped."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -61,7 +62,19 @@ class TestEnding:
     def test_stdout_and_stderr_are_kept_apart(self, config):
         run = ran(config, ["sh", "-c", "echo fine; echo careful >&2"])
         assert (run.state, run.error) == ("succeeded", None)
-        assert (run.stdout, run.stderr, run.output) == ("fine\n", "careful\n", None)
+        assert (run.stdout, run.stderr, run.logged) == ("fine\n", "careful\n", None)
+
+    def test_output_is_all_that_was_logged_and_written(self, config):
+        config.add_cron_command(
+            ["sh", "-c", "echo fine; echo careful >&2"],
+            name="both",
+            on_demand=True,
+            when=lambda system: logging.getLogger("shop").warning("may run") or True,
+        )
+        cron_of(config).run("both")
+        [run] = scheduler(config.registry).history("both")
+        assert run.logged.endswith("WARNI [shop] may run\n")
+        assert run.output == f"{run.logged}fine\ncareful\n"
 
     def test_a_program_that_writes_nothing_has_no_output(self, config):
         run = ran(config, ["true"])

@@ -76,7 +76,7 @@ class TestWhoTells:
     def test_who_was_taken_for_lost_can_not_overwrite_it(self, store):
         [run] = claim(store)
         [lost] = expire(store)
-        write(store, ended(run, output="late"))
+        write(store, ended(run, logged="late"))
         assert store.run(run.id) == lost
 
     def test_who_was_taken_for_lost_leads_to_nothing(self, store):

@@ -21,7 +21,7 @@ def count(store, kind):
 
 def run_at(store, moment, name="a"):
     [run] = claim(store, slot(name, moment), now=moment)
-    write(store, ended(run, output="text"))
+    write(store, ended(run, logged="text"))
     return run
 
 
@@ -42,7 +42,7 @@ class TestRuns:
         run_at(store, BEFORE - SECOND)
         run = run_at(store, BEFORE)
         assert store.prune(BEFORE, 10) == 1
-        assert store.history() == [ended(run, output="text")]
+        assert store.history() == [ended(run, logged="text")]
 
     def test_those_that_go_on_stay(self, store):
         [going_on] = claim(store, slot("a"))

@@ -106,7 +106,7 @@ class TestKeeping:
             finished=NOON + timedelta(microseconds=999_999),
             error="naïve \U0001f4a5 error",
             traceback="Traceback\n  \\'\"`%s %(a)s ? :b \U0001f4a5",
-            output="line \r\n\t\U0001f600 ",
+            logged="line \r\n\t\U0001f600 ",
             progress=Progress(1.5, 2, "half \U0001f600"),
         )
         write(store, done)
@@ -118,7 +118,7 @@ class TestKeeping:
         huge = "\\xff\U0001f600" * 40_000
         done = [
             ended(runs[0], stdout=huge, stderr=huge),
-            ended(runs[1], stderr="only this", output="logged"),
+            ended(runs[1], stderr="only this", logged="logged"),
             ended(runs[2]),
         ]
         write(store, *done)
@@ -131,7 +131,7 @@ class TestKeeping:
         assert min(len(text.encode()) for text in texts) > TEXT_LIMIT - 4
         runs = claim(store, *(slot(str(number)) for number in range(len(texts))))
         for run, text in zip(runs, texts, strict=True):
-            done = ended(run, RunState.FAILED, error=text, traceback=text, output=text)
+            done = ended(run, RunState.FAILED, error=text, traceback=text, logged=text)
             write(store, done)
             assert store.run(run.id) == done
 
