@@ -27,6 +27,8 @@ class Captured:
         self._size = 0
 
     def __enter__(self) -> Captured:
+        if not self.listener.hears:
+            self.listener.listen()
         self._token = _current.set(self)
         return self
 
@@ -57,7 +59,40 @@ class Listener(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._root = logging.getLogger()
+        self._loggers: list[logging.Logger] = []
+        self._lowered = False
         self._unheard: dict[str, bool] = {}
+
+    def listen(self) -> None:
+        """Hear what is logged from now on."""
+        self._lowered = self._lowered or self._lower()
+        self._unheard.clear()
+        self._loggers = [self._root, *_apart()]
+        for logger in self._loggers:
+            logger.addHandler(self)
+
+    def _lower(self) -> bool:
+        """Have the root let INFO pass if nobody has configured logging; return whether it does."""
+        lower = not self._root.handlers and self._root.level == logging.WARNING
+        if lower:
+            self._root.setLevel(logging.INFO)
+        return lower
+
+    def leave(self) -> None:
+        """Hear nothing any more, and leave the root's level as it was found."""
+        for logger in self._loggers:
+            logger.removeHandler(self)
+        others = [each for each in self._root.handlers if isinstance(each, Listener)]
+        if self._lowered and others:
+            others[0]._lowered = True
+        elif self._lowered and not self._root.handlers:  # nobody has configured it meanwhile
+            self._root.setLevel(logging.WARNING)
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is still there: a task that configures logging takes the handlers away."""
+        return self in self._root.handlers
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Pass over what nobody listens to, as most that the tick itself logs."""
@@ -104,17 +139,16 @@ def _last_resort(record: logging.LogRecord) -> None:
 def listening() -> Iterator[Listener]:
     """Hear what is logged until the block is left, on every logger that exists.
 
-    The levels of other handlers play no part. What a logger itself holds back is not heard.
+    The levels of other handlers play no part. What a logger itself holds back is not heard. In a
+    program that has not configured logging that is what is below INFO; there are no other handlers
+    then, and so nothing else changes.
     """
     listener = Listener()
-    loggers = [logging.getLogger(), *_apart()]
-    for logger in loggers:
-        logger.addHandler(listener)
+    listener.listen()
     try:
         yield listener
     finally:
-        for logger in loggers:
-            logger.removeHandler(listener)
+        listener.leave()
 
 
 def _apart() -> list[logging.Logger]:

@@ -292,6 +292,52 @@ class TestOutput:
         cron_of(config).tick(NOON)
         assert logging.getLogger().handlers == before
 
+    def test_info_is_kept_in_a_program_that_has_not_configured_logging(
+        self, config, monkeypatch, capsys
+    ):
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "handlers", [])
+        monkeypatch.setattr(root, "level", logging.WARNING)
+        root.manager._clear_cache()
+        log = logging.getLogger("shop")
+
+        def task(system):
+            log.info("41 orders")
+            log.debug("not let through")
+
+        config.add_cron_task(task, name="a", priority=1)
+        config.add_cron_task(lambda system: cron_of(config).run("c", at=NOON), name="b")
+        config.add_cron_task(task, name="c", on_demand=True)
+        config.add_cron_task(task, name="d", priority=-1)
+        cron_of(config).tick(NOON)
+        lines = {run.task: run.output for run in scheduler(config.registry).history()}
+        assert all(lines[name].endswith("INFO  [shop] 41 orders\n") for name in "acd")
+        assert all(lines[name].count("\n") == 1 for name in "acd")
+        assert (root.handlers, root.level) == ([], logging.WARNING)
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+    def test_a_task_that_configures_logging_takes_nothing_from_others(
+        self, config, monkeypatch, level
+    ):
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "handlers", [])
+        monkeypatch.setattr(root, "level", logging.WARNING)
+        told = []
+        handler = logging.Handler()
+        handler.emit = lambda record: told.append(record.getMessage())
+
+        def configures(system):
+            logging.basicConfig(level=level, handlers=[handler], force=True)
+
+        config.add_cron_task(configures, name="a", priority=1)
+        config.add_cron_task(lambda system: logging.getLogger("shop").error("kept"), name="b")
+        cron_of(config).tick(NOON)
+        [run] = scheduler(config.registry).history("b")
+        assert run.output.endswith("ERROR [shop] kept\n")
+        assert "kept" in told
+        assert (root.handlers, root.level) == ([handler], level)
+
 
 def test_progress_is_kept_with_the_run(config):
     def task(system):
