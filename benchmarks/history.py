@@ -31,6 +31,7 @@ from sqlalchemy import Connection, event, insert, make_url
 
 from pyramid_cron.due.facts import Pending
 from pyramid_cron.run import Run, RunState, Trigger, new_ids
+from pyramid_cron.store.filling import Span, known_slots
 from pyramid_cron.store.outcomes import Noted, Outcome, Tick
 from pyramid_cron.store.store import Store
 
@@ -122,9 +123,15 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
             f"{kind}: what goes on": partial(store.going_on, name),
             f"{kind}: what waits": partial(store.waiting, name),
             f"{kind}: durations": partial(store.durations, name, 20),
-            f"{kind}: a day's slots": partial(store.known_slots, name, since, now),
+            f"{kind}: a day's slots": partial(known, store, Span(name, since, now)),
         }
     return asked
+
+
+def known(store: Store, span: Span) -> None:
+    """Find out which slots need not be filled in."""
+    with store.database.read() as connection:
+        known_slots(connection, store.tables, span)
 
 
 def at_the_desk(store: Store, now: datetime) -> None:

@@ -27,6 +27,7 @@ from .schedule import At
 from .schedule.duration import span
 from .schedule.moments import in_utc
 from .state import Cronwork, cronwork
+from .store.filling import Span
 from .store.outcomes import Deferred
 from .task import NAME, Task
 
@@ -254,7 +255,8 @@ class Scheduler:
         """Run a task for its slots with ``since < slot <= until``; return how many there are.
 
         They run at the next ticks, oldest first, while these have time left. A slot that has run
-        already, or waits to, is left out; one that was skipped is not. Moments are aware.
+        already, or waits to, is left out; one that was skipped is not. One that no tick has come
+        for yet runs as one of them, and so once. Moments are aware.
 
         With ``overlap="delay"`` each waits until no other run of the task goes on, and the task's
         scheduled slots wait in turn while one does. With ``"allow"`` they run beside one another,
@@ -267,19 +269,14 @@ class Scheduler:
         task = self._cron.tasks.named(name)
         if in_utc(since, "since") > in_utc(until, "until"):
             raise ValueError(f"until={until!r} is before since={since!r}: swap them")
-        now = self._cron.clock()
-        if until > now:
+        if until > self._cron.clock():
             raise ValueError(
                 f"until={until!r} is in the future: those slots will run by themselves"
             )
         if overlap not in NONCES:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
-        store, nonce = self._cron.store, NONCES[overlap]
-        known = store.known_slots(name, since, until)
-        slots = [slot for slot in task.between(since, until) if slot not in known]
-        store.set_aside(name, since, until, nonce)
-        store.wait([Pending(name, slot, Trigger.BACKFILL, now, nonce=nonce) for slot in slots])
-        return len(slots)
+        slots = Span(name, since, until, task.between(since, until))
+        return self._cron.store.fill_in(slots, NONCES[overlap])
 
     def _run(self, run_id: str) -> Run:
         run = self._cron.store.run(run_id)

@@ -137,7 +137,7 @@ def _decide_one(
         slot = due.slots[0]
         decisions.now.append(Pending(task.name, slot, Trigger.SCHEDULE, slot))
         return
-    slots = _unpaused(decisions, task, due.slots, facts, now)
+    slots = _unpaused(decisions, task, _not_filled_in(due.slots, waiting), facts, now)
     if facts.words and paused(task.name, now, facts.words):
         return
     if task.pace is not None:
@@ -183,6 +183,12 @@ def _at_once(decisions: Decisions, waiting: Sequence[Pending]) -> None:
         else:
             decisions.now.append(each)
             decisions.drop.append(each)
+
+
+def _not_filled_in(slots: Sequence[datetime], waiting: Sequence[Pending]) -> Sequence[datetime]:
+    """Return the slots without those that are filled in, even before a tick came for them."""
+    filled_in = {each.slot for each in waiting if each.nonce in (BACKFILL, BESIDE)}
+    return [slot for slot in slots if slot not in filled_in] if filled_in else slots
 
 
 def _unpaused(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +25,13 @@ from sqlalchemy import (
     update,
 )
 
-from ..due.facts import BACKFILL, Pending
+from ..due.facts import Pending
 from ..due.pauses import Word
 from ..due.window import Roster
 from ..run import Run, RunState, storable
 from .desk import Desk
 from .engine import Database
+from .filling import Span, fill_in
 from .handing import adopt, entrust, give_back, recall
 from .once import once
 from .outcomes import Deferred, Noted, Outcome, Paused, defer, renew, write
@@ -206,39 +206,13 @@ class Store:
         with self._reading() as connection:
             return int(connection.scalar(select(func.max(runs.c.attempt)).where(*same)) or 0)
 
-    def known_slots(self, task: str, since: datetime, until: datetime) -> set[datetime]:
-        """Return the slots of a task in (since, until] that have run, or wait to."""
-        found: set[datetime] = set()
-        with self._reading() as connection:
-            for table in (self.tables.runs, self.tables.waiting):
-                slot = table.c.slot
-                mine = (
-                    table.c.task == task,
-                    table.c.nonce <= BACKFILL,
-                    slot > since,
-                    slot <= until,
-                )
-                query = select(slot).where(*mine)
-                if table is self.tables.runs:
-                    query = query.where(table.c.state != RunState.SKIPPED.value)
-                found.update(connection.scalars(query))
-        return found
+    def fill_in(self, slots: Span, nonce: int) -> int:
+        """Put a task's slots of the past on record, to be run; return how many there are.
 
-    def set_aside(self, task: str, since: datetime, until: datetime, nonce: int) -> None:
-        """Take the key of this nonce from a task's skipped slots in (since, until].
-
-        They stay on record, and the slots may be claimed once more.
+        Those that have run, or wait to, are left out.
         """
-        runs = self.tables.runs
-        mine = (
-            runs.c.task == task,
-            runs.c.nonce == nonce,
-            runs.c.slot > since,
-            runs.c.slot <= until,
-            state_of_one(self.tables) == RunState.SKIPPED.value,
-        )
         with self._writing() as connection:
-            connection.execute(update(runs).where(*mine).values(nonce=secrets.randbits(62) + 2))
+            return fill_in(connection, self.tables, slots, nonce)
 
     def say(self, word: Word) -> None:
         """Put on record that tasks are paused or resumed."""

@@ -699,6 +699,49 @@ class TestBackfill:
         states = [str(run.state) for run in control.history("a")]
         assert states == ["failed", "failed", "skipped", "skipped"]
 
+    @pytest.mark.parametrize("overlap", ["delay", "allow"])
+    @pytest.mark.parametrize("catch_up", ["once", "all", "none"])
+    def test_slots_that_no_tick_has_come_for_yet_run_once(self, config, catch_up, overlap):
+        config.add_cron_task(lambda system: None, name="a", min="*", catch_up=catch_up)
+        cron = cron_of(config)
+        cron.tick(NOON)
+        cronwork(config.registry).clock = lambda: NOON + TEN
+        control = scheduler(config.registry)
+        assert control.backfill("a", NOON + 2 * MINUTE, NOON + TEN, overlap=overlap) == 8
+        for n in (10, 11, 12):
+            cron.tick(NOON + n * MINUTE)
+        ran = [run.slot for run in control.history("a", state="succeeded")]
+        once = [NOON + n * MINUTE for n in range(3, 13)]
+        made_up = {"once": [2], "all": [1, 2], "none": []}[catch_up]
+        assert sorted(ran) == [NOON, *(NOON + n * MINUTE for n in made_up), *once]
+        assert control.backfill("a", NOON + 2 * MINUTE, NOON + TEN, overlap=overlap) == 0
+
+    def test_a_tick_whose_clock_is_a_little_behind_runs_none_a_second_time(self, config):
+        config.add_cron_task(lambda system: None, name="a", min=0)
+        cron = cron_of(config)
+        cron.tick(NOON - MINUTE)
+        cronwork(config.registry).clock = lambda: NOON + timedelta(seconds=3)
+        control = scheduler(config.registry)
+        assert control.backfill("a", NOON - 2 * HOUR, NOON + timedelta(seconds=3)) == 2
+        for seconds in (1, 60):
+            cron.tick(NOON + timedelta(seconds=seconds))
+        assert [run.slot for run in control.history("a")] == [NOON, NOON - HOUR]
+
+    def test_what_a_tick_claims_meanwhile_is_left_out(self, config, monkeypatch):
+        config.add_cron_task(lambda system: None, name="a", min=0)
+        cron, control = cron_of(config), scheduler(config.registry)
+        cron.tick(NOON - MINUTE)
+        store = cronwork(config.registry).store
+        fill_in = store.fill_in
+
+        def after_a_tick(*arguments):
+            cron.tick(NOON)
+            return fill_in(*arguments)
+
+        monkeypatch.setattr(store, "fill_in", after_a_tick)
+        cronwork(config.registry).clock = lambda: NOON
+        assert control.backfill("a", NOON - 2 * HOUR, NOON) == 1
+
     def test_slots_that_are_still_to_come_are_refused(self, config):
         config.add_cron_task(lambda system: None, name="a", min=0)
         cron_of(config).tick(NOON)

@@ -8,9 +8,10 @@ import pytest
 
 from pyramid_cron.due.catch_up import Skipped
 from pyramid_cron.due.decide import Skip
-from pyramid_cron.due.facts import Active
+from pyramid_cron.due.facts import BACKFILL, BESIDE, Active
 from pyramid_cron.due.pauses import Word
 from pyramid_cron.run import TEXT_LIMIT, Progress, Reason, Run, RunState, Trigger, storable
+from pyramid_cron.store.filling import Span
 from pyramid_cron.store.outcomes import Noted, Outcome, Tick
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
@@ -193,23 +194,32 @@ class TestKeeping:
         assert store.attempts(first) == 2
         assert store.attempts(replace(first, task="never")) == 0
 
-    def test_slots_that_ran_or_wait_are_known(self, store):
+    def test_slots_that_ran_or_wait_are_not_filled_in(self, store):
         moments = [NOON + number * MINUTE for number in range(5)]
-        claim(store, *(slot("a", moment) for moment in moments[:3]), slot("b", moments[3]))
+        claim(store, *(slot("a", moment) for moment in moments[1:3]), slot("b", moments[3]))
         store.wait([slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
         with store.deciding(NOON, NOON + MINUTE) as desk:
             desk.claim([], [Skip("a", Skipped(moments[3], 1, Reason.MISSED))])
-        assert store.known_slots("a", NOON, moments[4]) == {moments[1], moments[2], moments[4]}
+        assert store.fill_in(Span("a", NOON - MINUTE, moments[4], moments), BACKFILL) == 2
+        assert store.fill_in(Span("a", NOON - MINUTE, moments[4], moments), BESIDE) == 0
+        with store.deciding(moments[4], moments[4] + MINUTE) as desk:
+            waiting = desk.facts().waiting
+        filled_in = [each.slot for each in waiting if each.trigger is Trigger.BACKFILL]
+        assert sorted(filled_in) == [moments[0], moments[3]]
 
-    def test_skipped_slots_that_are_set_aside_are_free_and_stay_on_record(self, store):
-        one, two = slot(nonce=1), slot(moment=NOON + MINUTE, nonce=1)
+    @pytest.mark.parametrize("nonce", [BACKFILL, BESIDE])
+    def test_slots_that_were_skipped_while_they_were_filled_in_are_free_and_stay_on_record(
+        self, store, nonce
+    ):
+        one, two = slot(nonce=nonce), slot(moment=NOON + MINUTE, nonce=nonce)
+        span = Span("a", NOON - SECOND, NOON + MINUTE)
         for _ in range(2):
             with store.deciding(NOON, NOON + MINUTE) as desk:
                 skips = [Skip("a", Skipped(NOON, 1, Reason.CONDITION), asked=one)]
                 assert len(desk.claim([], skips)[1]) == 1
-            store.set_aside("a", NOON - SECOND, NOON, 1)
+            store.fill_in(span, nonce)
         claim(store, two)
-        store.set_aside("a", NOON - SECOND, NOON + MINUTE, 1)
+        store.fill_in(span, nonce)
         assert [run.slot for run in claim(store, one, two)] == [NOON]
         assert len(store.history("a", [RunState.SKIPPED])) == 2
 
