@@ -15,6 +15,7 @@ from pyramid.scripting import prepare
 
 from . import events, logs
 from .counts import count
+from .due.after import whole
 from .due.facts import BACKFILL, BESIDE, Pending
 from .due.health import Health
 from .due.pauses import Word, matcher, paused
@@ -129,10 +130,10 @@ class Scheduler:
     ) -> Pending:
         """Run a task once, at the first tick that comes at a moment or later; return what waits.
 
-        ``at`` is an aware datetime or ISO 8601 text with an offset, ``after`` an interval from now;
-        with neither it is the next tick. The task finds ``payload``, a JSON value, in its
-        ``system``. Of several calls for a task with the same ``key`` only the first counts, until
-        it has run and its run is forgotten.
+        ``at`` is an aware datetime or ISO 8601 text with an offset, ``after`` an interval from the
+        beginning of this second; with neither it is the next tick. The task finds ``payload``, a
+        JSON value, in its ``system``. Of several calls for a task with the same ``key`` only the
+        first counts, until it has run and its run is forgotten.
 
         Where there is a transaction (of pyramid_tm, or of the task that asks) it is on record once
         that is committed, and dropped if that is aborted, or a savepoint before it rolled back;
@@ -238,7 +239,7 @@ class Scheduler:
             run.task,
             run.slot,
             Trigger.RETRY,
-            self._cron.clock(),
+            whole(self._cron.clock()),
             attempt=self._cron.store.attempts(run) + 1,
             nonce=run.nonce,
             payload=run.payload,
@@ -300,7 +301,8 @@ def _moment(
         raise ValueError(f"at={at!r} and after={after!r} each say when; use one of them")
     if at is not None:
         return At(at).moment
-    return now if after is None else now + span(after, what="after")
+    start = whole(now)
+    return start if after is None else start + span(after, what="after")
 
 
 def _check_key(key: Any) -> None:

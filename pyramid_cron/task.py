@@ -51,9 +51,9 @@ class Retry:
     """How often and when a slot that went wrong is tried again.
 
     ``attempts`` counts all runs of the slot, the first one included. The second is due ``delay``
-    after the first went wrong, and each further wait is ``factor`` times as long, up to
-    ``max_delay``, which must not be less than ``delay``. Both are seconds, text such as ``"5m"``,
-    or a timedelta; kept in seconds.
+    after the second in which the first went wrong, and each further wait is ``factor`` times as
+    long, up to ``max_delay``, which must not be less than ``delay``. Both are seconds, text such as
+    ``"5m"``, or a timedelta; kept in seconds.
 
     Raises ValueError naming the argument, the value and what would be right.
     """

@@ -12,6 +12,15 @@ from .facts import Pending
 MINUTE = timedelta(minutes=1)
 
 
+def whole(moment: datetime) -> datetime:
+    """Return the beginning of the second that a moment is in, from which delays count.
+
+    A run ends some milliseconds after its tick came, and a minute later so does the next tick: it
+    must not lose a minute to them.
+    """
+    return moment.replace(microsecond=0)
+
+
 def following(task: Task, run: Run, stopped: bool = False) -> list[Pending]:
     """Return what is to wait for a later tick once a run has ended as it did.
 
@@ -25,7 +34,7 @@ def following(task: Task, run: Run, stopped: bool = False) -> list[Pending]:
                 task.name,
                 run.slot,
                 Trigger.RETRY,
-                run.finished + task.retry.wait(run.attempt),
+                whole(run.finished) + task.retry.wait(run.attempt),
                 attempt=run.attempt + 1,
                 nonce=run.nonce,
                 payload=run.payload,
@@ -35,7 +44,9 @@ def following(task: Task, run: Run, stopped: bool = False) -> list[Pending]:
         return []
     # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes
     # a second must not lose a minute each time.
-    end = run.finished.replace(second=0, microsecond=0) if task.pace >= MINUTE else run.finished
+    end = whole(run.finished)
+    if task.pace >= MINUTE:
+        end = end.replace(second=0)
     slot = end + task.pace
     return [Pending(task.name, slot, Trigger.SCHEDULE, slot)]
 

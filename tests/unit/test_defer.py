@@ -77,6 +77,21 @@ class TestWhen:
         [run] = control.history("mail")
         assert run.slot == NOON + 90 * MINUTE
 
+    def test_an_interval_from_a_tick_is_over_with_a_tick(self, cron, control):
+        control.defer("mail", after="10m")
+        assert ran(cron.tick(NOON + 9 * MINUTE)) == []
+        assert len(cron.tick(NOON + 10 * MINUTE).runs) == 1
+
+    def test_a_tick_at_the_same_moment_is_the_next_one(self, cron, control):
+        control.defer("mail")
+        assert len(cron.tick(NOON).runs) == 1
+
+    def test_a_moment_that_is_given_is_kept_to_the_microsecond(self, cron, control):
+        moment = NOON + timedelta(microseconds=1)
+        assert control.defer("mail", at=moment).slot == moment
+        assert ran(cron.tick(NOON)) == []
+        assert len(cron.tick(moment).runs) == 1
+
     def test_what_was_due_long_ago_runs_all_the_same(self, cron, control):
         control.defer("mail", at=NOON - timedelta(days=400))
         assert len(cron.tick(NOON + MINUTE).runs) == 1

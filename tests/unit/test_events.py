@@ -90,7 +90,7 @@ def test_a_retry_is_announced_after_the_failure(config, heard):
     assert names(heard)[2:4] == ["RunFailed", "RunRetrying"]
     retrying = heard[3]
     assert (retrying.run, retrying.attempt) == (heard[2].run, 2)
-    assert retrying.at == heard[2].run.finished + timedelta(seconds=30)
+    assert retrying.at == NOON + timedelta(seconds=30)
     del heard[:]
     cron.tick(NOON + MINUTE)
     assert "RunRetrying" not in names(heard)[:3]  # the last attempt
