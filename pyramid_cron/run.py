@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -96,6 +96,7 @@ class Run:
     line of the traceback, ``logged`` what was logged during the run; ``stdout`` and ``stderr`` are
     what a program wrote, None for other tasks, and ``output`` is all three. A skipped run may stand
     for several slots of one task: ``count`` is how many, ``slot`` the newest of them.
+    ``called_off`` is whether its end had been asked for when the store was asked.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Run:
     nonce: int = 0
     stdout: str | None = None
     stderr: str | None = None
+    called_off: bool = field(default=False, compare=False, repr=False)
 
     @property
     def output(self) -> str | None:

@@ -24,10 +24,12 @@ def whole(moment: datetime) -> datetime:
 def following(task: Task, run: Run, stopped: bool = False) -> list[Pending]:
     """Return what is to wait for a later tick once a run has ended as it did.
 
-    ``stopped`` is whether it was told to end as its process stopped.
+    ``stopped`` is whether it was told to end as its process stopped. What somebody asked to end is
+    not tried again, even if its process did not live to hear of it.
     """
     assert run.finished is not None
-    again = run.state.failure or (stopped and run.state is RunState.CANCELLED)
+    failed = run.state.failure and not run.called_off
+    again = failed or (stopped and run.state is RunState.CANCELLED)
     if again and run.attempt < task.retry.attempts:
         return [
             Pending(

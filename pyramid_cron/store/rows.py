@@ -111,6 +111,7 @@ def to_run(row: Row[Any]) -> Run:
         nonce=row.nonce,
         stdout=row._mapping.get("stdout"),
         stderr=row._mapping.get("stderr"),
+        called_off=bool(row.cancel),
     )
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron import Retry, TaskCancelled, TaskTimeout, scheduler
+from pyramid_cron import Retry, TaskCancelled, TaskTimeout, events, scheduler
 from pyramid_cron.clock import Stopwatch
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
@@ -830,6 +830,19 @@ class TestLeases:
                 (NOON, 2),
                 (NOON + MINUTE, 1),
             ]
+
+    def test_a_lost_run_whose_end_was_asked_for_is_not_tried_again(self, config):
+        cron = cron_of(config)
+        told = []
+        config.add_subscriber(told.append, events.RunRetrying)
+        with running(config, cron, NOON, retry=Retry(attempts=2, delay=0)):
+            self.forget(config, 60)
+            [lost] = scheduler(config.registry).history()
+            cronwork(config.registry).store.ask_to_cancel(lost.id)
+            assert slots(cron.tick(NOON + MINUTE)) == [NOON + MINUTE]
+        assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
+        [lost] = scheduler(config.registry).history(state="lost")
+        assert (lost.slot, told) == (NOON, [])
 
     def test_one_that_a_clock_gave_which_was_ahead_blocks_no_longer(self, config):
         cron = cron_of(config)
