@@ -179,16 +179,19 @@ class Scheduler:
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
         if reason is not None and not isinstance(reason, str):
             raise ValueError(f"reason={reason!r}: must be text")
-        names = self._say(Word(now, True, pattern, until, reason))
+        names, _ = self._say(Word(now, True, pattern, until, reason))
         self._tell([(events.TaskPaused, name, until, reason) for name in names])
         return names
 
     def resume(self, pattern: str = "*") -> list[str]:
-        """End the pauses of the tasks whose names match; return those names.
+        """End the pauses of the tasks whose names match; return the names of the paused ones.
 
-        Raises ValueError for a wrong pattern, LookupError if no task matches.
+        For all that match, ``pause_after`` counts anew. Raises ValueError for a wrong pattern,
+        LookupError if no task matches.
         """
-        names = self._say(Word(self._cron.clock(), False, pattern))
+        word = Word(self._cron.clock(), False, pattern)
+        matching, before = self._say(word)
+        names = [name for name in matching if paused(name, word.moment, before)]
         self._tell([(events.TaskResumed, name) for name in names])
         return names
 
@@ -197,7 +200,8 @@ class Scheduler:
             for kind, *values in news:
                 events.notify(kind, request, *values)
 
-    def _say(self, word: Word) -> list[str]:
+    def _say(self, word: Word) -> tuple[list[str], list[Word]]:
+        """Put a word on record; return the tasks it is about, and what had been said before."""
         if not isinstance(word.pattern, str):
             raise ValueError(
                 f"pattern={word.pattern!r}: must be text, a glob, or a regular expression after re:"
@@ -206,8 +210,7 @@ class Scheduler:
         names = [name for name in self._cron.tasks.by_name if matches(name)]
         if not names:
             raise LookupError(f"no cron task matches {word.pattern!r}")
-        self._cron.store.say(word)
-        return names
+        return names, self._cron.store.say(word)
 
     def cancel(self, run_id: str) -> None:
         """Ask for the end of a run, wherever it goes on; its state tells when it has come.

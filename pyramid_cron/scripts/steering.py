@@ -30,6 +30,8 @@ def resume(context: Context) -> int:
     if context.out.as_json:
         context.out.json({"resumed": names})
         return FINE
+    if not names:
+        context.out.line("none of them was paused")
     for name in names:
         context.out.line(f"resumed {printable(name)}")
     return FINE

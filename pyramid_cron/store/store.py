@@ -214,8 +214,8 @@ class Store:
         with self._writing() as connection:
             return fill_in(connection, self.tables, slots, nonce)
 
-    def say(self, word: Word) -> None:
-        """Put on record that tasks are paused or resumed."""
+    def say(self, word: Word) -> list[Word]:
+        """Put on record that tasks are paused or resumed; return what was so before."""
         row = {
             "moment": word.moment,
             "pauses": int(word.pauses),
@@ -224,7 +224,9 @@ class Store:
             "reason": word.reason and storable(word.reason),
         }
         with self._writing() as connection:
+            before = all_words(connection, self.tables)
             connection.execute(insert(self.tables.words), row)
+        return before
 
     def prune(self, before: datetime, limit: int) -> int:
         """Forget up to ``limit`` runs, and as many ticks, from before a moment; return how many.

@@ -111,6 +111,21 @@ def test_pausing_and_resuming_are_told_of_by_task(config, heard):
     assert (heard[0].reason, heard[0].until) == ("deployment", None)
 
 
+def test_only_what_was_paused_is_said_to_be_resumed(config, heard):
+    for name in ("a", "b", "c"):
+        config.add_cron_task(fail, name=name, on_demand=True)
+    cron = cron_of(config)
+    control = scheduler(config.registry)
+    cron.run("a", at=NOON)
+    control.pause("b")
+    control.pause("c", until=NOON + MINUTE)
+    cron.run("a", at=NOON + 2 * MINUTE)
+    del heard[:]
+    assert control.resume() == ["b"]
+    assert control.resume() == []
+    assert [(type(each).__name__, each.task) for each in heard] == [("TaskResumed", "b")]
+
+
 def test_a_task_that_is_paused_because_it_fails_is_told_of_by_the_tick(config, heard):
     config.add_cron_task(fail, name="bad", pause_after=1)
     cron_of(config).tick(NOON)

@@ -154,6 +154,7 @@ def test_pause_and_resume(shop):
     assert nightly["paused"]["reason"] == "move"
     assert shop.json("pause", "fails", "--until", "2099-01-01")["until"] == "2098-12-31T23:00:00Z"
     assert shop.fine("resume", "nightly") == "resumed nightly\n"
+    assert shop.fine("resume", "nightly") == "none of them was paused\n"
     assert shop.json("list")[0]["paused"] is None
     last = "9999-12-31T23:59:59Z"
     assert shop.fine("pause", "fails", "--until", last).endswith("9999-12-31 23:59:59 UTC\n")
