@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -144,6 +145,10 @@ def changed(run: Run, **changes: Any) -> Run:
     new = object.__new__(Run)
     object.__setattr__(new, "__dict__", vars(run) | changes)
     return new
+
+
+ID = re.compile(r"[0-9a-f]{26}")
+"""What is the id of a run."""
 
 
 def new_ids(moment: datetime, count: int) -> list[str]:

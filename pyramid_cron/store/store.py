@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from sqlalchemy import (
 from ..due.facts import Pending
 from ..due.pauses import Word
 from ..due.window import Roster
-from ..run import Run, RunState, storable
+from ..run import ID, Run, RunState, storable
+from ..task import NAME
 from .desk import Desk
 from .engine import Database
 from .filling import Span, fill_in
@@ -240,7 +242,9 @@ class Store:
     # What people ask.
 
     def run(self, run_id: str) -> Run | None:
-        """Return the run with all that is known of it."""
+        """Return the run with all that is known of it; None for what is no id of one."""
+        if not _is(ID, run_id):  # which some databases would rather not compare
+            return None
         found = self._select(self._query().where(self.tables.runs.c.id == run_id))
         return found[0] if found else None
 
@@ -251,6 +255,8 @@ class Store:
         limit: int = 50,
     ) -> list[Run]:
         """Return the newest runs, newest first."""
+        if task is not None and not _is(NAME, task):
+            return []
         runs = self.tables.runs
         state: ColumnElement[str] = runs.c.state
         query = self._query().order_by(runs.c.id.desc()).limit(limit)
@@ -295,6 +301,10 @@ class Store:
     def _select(self, query: Select[Any]) -> list[Run]:
         with self._reading() as connection:
             return [to_run(row) for row in connection.execute(query)]
+
+
+def _is(kind: re.Pattern[str], text: Any) -> bool:
+    return isinstance(text, str) and kind.fullmatch(text) is not None
 
 
 @once

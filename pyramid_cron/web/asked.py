@@ -6,10 +6,8 @@ import re
 
 from pyramid.request import Request
 
-from ..run import RunState
+from ..run import ID, RunState
 from .answers import Refused
-
-ID = re.compile(r"[0-9a-f]{26}")
 
 
 def number(request: Request, name: str, default: int, most: int) -> int:

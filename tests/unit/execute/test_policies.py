@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sqlite3
 import threading
 import time
@@ -543,11 +544,12 @@ class TestCancel:
         assert called == []
         assert "given up" not in caplog.text
 
-    def test_an_unknown_run_is_a_lookup_error(self, config):
+    @pytest.mark.parametrize("unknown", ["x", "0" * 26, "a\0b", 5, None])
+    def test_an_unknown_run_is_a_lookup_error(self, config, unknown):
         config.commit()
         for ask in (scheduler(config.registry).cancel, scheduler(config.registry).retry):
-            with pytest.raises(LookupError, match="there is no run 'x'"):
-                ask("x")
+            with pytest.raises(LookupError, match=re.escape(f"there is no run {unknown!r}")):
+                ask(unknown)
 
     def test_a_cancelled_run_may_be_tried_again_by_hand(self, config):
         tries = []

@@ -156,7 +156,12 @@ class TestKeeping:
         assert kept == moments
 
     def test_an_unknown_run_is_none(self, store):
-        assert store.run("no such run") is None
+        assert store.run("0" * 26) is None
+
+    @pytest.mark.parametrize("what", ["no such run", "a\0", "\ud800", "é" * 26, 5, ["a"]])
+    def test_what_can_be_no_run_or_task_is_an_unknown_one(self, store, what):
+        assert store.run(what) is None
+        assert store.history(what) == []
 
     def test_a_skipped_slot_keeps_its_reason_and_count(self, store):
         skips = [
