@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -84,7 +84,7 @@ def decide(due: Iterable[Due], facts: Facts, now: datetime, capacity: int = 0) -
 
     def rank(pending: Pending) -> tuple[int, datetime, int]:
         priority, position = ranks[pending.task]
-        return priority, pending.slot, position
+        return priority, pending.due_since, position
 
     for order in (decisions.now, decisions.patient, decisions.idle, decisions.restart):
         order.sort(key=rank)
@@ -238,13 +238,19 @@ def _fresh(
 def _folded(
     decisions: Decisions, task: Task, fresh: list[Pending], old: list[Pending]
 ) -> tuple[list[Pending], list[Pending]]:
-    """Keep the newest slot only; the older ones that waited are folded into it."""
+    """Keep the newest slot only; the older ones that waited are folded into it.
+
+    It takes their place in the order, too: a task whose slots come often would never have its turn
+    if its wait began anew with each of them.
+    """
     newest_first = sorted((*fresh, *old), key=lambda each: each.slot, reverse=True)
-    newest, older = newest_first[:1], newest_first[1:]
-    if older:
-        decisions.skip(task, [Skipped(older[0].slot, len(older), Reason.SUPERSEDED)])
-        decisions.drop += [each for each in older if each in old]
-    return [each for each in fresh if each in newest], [each for each in old if each in newest]
+    if len(newest_first) < 2:
+        return fresh, old
+    newest, *older = newest_first
+    decisions.skip(task, [Skipped(older[0].slot, len(older), Reason.SUPERSEDED)])
+    decisions.drop += [each for each in older if each in old]
+    heir = replace(newest, not_before=min(each.due_since for each in newest_first))
+    return ([heir], []) if newest in fresh else ([], [heir])
 
 
 def _overlapping(

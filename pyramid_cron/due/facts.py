@@ -21,6 +21,7 @@ BESIDE = -1
 class Pending:
     """A slot of a task that is to run, not before a moment; all moments are aware, in UTC.
 
+    That is earlier than the slot where this takes the place of another that has waited since.
     Its key is the task, the slot, the attempt, and a nonce: 0 for a slot of a schedule, 1 or -1 for
     one that is filled in afterwards, random for a run by hand, so that it competes with nobody.
     """
@@ -32,6 +33,11 @@ class Pending:
     attempt: int = 1
     nonce: int = 0
     payload: Any = field(default=None, compare=False)
+
+    @property
+    def due_since(self) -> datetime:
+        """From when on it is overdue, together with those whose place it took."""
+        return min(self.slot, self.not_before)
 
 
 @dataclass(frozen=True, slots=True)

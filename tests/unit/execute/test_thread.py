@@ -321,6 +321,39 @@ def test_weights_count_and_an_idle_task_takes_what_is_left_only(gate):
     assert [run.task for run in second.runs] == ["light", "idle"]
 
 
+@pytest.mark.parametrize("catch_up", ["once", "none"])
+def test_tasks_that_do_not_all_fit_have_their_turn_one_after_the_other(catch_up):
+    config = configure(**{"cron.capacity": "2"})
+    for name in "abc":
+        config.add_cron_task(
+            lambda system: None, name=name, min="*", executor="thread", catch_up=catch_up
+        )
+    cron = cron_of(config)
+    ran = [[run.task for run in cron.tick(NOON + n * MINUTE).runs] for n in range(4)]
+    assert ran == [["a", "b"], ["c", "a"], ["b", "a"], ["c", "a"]]
+
+
+def test_nor_does_a_light_one_with_a_slot_each_minute_keep_a_heavy_one_from_its_turn():
+    config = configure(**{"cron.capacity": "2"})
+    for name, weight in (("light", 1), ("heavy", 2)):
+        config.add_cron_task(
+            lambda system: None, name=name, min="*", weight=weight, executor="thread"
+        )
+    cron = cron_of(config)
+    ran = [run.task for n in range(4) for run in cron.tick(NOON + n * MINUTE).runs]
+    assert ran == ["light", "heavy", "light", "heavy"]
+
+
+def test_a_higher_priority_comes_first_however_long_others_wait():
+    config = configure(**{"cron.capacity": "1"})
+    for name, priority in (("low", 0), ("high", 1)):
+        config.add_cron_task(
+            lambda system: None, name=name, min="*", priority=priority, executor="thread"
+        )
+    cron = cron_of(config)
+    assert [run.task for n in range(3) for run in cron.tick(NOON + n * MINUTE).runs] == ["high"] * 3
+
+
 def test_an_overlap_is_skipped_while_the_thread_run_goes_on(config, gate):
     config.add_cron_task(lambda system: gate.wait(20), name="long", executor="thread")
     web = web_of(config)

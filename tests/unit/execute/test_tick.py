@@ -202,6 +202,21 @@ class TestIdleTasks:
         assert [run.slot for run in report.runs] == [NOON + 2 * MINUTE]
         assert [(run.slot, run.reason) for run in report.skipped] == [(NOON + MINUTE, "superseded")]
 
+    def test_of_those_of_one_priority_the_one_that_waits_for_longest_goes_first(self, calls):
+        def spend_the_budget(system):
+            calls.append(system["run"].task)
+            while system["time_left"]() > 0:
+                pass
+            raise ValueError  # so that nothing is known of what it usually takes
+
+        config = configure(**{"cron.budget": "0.5"})
+        for name in "abc":
+            config.add_cron_task(spend_the_budget, name=name, idle=True, min="*")
+        cron = cron_of(config)
+        for n in range(4):
+            cron.tick(NOON + n * MINUTE)
+        assert calls == ["a", "b", "c", "a"]
+
     def test_one_that_usually_takes_longer_than_is_left_waits(self, config, calls):
         config.add_cron_task(calling(calls), name="slow", idle=True, min="*")
         cron = cron_of(config)
