@@ -45,7 +45,7 @@ def catch_up(
     if task.catch_up is CatchUp.ALL:
         return [_slot(slot, now) for slot in rest], skipped
     if task.catch_up is CatchUp.NONE:
-        missed = [slot for slot in rest if not _on_time(slot, now)]
+        missed = [slot for slot in rest if not on_time(slot, now)]
         skipped = _skipped([*late, *missed], Reason.MISSED)
         rest = rest[len(missed) :]
     return [_slot(slot, now) for slot in rest[-1:]], [
@@ -54,12 +54,13 @@ def catch_up(
     ]
 
 
-def _on_time(slot: datetime, now: datetime) -> bool:
+def on_time(slot: datetime, now: datetime) -> bool:
+    """Return whether a slot is not late at a moment."""
     return now - slot < ON_TIME
 
 
 def _slot(moment: datetime, now: datetime) -> Slot:
-    return Slot(moment, Trigger.SCHEDULE if _on_time(moment, now) else Trigger.CATCH_UP)
+    return Slot(moment, Trigger.SCHEDULE if on_time(moment, now) else Trigger.CATCH_UP)
 
 
 def _skipped(slots: Sequence[datetime], reason: Reason) -> list[Skipped]:

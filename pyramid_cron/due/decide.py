@@ -11,7 +11,7 @@ from ..run import Reason, Trigger
 from ..task import REQUEST, CatchUp, Overlap, Task
 from .after import comes_next
 from .apart import Candidate, share
-from .catch_up import ON_TIME, Skipped, catch_up
+from .catch_up import ON_TIME, Skipped, catch_up, on_time
 from .facts import BACKFILL, BESIDE, Active, Facts, Pending
 from .pauses import paused
 
@@ -43,8 +43,9 @@ class Skip:
 class Decisions:
     """What to do, in order.
 
-    ``now`` runs in any case. ``patient`` (catching up) and then ``idle`` run while there is time
-    and wait for a later tick otherwise; ``restart`` runs once the runs in ``cancel`` have stopped.
+    ``now`` runs in any case. ``patient`` (what more there is to catch up, and backfills) and then
+    ``idle`` run while there is time and wait for a later tick otherwise; ``restart`` runs once the
+    runs in ``cancel`` have stopped.
     ``idle_cancel`` are runs that have to stop for an idle task, if there is time for that at all.
     ``apart`` runs outside the request, ``queued`` waits until there is room for that. ``keep`` is
     to be put on record as waiting, ``drop`` to be taken off.
@@ -155,11 +156,9 @@ def _decide_one(
     elif task.idle:
         decisions.idle += [*old, *fresh, *apart]
         decisions.keep += fresh
-    elif any(each.trigger is Trigger.CATCH_UP for each in (*fresh, *old)) and _all(task):
-        decisions.patient += [*old, *fresh]
-        decisions.keep += fresh
-        _at_once(decisions, apart)
     else:
+        if _all(task) and not all(on_time(each.slot, now) for each in (*fresh, *old)):
+            fresh, old = _patiently(decisions, fresh, old)
         decisions.now += [*old, *fresh]
         decisions.drop += old
         _at_once(decisions, apart)
@@ -167,12 +166,23 @@ def _decide_one(
 
 def _is_simple(task: Task, slots: Sequence[datetime], now: datetime) -> bool:
     """Return whether there is nothing to decide, as in nearly every case: one slot, on time."""
-    on_time = len(slots) == 1 and now - slots[0] < ON_TIME
-    return on_time and task.pace is None and (task.grace is None or task.grace >= ON_TIME)
+    one = len(slots) == 1 and on_time(slots[0], now)
+    return one and task.pace is None and (task.grace is None or task.grace >= ON_TIME)
 
 
 def _all(task: Task) -> bool:
     return task.catch_up is CatchUp.ALL
+
+
+def _patiently(
+    decisions: Decisions, fresh: list[Pending], old: list[Pending]
+) -> tuple[list[Pending], list[Pending]]:
+    """Keep the oldest slot only, which runs in any case; the others run while there is time."""
+    oldest = min((*fresh, *old), key=lambda each: each.slot)
+    new = [each for each in fresh if each is not oldest]
+    decisions.patient += [*(each for each in old if each is not oldest), *new]
+    decisions.keep += new
+    return [each for each in fresh if each is oldest], [each for each in old if each is oldest]
 
 
 def _at_once(decisions: Decisions, waiting: Sequence[Pending]) -> None:

@@ -88,10 +88,34 @@ class TestCatchUp:
 
         cron = app("0.000001")
         cron.tick(NOON)
-        assert slots(cron.tick(NOON + 3 * MINUTE)) == []
+        assert slots(cron.tick(NOON + 3 * MINUTE)) == [NOON + MINUTE]
         roomy = app("60")
         report = roomy.tick(NOON + 4 * MINUTE)
-        assert slots(report) == [NOON + n * MINUTE for n in range(1, 5)]
+        assert slots(report) == [NOON + n * MINUTE for n in range(2, 5)]
+
+    def test_one_of_all_runs_at_each_tick_in_its_place_though_no_time_is_left(self, tmp_path):
+        config = configure(
+            **{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.budget": "0.000001"}
+        )
+        config.add_cron_task(lambda system: None, name="plain", min="*")
+        for name, priority in (("important", 100), ("unimportant", -1)):
+            config.add_cron_task(
+                lambda system: None, name=name, min="*", catch_up="all", priority=priority
+            )
+        cron = cron_of(config)
+        cron.tick(NOON)
+        for n in range(3):
+            report = cron.tick(NOON + (2 + n) * MINUTE)
+            oldest, newest = NOON + (n + 1) * MINUTE, NOON + (n + 2) * MINUTE
+            assert [(run.task, run.slot) for run in report.runs] == [
+                ("important", oldest),
+                ("plain", newest),
+                ("unimportant", oldest),
+            ]
+            assert [(each.task, each.slot) for each in report.waiting] == [
+                ("important", newest),
+                ("unimportant", newest),
+            ]
 
     def test_a_task_is_never_run_for_slots_from_before_it_was_known(self, config, tmp_path):
         config.add_cron_task(lambda system: None, name="old", min="*")
