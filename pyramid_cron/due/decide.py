@@ -272,11 +272,13 @@ def _overlapping(
 ) -> None:
     """Do as the task's ``overlap`` says while a run goes on; what waits, waits on.
 
-    A backfill takes nothing away from the schedule: its slots wait until the run is over.
+    A backfill takes nothing away from the schedule: its slots wait until the run is over. Nor do
+    the slots that a task catches up with cancel one another's runs: only a new one does.
     """
+    backlog = _all(task) and not fresh
     if task.overlap is Overlap.DELAY or all(each.run.nonce == BACKFILL for each in active):
         decisions.keep += fresh
-    elif task.overlap is Overlap.RESTART:
+    elif task.overlap is Overlap.RESTART and not backlog:
         decisions.keep += fresh
         others = [each.run.id for each in active if fresh or old]
         if task.idle and task.executor == REQUEST:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from ..due.decide import Decisions, fits, in_the_way
 from ..due.facts import Pending
+from ..due.pauses import paused
 from ..run import Run, RunState
 from ..state import Cronwork, Tasks
 from ..task import REQUEST
@@ -19,6 +21,17 @@ RECENT = 20
 
 RESTART_PATIENCE = 5.0
 """Seconds that a tick waits for a run to stop that is to be restarted."""
+
+
+class Left(Enum):
+    """Why a slot is not claimed just now.
+
+    A run is ``IN_THE_WAY``, or else it ``WAITS`` for a later tick, or somebody has ``TAKEN`` it.
+    """
+
+    IN_THE_WAY = "in the way"
+    WAITS = "waits"
+    TAKEN = "taken"
 
 
 @dataclass(slots=True)
@@ -45,9 +58,14 @@ def restart(
 ) -> None:
     """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
     give_up = time.monotonic() + RESTART_PATIENCE
+    begun: set[str] = set()
     for each in decisions.restart:
+        if each.task in begun:  # outside, that ends only after this tick
+            done.waiting.append(each)
+            continue
         run = _claim_soon(cron, runner, tasks, each, lambda: time.monotonic() < give_up)
-        if run is not None and tasks.named(each.task).executor != REQUEST:
+        if isinstance(run, Run) and tasks.named(each.task).executor != REQUEST:
+            begun.add(each.task)
             launch.add([run])
             done.add(run)
         else:
@@ -59,7 +77,7 @@ def while_time_is_left(
 ) -> None:
     """Run what catches up and what is idle; what finds no time waits for a later tick."""
     for each in decisions.patient:
-        run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else None
+        run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else Left.WAITS
         _carry_out_one(runner, tasks, each, run, done)
     for each in decisions.idle:
         others = decisions.idle_cancel.get(each.task, ())
@@ -68,10 +86,11 @@ def while_time_is_left(
 
 
 def _carry_out_one(
-    runner: Runner, tasks: Tasks, each: Pending, run: Run | None, done: Progress
+    runner: Runner, tasks: Tasks, each: Pending, run: Run | Left, done: Progress
 ) -> None:
-    if run is None:
-        done.waiting.append(each)
+    if isinstance(run, Left):
+        if run is not Left.TAKEN:
+            done.waiting.append(each)
     else:
         done.add(runner.carry_out(tasks.named(each.task), run))
 
@@ -84,11 +103,11 @@ def _fits(cron: Cronwork, runner: Runner, each: Pending) -> bool:
 
 def _claim_idle(
     cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, others: Sequence[str]
-) -> Run | None:
+) -> Run | Left:
     """Claim an idle slot if it fits, and still does once the others have stopped."""
     give_up = time.monotonic() + RESTART_PATIENCE
     if not _fits(cron, runner, each):
-        return None
+        return Left.WAITS
     if others:
         with cron.supervisor.deciding(runner.clock) as desk:
             desk.cancel(others)
@@ -101,25 +120,35 @@ def _claim_idle(
 
 def _claim_soon(
     cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, patient: Callable[[], bool]
-) -> Run | None:
-    """Claim what may have to wait for a run to stop; None if that takes more than patience."""
+) -> Run | Left:
+    """Claim what may have to wait for a run to stop, unless that takes more than patience."""
     run = _claim_one(cron, runner, tasks, each)
-    while run is None and patient():
+    while run is Left.IN_THE_WAY and patient():
         time.sleep(0.1)
         run = _claim_one(cron, runner, tasks, each)
     return run
 
 
-def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | None:
-    """Claim what waits just before it runs; None if it has to wait on, or somebody has it."""
+def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | Left:
+    """Claim what waits just before it runs, if it still may."""
     task = tasks.named(each.task)
     with cron.supervisor.deciding(runner.clock) as desk:
-        if in_the_way(task, desk.active(task.name), each.nonce):
-            return None
+        active = desk.active(task.name)
+        if any(_is_of(run.run, each) for run in active):
+            return Left.TAKEN
+        if paused(task.name, runner.clock.now(), desk.words()):
+            return Left.WAITS
+        if in_the_way(task, active, each.nonce):
+            return Left.IN_THE_WAY
         outside = task.executor != REQUEST
         if outside and desk.load() + task.weight > cron.settings.capacity:
-            return None
+            return Left.WAITS
         desk.drop([each])
         claimed, _ = desk.claim([each], weigh=tasks.weight)
     cron.supervisor.hold(claimed, runner.clock)
-    return claimed[0] if claimed else None
+    return claimed[0] if claimed else Left.TAKEN
+
+
+def _is_of(run: Run, each: Pending) -> bool:
+    """Return whether a run is one of this slot."""
+    return (run.slot, run.attempt, run.nonce) == (each.slot, each.attempt, each.nonce)

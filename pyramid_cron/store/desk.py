@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, select, updat
 
 from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
+from ..due.pauses import Word
 from ..run import Reason, Run, RunState, Trigger, changed, new_ids
 from .handing import NOBODY
 from .once import once
@@ -130,6 +131,10 @@ class Desk:
                 each = replace(each, weight=0)
             active.setdefault(each.run.task, []).append(each)
         return active
+
+    def words(self) -> list[Word]:
+        """Return who was paused and resumed, oldest first."""
+        return all_words(self._connection, self._tables)
 
     def roll_call(self, tick: Tick, names: Collection[str]) -> datetime | None:
         """Note that the roster of these names has ticked; return when it last did, if it has."""

@@ -237,6 +237,33 @@ class TestOverlap:
         assert slots(report) == [NOON + MINUTE]
         assert len(seen) == 2
 
+    def test_ticks_at_once_restart_it_once_and_wait_for_no_run_of_the_same_slot(self, config):
+        release, reports = threading.Event(), []
+
+        def task(system):
+            while system["run"].slot == NOON or not release.is_set():
+                time.sleep(0.01)
+
+        config.add_cron_task(task, name="long", min="*", overlap="restart")
+        cron = cron_of(config)
+        first = threading.Thread(target=cron.tick, args=[NOON])
+        first.start()
+        wait_until(lambda: scheduler(config.registry).history(state="running"))
+        ticks = [
+            threading.Thread(target=lambda: reports.append(cron.tick(NOON + MINUTE)))
+            for _ in range(3)
+        ]
+        for thread in ticks:
+            thread.start()
+        try:
+            wait_until(lambda: len(reports) == 2)
+            assert [(slots(each), each.waiting) for each in reports] == [([], ()), ([], ())]
+        finally:
+            release.set()
+            for thread in (first, *ticks):
+                thread.join(20)
+        assert slots(reports[2]) == [NOON + MINUTE]
+
     @pytest.mark.parametrize(
         ("budget", "ran", "waits", "first"),
         [("60", ["long"], [], "cancelled"), ("0.000001", [], ["long"], "succeeded")],
@@ -648,6 +675,18 @@ class TestPause:
         scheduler(config.registry).resume("*")
         assert len(cron.tick(NOON + 6 * MINUTE).runs) == 1
         assert len(cron.tick(NOON + 7 * MINUTE).runs) == 1  # it has failed once since
+
+    def test_they_do_so_within_a_tick_too_and_what_is_left_waits(self, config):
+        config.add_cron_task(fail, name="a", min="*", catch_up="all", pause_after=3)
+        cron = cron_of(config)
+        cron.tick(NOON - MINUTE)
+        scheduler(config.registry).resume()
+        report = cron.tick(NOON + 30 * MINUTE)
+        assert slots(report) == [NOON + n * MINUTE for n in range(3)]
+        assert len(report.waiting) == 28
+        report = cron.tick(NOON + 31 * MINUTE)
+        assert (slots(report), skipped(report)) == ([], [(NOON + 31 * MINUTE, "paused", 1)])
+        assert scheduler(config.registry).status("a").waiting == 28
 
     def test_slots_that_have_attempts_left_have_not_failed_yet(self, config):
         # Between two ticks, so that it does not matter how long one takes to decide.

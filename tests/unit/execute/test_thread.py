@@ -383,6 +383,37 @@ def test_a_restart_cancels_the_thread_run_and_starts_anew(config):
     assert [run.state for run in ended(config, 2)] == [RunState.CANCELLED, RunState.SUCCEEDED]
 
 
+def test_slots_that_are_caught_up_with_restart_nothing_but_what_ran_before(config):
+    order, turn = [], threading.Semaphore(0)
+
+    def work(system):
+        order.append(system["run"].slot)
+        while not (system["run"].slot > NOON and turn.acquire(blocking=False)):
+            time.sleep(0.01)
+
+    config.add_cron_task(
+        work, min=[0, 1, 2], name="work", executor="thread", overlap="restart", catch_up="all"
+    )
+    web = web_of(config)
+    cron = cronwork(config.registry)
+
+    def tick(minute):
+        cron.clock = lambda: NOON + minute * MINUTE
+        answer = web.get("/cron", headers={"Accept": "application/json"}).json
+        return [[each["slot"][14:16] for each in answer[key]] for key in ("runs", "waiting")]
+
+    assert tick(0) == [["00"], []]
+    wait_until(lambda: len(order) == 1)
+    assert tick(4) == [["01"], ["02"]]
+    wait_until(lambda: len(order) == 2)
+    assert tick(5) == [[], []]
+    turn.release()
+    assert [run.state for run in ended(config, 2)] == [RunState.CANCELLED, RunState.SUCCEEDED]
+    turn.release()
+    assert tick(6) == [["02"], []]
+    assert [run.state for run in ended(config, 3)][2] is RunState.SUCCEEDED
+
+
 def test_they_begin_even_if_the_finished_callback_never_comes(config, monkeypatch):
     monkeypatch.setattr(launch, "PATIENCE", 0.1)
 
