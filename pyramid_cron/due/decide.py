@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from ..run import Reason, Trigger
 from ..task import REQUEST, CatchUp, Overlap, Task
-from .after import comes_next
 from .apart import Candidate, share
 from .catch_up import ON_TIME, Skipped, catch_up, on_time
 from .facts import BACKFILL, BESIDE, Active, Facts, Pending
+from .pace import paced
 from .pauses import paused
 
 FROM_SCHEDULE = (Trigger.SCHEDULE, Trigger.CATCH_UP)
@@ -48,7 +48,7 @@ class Decisions:
     runs in ``cancel`` have stopped.
     ``idle_cancel`` are runs that have to stop for an idle task, if there is time for that at all.
     ``apart`` runs outside the request, ``queued`` waits until there is room for that. ``keep`` is
-    to be put on record as waiting, ``drop`` to be taken off.
+    to be put on record as waiting, after ``drop`` was taken off.
     """
 
     now: list[Pending] = field(default_factory=list)
@@ -138,14 +138,18 @@ def _decide_one(
         slot = due.slots[0]
         decisions.now.append(Pending(task.name, slot, Trigger.SCHEDULE, slot))
         return
-    slots = _unpaused(decisions, task, _not_filled_in(due.slots, waiting), facts, now)
+    slots, late = _not_filled_in(due.slots, waiting), list[Pending]()
+    if task.pace is not None:
+        found = paced(task, slots, waiting, facts, now)
+        slots, waiting, late = found.slots, found.waiting, found.late
+        decisions.drop += found.drop
+        decisions.skipped += [Skip(task.name, *each) for each in found.skipped]
+    slots = _unpaused(decisions, task, slots, facts, now)
     if facts.words and paused(task.name, now, facts.words):
         return
-    if task.pace is not None:
-        slots = _paced(decisions, task, slots, facts, now)
     begun = {each.run.slot for each in active}
     slots = [slot for slot in slots if slot not in begun]
-    fresh = _fresh(decisions, task, slots, now)
+    fresh = [*late, *_fresh(decisions, task, slots, now)]
     old = [each for each in waiting if each.trigger in FROM_SCHEDULE]
     apart = [each for each in waiting if each.trigger not in FROM_SCHEDULE]
     if task.catch_up is not CatchUp.ALL:
@@ -215,25 +219,6 @@ def _unpaused(
         skipped = Skipped(held[-1], len(held), Reason.PAUSED)
         decisions.skip(task, [skipped], word.reason if word else None)
     return [slot for slot, word in pauses.items() if not word]
-
-
-def _paced(
-    decisions: Decisions, task: Task, slots: Sequence[datetime], facts: Facts, now: datetime
-) -> Sequence[datetime]:
-    """Return the slots of a task that paces itself, which count only until it goes on by itself.
-
-    It has one next slot: another one that is still to come would be followed by others in turn.
-    """
-    waiting = facts.paced.get(task.name, ())
-    first = comes_next(task, waiting, now)
-    decisions.drop += [
-        each
-        for each in waiting
-        if each is not first and each.trigger is Trigger.SCHEDULE and each.not_before > now
-    ]
-    # What is asked for by hand is not followed by anything.
-    goes_on = any(each.run.nonce == 0 for each in facts.active.get(task.name, ()))
-    return () if first is not None or goes_on else slots
 
 
 def _fresh(

@@ -66,13 +66,14 @@ class Facts:
 
     ``waiting`` is what is ripe, ``active`` the runs that go on by task, ``paced`` what waits, ripe
     or not, of the schedules of tasks that pace themselves, and ``words`` who was paused and
-    resumed, oldest first.
+    resumed, oldest first. ``last_tick`` is the one before, None where that is not known.
     """
 
     waiting: Sequence[Pending] = ()
     active: Mapping[str, Sequence[Active]] = field(default_factory=dict)
     paced: Mapping[str, Sequence[Pending]] = field(default_factory=dict)
     words: Sequence[Word] = ()
+    last_tick: datetime | None = None
 
     @property
     def load(self) -> int:

@@ -128,9 +128,10 @@ def _carry_out(
         if last is not None:  # else it may be this clock that is wrong
             desk.shorten(facts.active)
         found = _with_waiting(_left(due, last), tasks, facts)
-        decisions = decide(found, facts, this.moment, cron.settings.capacity)
-        desk.keep(decisions.keep)
+        known = replace(facts, last_tick=last)
+        decisions = decide(found, known, this.moment, cron.settings.capacity)
         desk.drop(decisions.drop)
+        desk.keep(decisions.keep)
         desk.cancel(decisions.cancel)
         claimed, skipped = desk.claim(decisions.now, decisions.skipped)
         apart, _ = desk.claim(decisions.apart, weigh=tasks.weight)

@@ -15,7 +15,7 @@ from pyramid_cron import Retry, TaskCancelled, TaskTimeout, events, scheduler
 from pyramid_cron.clock import Stopwatch
 from pyramid_cron.state import cronwork
 from tests.apps import NOON, configure, cron_of
-from tests.records import claim, ended, write
+from tests.records import claim, ended, slot, write
 
 MINUTE = timedelta(minutes=1)
 TEN = timedelta(minutes=10)
@@ -308,6 +308,47 @@ class TestOverlap:
         assert slots(late) == [NOON + 15 * MINUTE]
         ran = [run.slot for n in range(19, 30) for run in cron.tick(NOON + n * MINUTE).runs]
         assert ran == [NOON + 23 * MINUTE, NOON + 28 * MINUTE]
+
+    @pytest.mark.parametrize(
+        ("policy", "later", "ran", "missed"),
+        [
+            ({"grace": "5m"}, 8 * HOUR, [8 * HOUR, 8.5 * HOUR], [0.5 * HOUR]),
+            ({"grace": "5m"}, 8 * HOUR + TEN, [8.5 * HOUR], [0.5 * HOUR]),
+            ({"catch_up": "none"}, 8 * HOUR + TEN, [8.5 * HOUR], [0.5 * HOUR]),
+            ({}, 8 * HOUR + TEN, [8 * HOUR, 8 * HOUR + 4 * TEN], [0.5 * HOUR]),
+            ({"grace": "1d"}, 8 * HOUR + TEN, [0.5 * HOUR, 8 * HOUR + 4 * TEN], []),
+        ],
+    )
+    def test_what_follows_a_run_is_missed_as_any_slot_is(self, config, policy, later, ran, missed):
+        config.add_cron_task(
+            lambda system: None, name="paced", every="30m", overlap="delay", **policy
+        )
+        cron = cron_of(config)
+        cron.tick(NOON)
+        reports = [cron.tick(NOON + later + n * MINUTE) for n in range(40)]
+        runs = [run for report in reports for run in report.runs]
+        assert [run.slot - NOON for run in runs] == ran
+        late = runs[0].slot <= NOON + later - MINUTE
+        assert [str(run.trigger) for run in runs] == ["catch_up" if late else "schedule"] + [
+            "schedule"
+        ] * (len(runs) - 1)
+        assert [each for report in reports for each in skipped(report)] == [
+            (NOON + slot, "missed", 1) for slot in missed
+        ]
+
+    def test_what_follows_a_run_and_is_put_off_is_not_missed(self, config):
+        config.add_cron_task(
+            lambda system: None, name="a", every="5m", overlap="delay", catch_up="none"
+        )
+        cron = cron_of(config)
+        cron.tick(NOON)
+        store = cronwork(config.registry).store
+        by_hand = slot(moment=NOON + 4 * MINUTE, nonce=7)
+        [run] = claim(store, by_hand, now=by_hand.slot, lease=TEN)
+        assert slots(cron.tick(NOON + 5 * MINUTE)) == []
+        assert slots(cron.tick(NOON + 8 * MINUTE)) == []
+        write(store, ended(run))
+        assert slots(cron.tick(NOON + 9 * MINUTE)) == [NOON + 5 * MINUTE]
 
     def test_a_shorter_interval_begins_at_its_next_slot(self, config, tmp_path):
         config.add_cron_task(lambda system: None, name="paced", every="1d", overlap="delay")
@@ -661,6 +702,29 @@ class TestPause:
         for until in (NOON, NOON.replace(tzinfo=None)):
             with pytest.raises(ValueError, match=r"until=.*(in the future|an aware datetime)"):
                 control.pause(until=until)
+
+    @pytest.mark.parametrize("ticks", [True, False])
+    def test_one_that_paces_itself_makes_nothing_up_either(self, config, ticks):
+        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
+        cron, control = cron_of(config), scheduler(config.registry)
+        cron.tick(NOON)
+        [run] = cron.tick(NOON + 67 * MINUTE).runs
+        assert run.slot == NOON + HOUR
+        cronwork(config.registry).clock = lambda: NOON + 90 * MINUTE
+        control.pause(reason="the warehouse moves")
+        minutes = [*range(91, 250)] if ticks else []
+        reports = [cron.tick(NOON + n * MINUTE) for n in minutes]
+        cronwork(config.registry).clock = lambda: NOON + 250 * MINUTE
+        control.resume()
+        reports += [cron.tick(NOON + n * MINUTE) for n in range(251, 365)]
+        assert [slot for each in reports for slot in slots(each)] == [
+            NOON + 5 * HOUR,
+            NOON + 6 * HOUR,
+        ]
+        held = [run for each in reports for run in each.skipped]
+        assert [(run.slot, str(run.reason), run.count, run.error) for run in held] == [
+            (NOON + 127 * MINUTE, "paused", 1, "the warehouse moves")
+        ]
 
     def test_failures_in_a_row_pause_a_task(self, config):
         config.add_cron_task(fail, name="a[1]", min="*", pause_after=3)
