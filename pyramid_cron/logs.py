@@ -144,6 +144,18 @@ def nothing_due(moment: datetime) -> None:
     log.debug("nothing due at %s", moment)
 
 
+@_harmless
+def never_fits(task: str, usual: float, budget: float) -> None:
+    """Say at WARNING that an idle task does not run, since it takes longer than ticks have."""
+    log.warning(
+        "%s does not run: it is idle, usually takes %.1f s, and cron.budget is %g s",
+        task,
+        usual,
+        budget,
+        extra={"task": task},
+    )
+
+
 def _extra(run: Run) -> dict[str, Any]:
     return {
         "task": run.task,

@@ -289,12 +289,9 @@ def overlapping(task: Task, slots: Sequence[datetime], active: Sequence[Active])
     return Skip(task.name, skipped, f"still going on: {active[-1]}")
 
 
-def fits(time_left: float, durations: Sequence[float]) -> bool:
-    """Return whether an idle task may start: there is time left, and enough for its usual run.
+def usual_duration(durations: Sequence[float]) -> float:
+    """Return the seconds that an idle task usually takes, 0 where nothing is known.
 
-    ``durations`` are the seconds its latest successes took; the usual one is their median.
+    ``durations`` are those of its latest successes; the usual one is their median.
     """
-    if time_left <= 0:
-        return False
-    usual = sorted(durations)[len(durations) // 2] if durations else 0.0
-    return usual <= time_left
+    return sorted(durations)[len(durations) // 2] if durations else 0.0

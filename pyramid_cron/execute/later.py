@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ..due.decide import Decisions, fits, in_the_way
+from .. import logs
+from ..due.decide import Decisions, in_the_way, usual_duration
 from ..due.facts import Pending
 from ..due.pauses import paused
 from ..run import Run, RunState
@@ -36,11 +37,15 @@ class Left(Enum):
 
 @dataclass(slots=True)
 class Progress:
-    """What a tick has done so far."""
+    """What a tick has done so far.
+
+    ``too_long`` are the idle tasks of which it has said that they never fit into a tick.
+    """
 
     runs: list[Run] = field(default_factory=list)
     skipped: list[Run] = field(default_factory=list)
     waiting: list[Pending] = field(default_factory=list)
+    too_long: set[str] = field(default_factory=set)
 
     def add(self, run: Run | None) -> None:
         """Add a run as it ended; None is one that somebody else took for lost."""
@@ -81,7 +86,7 @@ def while_time_is_left(
         _carry_out_one(runner, tasks, each, run, done)
     for each in decisions.idle:
         others = decisions.idle_cancel.get(each.task, ())
-        run = _claim_idle(cron, runner, tasks, each, others)
+        run = _claim_idle(cron, runner, tasks, each, others, done)
         _carry_out_one(runner, tasks, each, run, done)
 
 
@@ -95,25 +100,36 @@ def _carry_out_one(
         done.add(runner.carry_out(tasks.named(each.task), run))
 
 
-def _fits(cron: Cronwork, runner: Runner, each: Pending) -> bool:
-    """Return whether an idle task may start now."""
-    time_left = runner.time_left()
-    return time_left > 0 and fits(time_left, cron.store.durations(each.task, RECENT))
+def _fits(cron: Cronwork, runner: Runner, each: Pending, done: Progress) -> bool:
+    """Return whether an idle task may start now; say so if it never may."""
+    time_left, budget = runner.time_left(), cron.settings.budget
+    if time_left <= 0:
+        return False
+    usual = usual_duration(cron.store.durations(each.task, RECENT))
+    if usual > budget and each.task not in done.too_long:
+        done.too_long.add(each.task)
+        logs.never_fits(each.task, usual, budget)
+    return usual <= time_left
 
 
 def _claim_idle(
-    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, others: Sequence[str]
+    cron: Cronwork,
+    runner: Runner,
+    tasks: Tasks,
+    each: Pending,
+    others: Sequence[str],
+    done: Progress,
 ) -> Run | Left:
     """Claim an idle slot if it fits, and still does once the others have stopped."""
     give_up = time.monotonic() + RESTART_PATIENCE
-    if not _fits(cron, runner, each):
+    if not _fits(cron, runner, each, done):
         return Left.WAITS
     if others:
         with cron.supervisor.deciding(runner.clock) as desk:
             desk.cancel(others)
 
     def patient() -> bool:
-        return bool(others) and time.monotonic() < give_up and _fits(cron, runner, each)
+        return bool(others) and time.monotonic() < give_up and _fits(cron, runner, each, done)
 
     return _claim_soon(cron, runner, tasks, each, patient)
 

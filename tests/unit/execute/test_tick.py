@@ -217,8 +217,8 @@ class TestIdleTasks:
             cron.tick(NOON + n * MINUTE)
         assert calls == ["a", "b", "c", "a"]
 
-    def test_one_that_usually_takes_longer_than_is_left_waits(self, config, calls):
-        config.add_cron_task(calling(calls), name="slow", idle=True, min="*")
+    def test_one_that_usually_takes_longer_than_is_left_waits(self, config, calls, caplog):
+        config.add_cron_task(calling(calls), name="slow", idle=True, min="*", catch_up="all")
         cron = cron_of(config)
         [run] = cron.tick(NOON).runs
         store = cronwork(config.registry).store
@@ -226,9 +226,13 @@ class TestIdleTasks:
             runs = store.tables.runs
             slow = runs.update().where(runs.c.id == run.id)
             connection.execute(slow.values(finished=run.started + timedelta(seconds=90)))
-        report = cron.tick(NOON + MINUTE)
-        assert [each.task for each in report.waiting] == ["slow"]
+        report = cron.tick(NOON + 2 * MINUTE)
+        assert [each.task for each in report.waiting] == ["slow", "slow"]
         assert calls == ["slow"]
+        [warning] = [each for each in caplog.records if each.levelno == logging.WARNING]
+        assert warning.getMessage() == (
+            "slow does not run: it is idle, usually takes 90.0 s, and cron.budget is 60 s"
+        )
 
 
 class TestOutput:
