@@ -13,7 +13,7 @@ from pyramid.response import Response
 from ..store.engine import StoreError
 from .access import guarded
 from .pages import NoTemplates, render
-from .views import preferred
+from .views import asked_by_name
 
 View = Callable[[Request], Response]
 
@@ -42,9 +42,8 @@ class Refused(Exception):  # noqa: N818
 
 def wants_html(request: Request) -> bool:
     """Return whether HTML is asked for by name, as browsers do; ``*/*`` is not asking."""
-    if "text/html" not in request.headers.get("Accept", "").lower():
-        return False
-    return preferred(request, "application/json", "text/html") == "text/html"
+    asked = asked_by_name(request)
+    return asked.get("text/html", 0.0) > asked.get("application/json", 0.0)
 
 
 def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
-from webob.acceptparse import create_accept_header
 
 from ..execute.tick import TickReport, tick
 from ..logs import instant
@@ -36,22 +35,24 @@ def tick_view(request: Request) -> Response:
 
 def asks_for_json(request: Request) -> bool:
     """Return whether JSON is asked for by name; otherwise it is text."""
-    if "application" not in request.headers.get("Accept", ""):
+    if "json" not in request.headers.get("Accept", "").lower():
         return False
-    return preferred(request, "text/plain", "application/json") == "application/json"
+    asked = asked_by_name(request)
+    json = asked.get("application/json", 0.0)
+    return json > 0 and json >= max(asked.get(name, 0.0) for name in ("text/plain", "text/html"))
 
 
-def preferred(request: Request, *types: str) -> str | None:
-    """Return which of these types is asked for most, of equals the first; None for none of them.
+def asked_by_name(request: Request) -> dict[str, float]:
+    """Return how much each type is asked for; none for a header that can't be read.
 
-    There is one answer of each type, so what else is said of one, as its charset, does not matter.
+    ``*/*`` and its kin stand for any answer, so they say nothing of which. There is one answer of
+    each type, so what else is said of one, as its charset, does not matter.
     """
-    accept = request.accept
-    if accept.parsed is not None:
-        asked = [(name.partition(";")[0], quality) for name, quality, *_ in accept.parsed]
-        accept = create_accept_header(",".join(f"{name};q={quality}" for name, quality in asked))
-    offers = accept.acceptable_offers(types)
-    return offers[0][0] if offers else None
+    asked: dict[str, float] = {}
+    for name, quality, *_ in request.accept.parsed or ():
+        plain = name.partition(";")[0].lower()
+        asked[plain] = max(quality, asked.get(plain, 0.0))
+    return asked
 
 
 def _text(body: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -66,7 +66,18 @@ def test_a_route_of_the_application_that_takes_every_path_takes_neither_it_nor_t
 
 @pytest.mark.parametrize(
     "accept",
-    ["*/*", "text/html, */*", "image/png", "text/*", "", "application/json; q=0", "application/; "],
+    [
+        "*/*",
+        "text/html,application/xhtml+xml,*/*;q=0.8",
+        "image/png",
+        "text/*",
+        "application/*",
+        "",
+        "application/json; q=0",
+        "application/json; q=0, */*",
+        "application/json;q=0.5, text/plain",
+        "application/json; ;",
+    ],
 )
 def test_text_is_the_answer_unless_json_is_asked_for(accept):
     answer = app_of(configure()).get("/cron", headers={"Accept": accept})
@@ -78,7 +89,10 @@ def test_text_is_the_answer_unless_json_is_asked_for(accept):
     [
         "application/json",
         "application/json, */*;q=0.1",
-        "text/plain;q=0.2, application/*",
+        "application/json, */*",
+        "application/json;indent=2, */*",
+        "application/json, text/plain, */*",
+        "APPLICATION/JSON",
         "application/json; charset=utf-8",
         "text/plain;q=0.2, application/json;charset=utf-8;q=0.5, */*;q=0.1",
     ],

@@ -53,9 +53,9 @@ def test_a_browser_gets_a_page_and_others_the_same_as_json(page):
     html = app.get(f"/cron/{page}", headers=HTML)
     assert html.content_type == "text/html"
     assert "unsafe-inline" not in html.headers["Content-Security-Policy"]
-    named = app.get(f"/cron/{page}", headers={"Accept": "text/html; charset=utf-8"})
-    assert named.content_type == "text/html"
-    for accept in ("*/*", "application/json", "application/json; charset=utf-8", ""):
+    for accept in ("text/html; charset=utf-8", "TEXT/HTML", "text/html, */*"):
+        assert app.get(f"/cron/{page}", headers={"Accept": accept}).content_type == "text/html"
+    for accept in ("*/*", "application/json", "application/json; charset=utf-8", "", "text/*"):
         data = app.get(f"/cron/{page}", headers={"Accept": accept})
         assert data.content_type == "application/json"
         assert (data.headers["Vary"], data.headers["Cache-Control"]) == ("Accept", "no-store")
