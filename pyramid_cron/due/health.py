@@ -126,11 +126,16 @@ class Health:
     def complaints(self) -> list[str]:
         """Return a line for each thing that is unhealthy; none if all is well."""
         lines = [f"{each.name}: {each.state}, {each.detail}" for each in self.tasks if _bad(each)]
+        silence = self.silence()
+        return lines if silence is None else [silence, *lines]
+
+    def silence(self) -> str | None:
+        """Return a line that says for how long no tick has come; None if that is not too long."""
         if self.since_last_tick is None:
-            return ["no tick has come yet", *lines]
+            return "no tick has come yet"
         if self.since_last_tick > SILENCE.total_seconds():
-            return [f"no tick has come for {self.since_last_tick:.0f} s", *lines]
-        return lines
+            return f"no tick has come for {self.since_last_tick:.0f} s"
+        return None
 
 
 def assess(

@@ -60,7 +60,7 @@ def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:
             except Refused as error:
                 return problem(request, error)
             except NoTemplates as error:
-                return _finished(Response(f"{error}\n", status=501, content_type="text/plain"))
+                return as_text(f"{error}\n", 501)
             except StoreError as error:
                 log.error("%s failed: %s", request.path_info, error)
                 return problem(request, Refused(503, "the store can't be read or written"))
@@ -96,6 +96,11 @@ def as_html(html: str, status: int = 200) -> Response:
     return _finished(response)
 
 
+def as_text(text: str, status: int = 200) -> Response:
+    """Return plain text."""
+    return _finished(Response(text, status=status, content_type="text/plain", charset="UTF-8"))
+
+
 def see_other(path: str) -> Response:
     """Return what sends a browser on to another page."""
     return _finished(_SeeOther(status=303, location=path))
@@ -120,9 +125,7 @@ def problem(request: Request, error: Refused) -> Response:
         try:
             html = render(request, "problem.html", status=error.status, message=message)
         except NoTemplates:
-            response = _finished(
-                Response(f"{message}\n", status=error.status, content_type="text/plain")
-            )
+            response = as_text(f"{message}\n", error.status)
         else:
             response = as_html(html, error.status)
     else:

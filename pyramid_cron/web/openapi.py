@@ -90,12 +90,13 @@ def _get(schema: str, *parameters: Schema, missing: bool = False) -> Schema:
 
 
 def _health() -> Schema:
-    told = {"application/json": {"schema": _ref("Health")}, "text/plain": {"schema": TEXT}}
+    texts = {kind: {"schema": TEXT} for kind in ("text/plain", "text/html")}
+    told = {"application/json": {"schema": _ref("Health")}} | texts
     responses = {
         "200": {"description": "All is well.", "content": told},
         "403": _content("What is wrong.", "Problem"),
         "503": {
-            "description": "Something is wrong; without JSON a line for each.",
+            "description": "Something is wrong; as plain text a line for each.",
             "content": told,
         },
     }

@@ -1,6 +1,7 @@
 """How the tasks are, by what is on record, and what ``/health`` answers."""
 
 import json
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -13,11 +14,13 @@ from pyramid_cron import scheduler
 from pyramid_cron.due.health import HealthState
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.state import cronwork
+from pyramid_cron.web import pages
 from tests.apps import NOON, configure, cron_of
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 JSON = {"Accept": "application/json"}
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 def nothing(system):
@@ -363,6 +366,71 @@ def test_the_url_answers_503_with_a_line_for_each_unhealthy_thing():
     assert [task["state"] for task in told.json["tasks"]] == ["failing", "ok"]
 
 
+def test_a_browser_gets_a_page_with_the_same_status():
+    config = configure()
+    config.add_cron_task(nothing, name="fine")
+    config.add_cron_task(broken, name="<late>")
+    web = web_of(config)
+    page = web.get("/cron/health", headers=HTML, status=503)
+    assert page.content_type == "text/html"
+    assert "No tick has come yet." in page.text
+    web.get("/cron")
+    page = web.get("/cron/health", headers=HTML, status=503)
+    assert "Not all is well." in page.text
+    assert page.html.find(attrs={"aria-current": "page"}).text == "Health"
+    [first, second] = page.html.find("tbody").find_all("tr")
+    assert first.find("th").text == "<late>"
+    assert "failing" in first.find(class_="state").text
+    assert "failed: ValueError: no" in first.text
+    assert "ok" in second.find(class_="state").text
+
+
+def test_a_page_of_health_says_that_all_is_well():
+    config = configure()
+    config.add_cron_task(nothing, name="fine")
+    web = web_of(config)
+    web.get("/cron")
+    page = web.get("/cron/health", headers=HTML)
+    assert "All is well." in page.text
+    assert page.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "text/plain"),
+        ("text/plain, text/html;q=0.5", "text/plain"),
+        ("text/html, application/json;q=0.5", "text/html"),
+        ("text/html, application/json", "application/json"),
+    ],
+)
+def test_the_url_answers_in_the_form_that_is_asked_for_most(accept, kind):
+    web = web_of(configure())
+    answer = web.get("/cron/health", headers={"Accept": accept}, status=503)
+    assert answer.content_type == kind
+
+
+def test_without_jinja2_a_browser_is_told_in_plain_text(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    pages.environment.cache_clear()
+    answer = web_of(configure()).get("/cron/health", headers=HTML, status=503)
+    assert (answer.text, answer.content_type) == ("no tick has come yet", "text/plain")
+
+
+@pytest.mark.parametrize("headers", [{}, HTML])
+def test_control_characters_are_spelled_out(headers):
+    def sly(system):
+        raise ValueError("\x1b[2Jall is well\x07")
+
+    config = configure()
+    config.add_cron_task(sly, name="sly")
+    web = web_of(config)
+    web.get("/cron")
+    text = web.get("/cron/health", headers=headers, status=503).text
+    assert "\\x1b[2Jall is well\\x07" in text
+    assert not {"\x1b", "\x07"} & set(text)
+
+
 def test_strangers_learn_nothing():
     web = web_of(configure(), REMOTE_ADDR="203.0.113.9")
     assert "tick" not in web.get("/cron/health", status=403).text
@@ -378,6 +446,9 @@ def test_a_store_that_cannot_be_read_is_a_503_that_says_so(tmp_path):
     answer = web.get("/cron/health", status=503)
     assert answer.text.startswith("the store can't be read: cron.url sqlite:///")
     assert web.get("/cron/health", headers=JSON, status=503).json["healthy"] is False
+    page = web.get("/cron/health", headers=HTML, status=503)
+    assert page.content_type == "text/html"
+    assert "the store can&#39;t be read: cron.url sqlite:///" in page.text
 
 
 def test_the_url_follows_the_path_of_the_trigger():

@@ -42,7 +42,7 @@ def test_answers_are_as_described(case):
     case.call_and_validate(checks=[not_a_server_error, *HOLDS])
 
 
-@pytest.mark.parametrize("accept", ["text/plain", "application/json"])
+@pytest.mark.parametrize("accept", ["text/plain", "application/json", "text/html"])
 @schema.include(path="/health").parametrize()
 @few
 def test_health_is_as_described_which_may_be_a_503(case, accept):
