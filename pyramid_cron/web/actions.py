@@ -12,7 +12,7 @@ from pyramid.response import Response
 
 from ..due.pauses import paused
 from ..logs import instant
-from ..run import Run, RunState
+from ..run import Run, RunState, as_payload
 from ..schedule.duration import span
 from ..schedule.moments import in_utc
 from ..state import cronwork
@@ -83,7 +83,10 @@ def on_task(request: Request, name: str, action: str) -> Response:
 
 def _run(request: Request, name: str, given: dict[str, Any]) -> Response:
     """Run a task now, or put on record that it is to run once, later."""
-    payload = given.get("payload")
+    try:
+        payload = as_payload(given.get("payload"))
+    except (TypeError, ValueError) as error:
+        raise Refused(400, str(error)) from None
     if not given.keys() & {"at", "after", "key"}:
         run = request.cron.run(name, payload)
         return _done(request, urls.run_path(request, run.id), whole_run(request, run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from datetime import timedelta
@@ -134,6 +135,28 @@ def test_an_error_is_one_line(method, path, body, status, line):
         answer = app.post_json(path, body, status=status)
     assert line in answer.json["error"]
     assert "\n" not in answer.json["error"]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+@pytest.mark.parametrize("later", [{}, {"key": "a"}])
+def test_a_payload_that_is_no_json_once_it_is_read_is_refused_in_one_line(number, later):
+    app = browse(shop())
+    url, as_is = "/cron/tasks/fine/run", {"content_type": "application/json"}
+    body = json.dumps(later | {"payload": "?"}).replace('"?"', number)
+    answer = app.post(url, body, status=400, **as_is)
+    assert answer.json["error"].startswith("payload: must be JSON; ")
+    token = app.get("/cron/tasks/fine?confirm=run", headers=HTML).form["csrf_token"].value
+    form = later | {"payload": number, "csrf_token": token}
+    page = app.post(url, form, headers=HTML, status=400)
+    assert "payload: must be JSON; " in page.html.find(class_="notice").text
+    assert app.get("/cron/runs").json["runs"] == []
+
+
+def test_a_payload_that_is_too_long_is_refused_in_one_line():
+    answer = browse(shop()).post_json(
+        "/cron/tasks/fine/run", {"payload": "x" * 4 * 1024 * 1024}, status=400
+    )
+    assert "at most 4,194,304 are kept" in answer.json["error"]
 
 
 def test_a_run_that_succeeded_is_neither_cancelled_nor_tried_again():
