@@ -39,7 +39,10 @@ def _from_elsewhere(request: Request) -> bool:
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         return True
     origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.host
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.host
+    except ValueError:  # it is no URL at all
+        return True
 
 
 def _policy(request: Request) -> Any:

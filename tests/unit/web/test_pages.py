@@ -204,7 +204,11 @@ def test_what_is_no_form_is_refused(kind):
 
 def test_json_from_another_site_is_refused():
     app = browse(shop())
-    for header in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+    for header in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://[bad"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
         app.post_json("/cron/tasks/fine/run", {}, headers=header, status=403)
     app.post("/cron/tasks/fine/run", "{}", content_type="text/plain", status=403)
 
