@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 from ..logs import instant
@@ -26,15 +26,20 @@ def printable(text: str) -> str:
 
 
 class Output:
-    """Where a command writes; times are shown in ``zone``.
+    """Where a command writes; times are shown in ``zone``, JSON goes ``json_to`` a stream.
 
     Tables have colours and frames, and progress is a moving bar, on a terminal with rich
     installed; ``NO_COLOR`` takes the colours away. Anything else gets aligned text.
     """
 
-    def __init__(self, zone: ZoneInfo, *, as_json: bool = False) -> None:
+    def __init__(self, zone: ZoneInfo, *, json_to: TextIO | None = None) -> None:
         self.zone = zone
-        self.as_json = as_json
+        self._json_to = json_to
+
+    @property
+    def as_json(self) -> bool:
+        """Whether JSON is asked for."""
+        return self._json_to is not None
 
     def time(self, moment: datetime | None) -> str:
         """Return a moment as it is shown: ``2026-12-01 09:00:00 CET``."""
@@ -46,9 +51,13 @@ class Output:
         """Print a line."""
         print(text)
 
+    def write(self, text: str) -> None:
+        """Write text as it is, which is JSON where that is asked for."""
+        (self._json_to or sys.stdout).write(text)
+
     def json(self, value: Any) -> None:
         """Print a value as JSON; moments are ISO 8601 in UTC, as on the pages."""
-        print(json.dumps(value, indent=2, default=_plain))
+        self.write(json.dumps(value, indent=2, default=_plain) + "\n")
 
     def table(self, heads: Row, rows: Iterable[Row]) -> None:
         """Print rows under heads."""

@@ -7,8 +7,8 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 from pyramid.exceptions import ConfigurationExecutionError
@@ -79,13 +79,22 @@ class PCronCommand:
         self.args: Namespace = self.parser.parse_args(joined(argv[1:]))
 
     def run(self) -> int:
-        """Load the application and carry the command out; return the exit status."""
+        """Load the application and carry the command out; return the exit status.
+
+        Of JSON nothing may be in the way: what the application and its tasks print goes to stderr.
+        """
+        if not getattr(self.args, "json", False):
+            return self._run(None)
+        answers = sys.stdout
+        with redirect_stdout(sys.stderr):
+            return self._run(answers)
+
+    def _run(self, answers: TextIO | None) -> int:
         env = self._load()
         try:
             cron = cronwork(env["registry"])
             with _closed_after(cron):
-                as_json = getattr(self.args, "json", False)
-                out = Output(ZoneInfo(cron.settings.timezone), as_json=as_json)
+                out = Output(ZoneInfo(cron.settings.timezone), json_to=answers)
                 context = Context(self.args, env["request"], cron, out, cron.clock())
                 return COMMANDS[self.args.command](context)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from ..schedule.moments import in_zone
 from ..task import Task
 from .context import Context
 from .errors import FINE
-from .output import printable
+from .output import Output, printable
 from .shifts import notes
 
 PIECE = 2000
@@ -66,9 +65,9 @@ def simulate(context: Context) -> int:
     if context.args.summary:
         _summarize(context, planned)
     elif context.out.as_json:
-        _write(_json_lines(planned))
+        _write(context.out, _json_lines(planned))
     else:
-        _write(_plain_lines(context.zone, planned))
+        _write(context.out, _plain_lines(context.zone, planned))
     return FINE
 
 
@@ -134,6 +133,6 @@ class _Known(dict[str, str]):
         return made
 
 
-def _write(lines: Iterator[str]) -> None:
+def _write(out: Output, lines: Iterator[str]) -> None:
     while piece := list(islice(lines, PIECE)):
-        sys.stdout.write("".join(piece))
+        out.write("".join(piece))

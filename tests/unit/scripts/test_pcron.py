@@ -133,6 +133,19 @@ def test_run_shows_what_was_logged_and_written(shop):
     assert ": RuntimeError: no stock" in shop.out
 
 
+def test_what_is_printed_beside_json_goes_to_stderr(shop):
+    extra = 'print("loaded")\n    config.add_cron_task(talk, name="talks", hour=5, min=1)'
+    module = shop.folder / f"{shop.module}.py"
+    shop.write(extra)
+    module.write_text(module.read_text() + '\n\ndef talk(system):\n    print("hello")\n')
+    assert shop.json("run", "talks")["state"] == "succeeded"
+    assert shop.err.splitlines() == ["loaded", "hello"]
+    [run] = shop.json("tick", "--at", "2026-06-16T05:01")["runs"]
+    assert run["task"] == "talks"
+    assert "hello\n" in shop.err
+    assert "hello\n" in shop.fine("run", "talks")
+
+
 def test_history_and_show_tell_of_runs(shop):
     shop("run", "fails")
     shop("run", "clean", "--payload", "7")
