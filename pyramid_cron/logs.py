@@ -55,9 +55,9 @@ def run_failed(run: Run, error: BaseException) -> None:
     kept with the run. The same goes for a program, at ERROR.
     """
     if isinstance(error, TaskInterrupted):
-        log.warning("%s run=%s %s", run.task, run.id, error, extra=_extra(run))
+        log.warning("%s run=%s %s", run.task, run.id, _in_line(error), extra=_extra(run))
     elif isinstance(error, CommandError):
-        log.error("%s run=%s failed: %s", run.task, run.id, error, extra=_extra(run))
+        log.error("%s run=%s failed: %s", run.task, run.id, _in_line(error), extra=_extra(run))
     else:
         log.error("%s run=%s failed", run.task, run.id, exc_info=error, extra=_extra(run))
 
@@ -102,7 +102,7 @@ class Lines:
         if run.count > 1:
             reason += f" count={run.count}"
         if run.error is not None and run.traceback is None:
-            reason += f" ({run.error})"
+            reason += f" ({_in_line(run.error)})"
         values = run.task, run.id, extra["slot"], extra["state"], duration, reason
         self._say("%s run=%s slot=%s state=%s duration=%s%s", values, extra)
 
@@ -154,6 +154,14 @@ def never_fits(task: str, usual: float, budget: float) -> None:
         budget,
         extra={"task": task},
     )
+
+
+def _in_line(told: object) -> str:
+    """Return a text with all spelled out that would begin another line, or steer a terminal."""
+    text = str(told)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _extra(run: Run) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_cron import logs
+from pyramid_cron import TaskCancelled, logs, scheduler
 from pyramid_cron.logs import JSONFormatter, RunLogHandler
 from tests.apps import NOON, configure, cron_of
 
@@ -187,6 +187,31 @@ def test_a_line_has_what_python_gives_to_every_record(records):
         offset = usual.created * 1000 - usual.relativeCreated
         assert record.created * 1000 - record.relativeCreated == pytest.approx(offset, abs=1)
     assert before <= start.created < end.created - 0.009 <= time.time()
+
+
+def test_a_run_has_one_line_whatever_it_is_told_with(records):
+    config = configure()
+    config.add_cron_task(lambda system: None, name="task")
+    tester = cron_of(config)
+    reason = "moving\npyramid_cron forged run=1 state=succeeded\r\x1b[2J"
+    scheduler(tester.registry).pause("task", reason=reason)
+    tester.tick()
+    [line] = lines_of(records)
+    told = line.getMessage()
+    assert "(moving\\npyramid_cron forged run=1 state=succeeded\\r\\x1b[2J)" in told
+    assert told.isprintable()
+    assert line.error == reason
+
+
+def test_what_a_task_stopped_with_is_in_one_line(records):
+    def stop(system):
+        raise TaskCancelled("enough\nforged")
+
+    config = configure()
+    config.add_cron_task(stop, name="task")
+    cron_of(config).tick(NOON)
+    _, told, _ = [line.getMessage() for line in lines_of(records)]
+    assert told.endswith(" enough\\nforged")
 
 
 class Numbered(logging.LogRecord):
