@@ -194,8 +194,9 @@ class JSONFormatter(logging.Formatter):
     """Formats a record as a JSON object on one line, in ASCII.
 
     It has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, where there is one
-    ``exception`` with its traceback, and all that was given as ``extra``. What is no JSON becomes
-    text. A format, as for other formatters, has no effect.
+    ``exception`` with its traceback, ``stack`` where ``stack_info`` was asked for, and all that was
+    given as ``extra``. What is no JSON becomes text. A format, as for other formatters, has no
+    effect.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -209,6 +210,10 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:  # a queue to another process leaves that alone
+            values["exception"] = record.exc_text
+        if record.stack_info:
+            values["stack"] = self.formatStack(record.stack_info)
         order = ("time", "level", "logger", "message", *values)
         parts = [f"{json.dumps(name)}: {_dumped(values[name])}" for name in dict.fromkeys(order)]
         return "{" + ", ".join(parts) + "}"

@@ -80,6 +80,18 @@ def test_an_exception_is_text():
     assert told["exception"].endswith("ValueError: no")
 
 
+def test_a_traceback_that_is_text_already_is_kept():
+    record = logging.makeLogRecord({"msg": "no", "exc_text": "Traceback ...\nValueError: no"})
+    assert json.loads(JSONFormatter().format(record))["exception"].endswith("ValueError: no")
+
+
+def test_a_stack_that_was_asked_for_is_text(records):
+    logging.getLogger("pyramid_cron").warning("odd", stack_info=True)
+    told = json.loads(JSONFormatter().format(records[0]))
+    assert told["stack"].startswith("Stack (most recent call last):")
+    assert "exception" not in told
+
+
 @pytest.fixture
 def run_log(tmp_path):
     """The lines in the file of runs, read again."""
