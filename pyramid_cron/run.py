@@ -94,10 +94,11 @@ class Run:
 
     ``slot`` is the moment the task was meant to run (for a run by hand: when it was asked for);
     ``started`` and ``finished`` are when it did. All are aware and in UTC. ``error`` is the last
-    line of the traceback, ``logged`` what was logged during the run; ``stdout`` and ``stderr`` are
-    what a program wrote, None for other tasks, and ``output`` is all three. A skipped run may stand
-    for several slots of one task: ``count`` is how many, ``slot`` the newest of them.
-    ``called_off`` is whether its end had been asked for when the store was asked.
+    line of the traceback, at most 1,000 characters of it, ``logged`` what was logged during the
+    run; ``stdout`` and ``stderr`` are what a program wrote, None for other tasks, and ``output`` is
+    all three. A skipped run may stand for several slots of one task: ``count`` is how many,
+    ``slot`` the newest of them. ``called_off`` is whether its end had been asked for when the store
+    was asked.
     """
 
     id: str
@@ -202,3 +203,13 @@ def storable(text: str) -> str:
     """Return the text as every database can keep it: no NUL, no lone surrogate, not too long."""
     data = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
     return data[-TEXT_LIMIT:].decode("utf-8", "ignore")
+
+
+ERROR_LIMIT = 1000
+"""Characters that the error of a run may have: lists, log lines and alarms show it whole."""
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a text as every database can keep it, an ellipsis for the rest."""
+    kept = storable(text[: ERROR_LIMIT + 1])
+    return kept if len(kept) <= ERROR_LIMIT else f"{kept[: ERROR_LIMIT - 1]}…"

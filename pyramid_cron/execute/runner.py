@@ -20,6 +20,7 @@ from ..run import (
     TaskCancelled,
     TaskTimeout,
     Trigger,
+    brief,
     changed,
     storable,
 )
@@ -168,12 +169,12 @@ def _description(error: BaseException) -> dict[str, str]:
     What happened in a program has no traceback here.
     """
     if isinstance(error, CommandError):
-        return {"error": storable(str(error))}
+        return {"error": brief(str(error))}
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
     return {
-        "error": storable("".join(traceback.format_exception_only(error)).strip()),
+        "error": brief("".join(traceback.format_exception_only(error)).strip()),
         "traceback": storable("".join(lines)),
     }

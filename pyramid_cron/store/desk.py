@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, select, updat
 from ..due.decide import Skip
 from ..due.facts import Active, Facts, Pending
 from ..due.pauses import Word
-from ..run import Reason, Run, RunState, Trigger, changed, new_ids
+from ..run import Reason, Run, RunState, Trigger, brief, changed, new_ids
 from .handing import NOBODY
 from .once import once
 from .outcomes import PIECE, Noted, Outcome, Paused, Tick, after, call_roll, renew, write
@@ -215,7 +215,7 @@ class Desk:
             state=RunState.SKIPPED,
             reason=skip.skipped.reason,
             count=skip.skipped.count,
-            error=skip.detail,
+            error=None if skip.detail is None else brief(skip.detail),
         )
 
 

@@ -105,6 +105,35 @@ def test_a_failing_task_stops_no_other(config, calls, caplog):
     assert record.exc_info[1].args == ("broken",)
 
 
+def test_a_long_error_keeps_its_beginning_and_the_traceback_has_the_rest(config):
+    def fail(system):
+        raise ValueError("\0" + "x" * 100_000 + "!")
+
+    config.add_cron_task(fail)
+    [run] = cron_of(config).tick(at=NOON).runs
+    assert run.error == "ValueError: \\x00" + "x" * 983 + "…"
+    assert len(run.error) == 1000
+    assert run.traceback.endswith("x!\n")
+
+
+def test_an_error_that_fits_is_kept_whole(config):
+    def fail(system):
+        raise ValueError("x" * 988)
+
+    config.add_cron_task(fail)
+    [run] = cron_of(config).tick(at=NOON).runs
+    assert run.error == "ValueError: " + "x" * 988
+
+
+def test_a_long_reason_of_a_pause_is_cut_in_what_is_skipped(config):
+    config.add_cron_task(lambda system: None)
+    tester = cron_of(config)
+    scheduler(tester.registry).pause(reason="moving " * 1000)
+    [skipped] = tester.tick().skipped
+    assert skipped.error.startswith("moving moving")
+    assert (len(skipped.error), skipped.error[-1]) == (1000, "…")
+
+
 def test_async_tasks_and_conditions_are_awaited(config, calls):
     async def condition(system):
         await asyncio.sleep(0)
