@@ -17,7 +17,7 @@ from ..store.engine import StoreError
 from ..store.overview import overview
 from ..task import Task
 from .context import Context
-from .errors import BAD, FINE
+from .errors import BAD, FINE, CommandFailedError
 from .output import printable, run_data
 
 
@@ -162,7 +162,13 @@ def _pcron() -> str:
 def health(context: Context) -> int:
     """``pcron … health``: exit status 1 if something is wrong."""
     out = context.out
-    found = assessed(context.cron) if out.as_json else assessed(context.cron, out.time)
+    try:
+        found = assessed(context.cron) if out.as_json else assessed(context.cron, out.time)
+    except StoreError as error:
+        if not out.as_json:
+            raise CommandFailedError(f"the store can't be read: {error}", BAD) from None
+        out.json({"healthy": False, "error": str(error)})
+        return BAD
     if out.as_json:
         out.json(found.as_dict())
     else:

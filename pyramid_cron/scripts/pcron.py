@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except CommandFailedError as error:
-        return _fail(str(error), WRONG)
+        return _fail(str(error), error.status)
     except LookupError as error:
         return _fail(str(error.args[0] if error.args else error), WRONG)
     except (ValueError, StoreError) as error:

@@ -315,6 +315,19 @@ def test_a_healthy_application_is_told_so_by_the_exit_status(shop):
     assert shop.json("health")["healthy"] is True
 
 
+def test_a_store_that_cannot_be_reached_is_unhealthy(shop):
+    ini, url = shop.folder / "shop.ini", "postgresql+psycopg://nobody@127.0.0.1:1/shop"
+    ini.write_text(ini.read_text().replace("sqlite:///%(here)s/cron.sqlite", url))
+    assert shop("health") == 1
+    [line] = shop.err.splitlines()
+    assert line.startswith("pcron: the store can't be read: cron.url postgresql+psycopg://nobody@")
+    assert shop("health", "--json") == 1
+    told = json.loads(shop.out)
+    assert told["healthy"] is False
+    assert told["error"].startswith("cron.url postgresql+psycopg://nobody@127.0.0.1:1/shop: ")
+    assert shop("list") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
