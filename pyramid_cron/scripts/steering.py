@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from .context import Context
-from .errors import FINE
+from .errors import FINE, CommandFailedError
 from .moments import duration
 from .output import printable
 
@@ -55,4 +55,11 @@ def _until(context: Context) -> datetime | None:
     args = context.args
     if args.length is not None:
         return context.now + duration(args.length, "--for")
-    return None if args.until is None else context.moment(args.until, "--until")
+    if args.until is None:
+        return None
+    until = context.moment(args.until, "--until")
+    if until <= context.now:
+        raise CommandFailedError(
+            f"--until {args.until!r} is not in the future: it means {context.out.time(until)}"
+        )
+    return until

@@ -340,7 +340,11 @@ def test_a_store_that_cannot_be_reached_is_unhealthy(shop):
         (["run", "clean", "--payload", "{"], "--payload '{' is no JSON"),
         (["tick", "--at", "noon"], "--at 'noon' is no moment"),
         (["pause", "*", "--for", "soon"], "--for 'soon' is no duration"),
-        (["pause", "*", "--until", "-2h"], "must be an aware moment in the future"),
+        (["pause", "*", "--until", "-2h"], "--until '-2h' is not in the future: it means 20"),
+        (
+            ["pause", "*", "--until", "2020-01-01"],
+            "--until '2020-01-01' is not in the future: it means 2020-01-01 00:00:00 CET",
+        ),
         (["pause", "re:("], "no regular expression"),
         (["next", "-n", "0"], "'0' is no number, 1 or more"),
         (["simulate", "--since", "now", "--until", "-2h"], "is not before"),
