@@ -110,7 +110,7 @@ class PCronCommand:
         try:
             self._set_up_logging(uri, options)
             env: dict[str, Any] = self.bootstrap(uri, options=options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an application may end itself
             raise CommandFailedError(f"{uri}: {_sentence(error)}") from error
         return env
 

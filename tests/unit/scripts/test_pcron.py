@@ -373,6 +373,12 @@ def test_a_missing_file_a_broken_configuration_and_a_store_that_is_none_are_one_
     assert "nowhere.ini" in shop.wrong("list")
 
 
+@pytest.mark.parametrize(("way", "told"), [('"bye"', "SystemExit: bye"), ("0", "SystemExit: 0")])
+def test_an_application_that_ends_itself_is_one_line(shop, way, told):
+    shop.write(f"raise SystemExit({way})")
+    assert shop.wrong("list") == f"{shop.ini}: {told}"
+
+
 def test_a_store_of_a_newer_version_is_one_line_and_a_problem_to_check(shop):
     shop.fine("list")
     with sqlite3.connect(shop.folder / "cron.sqlite") as connection:
