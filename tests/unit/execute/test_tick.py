@@ -241,9 +241,10 @@ class TestIdleTasks:
         config = configure(**{"cron.budget": "0.5"})
         for name in "abc":
             config.add_cron_task(spend_the_budget, name=name, idle=True, min="*")
-        cron = cron_of(config)
-        for n in range(4):
-            cron.tick(NOON + n * MINUTE)
+        cron, now = cron_of(config), NOON
+        while len(calls) < 4:  # a busy machine may have no time for any of them
+            cron.tick(now)
+            now += MINUTE
         assert calls == ["a", "b", "c", "a"]
 
     def test_one_that_usually_takes_longer_than_is_left_waits(self, config, calls, caplog):
