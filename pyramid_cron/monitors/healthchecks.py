@@ -9,9 +9,6 @@ from ..monitor_settings import MonitorSettings
 from .http import get, post
 from .report import Kind, Report, TroubleError
 
-LIMIT = 10_000
-"""Bytes of text that are sent."""
-
 _SUFFIXES = {Kind.START: "/start", Kind.SUCCESS: "", Kind.FAILURE: "/fail", Kind.AGAIN: "/log"}
 _SLUG = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -43,7 +40,7 @@ class Healthchecks:
         found = _uuid(report.monitor)
         check = str(found) if found else f"{self._ping_key}/{report.monitor}"
         url = f"{self._url}/{check}{_SUFFIXES[report.kind]}?rid={report.id}"
-        answer = post(url, _cut(report.text)) if report.text else get(url)
+        answer = post(url, report.text) if report.text else get(url)
         words = answer.strip().lower()
         # Some refusals are answered with 200: "OK (not found)", "OK (rate limited)".
         if words and (not words.startswith(("ok", "created")) or words.startswith("ok (")):
@@ -55,7 +52,3 @@ def _uuid(monitor: str) -> uuid.UUID | None:
         return uuid.UUID(monitor) if re.fullmatch(r"[0-9A-Fa-f-]{32,36}", monitor) else None
     except ValueError:
         return None
-
-
-def _cut(text: str) -> str:
-    return text.encode("utf-8", "replace")[:LIMIT].decode("utf-8", "ignore")
