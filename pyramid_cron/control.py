@@ -67,7 +67,9 @@ class Scheduler:
 
     @property
     def _cron(self) -> Cronwork:
-        return cronwork(self._registry)
+        cron = cronwork(self._registry)
+        cron.look_around()  # there are processes that no tick reaches
+        return cron
 
     def tasks(self) -> list[Task]:
         """Return the registered tasks, in order of registration."""

@@ -175,13 +175,24 @@ class Cronwork:
             self._registered, self._tasks = dict(self._registered), None
             self.latest = None
 
-    def look_around(self, now: datetime) -> None:
+    def look_around(self, now: datetime | None = None) -> None:
         """Notice what has changed where tasks come from, once a minute."""
-        minute = now.replace(second=0, microsecond=0)
+        if not self.sources:
+            return
+        minute = (now or self.clock()).replace(second=0, microsecond=0)
         if minute != self._looked:
             self._looked = minute
-            for source in self.sources:
-                source.look()
+            self._look()
+
+    def _look(self) -> None:
+        for source in self.sources:
+            source.look()
+
+    def sought(self, name: str) -> Task:
+        """Return the task of this name; one not known yet is looked for before the LookupError."""
+        if name not in self.tasks.by_name:
+            self._look()
+        return self.tasks.named(name)
 
     @property
     def problems(self) -> list[str]:

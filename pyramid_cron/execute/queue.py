@@ -62,7 +62,7 @@ def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | Non
     sent = cron.store.run(run_id)
     if sent is None:
         raise LookupError(f"there is no run {run_id!r}")
-    task = cron.tasks.named(sent.task)
+    task = cron.sought(sent.task)  # its script may have come since this process last looked
     clock = Stopwatch(cron.clock())
     run = cron.store.adopt(run_id, clock.now(), clock.now() + cron.settings.lease)
     if run is None:

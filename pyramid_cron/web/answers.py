@@ -10,6 +10,7 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..state import cronwork
 from ..store.engine import StoreError
 from .access import guarded
 from .pages import NoTemplates, render
@@ -56,6 +57,7 @@ def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:
                 if request.method not in methods:
                     raise Refused(405, f"{request.method} is not allowed here", ", ".join(methods))
                 _check_query(request)
+                cronwork(request.registry).look_around()
                 return view(request)
             except Refused as error:
                 return problem(request, error)

@@ -115,6 +115,22 @@ def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
     assert (again.slot, again.state) == (NOON, RunState.SUCCEEDED)
 
 
+def test_a_worker_carries_out_a_script_that_came_after_it_had_looked(sent, tmp_path):
+    (tmp_path / "jobs" / "1min").mkdir(parents=True)
+    ours, workers = (configure(**{"cron.url": f"sqlite:///{tmp_path}/cron"}) for _ in range(2))
+    for config in ours, workers:
+        config.add_cron_queue("post", sent.append)
+        config.add_cron_folder(tmp_path / "jobs", executor="post")
+        config.commit()
+    worker = scheduler(workers.registry)
+    assert worker.tasks() == []
+    path = tmp_path / "jobs" / "1min" / "new"
+    path.write_text("#!/bin/sh\necho $CRON_TASK\n")
+    path.chmod(0o755)
+    [run] = CronTester(ours.make_wsgi_app()).tick().runs
+    assert worker.carry_out(run.id).stdout == "1min/new\n"
+
+
 @pytest.mark.parametrize(
     ("name", "send", "message"),
     [

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
+from webtest import TestApp
 
 from pyramid_cron import scheduler
 from pyramid_cron.state import cronwork
@@ -204,6 +205,26 @@ class TestWhileTheApplicationRuns:
         assert names(config) == []
         cron.tick(NOON + timedelta(seconds=61))
         assert names(config) == ["1min/it"]
+
+    def test_a_process_that_no_tick_reaches_notices_as_well(self, tmp_path):
+        there, here = (configure(**{"cron.url": f"sqlite:///{tmp_path}/cron"}) for _ in range(2))
+        old = script(tmp_path / "jobs" / "1min" / "old")
+        for each in there, here:
+            each.add_cron_folder(tmp_path / "jobs")
+        cron, pages = cron_of(there), TestApp(here.make_wsgi_app())
+        cron.tick(NOON)
+        old.unlink()
+        script(tmp_path / "jobs" / "1min" / "new")
+        assert ran(cron.tick(NOON + 5 * MINUTE)) == ["1min/new"]
+        cronwork(there.registry).supervisor.write()
+        cronwork(here.registry).clock = lambda: NOON + 6 * MINUTE
+        asked = pages.get("/cron/health", extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+        assert asked.text == "ok"
+        listed = pages.get("/cron/tasks", extra_environ={"REMOTE_ADDR": "127.0.0.1"}).json["tasks"]
+        assert [task["name"] for task in listed if task["state"] != "orphaned"] == ["1min/new"]
+        script(tmp_path / "jobs" / "1min" / "newer")
+        cronwork(here.registry).clock = lambda: NOON + 7 * MINUTE
+        assert scheduler(here.registry).run("1min/newer").state == "succeeded"
 
     def test_a_folder_that_has_gone_is_a_problem_until_it_is_back(self, config, tmp_path):
         script(tmp_path / "jobs" / "1min" / "it")
