@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app, get_appsettings
 from pyramid.registry import Registry
+from pyramid.scripts.common import get_config_loader
 
 from .control import scheduler
 from .execute.celery import TASK, celery_app
@@ -111,7 +112,31 @@ def _worker_app() -> Celery:
     settings = get_appsettings(_ini())
     app = celery_app(settings.get("cron.celery.app"), settings.get("cron.celery.broker_url"))
     add_task(app)
+    _arrange_logging(app)
     return app
+
+
+def _arrange_logging(app: Celery) -> None:
+    """Have what the configuration says of logging hold, but for Celery's own lines."""
+    from celery.signals import setup_logging
+
+    loader = get_config_loader(_ini())
+    if "loggers" not in loader.get_sections() or setup_logging.receivers:
+        return  # Celery sets it up, or an app of the application's own has it done
+
+    def set_up(loglevel: int, logfile: str | None, colorize: bool | None, **asked: Any) -> None:
+        loader.setup_logging({"__script__": "celery"})
+        own = logging.getLogger("celery")
+        if own.level or not all(isinstance(each, logging.NullHandler) for each in own.handlers):
+            return  # the configuration has a logger for them
+        own.setLevel(loglevel)
+        own.propagate = False
+        app.log.setup_handlers(own, logfile, asked["format"], colorize)
+        if logfile is not None:  # of a worker without a terminal
+            for handler in own.handlers:
+                logging.getLogger().addHandler(handler)
+
+    setup_logging.connect(set_up, weak=False)
 
 
 def __getattr__(name: str) -> Any:

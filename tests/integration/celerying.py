@@ -1,5 +1,6 @@
 """An application whose tasks Celery workers carry out."""
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ def configured(folder, broker, tasks, **settings):
     def quick(system):
         append(folder / "starts", f"quick {os.getpid()} {system['request'].host_url}")
         system["progress"](1, 1)
+        logging.getLogger("shop").info("swept")
+        print("printed")
 
     def failing(system):
         raise ValueError("no")

@@ -27,6 +27,33 @@ BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
 
+LOGGING = """
+[loggers]
+keys = root, shop, cron
+[logger_root]
+level = WARNING
+handlers = console
+[logger_shop]
+level = INFO
+qualname = shop
+handlers =
+[logger_cron]
+level = INFO
+qualname = pyramid_cron
+handlers =
+[handlers]
+keys = console
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = ours
+[formatters]
+keys = ours
+[formatter_ours]
+format = OURS %(levelname)s %(name)s %(message)s
+"""
+
+
 @pytest.fixture
 def broker(tmp_path):
     client = redis.Redis.from_url(BROKER)
@@ -53,14 +80,21 @@ def rabbitmq(tmp_path):
         pytest.skip(f"needs a RabbitMQ server at {RABBITMQ}: {error}")
 
 
-def write_ini(folder, tasks, broker, **settings):
+def write_ini(folder, tasks, broker, sections="", **settings):
     lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
     ini = folder / "app.ini"
     ini.write_text(
         "[app:main]\nuse = call:tests.integration.celerying:main\n"
         f"folder = {folder}\ntasks = {' '.join(tasks)}\ncron.celery.broker_url = {broker}\n{lines}"
+        f"{sections}"
     )
     return ini
+
+
+def log_of(folder):
+    """What a worker wrote with ``-f worker.log``."""
+    file = folder / "worker.log"
+    return file.read_text() if file.exists() else ""
 
 
 @contextmanager
@@ -73,7 +107,11 @@ def worker(folder, tasks, pool="threads", number=1, broker=BROKER, options=(), *
     with python(
         folder / f"worker{number}", *command, *options, *quiet, PYRAMID_CRON_INI=f"{ini}#main"
     ) as process:
-        wait_until(lambda: " ready." in process.output or process.process.poll() is not None)
+        wait_until(
+            lambda: (
+                " ready." in process.output + log_of(folder) or process.process.poll() is not None
+            )
+        )
         assert process.process.poll() is None, process.output
         yield process
 
@@ -122,6 +160,27 @@ def test_a_worker_carries_out_what_a_tick_has_sent(tmp_path, broker, pool):
     assert url == "https://shop.test"
     assert runs["quick"].progress.done == 1
     assert "ValueError: no" in runs["failing"].traceback
+
+
+@pytest.mark.parametrize(("pool", "into"), [("prefork", "a file"), ("threads", "the terminal")])
+def test_a_worker_logs_as_the_configuration_of_the_application_says(tmp_path, broker, pool, into):
+    cron = application(tmp_path, broker, ["quick"])
+    options = ["-f", tmp_path / "worker.log"] if into == "a file" else []
+    with worker(tmp_path, ["quick"], pool, options=options, sections=LOGGING) as process:
+        cron.tick()
+        run = ended(cron, 1)["quick"]
+        process.send(signal.SIGTERM)
+        assert process.exit_code() == 0
+        assert "INFO  [shop] swept" in run.output
+        lines = process.output.splitlines()
+    assert lines.count("OURS INFO shop swept") == 1
+    assert [line for line in lines if "OURS INFO pyramid_cron quick run=" in line]
+    assert "printed" in lines
+    assert not [line for line in lines if line.startswith("OURS INFO celery")]
+    celerys = log_of(tmp_path) if into == "a file" else process.output
+    assert celerys.count(" ready.") == 1
+    assert "INFO/MainProcess] Task pyramid_cron.run[" in celerys
+    assert ("] swept" in celerys) is (into == "a file")
 
 
 def test_rabbitmq_does_as_well(tmp_path, rabbitmq):
