@@ -14,6 +14,7 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from pyramid.config import global_registries
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app, get_appsettings
 from pyramid.registry import Registry
@@ -23,6 +24,7 @@ from .control import scheduler
 from .execute.celery import TASK, celery_app
 from .execute.queue import UNTAKEN
 from .monitors import LAST_CHANCE, monitoring
+from .state import cronwork
 from .store.engine import StoreError
 
 if TYPE_CHECKING:
@@ -94,7 +96,10 @@ def add_task(app: Celery) -> None:
 
 def _make_application() -> Registry:
     try:
-        return get_app(_ini()).registry
+        app = get_app(_ini())
+        registry = getattr(app, "registry", None)
+        # Middleware around an application need not show it.
+        return registry if isinstance(registry, Registry) else global_registries.last
     except Exception as error:
         raise NotLoadedError(f"the application can't be made: {error!r}") from error
 
@@ -109,11 +114,22 @@ def _ini() -> str:
 
 
 def _worker_app() -> Celery:
-    settings = get_appsettings(_ini())
-    app = celery_app(settings.get("cron.celery.app"), settings.get("cron.celery.broker_url"))
+    app = celery_app(*_celery_settings())
     add_task(app)
     _arrange_logging(app)
     return app
+
+
+def _celery_settings() -> tuple[str | None, str | None]:
+    """Return ``cron.celery.app`` and ``cron.celery.broker_url``."""
+    settings = get_appsettings(_ini())
+    name, broker_url = settings.get("cron.celery.app"), settings.get("cron.celery.broker_url")
+    if name or broker_url:
+        return name or None, broker_url or None
+    # The section is that of middleware, or the application's own code sets them.
+    cron = cronwork(_make_application())
+    cron.close()
+    return cron.settings.celery_app, cron.settings.celery_broker_url
 
 
 def _arrange_logging(app: Celery) -> None:

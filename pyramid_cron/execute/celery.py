@@ -29,12 +29,6 @@ class CelerySender:
 
     def __init__(self, cron: Cronwork) -> None:
         self._cron = cron
-        settings = cron.settings
-        if settings.celery_app is None and settings.celery_broker_url is None:
-            raise ConfigurationError(
-                'executor="celery" needs the setting cron.celery.broker_url, such as'
-                " redis://127.0.0.1:6379/0, or cron.celery.app, the dotted name of a Celery app"
-            )
         self.app  # noqa: B018 (what is wrong with it is to be found now)
 
     @cached_property
@@ -54,7 +48,15 @@ class CelerySender:
 
 
 def celery_app(name: str | None, broker_url: str | None) -> Celery:
-    """Return the application's own Celery app of this dotted name, or one for a broker."""
+    """Return the application's own Celery app of this dotted name, or one for a broker.
+
+    Raises ConfigurationError if neither is given, if the app is none, or Celery is not installed.
+    """
+    if name is None and broker_url is None:
+        raise ConfigurationError(
+            'executor="celery" needs the setting cron.celery.broker_url, such as'
+            " redis://127.0.0.1:6379/0, or cron.celery.app, the dotted name of a Celery app"
+        )
     try:
         from celery import Celery
     except ImportError:

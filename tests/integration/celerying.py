@@ -59,3 +59,23 @@ def main(_, **settings):
     own = {name: value for name, value in settings.items() if name.startswith("cron.")}
     own["cron.base_url"] = "https://shop.test"
     return configured(folder, own["cron.celery.broker_url"], tasks, **own).make_wsgi_app()
+
+
+class Middleware:
+    """What knows nothing of the application it calls but how to call it."""
+
+    def __init__(self, wrapped):
+        self._wrapped = wrapped
+
+    def __call__(self, environ, start_response):
+        return self._wrapped(environ, start_response)
+
+
+def middleware(_):
+    """Return a filter, as a pipeline has it."""
+    return Middleware
+
+
+def wrapped(_, **settings):
+    """Return the application inside middleware."""
+    return Middleware(main(_, **settings))

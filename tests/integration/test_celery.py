@@ -27,6 +27,14 @@ BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
 
+MIDDLEWARE = """
+[filter:nothing]
+paste.filter_factory = tests.integration.celerying:middleware
+[pipeline:main]
+pipeline = nothing shop
+[app:shop]
+"""
+
 LOGGING = """
 [loggers]
 keys = root, shop, cron
@@ -98,9 +106,11 @@ def log_of(folder):
 
 
 @contextmanager
-def worker(folder, tasks, pool="threads", number=1, broker=BROKER, options=(), **settings):
+def worker(
+    folder, tasks=(), pool="threads", number=1, broker=BROKER, options=(), ini=None, **settings
+):
     """Run a Celery worker until the block ends."""
-    ini = write_ini(folder, tasks, broker, **settings)
+    ini = ini or write_ini(folder, tasks, broker, **settings)
     command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker", "-P", pool, "-c", "2"]
     options = ["-Q", f"q{folder.name}", "--loglevel", "INFO", "-n", f"w{number}@%h", *options]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -181,6 +191,30 @@ def test_a_worker_logs_as_the_configuration_of_the_application_says(tmp_path, br
     assert celerys.count(" ready.") == 1
     assert "INFO/MainProcess] Task pyramid_cron.run[" in celerys
     assert ("] swept" in celerys) is (into == "a file")
+
+
+@pytest.mark.parametrize("wrapping", ["a pipeline", "the factory"])
+def test_a_worker_finds_the_application_inside_middleware(tmp_path, broker, wrapping):
+    cron = application(tmp_path, broker, ["quick"])
+    ini = write_ini(tmp_path, ["quick"], broker)
+    if wrapping == "a pipeline":
+        text = ini.read_text().replace("[app:main]", MIDDLEWARE)
+    else:
+        text = ini.read_text().replace("celerying:main", "celerying:wrapped")
+    ini.write_text(text)
+    with worker(tmp_path, ini=ini):
+        cron.tick()
+        assert ended(cron, 1)["quick"].state is RunState.SUCCEEDED
+
+
+def test_a_worker_without_a_broker_is_refused(tmp_path):
+    (tmp_path / "store").mkdir()
+    ini = write_ini(tmp_path, [], "")
+    command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker"]
+    with python(tmp_path / "worker", *command, PYRAMID_CRON_INI=str(ini)) as process:
+        assert process.exit_code() != 0
+        assert "needs the setting cron.celery.broker_url, such as redis://" in process.output
+        assert "amqp://" not in process.output
 
 
 def test_rabbitmq_does_as_well(tmp_path, rabbitmq):
