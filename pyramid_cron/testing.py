@@ -39,7 +39,8 @@ class CronTester:
 
         The first tick runs the slots of its own minute. Later ones run those since the tick before.
         What it starts in threads of this process is waited for, and reported as it ended; what it
-        sends to a queue is reported as it is once that is sent, ``claimed`` as a rule.
+        sends to a queue is reported as it is once that is sent, ``claimed`` as a rule; what can't
+        be sent is ``waiting``.
         """
         moment = self._now(at)
         return whole_tick(self._cron, self.registry, moment)

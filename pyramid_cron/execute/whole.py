@@ -9,14 +9,16 @@ from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
 from ..state import Cronwork
+from ..store.handing import pending_again
 from .tick import TickReport, tick
 
 
 def whole_tick(cron: Cronwork, registry: Registry, now: datetime) -> TickReport:
     """Make a tick at ``now`` (aware, UTC) in a request of its own; return what came of it.
 
-    Runs in threads are reported as they ended; those sent to a queue as they are once that is done.
-    Raises StoreError as :func:`~pyramid_cron.execute.tick.tick` does.
+    Runs in threads are reported as they ended; those sent to a queue as they are once that is done,
+    and what could not be sent as waiting. Raises StoreError as
+    :func:`~pyramid_cron.execute.tick.tick` does.
     """
     with prepare(registry=registry) as made:
         report = tick(cron, made["request"], now)
@@ -25,5 +27,11 @@ def whole_tick(cron: Cronwork, registry: Registry, now: datetime) -> TickReport:
         return report
     cron.threads.wait(going_on)
     cron.supervisor.write()
-    ended = {run_id: cron.store.run(run_id) for run_id in going_on}
-    return replace(report, runs=tuple(ended.get(run.id) or run for run in report.runs))
+    found = {run_id: cron.store.run(run_id) for run_id in going_on}
+    runs = [(run, found.get(run.id, run)) for run in report.runs]
+    back = [pending_again(run, now) for run, left in runs if left is None]
+    return replace(
+        report,
+        runs=tuple(left for _, left in runs if left is not None),
+        waiting=(*report.waiting, *back),
+    )

@@ -33,10 +33,12 @@ def give_back(
     for run in runs:
         mine = _not_begun(tables, run.id) & (tables.runs.c.owner == owner.token)
         if connection.execute(delete(tables.runs).where(mine)).rowcount:
-            pending = Pending(
-                run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload
-            )
-            insert_new(connection, tables.waiting, [pending_row(pending)])
+            insert_new(connection, tables.waiting, [pending_row(pending_again(run, now))])
+
+
+def pending_again(run: Run, now: datetime) -> Pending:
+    """Return what waits in place of a run that is given back."""
+    return Pending(run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload)
 
 
 def adopt(

@@ -12,7 +12,6 @@ from pyramid_cron.state import cronwork
 from pyramid_cron.store.engine import StoreError
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
-from tests.integration.processes import wait_until
 
 MINUTE = timedelta(minutes=1)
 
@@ -85,10 +84,10 @@ def test_what_can_not_be_sent_waits_and_is_sent_by_a_later_tick(sent):
         sent.append(run)
 
     cron = application(send, retry=1)
-    cron.tick()
+    report = cron.tick()
+    assert (report.runs, [each.task for each in report.waiting]) == ((), ["task"])
     store = cronwork(cron.registry).store
-    wait_until(lambda: store.waiting("task") == 1)
-    assert store.history() == []
+    assert (store.history(), store.waiting("task")) == ([], 1)
     [run] = cron.tick().runs
     assert (run.id, run.attempt) == (sent[1].id, 1)
     assert scheduler(cron.registry).carry_out(run.id).state is RunState.SUCCEEDED
