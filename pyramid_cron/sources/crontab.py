@@ -11,9 +11,11 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from ..directives import LAST
 from ..execute.command import Command, Environment
 from ..schedule import Cron
 from ..schedule.zone import named
+from ..state import Cronwork, cronwork
 from ..task import NAME
 from .command import POLICIES, SHELL, WHEN, add_command, check_policies
 from .lines import Entry, Problem, parse
@@ -31,7 +33,9 @@ ZONE = "CRON_TZ"
 log = logging.getLogger("pyramid_cron")
 
 
-def add_crontab(config: Configurator, path: str | os.PathLike[str], **policies: Any) -> None:
+def add_crontab(
+    config: Configurator, path: str | os.PathLike[str], *, prefix: str = "", **policies: Any
+) -> None:
     """Register the lines of a crontab file, in the syntax that ``crontab -e`` takes.
 
     Comments, environment lines, names of months and days, ``@daily`` and its kin, and ``%`` are
@@ -45,24 +49,44 @@ def add_crontab(config: Configurator, path: str | os.PathLike[str], **policies: 
 
     :param path: the file: a path, relative to the working directory unless it is absolute, or an
         asset specification such as ``"shop:shop.cron"``.
+    :param prefix: what the names of the tasks begin with, to tell two files of one name apart.
 
     Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` is for those
     that no ``CRON_TZ`` is above of.
 
     :raises pyramid.exceptions.ConfigurationError: naming the file, the line and what would be
-        right.
+        right; where the application is made, if a line would take the place of one of another file
+        that has the same name and number.
     """
     file = located(config, path)
     try:
         check_policies(policies, "add_crontab", POLICIES - WHEN)
+        if not isinstance(prefix, str) or not NAME.fullmatch(f"{prefix}."):
+            raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
     except ValueError as error:
         raise ConfigurationError(f"crontab {file!r}: {error}") from error
     entries = _entries(file)
     for variable, reason in IGNORED.items():
         if any(variable in entry.variables for entry in entries):
             log.info("crontab %s: %s is ignored: %s", file, variable, reason)
-    for entry in entries:
-        _add(config, file, entry, policies)
+    names = [_add(config, file, entry, prefix, policies) for entry in entries]
+
+    def check() -> None:
+        for name in names:
+            _check_place(cronwork(config.registry), file, name)
+
+    config.action(None, check, order=LAST)
+
+
+def _check_place(cron: Cronwork, file: str, name: str) -> None:
+    """Refuse that a line of another file took the place of this one's only by its number."""
+    found = cron.registered(name)
+    other = found.function.crontab if found and isinstance(found.function, Command) else None
+    if other not in (None, file):
+        raise ConfigurationError(
+            f"crontab {file!r}: its task {name!r} has the name of one in {other!r}; tell them apart"
+            " by prefix= for one of the files"
+        )
 
 
 def _entries(file: str) -> list[Entry]:
@@ -75,8 +99,11 @@ def _entries(file: str) -> list[Entry]:
         raise ConfigurationError(f"crontab {file!r} can't be read: {error.strerror}") from error
 
 
-def _add(config: Configurator, file: str, entry: Entry, policies: Mapping[str, Any]) -> None:
-    name = entry.name or f"{os.path.basename(file)}:{entry.line}"
+def _add(
+    config: Configurator, file: str, entry: Entry, prefix: str, policies: Mapping[str, Any]
+) -> str:
+    """Register a line; return the name of its task."""
+    name = prefix + (entry.name or f"{os.path.basename(file)}:{entry.line}")
     arguments = {"schedule": entry.schedule, **policies}
     try:
         if not NAME.fullmatch(name):
@@ -85,13 +112,14 @@ def _add(config: Configurator, file: str, entry: Entry, policies: Mapping[str, A
         if zone := entry.variables.get(ZONE):
             named(zone)
             arguments["timezone"] = zone
-        add_command(config, _command(entry), name, arguments)
+        add_command(config, _command(entry, file), name, arguments)
+        return name
     except (ValueError, ConfigurationError) as error:
         told = str(error).removeprefix("expression=").replace("timezone=", f"{ZONE}=")
         raise ConfigurationError(f"{file}, line {entry.line}: {told}") from error
 
 
-def _command(entry: Entry) -> Command:
+def _command(entry: Entry, file: str) -> Command:
     variables = _defaults() | {
         name: value for name, value in entry.variables.items() if name not in IGNORED
     }
@@ -101,6 +129,7 @@ def _command(entry: Entry) -> Command:
         environment=Environment((), variables),
         cwd=variables["HOME"],
         stdin=entry.stdin,
+        crontab=None if entry.name else file,
     )
 
 

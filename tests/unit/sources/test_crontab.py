@@ -29,6 +29,15 @@ def crontab(tmp_path):
     return write
 
 
+def two_files(folder, text):
+    """Two crontabs with the same file name and text."""
+    files = [folder / name / "shop.cron" for name in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(text)
+    return files
+
+
 def entries(text):
     return [(each.schedule, each.command, each.stdin) for each in parse(text.encode())]
 
@@ -216,6 +225,39 @@ class TestMistakes:
     def test_a_wrong_policy_is_told(self, config, crontab):
         with pytest.raises(ConfigurationError, match=r"line 1: .*timeout='soon'"):
             config.add_crontab(crontab("@daily a\n"), timeout="soon")
+
+    def test_a_file_of_the_same_name_does_not_take_the_place_of_a_packages(self, config, tmp_path):
+        a, b = two_files(tmp_path, "@daily it\n")
+        config.include(lambda package: package.add_crontab(a))
+        config.add_crontab(b)
+        with pytest.raises(ConfigurationError) as caught:
+            config.commit()
+        told = f"crontab '{a}': its task 'shop.cron:1' has the name of one in '{b}'; tell them"
+        assert told in str(caught.value)
+        assert "prefix=" in str(caught.value)
+
+    def test_a_prefix_tells_files_of_the_same_name_apart(self, config, tmp_path):
+        a, b = two_files(tmp_path, "@daily it\n# name: it\n@daily it\n")
+        config.include(lambda package: package.add_crontab(a, prefix="package:"))
+        config.add_crontab(b)
+        assert set(tasks(config)) == {"package:shop.cron:1", "package:it", "shop.cron:1", "it"}
+
+    def test_what_is_overridden_by_name_or_by_the_same_file_is_meant_to_be(self, config, tmp_path):
+        a, b = two_files(tmp_path, "# name: it\n@daily it\n@daily it\n")
+        (tmp_path / "c").write_text("# name: it\n@daily ours\n")
+        config.include(lambda package: package.add_crontab(a))
+        config.include(lambda package: package.add_crontab(b, prefix="b:"))
+        config.add_crontab(b, prefix="b:", retry=2)
+        config.add_cron_command(["it"], name="shop.cron:3", every="1h")
+        config.add_crontab(tmp_path / "c")
+        found = tasks(config)
+        assert found["shop.cron:3"].describe() == "every hour"
+        assert found["b:shop.cron:3"].retry.attempts == 2
+        assert found["it"].description == "ours"
+
+    def test_a_prefix_is_text(self, config, crontab):
+        with pytest.raises(ConfigurationError, match="prefix=3: must be text"):
+            config.add_crontab(crontab(""), prefix=3)
 
     def test_a_name_twice_is_a_conflict(self, config, crontab):
         config.add_crontab(crontab("# name: a\n@daily a\n"))
