@@ -36,7 +36,7 @@ _NAME = re.compile(r"[^=\0]+")
 
 def add_cron_command(
     config: Configurator,
-    argv: Sequence[str] | str,
+    argv: Sequence[str | os.PathLike[str]] | str,
     *,
     name: str | None = None,
     env: Env = None,
@@ -52,7 +52,7 @@ def add_cron_command(
     When its time is up, or its end was asked for, the whole group is sent SIGTERM, and three
     seconds later SIGKILL. A program that is missing fails when it is to run, not before.
 
-    :param argv: the program and its arguments, a list of text. No shell reads it. With
+    :param argv: the program and its arguments, a list of text or paths. No shell reads it. With
         ``shell=True`` a text, which ``/bin/sh`` reads.
     :param name: how the task is called, unique in the application. Default: the file name of the
         program; with ``shell=True`` there is none.
@@ -111,8 +111,8 @@ def _named(argv: Any, name: str | None, shell: Any) -> str:
         raise ConfigurationError(
             f"cron command {argv!r}: name=None: what a shell runs needs a name of its own"
         )
-    if isinstance(argv, (list, tuple)) and argv and isinstance(argv[0], str):
-        return os.path.basename(argv[0]) or argv[0]
+    if isinstance(argv, (list, tuple)) and argv and isinstance(first := _plain(argv[0]), str):
+        return os.path.basename(first) or first
     return str(argv)
 
 
@@ -145,10 +145,16 @@ def _arguments(argv: Any) -> tuple[str, ...]:
         )
     if not isinstance(argv, (list, tuple)) or not argv or not argv[0]:
         raise ValueError(f"argv={argv!r}: must be a list of a program and its arguments")
-    for argument in argv:
+    arguments = tuple(map(_plain, argv))
+    for argument in arguments:
         if not isinstance(argument, str) or "\0" in argument:
             raise ValueError(f"argv={argv!r}: {argument!r} is no text that a program can be given")
-    return tuple(argv)
+    return arguments
+
+
+def _plain(argument: Any) -> Any:
+    """Return the text of a path, and anything else as it is."""
+    return os.fspath(argument) if isinstance(argument, os.PathLike) else argument
 
 
 def directory(cwd: Any) -> str:

@@ -293,6 +293,15 @@ cron_of(config).tick()
 
 
 class TestRegistering:
+    def test_programs_and_arguments_may_be_paths(self, config, tmp_path):
+        (tmp_path / "greet").write_text('#!/bin/sh\necho "$@"\n')
+        (tmp_path / "greet").chmod(0o755)
+        config.add_cron_command([tmp_path / "greet", "in", tmp_path], on_demand=True)
+        run = cron_of(config).run("greet")
+        assert (run.state, run.stdout) == ("succeeded", f"in {tmp_path}\n")
+        [task] = scheduler(config.registry).tasks()
+        assert task.description == f"{tmp_path}/greet in {tmp_path}"
+
     @pytest.mark.parametrize(
         ("argv", "arguments", "message"),
         [
