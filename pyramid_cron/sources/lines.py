@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ def parse(data: bytes) -> list[Entry]:
     entries: list[Entry] = []
     variables: dict[str, str] = {}
     name: str | None = None
-    for number, raw in enumerate(data.split(b"\n"), 1):
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    for number, raw in enumerate(lines, 1):
         line = _decoded(number, raw).lstrip()
         if line.startswith("#"):
             named = _NAME.fullmatch(line)

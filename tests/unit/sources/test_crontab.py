@@ -62,6 +62,10 @@ class TestLines:
     def test_lines_of_windows_are_understood(self):
         assert entries("A=b\r\n@daily echo\r\n") == [("@daily", "echo", None)]
 
+    def test_a_mark_of_utf_8_at_the_beginning_says_nothing(self):
+        text = b"\xef\xbb\xbf@daily echo caf\xc3\xa9\n"
+        assert [each.command for each in parse(text)] == ["echo caf\u00e9"]
+
     def test_a_hash_later_in_a_line_is_for_the_shell(self):
         assert entries("@daily echo a # b") == [("@daily", "echo a # b", None)]
 
