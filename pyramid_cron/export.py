@@ -11,7 +11,7 @@ from datetime import timedelta
 from .execute.command import Command
 from .schedule import At, Cron, Every
 from .sources.lines import Problem, parse
-from .task import ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Task
+from .task import NAME_LENGTH, ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Task
 
 HEAD = """\
 # The tasks of {config_uri}, written by pcron export.
@@ -33,9 +33,20 @@ class _CannotSayError(Exception):
 
 @dataclass(slots=True)
 class _State:
-    """The variables as the lines written so far have set them."""
+    """The names that are taken, and the variables as the lines written so far have set them."""
 
+    names: set[str]
     variables: dict[str, str] = field(default_factory=lambda: dict(DEFAULTS))
+
+    def another(self, name: str, number: int) -> str:
+        """Return a name for a further line of a task that no other line has."""
+        while True:
+            mark = f" ({number})"
+            found = name[: NAME_LENGTH - len(mark)] + mark
+            if found not in self.names:
+                self.names.add(found)
+                return found
+            number += 1
 
     def set(self, name: str, value: str) -> Iterator[str]:
         """Yield the line that sets a variable, where it is needed."""
@@ -50,7 +61,8 @@ def crontab(tasks: Iterable[Task], config_uri: str, pcron: str = "pcron") -> str
     Programs are given as they are; for functions it is ``pcron CONFIG_URI run NAME``, where
     ``pcron`` may be a path. What a crontab can't say is a comment that says so.
     """
-    state = _State()
+    tasks = list(tasks)
+    state = _State({task.name for task in tasks})
     blocks = [HEAD.format(config_uri=_one_line(config_uri))]
     blocks += ["\n".join(_block(task, [pcron, config_uri], state)) + "\n" for task in tasks]
     return "\n".join(blocks)
@@ -78,7 +90,8 @@ def _block(task: Task, pcron: Sequence[str], state: _State) -> Iterator[str]:
         yield from state.set("CRON_TZ", _zone(schedule))
         for name, value in entry.variables.items():
             yield from state.set(name, value)
-        yield f"# name: {task.name}" + (f" ({number})" if number > 1 else "")
+        name = task.name if number == 1 else state.another(task.name, number)
+        yield f"# name: {name}"
         unset = "".join(f"unset {each}; " for each in _left_over(entry, state))
         yield f"{fields} {unset}{entry.text}"
 

@@ -15,8 +15,11 @@ from .schedule import At, Cron, Every
 from .schedule.duration import span
 from .schedule.sealed import sealed
 
-NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
-"""What may be a task's name: printable, and not longer than the store's columns."""
+NAME_LENGTH = 200
+"""How many characters a task's name may have: as many as the store's columns take."""
+
+NAME = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{NAME_LENGTH}}}")
+"""What may be a task's name: printable, and not too long."""
 
 Schedules = tuple[Cron | Every | At, ...]
 

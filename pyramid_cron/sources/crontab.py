@@ -25,6 +25,7 @@ IGNORED = {
     "MAILTO": "what a command writes is kept with its run",
     "MAILFROM": "no mail is sent",
     "LOGNAME": "commands run as the user of this application",
+    "USER": "commands run as the user of this application",
 }
 """Variables that tell cron something which has no meaning here, and why."""
 

@@ -150,6 +150,22 @@ def test_each_schedule_of_a_task_is_a_line_in_its_zone():
     assert [entry.name for entry in found] == ["twice", "twice (2)", "often"]
 
 
+def test_lines_have_names_of_their_own_that_can_be_read_again(tmp_path):
+    several, long = ["0 1 * * *", "0 2 * * *"], "n" * 200
+
+    def register(config):
+        for name in ("x", long, f"{long[:-1]}m"):
+            config.add_cron_task(nightly, schedule=several, name=name)
+        config.add_cron_task(nightly, hour=3, name="x (2)")
+
+    (tmp_path / "a.cron").write_text(crontab(tasks_of(register), "shop.ini"))
+    read = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
+    cut = "n" * 196
+    assert [task.name for task in read] == [
+        *("x", "x (3)", long, f"{cut} (2)", f"{long[:-1]}m", f"{cut} (3)", "x (2)")
+    ]
+
+
 def test_a_command_does_not_see_what_other_lines_have_set(tmp_path):
     (tmp_path / "a.cron").write_text("A=1\n0 1 * * * echo $A\n")
     (tmp_path / "b.cron").write_text("0 1 * * * echo $A\n")

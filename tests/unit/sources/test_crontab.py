@@ -166,6 +166,14 @@ class TestRunning:
             *("CRON_TASK", "CRON_RUN", "CRON_SLOT", "CRON_ATTEMPT", "CRON_TRIGGER")
         }
 
+    def test_who_a_command_runs_as_is_not_for_the_crontab_to_say(self, config, crontab, caplog):
+        caplog.set_level(logging.INFO)
+        config.add_crontab(crontab("USER=root1\nLOGNAME=root1\n* * * * * echo $USER $LOGNAME\n"))
+        [run] = cron_of(config).tick(NOON).runs
+        name = pwd.getpwuid(os.getuid()).pw_name
+        assert run.stdout == f"{name} {name}\n"
+        assert "USER is ignored: commands run as the user of this application" in caplog.text
+
     def test_another_shell_reads_the_commands_below_it(self, config, crontab):
         config.add_crontab(crontab("SHELL=/bin/cat\n* * * * * anything\n"))
         [run] = cron_of(config).tick(NOON).runs
