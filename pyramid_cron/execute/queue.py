@@ -43,7 +43,7 @@ def _send(cron: Cronwork, queue: str, runs: Sequence[Run], clock: Stopwatch) -> 
             continue
         try:
             cron.queues[queue](run)
-        except Exception as error:
+        except BaseException as error:  # SystemExit, too: nobody else would give the run back
             rest = [run, *(each for each in runs[place + 1 :] if cron.supervisor.let_go(each.id))]
             cron.store.give_back(rest, clock.now())
             names = ", ".join(each.task for each in rest)

@@ -93,6 +93,18 @@ def test_what_can_not_be_sent_waits_and_is_sent_by_a_later_tick(sent):
     assert scheduler(cron.registry).carry_out(run.id).state is RunState.SUCCEEDED
 
 
+def test_a_queue_that_would_end_the_process_is_one_that_can_not_be_reached(caplog):
+    def send(run):
+        raise SystemExit("no broker")
+
+    cron = application(send)
+    assert [each.slot for each in cron.tick(NOON).waiting] == [NOON]
+    assert "post can't be reached; task will be sent later: no broker" in caplog.text
+    report = cron.tick(NOON + MINUTE)
+    assert [each.reason for each in report.skipped] == ["superseded"]
+    assert [each.slot for each in report.waiting] == [NOON + MINUTE]
+
+
 def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
     config = configure()
     config.add_cron_task(
