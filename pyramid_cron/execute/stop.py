@@ -20,10 +20,13 @@ from .supervise import Supervisor
 
 Reference = weakref.ref[Supervisor]
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 SIGNALS = (*ENDING, signal.SIGQUIT)
 """Gunicorn passes a SIGINT on to its workers as SIGQUIT."""
+
+UNLESS_HANDLED = (signal.SIGHUP,)
+"""They end a process, as one whose terminal is closed, but have servers read something again."""
 
 ANSWER_TIME = 0.2
 """Seconds for a server to send the answer of a tick, before a signal that was put off ends it."""
@@ -84,11 +87,17 @@ def _attend(reference: Reference, patience: float) -> dict[signal.Signals, Any]:
         handler = _handler(number)
         if isinstance(handler, _Heeding):
             handler.add(reference, patience)
-        elif callable(handler) or (handler is signal.SIG_DFL and number in ENDING):
+        elif after := _after(number, handler):
             before[number] = handler
-            after = handler if callable(handler) else _leave
             signal.signal(number, _Heeding(reference, patience, after))
     return before
+
+
+def _after(number: int, handler: Any) -> Any:
+    """Return what ends the process once its runs have stopped; None if the signal is not to."""
+    if callable(handler):
+        return None if number in UNLESS_HANDLED else handler
+    return _leave if handler is signal.SIG_DFL and number in ENDING else None
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -276,7 +276,8 @@ class TestStopping:
         assert f"it run={run.id} does not stop in time; it is killed" in caplog.messages
         assert "going on" not in caplog.text
 
-    def test_a_process_that_is_told_to_stop_leaves_no_program_behind(self, tmp_path):
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_process_that_is_told_to_stop_leaves_no_program_behind(self, tmp_path, number):
         program = f"""
 from tests.apps import configure, cron_of
 config = configure(**{{"cron.url": "sqlite:///{tmp_path}/c.sqlite", "cron.shutdown_timeout": "1"}})
@@ -287,9 +288,21 @@ cron_of(config).tick()
 """
         process = subprocess.Popen([sys.executable, "-c", program])
         found = pids(tmp_path / "pids", 2)
-        process.terminate()
+        process.send_signal(number)
         process.wait(30)
         assert all(map(gone, found))
+
+    def test_a_server_that_reads_its_configuration_on_sighup_still_does(self, config):
+        heard = []
+        before = signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
+        try:
+            config.add_cron_task(lambda system: os.kill(os.getpid(), signal.SIGHUP), name="it")
+            cron = cron_of(config)
+            assert cron.tick(NOON).runs[0].state == "succeeded"
+            assert cron.tick(NOON + timedelta(minutes=1)).runs[0].state == "succeeded"
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        assert heard == [signal.SIGHUP] * 2
 
 
 class TestRegistering:
