@@ -23,6 +23,12 @@ def claim(store, *pending, now=NOON, lease=MINUTE):
         return desk.claim(pending or [slot()])[0]
 
 
+def wait(store, pending):
+    """Let slots wait for a later tick."""
+    with store.deciding(NOON, NOON + MINUTE) as desk:
+        desk.keep(pending)
+
+
 def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
     """The run as it is when it is over."""
     return replace(run, state=state, started=run.slot, finished=run.slot + after, **changes)

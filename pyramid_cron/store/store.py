@@ -180,11 +180,6 @@ class Store:
         with self._writing() as connection:
             return adopt(connection, self.tables, self.owner, run_id, now, lease)
 
-    def wait(self, pending: Sequence[Pending]) -> None:
-        """Put on record what is to run later."""
-        with self._writing() as connection:
-            insert_new(connection, self.tables.waiting, [pending_row(each) for each in pending])
-
     def hasten(self, pending: Pending) -> None:
         """Put on record what is to run again, or have it wait no longer if it waits already."""
         waiting = self.tables.waiting

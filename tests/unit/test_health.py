@@ -16,7 +16,7 @@ from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.state import cronwork
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure, cron_of
-from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 JSON = {"Accept": "application/json"}
@@ -123,13 +123,13 @@ def test_a_retry_that_no_tick_came_for_is_late():
 def test_the_next_slot_of_a_task_that_paces_itself_is_what_it_goes_on_with(waiting, following):
     task = {"name": "a", "every": "1h", "overlap": "delay"}
     tester = make((nothing, task), ticked=NOON + MINUTE)
-    store_of(tester).wait(waiting)
+    wait(store_of(tester), waiting)
     assert only(tester, NOON + 2 * MINUTE).next == following
 
 
 def test_an_idle_task_may_wait_for_an_hour():
     tester = make((nothing, {"name": "a", "at": "2026-12-01T00:00Z", "idle": True}))
-    store_of(tester).wait([slot()])
+    wait(store_of(tester), [slot()])
     assert only(tester, NOON + 60 * MINUTE).state == "ok"
     assert only(tester, NOON + 61 * MINUTE).state == "late"
 
@@ -283,7 +283,7 @@ def test_a_task_that_is_not_registered_any_more_is_orphaned_for_a_week(tmp_path)
 
 def test_what_waits_for_a_task_that_is_gone_is_orphaned():
     tester = make()
-    store_of(tester).wait([slot("gone")])
+    wait(store_of(tester), [slot("gone")])
     assert only(tester, NOON).state == HealthState.ORPHANED
 
 

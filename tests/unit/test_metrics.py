@@ -15,7 +15,7 @@ from webtest import TestApp
 from pyramid_cron.state import cronwork
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
-from tests.records import MINUTE, SECOND, claim, ended, slot, write
+from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 ODD = 'it\'s "quoted" \\ {a="b"} übel 🕑 #'
@@ -122,7 +122,7 @@ def test_skipped_slots_are_counted_by_reason_each_of_them():
 def test_what_runs_and_what_waits_are_gauges():
     app = make((nothing, {"name": "a", "on_demand": True}))
     claim(app.cron.store, slot(nonce=9))
-    app.cron.store.wait([slot("a", NOON + i * MINUTE) for i in range(3)])
+    wait(app.cron.store, [slot("a", NOON + i * MINUTE) for i in range(3)])
     found = app.metrics(NOON)
     assert (found["running_runs"], found["waiting_slots"]) == ({("a",): 1}, {("a",): 3})
 

@@ -9,7 +9,7 @@ from pyramid_cron.due.pauses import Word, paused
 from pyramid_cron.run import Trigger, new_batch
 from pyramid_cron.store.outcomes import Deferred, Noted, Tick
 from tests.apps import NOON
-from tests.records import MINUTE, SECOND, claim, ended, slot, write
+from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 
 BEFORE = NOON + 60 * MINUTE
 
@@ -51,7 +51,7 @@ class TestRuns:
         assert store.history() == [going_on]
 
     def test_what_waits_stays(self, store):
-        store.wait([slot()])
+        wait(store, [slot()])
         store.prune(BEFORE, 10)
         assert store.waiting() == 1
 
@@ -74,7 +74,7 @@ class TestKeys:
         store.write(Noted(deferred=[one]))
         self.run(store, one)
         again = replace(one.pending, attempt=2, trigger=Trigger.RETRY)
-        store.wait([again])
+        wait(store, [again])
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
         self.run(store, replace(one, pending=again))
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)

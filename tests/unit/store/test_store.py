@@ -14,7 +14,7 @@ from pyramid_cron.run import TEXT_LIMIT, Progress, Reason, Run, RunState, Trigge
 from pyramid_cron.store.filling import Span
 from pyramid_cron.store.outcomes import Noted, Outcome, Tick
 from tests.apps import NOON
-from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 
 ALIKE = ["task", "Task", "täsk", "ta\u0308sk", "task ", " task", "task\u00a0", "taſk", "t\u0430sk"]
 """Names that one collation or another takes for the same."""
@@ -202,7 +202,7 @@ class TestKeeping:
     def test_slots_that_ran_or_wait_are_not_filled_in(self, store):
         moments = [NOON + number * MINUTE for number in range(5)]
         claim(store, *(slot("a", moment) for moment in moments[1:3]), slot("b", moments[3]))
-        store.wait([slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
+        wait(store, [slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
         with store.deciding(NOON, NOON + MINUTE) as desk:
             desk.claim([], [Skip("a", Skipped(moments[3], 1, Reason.MISSED))])
         assert store.fill_in(Span("a", NOON - MINUTE, moments[4], moments), BACKFILL) == 2
@@ -232,7 +232,7 @@ class TestKeeping:
 class TestWaiting:
     def test_what_waits_is_kept_once_until_it_is_dropped(self, store):
         kept = slot("a", payload=[1])
-        store.wait([kept, slot("b")])
+        wait(store, [kept, slot("b")])
         with store.deciding(NOON, NOON + MINUTE) as desk:
             desk.keep([kept])
             waiting = sorted(desk.facts().waiting, key=lambda each: each.task)
@@ -245,14 +245,14 @@ class TestWaiting:
         assert (store.waiting(), store.waiting("a")) == (1, 0)
 
     def test_what_is_hastened_waits_no_longer_and_no_longer_than_before(self, store):
-        store.wait([slot("a", not_before=NOON + MINUTE), slot("b", not_before=NOON)])
+        wait(store, [slot("a", not_before=NOON + MINUTE), slot("b", not_before=NOON)])
         for name in "abc":
             store.hasten(slot(name, not_before=NOON + SECOND))
         assert self.ripe(store, NOON) == ["b"]
         assert self.ripe(store, NOON + SECOND) == ["a", "b", "c"]
 
     def test_only_what_is_ripe_is_told(self, store):
-        store.wait([slot("a", not_before=NOON + SECOND), slot("b")])
+        wait(store, [slot("a", not_before=NOON + SECOND), slot("b")])
         assert self.ripe(store, NOON) == ["b"]
         assert self.ripe(store, NOON + SECOND) == ["a", "b"]
 
@@ -262,7 +262,7 @@ class TestWaiting:
 
     def test_what_waits_of_the_schedules_of_tasks_is_told(self, store):
         asked = slot("b", trigger=Trigger.DEFERRED, nonce=7)
-        store.wait([slot("a"), slot("b", NOON + MINUTE), asked, slot("c")])
+        wait(store, [slot("a"), slot("b", NOON + MINUTE), asked, slot("c")])
         with store.deciding(NOON, NOON + MINUTE) as desk:
             told = desk.facts(paced={"b", "c", "d"}).paced
             assert told == {"b": [slot("b", NOON + MINUTE)], "c": [slot("c")]}
@@ -270,12 +270,12 @@ class TestWaiting:
 
     def test_more_than_a_thousand_tasks_are_asked_for_at_once(self, store):
         names = [f"t{number}" for number in range(1100)]
-        store.wait([slot(name) for name in names])
+        wait(store, [slot(name) for name in names])
         with store.deciding(NOON, NOON + MINUTE) as desk:
             assert desk.facts(paced=names).paced.keys() == set(names)
 
     def test_names_that_look_alike_wait_apart(self, store):
-        store.wait([slot(name) for name in ALIKE])
+        wait(store, [slot(name) for name in ALIKE])
         assert self.ripe(store, NOON) == sorted(ALIKE)
         assert store.waiting("task") == 1
 
@@ -313,7 +313,7 @@ class TestWhatGoesOn:
 
     def test_a_glance_tells_whether_something_waits_or_may_be_lost(self, store):
         assert store.glance(NOON).busy is False
-        store.wait([slot(not_before=NOON)])
+        wait(store, [slot(not_before=NOON)])
         assert store.glance(NOON - SECOND).busy is False
         assert store.glance(NOON).busy is True
         with store.deciding(NOON, NOON + MINUTE) as desk:

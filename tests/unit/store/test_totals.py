@@ -13,7 +13,7 @@ from pyramid_cron.store.journal import Journal
 from pyramid_cron.store.outcomes import Noted, Outcome, Tick
 from pyramid_cron.store.overview import overview
 from tests.apps import NOON
-from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
+from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 
 
 def totals(store):
@@ -122,7 +122,7 @@ def test_a_tick_that_was_not_written_counts_once_it_is(store):
 
 
 def test_what_waits_is_counted_with_the_oldest(store):
-    store.wait([slot("a", NOON + i * MINUTE) for i in (3, 1, 2)])
+    wait(store, [slot("a", NOON + i * MINUTE) for i in (3, 1, 2)])
     [queue] = overview(store, "r").queues
     assert (queue.task, queue.trigger, queue.count) == ("a", "schedule", 3)
     assert queue.oldest == NOON + MINUTE
