@@ -1,0 +1,352 @@
+"""Plain values to plan with, short to write: tasks, runs, what waits, pauses and moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from pyramid_cron.due.after import following
+from pyramid_cron.due.decide import Decisions, Due, decide, in_the_way
+from pyramid_cron.due.facts import Active, Facts, Pending
+from pyramid_cron.due.index import Index
+from pyramid_cron.due.pauses import Word
+from pyramid_cron.due.window import slots_since, window_start
+from pyramid_cron.run import Run, RunState, Trigger, first_id
+from pyramid_cron.schedule import At, Cron, Every
+from pyramid_cron.task import ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Retry, Task
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+MONDAY = "2026-06-15"
+
+EACH_MINUTE = Cron("* * * * *")
+
+BY_HAND = 7
+"""A nonce such as runs by hand have."""
+
+
+def at(text: str) -> datetime:
+    """Return a moment in UTC: ``"12:05"``, ``"12:05:30"``, ``"2026-06-16 12:05"``."""
+    day, _, time = text.rpartition(" ")
+    return datetime.fromisoformat(f"{day or MONDAY}T{time}+00:00")
+
+
+def show(moment: datetime) -> str:
+    """Return a moment as ``at`` reads it."""
+    time = moment.replace(tzinfo=None)
+    text = time.isoformat(" ", "minutes" if time.second == 0 == time.microsecond else "auto")
+    return text.removeprefix(f"{MONDAY} ")
+
+
+def moments(*texts: str) -> list[datetime]:
+    """Return several moments."""
+    return [at(text) for text in texts]
+
+
+def task(
+    name: str = "a",
+    schedule: Cron | Every | At | None = EACH_MINUTE,
+    *,
+    idle: bool = False,
+    priority: int = 0,
+    overlap: str = "skip",
+    catch_up: str = "once",
+    grace: timedelta | None = HOUR,
+    retry: Retry = ONE_ATTEMPT,
+    timeout: timedelta | None = None,
+    offset: int = 0,
+    executor: str = REQUEST,
+    weight: int = 1,
+) -> Task:
+    """Return a task, due each minute unless its schedule says otherwise; None is on demand."""
+    return Task(
+        name,
+        print,
+        () if schedule is None else (schedule,),
+        "UTC",
+        idle=idle,
+        priority=priority,
+        overlap=Overlap(overlap),
+        catch_up=CatchUp(catch_up),
+        grace=grace,
+        retry=retry,
+        timeout=timeout,
+        offset=offset,
+        executor=executor,
+        weight=weight,
+    )
+
+
+def waiting(
+    name: str = "a",
+    slot: str = "12:00",
+    trigger: Trigger = Trigger.SCHEDULE,
+    *,
+    since: str | None = None,
+    attempt: int = 1,
+    nonce: int = 0,
+    payload: str | None = None,
+) -> Pending:
+    """Return a slot that waits; ``since`` is from when on it may run, by default the slot."""
+    not_before = at(slot if since is None else since)
+    return Pending(name, at(slot), trigger, not_before, attempt, nonce, payload)
+
+
+def run(
+    name: str = "a",
+    slot: str = "12:00",
+    state: RunState = RunState.SUCCEEDED,
+    *,
+    finished: str | None = None,
+    attempt: int = 1,
+    nonce: int = 0,
+    trigger: Trigger = Trigger.SCHEDULE,
+    error: str | None = None,
+    payload: str | None = None,
+    called_off: bool = False,
+) -> Run:
+    """Return a run that began when it was due and is over; by default it took one second."""
+    began = at(slot)
+    return Run(
+        run_id(began),
+        name,
+        began,
+        attempt,
+        trigger,
+        state,
+        "web1",
+        4711,
+        started=began,
+        finished=began + SECOND if finished is None else at(finished),
+        error=error,
+        payload=payload,
+        nonce=nonce,
+        called_off=called_off,
+    )
+
+
+def run_id(moment: datetime) -> str:
+    """Return the id of a run that was claimed at a moment."""
+    return f"{first_id(moment)}{'0' * 14}"
+
+
+def active(
+    name: str = "a",
+    slot: str = "12:00",
+    state: RunState = RunState.RUNNING,
+    *,
+    lease: str = "13:00",
+    nonce: int = 0,
+    weight: int = 0,
+) -> Active:
+    """Return a run that goes on since its slot, or is only claimed since."""
+    began = at(slot)
+    started = began if state is RunState.RUNNING else None
+    ongoing = replace(run(name, slot, state, nonce=nonce), started=started, finished=None)
+    return Active(ongoing, at(lease), weight)
+
+
+def pause(
+    pattern: str = "*", since: str = "11:00", until: str | None = None, reason: str | None = None
+) -> Word:
+    """Return that tasks are paused."""
+    return Word(at(since), True, pattern, None if until is None else at(until), reason)
+
+
+def resume(pattern: str = "*", since: str = "11:30") -> Word:
+    """Return that tasks are resumed."""
+    return Word(at(since), False, pattern)
+
+
+def due(task: Task, *slots: str, position: int = 0) -> Due:
+    """Return a task with its slots since the last tick."""
+    return Due(task, position, moments(*slots))
+
+
+def snapshot(
+    *,
+    stored: Iterable[Pending] = (),
+    ripe: Iterable[Pending] | None = None,
+    running: Iterable[Active] = (),
+    pauses: Sequence[Word] = (),
+    last_tick: str | None = None,
+) -> Facts:
+    """Return what the store knows; all that is ``stored`` there may run, if not only ``ripe``."""
+    pending = list(stored)
+    runs: dict[str, list[Active]] = {}
+    for ongoing in running:
+        runs.setdefault(ongoing.run.task, []).append(ongoing)
+    upcoming: dict[str, list[Pending]] = {}
+    for slot in pending:
+        if slot.nonce == 0:
+            upcoming.setdefault(slot.task, []).append(slot)
+    return Facts(
+        waiting=pending if ripe is None else list(ripe),
+        active=runs,
+        paced=upcoming,
+        words=pauses,
+        last_tick=None if last_tick is None else at(last_tick),
+    )
+
+
+def plan_at(
+    moment: str,
+    *tasks: Due,
+    stored: Iterable[Pending] = (),
+    running: Iterable[Active] = (),
+    pauses: Sequence[Word] = (),
+    last_tick: str | None = None,
+    capacity: int = 0,
+) -> Decisions:
+    """Return what a tick at a moment does; of what is stored, it sees as ripe what may run."""
+    now, pending = at(moment), list(stored)
+    facts = snapshot(
+        stored=pending,
+        ripe=[slot for slot in pending if slot.not_before <= now],
+        running=running,
+        pauses=pauses,
+        last_tick=last_tick,
+    )
+    return decide(tasks, facts, now, capacity)
+
+
+def slots(pending: Iterable[Pending]) -> list[str]:
+    """Return tasks and slots, such as ``"a 12:05"``."""
+    return [f"{slot.task} {show(slot.slot)}" for slot in pending]
+
+
+def skips(plan: Decisions) -> list[str]:
+    """Return what a plan skips and why, with a count such as ``"a 12:05 missed 3"``."""
+    return [
+        f"{skip.task} {show(skip.skipped.newest)} {skip.skipped.reason} {skip.skipped.count}"
+        for skip in plan.skipped
+    ]
+
+
+def key(pending: Pending) -> tuple[str, datetime, int, int]:
+    """Return what a slot exists once by."""
+    return pending.task, pending.slot, pending.attempt, pending.nonce
+
+
+def index(*tasks: Task) -> Index:
+    """Return the slots of several tasks together."""
+    return Index([(task.schedules, task.offset) for task in tasks])
+
+
+@dataclass
+class Timeline:
+    """Ticks in a row, without a store: what the plans say is done, and each run ends alike.
+
+    A run takes ``duration`` and ends in ``state``. Of what may wait, ``spare`` runs find time at
+    each tick.
+    """
+
+    tasks: Sequence[Task]
+    duration: timedelta = timedelta(0)
+    state: RunState = RunState.SUCCEEDED
+    spare: int = 1000
+    capacity: int = 0
+    pauses: list[Word] = field(default_factory=list)
+    stored: list[Pending] = field(default_factory=list)
+    running: list[Active] = field(default_factory=list)
+    runs: list[Pending] = field(default_factory=list)
+    plans: list[Decisions] = field(default_factory=list)
+    last_tick: datetime | None = None
+    _index: Index = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._index = index(*self.tasks)
+
+    def tick(self, now: datetime) -> list[str]:
+        """Make a tick; return the slots that run."""
+        self._end_runs(now)
+        plan = self._plan(now)
+        self.plans.append(plan)
+        self._remove(plan.drop)
+        self._store(plan.keep)
+        self.running = [ongoing for ongoing in self.running if ongoing.run.id not in plan.cancel]
+        count = len(self.runs)
+        for slot in (*plan.now, *plan.restart, *plan.apart):
+            self._begin(slot, now)
+        for slot in (*plan.patient, *plan.idle)[: self.spare]:
+            if not in_the_way(self._task(slot.task), self._running_of(slot.task), slot.nonce):
+                self._begin(slot, now)
+        self.last_tick = now
+        return slots(self.runs[count:])
+
+    def ticks(self, first: str, last: str, step: timedelta = MINUTE) -> list[str]:
+        """Make ticks in equal steps, both ends included; return the slots that run."""
+        moment, end, lines = at(first), at(last), list[str]()
+        while moment <= end:
+            lines += self.tick(moment)
+            moment += step
+        return lines
+
+    def skips(self) -> list[str]:
+        """Return what has been skipped so far, as the function of this name does."""
+        return [line for plan in self.plans for line in skips(plan)]
+
+    def skip_count(self) -> int:
+        """Return how many slots have been skipped so far."""
+        return sum(skip.skipped.count for plan in self.plans for skip in plan.skipped)
+
+    def _plan(self, now: datetime) -> Decisions:
+        start = window_start(now, self.last_tick)
+        windows = dict(slots_since(self.tasks, self._index, start, now))
+        facts = snapshot(
+            stored=self.stored,
+            ripe=[slot for slot in self.stored if slot.not_before <= now],
+            running=self.running,
+            pauses=self.pauses,
+            last_tick=None if self.last_tick is None else show(self.last_tick),
+        )
+        ripe = {slot.task for slot in facts.waiting}
+        tasks = [
+            Due(task, position, windows.get(position, ()))
+            for position, task in enumerate(self.tasks)
+            if position in windows or task.name in ripe
+        ]
+        return decide(tasks, facts, now, self.capacity)
+
+    def _begin(self, slot: Pending, now: datetime) -> None:
+        assert key(slot) not in map(key, self.runs), f"{slot} runs twice"
+        self._remove([slot])
+        self.runs.append(slot)
+        task = self._task(slot.task)
+        ongoing = replace(
+            run(slot.task, show(slot.slot), self.state, attempt=slot.attempt, nonce=slot.nonce),
+            id=str(len(self.runs)),
+            started=now,
+            finished=now + self.duration,
+        )
+        weight = 0 if task.executor == REQUEST else task.weight
+        self.running.append(Active(ongoing, now + DAY, weight))
+        if not self.duration:
+            self._end_runs(now)
+
+    def _end_runs(self, now: datetime) -> None:
+        """End the runs whose time is over, with what follows them."""
+        for ongoing in list(self.running):
+            finished = ongoing.run.finished
+            if finished is not None and finished <= now:
+                self.running.remove(ongoing)
+                self._store(following(self._task(ongoing.run.task), ongoing.run))
+
+    def _task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+    def _running_of(self, name: str) -> list[Active]:
+        return [ongoing for ongoing in self.running if ongoing.run.task == name]
+
+    def _store(self, pending: Iterable[Pending]) -> None:
+        """Put slots on record; one that is there stays as it is."""
+        keys = set(map(key, self.stored))
+        self.stored += [slot for slot in pending if key(slot) not in keys]
+
+    def _remove(self, pending: Iterable[Pending]) -> None:
+        keys = set(map(key, pending))
+        self.stored = [slot for slot in self.stored if key(slot) not in keys]

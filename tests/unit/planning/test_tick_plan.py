@@ -1,0 +1,730 @@
+"""What a tick does: what runs, in what order, what waits, and what overlapping runs come to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pyramid_cron.due.decide import (
+    Decisions,
+    Skip,
+    decide,
+    in_the_way,
+    overlapping,
+    usual_duration,
+)
+from pyramid_cron.due.facts import BACKFILL, BESIDE, Facts, Pending
+from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.schedule import Every
+
+from .builders import (
+    BY_HAND,
+    HOUR,
+    MINUTE,
+    Timeline,
+    active,
+    at,
+    due,
+    moments,
+    pause,
+    plan_at,
+    skips,
+    slots,
+    task,
+    waiting,
+)
+
+NOTHING = Decisions()
+
+WAITED = [Trigger.RETRY, Trigger.DEFERRED, Trigger.MANUAL]
+"""Triggers of what waits and is not of a schedule."""
+
+
+class TestOrder:
+    def test_a_slot_on_time_runs_and_nothing_else_is_done(self) -> None:
+        plan = plan_at("12:00", due(task(), "12:00"))
+        slot = Pending("a", at("12:00"), Trigger.SCHEDULE, at("12:00"))
+        assert plan == Decisions(now=[slot])
+
+    def test_nothing_due_is_nothing_done(self) -> None:
+        assert plan_at("12:00") == NOTHING
+
+    def test_a_task_without_slots_is_left_alone(self) -> None:
+        assert plan_at("12:00", due(task())) == NOTHING
+
+    def test_tasks_of_one_moment_run_as_they_were_registered(self) -> None:
+        tasks = [
+            due(task("c"), "12:00", position=2),
+            due(task("a"), "12:00", position=0),
+            due(task("b"), "12:00", position=1),
+        ]
+        assert slots(plan_at("12:00", *tasks).now) == ["a 12:00", "b 12:00", "c 12:00"]
+
+    def test_a_higher_priority_runs_first(self) -> None:
+        tasks = [
+            due(task("low", priority=-1), "12:00", position=0),
+            due(task("plain"), "12:00", position=1),
+            due(task("high", priority=5), "12:00", position=2),
+        ]
+        assert slots(plan_at("12:00", *tasks).now) == ["high 12:00", "plain 12:00", "low 12:00"]
+
+    def test_an_older_slot_runs_before_a_newer_one_of_the_same_priority(self) -> None:
+        tasks = [
+            due(task("a"), "12:05", position=0),
+            due(task("b"), "12:03", position=1),
+        ]
+        assert slots(plan_at("12:05", *tasks).now) == ["b 12:03", "a 12:05"]
+
+    def test_priority_counts_for_more_than_age(self) -> None:
+        tasks = [
+            due(task("old"), "11:30", position=0),
+            due(task("high", priority=1), "12:00", position=1),
+        ]
+        assert slots(plan_at("12:00", *tasks).now) == ["high 12:00", "old 11:30"]
+
+    def test_a_task_that_took_over_an_older_slot_has_its_place(self) -> None:
+        tasks = [due(task("b"), "12:03", position=0), due(task("a"), "12:05", position=1)]
+        plan = plan_at("12:05", *tasks, stored=[waiting("a", "12:01")])
+        assert slots(plan.now) == ["a 12:05", "b 12:03"]
+
+    def test_a_retry_has_the_place_of_its_slot_and_not_of_when_it_may_run(self) -> None:
+        retry = waiting("a", "12:00", Trigger.RETRY, since="12:04", attempt=2)
+        tasks = [due(task("b"), "12:03", position=0), due(task("a"), position=1)]
+        assert slots(plan_at("12:05", *tasks, stored=[retry]).now) == ["a 12:00", "b 12:03"]
+
+    def test_backlogs_are_in_order_too(self) -> None:
+        tasks = [
+            due(task("a", catch_up="all"), "12:01", "12:03", position=0),
+            due(task("b", catch_up="all"), "12:01", "12:02", position=1),
+            due(task("c", catch_up="all", priority=1), "12:01", "12:04", position=2),
+        ]
+        assert slots(plan_at("12:05", *tasks).patient) == ["c 12:04", "b 12:02", "a 12:03"]
+
+    def test_idle_tasks_are_in_order_too(self) -> None:
+        tasks = [
+            due(task("a", idle=True), "12:05", position=0),
+            due(task("b", idle=True), "12:04", position=1),
+            due(task("c", idle=True, priority=1), "12:05", position=2),
+        ]
+        assert slots(plan_at("12:05", *tasks).idle) == ["c 12:05", "b 12:04", "a 12:05"]
+
+    def test_restarts_are_in_order_too(self) -> None:
+        tasks = [
+            due(task("a", overlap="restart"), "12:05", position=1),
+            due(task("b", overlap="restart"), "12:05", position=0),
+        ]
+        plan = plan_at("12:05", *tasks, running=[active("a"), active("b")])
+        assert slots(plan.restart) == ["b 12:05", "a 12:05"]
+
+    def test_what_waits_of_a_task_is_not_that_of_another(self) -> None:
+        plan = plan_at("12:05", due(task("a"), "12:05"), stored=[waiting("b", "12:04")])
+        assert slots(plan.now) == ["a 12:05"]
+        assert (plan.drop, plan.skipped) == ([], [])
+
+    def test_a_run_of_another_task_is_not_in_the_way(self) -> None:
+        plan = plan_at("12:05", due(task("a"), "12:05"), running=[active("b")])
+        assert slots(plan.now) == ["a 12:05"]
+
+
+class TestWaiting:
+    def test_a_slot_that_waits_runs_and_waits_no_more(self) -> None:
+        plan = plan_at("12:05", due(task()), stored=[waiting("a", "12:04")])
+        assert slots(plan.now) == slots(plan.drop) == ["a 12:04"]
+        assert (plan.keep, plan.skipped) == ([], [])
+
+    @pytest.mark.parametrize("trigger", WAITED)
+    def test_what_was_asked_for_runs_and_waits_no_more(self, trigger: Trigger) -> None:
+        stored = [waiting("a", "12:04", trigger, nonce=BY_HAND, payload="x")]
+        plan = plan_at("12:05", due(task()), stored=stored)
+        assert plan.now == plan.drop == stored
+        assert plan.now[0].payload == "x"
+
+    @pytest.mark.parametrize("trigger", WAITED)
+    def test_what_was_asked_for_runs_however_old_it_is(self, trigger: Trigger) -> None:
+        stored = [waiting("a", "2026-06-01 12:00", trigger)]
+        assert plan_at("12:05", due(task(catch_up="none")), stored=stored).now == stored
+
+    def test_what_was_asked_for_runs_beside_a_slot_of_the_schedule(self) -> None:
+        stored = [waiting("a", "12:04", Trigger.DEFERRED, nonce=BY_HAND)]
+        plan = plan_at("12:05", due(task(), "12:05"), stored=stored)
+        assert slots(plan.now) == ["a 12:04", "a 12:05"]
+        assert skips(plan) == []
+
+    @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
+    @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
+    def test_what_was_asked_for_waits_while_a_run_goes_on(
+        self, trigger: Trigger, overlap: str
+    ) -> None:
+        stored = [waiting("a", "12:04", trigger, nonce=BACKFILL)]
+        plan = plan_at("12:05", due(task(overlap=overlap)), stored=stored, running=[active()])
+        assert plan == NOTHING
+
+    @pytest.mark.parametrize("trigger", WAITED)
+    def test_what_was_asked_for_waits_for_nobody_where_overlap_is_allowed(
+        self, trigger: Trigger
+    ) -> None:
+        stored = [waiting("a", "12:04", trigger)]
+        plan = plan_at("12:05", due(task(overlap="allow")), stored=stored, running=[active()])
+        assert plan.now == stored
+
+    def test_a_retry_waits_beside_a_slot_that_restarts_its_task(self) -> None:
+        retry = waiting("a", "12:04", Trigger.RETRY, attempt=2)
+        plan = plan_at(
+            "12:05", due(task(overlap="restart"), "12:05"), stored=[retry], running=[active()]
+        )
+        assert slots(plan.restart) == ["a 12:05"]
+        assert (plan.now, plan.drop) == ([], [])
+
+
+class TestIdle:
+    def test_an_idle_slot_is_put_on_record_and_runs_if_there_is_time(self) -> None:
+        plan = plan_at("12:00", due(task(idle=True), "12:00"))
+        assert slots(plan.idle) == slots(plan.keep) == ["a 12:00"]
+        assert (plan.now, plan.drop) == ([], [])
+
+    def test_an_idle_slot_that_waits_stays_on_record_until_it_runs(self) -> None:
+        plan = plan_at("12:05", due(task(idle=True)), stored=[waiting("a", "12:00")])
+        assert slots(plan.idle) == ["a 12:00"]
+        assert (plan.keep, plan.drop) == ([], [])
+
+    @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
+    def test_whatever_else_an_idle_task_has_to_do_is_idle_too(self, trigger: Trigger) -> None:
+        stored = [waiting("a", "12:00", trigger, nonce=BY_HAND)]
+        plan = plan_at("12:05", due(task(idle=True)), stored=stored)
+        assert plan.idle == stored
+        assert (plan.now, plan.patient, plan.drop) == ([], [], [])
+
+    def test_a_newer_idle_slot_takes_the_place_of_one_that_found_no_time(self) -> None:
+        plan = plan_at("12:05", due(task(idle=True), "12:05"), stored=[waiting("a", "12:00")])
+        assert slots(plan.idle) == slots(plan.keep) == ["a 12:05"]
+        assert slots(plan.drop) == ["a 12:00"]
+        assert skips(plan) == ["a 12:00 superseded 1"]
+        assert plan.keep[0].not_before == at("12:00")
+
+    def test_all_of_an_idle_task_wait_for_time_the_oldest_too(self) -> None:
+        tasks = due(task(idle=True, catch_up="all"), "12:03", "12:04")
+        plan = plan_at("12:05", tasks, stored=[waiting("a", "12:02")])
+        assert slots(plan.idle) == ["a 12:02", "a 12:03", "a 12:04"]
+        assert slots(plan.keep) == ["a 12:03", "a 12:04"]
+        assert (plan.now, plan.patient) == ([], [])
+
+    def test_an_idle_slot_is_skipped_while_its_task_runs(self) -> None:
+        plan = plan_at("12:05", due(task(idle=True), "12:05"), running=[active()])
+        assert skips(plan) == ["a 12:05 overlap 1"]
+        assert (plan.idle, plan.keep) == ([], [])
+
+    def test_idle_slots_come_to_nothing_new_if_no_tick_has_time(self) -> None:
+        timeline = Timeline([task(idle=True)], spare=0)
+        assert timeline.ticks("12:00", "12:05") == []
+        assert [(slot.slot, slot.not_before) for slot in timeline.stored] == [
+            (at("12:05"), at("12:00"))
+        ]
+        timeline.spare = 1
+        assert timeline.tick(at("12:06")) == ["a 12:06"]
+        assert timeline.stored == []
+
+
+class TestSkip:
+    def test_a_slot_is_skipped_while_a_run_goes_on_and_says_which(self) -> None:
+        ongoing = active("a", "12:00", lease="12:02")
+        plan = plan_at("12:01", due(task(), "12:01"), running=[ongoing])
+        assert skips(plan) == ["a 12:01 overlap 1"]
+        assert plan.skipped[0].detail == (
+            f"still going on: run {ongoing.run.id} on web1 (pid 4711),"
+            " lease until 2026-06-15T12:02:00+00:00"
+        )
+        assert (plan.now, plan.keep, plan.cancel) == ([], [], [])
+
+    def test_of_several_runs_the_last_is_named(self) -> None:
+        running = [active("a", "11:58"), active("a", "11:59")]
+        plan = plan_at("12:01", due(task(), "12:01"), running=running)
+        detail = plan.skipped[0].detail
+        assert detail is not None
+        assert f"run {running[1].run.id} " in detail
+
+    def test_several_slots_are_skipped_together(self) -> None:
+        plan = plan_at(
+            "12:03", due(task(catch_up="all"), "12:01", "12:02", "12:03"), running=[active()]
+        )
+        assert skips(plan) == ["a 12:03 overlap 3"]
+
+    def test_a_run_that_is_only_claimed_is_in_the_way_too(self) -> None:
+        running = [active(state=RunState.CLAIMED)]
+        assert skips(plan_at("12:01", due(task(), "12:01"), running=running)) == [
+            "a 12:01 overlap 1"
+        ]
+
+    def test_a_slot_that_waits_is_not_skipped_but_waits_on(self) -> None:
+        plan = plan_at("12:01", due(task()), stored=[waiting("a", "11:59")], running=[active()])
+        assert plan == NOTHING
+
+    def test_a_slot_that_runs_already_is_neither_run_nor_skipped(self) -> None:
+        plan = plan_at("12:00:30", due(task(), "12:00"), running=[active("a", "12:00")])
+        assert plan == NOTHING
+
+    def test_a_slot_that_runs_already_is_not_run_again_where_overlap_is_allowed(self) -> None:
+        tasks = due(task(overlap="allow"), "12:00")
+        assert plan_at("12:00:30", tasks, running=[active("a", "12:00")]) == NOTHING
+
+    def test_the_task_runs_again_once_the_run_is_over(self) -> None:
+        timeline = Timeline([task()], duration=150 * MINUTE / 60)
+        assert timeline.ticks("12:00", "12:06") == ["a 12:00", "a 12:03", "a 12:06"]
+        assert timeline.skips() == [f"a 12:0{minute} overlap 1" for minute in (1, 2, 4, 5)]
+
+
+class TestDelay:
+    def test_a_slot_waits_while_a_run_goes_on(self) -> None:
+        plan = plan_at("12:01", due(task(overlap="delay"), "12:01"), running=[active()])
+        assert slots(plan.keep) == ["a 12:01"]
+        assert (plan.now, plan.skipped, plan.cancel) == ([], [], [])
+
+    def test_a_newer_slot_takes_the_place_of_one_that_waits(self) -> None:
+        plan = plan_at(
+            "12:02",
+            due(task(overlap="delay"), "12:02"),
+            stored=[waiting("a", "12:01")],
+            running=[active()],
+        )
+        assert slots(plan.keep) == ["a 12:02"]
+        assert plan.keep[0].not_before == at("12:01")
+        assert slots(plan.drop) == ["a 12:01"]
+        assert skips(plan) == ["a 12:01 superseded 1"]
+
+    def test_a_task_that_catches_up_with_all_has_all_of_them_wait(self) -> None:
+        plan = plan_at(
+            "12:02",
+            due(task(overlap="delay", catch_up="all"), "12:02"),
+            stored=[waiting("a", "12:01")],
+            running=[active()],
+        )
+        assert slots(plan.keep) == ["a 12:02"]
+        assert (plan.drop, plan.skipped) == ([], [])
+
+    def test_it_runs_once_after_the_run_that_went_on(self) -> None:
+        timeline = Timeline([task(overlap="delay")], duration=150 * MINUTE / 60)
+        assert timeline.ticks("12:00", "12:06") == ["a 12:00", "a 12:03", "a 12:06"]
+        assert timeline.skips() == [f"a 12:0{minute} superseded 1" for minute in (1, 2, 4, 5)]
+        assert timeline.stored == []
+
+
+class TestAllow:
+    def test_a_slot_runs_beside_another(self) -> None:
+        plan = plan_at("12:01", due(task(overlap="allow"), "12:01"), running=[active()])
+        assert slots(plan.now) == ["a 12:01"]
+        assert plan.skipped == []
+
+    def test_one_that_waits_runs_beside_another(self) -> None:
+        plan = plan_at(
+            "12:02",
+            due(task(overlap="allow")),
+            stored=[waiting("a", "12:01")],
+            running=[active()],
+        )
+        assert slots(plan.now) == slots(plan.drop) == ["a 12:01"]
+
+
+class TestRestart:
+    def test_the_run_that_goes_on_is_cancelled_and_the_slot_waits_for_its_end(self) -> None:
+        ongoing = active()
+        plan = plan_at("12:01", due(task(overlap="restart"), "12:01"), running=[ongoing])
+        assert slots(plan.restart) == slots(plan.keep) == ["a 12:01"]
+        assert plan.cancel == [ongoing.run.id]
+        assert (plan.now, plan.skipped, plan.idle_cancel) == ([], [], {})
+
+    def test_all_runs_of_the_task_are_cancelled(self) -> None:
+        running = [active("a", "11:58"), active("a", "11:59"), active("b", "11:59")]
+        plan = plan_at("12:01", due(task(overlap="restart"), "12:01"), running=running)
+        assert plan.cancel == [running[0].run.id, running[1].run.id]
+
+    def test_without_a_run_it_is_a_slot_as_any_other(self) -> None:
+        plan = plan_at("12:01", due(task(overlap="restart"), "12:01"))
+        assert slots(plan.now) == ["a 12:01"]
+        assert (plan.restart, plan.keep) == ([], [])
+
+    def test_a_slot_whose_turn_did_not_come_restarts_the_task_at_the_next_tick(self) -> None:
+        ongoing = active()
+        plan = plan_at(
+            "12:02",
+            due(task(overlap="restart")),
+            stored=[waiting("a", "12:01")],
+            running=[ongoing],
+        )
+        assert slots(plan.restart) == ["a 12:01"]
+        assert plan.cancel == [ongoing.run.id]
+        assert (plan.keep, plan.drop) == ([], [])
+
+    def test_a_newer_slot_takes_the_place_of_one_whose_turn_did_not_come(self) -> None:
+        plan = plan_at(
+            "12:02",
+            due(task(overlap="restart"), "12:02"),
+            stored=[waiting("a", "12:01")],
+            running=[active()],
+        )
+        assert slots(plan.restart) == slots(plan.keep) == ["a 12:02"]
+        assert slots(plan.drop) == ["a 12:01"]
+
+    def test_a_task_with_nothing_due_cancels_nothing(self) -> None:
+        retry = waiting("a", "12:01", Trigger.RETRY, attempt=2)
+        plan = plan_at("12:02", due(task(overlap="restart")), stored=[retry], running=[active()])
+        assert plan == NOTHING
+
+    def test_the_slot_that_runs_is_not_restarted_by_itself(self) -> None:
+        tasks = due(task(overlap="restart"), "12:00")
+        assert plan_at("12:00:30", tasks, running=[active("a", "12:00")]) == NOTHING
+
+    def test_slots_to_catch_up_with_do_not_cancel_one_another(self) -> None:
+        stored = [waiting("a", "12:01"), waiting("a", "12:02")]
+        plan = plan_at(
+            "12:03",
+            due(task(overlap="restart", catch_up="all")),
+            stored=stored,
+            running=[active()],
+        )
+        assert plan == NOTHING
+
+    def test_a_new_slot_restarts_a_task_that_catches_up(self) -> None:
+        ongoing = active()
+        plan = plan_at(
+            "12:03",
+            due(task(overlap="restart", catch_up="all"), "12:03"),
+            stored=[waiting("a", "12:02")],
+            running=[ongoing],
+        )
+        assert plan.cancel == [ongoing.run.id]
+        assert slots(plan.restart) == ["a 12:02", "a 12:03"]
+        assert slots(plan.keep) == ["a 12:03"]
+
+    def test_an_idle_one_cancels_only_if_there_is_time_for_it(self) -> None:
+        ongoing = active()
+        plan = plan_at("12:01", due(task(overlap="restart", idle=True), "12:01"), running=[ongoing])
+        assert slots(plan.idle) == slots(plan.keep) == ["a 12:01"]
+        assert plan.idle_cancel == {"a": [ongoing.run.id]}
+        assert (plan.restart, plan.cancel) == ([], [])
+
+    def test_an_idle_one_that_waits_cancels_only_if_there_is_time_for_it(self) -> None:
+        plan = plan_at(
+            "12:02",
+            due(task(overlap="restart", idle=True)),
+            stored=[waiting("a", "12:01")],
+            running=[active()],
+        )
+        assert slots(plan.idle) == ["a 12:01"]
+        assert list(plan.idle_cancel) == ["a"]
+        assert plan.keep == []
+
+    def test_an_idle_one_outside_the_request_takes_none_of_its_time(self) -> None:
+        ongoing = active()
+        tasks = due(task(overlap="restart", idle=True, executor="thread"), "12:01")
+        plan = plan_at("12:01", tasks, running=[ongoing], capacity=8)
+        assert slots(plan.restart) == ["a 12:01"]
+        assert plan.cancel == [ongoing.run.id]
+        assert (plan.idle, plan.idle_cancel) == ([], {})
+
+    def test_each_slot_ends_the_run_before_it(self) -> None:
+        timeline = Timeline([task(overlap="restart")], duration=HOUR)
+        assert timeline.ticks("12:00", "12:02") == ["a 12:00", "a 12:01", "a 12:02"]
+        assert [len(plan.cancel) for plan in timeline.plans] == [0, 1, 1]
+
+
+class TestBackfill:
+    def test_slots_that_are_filled_in_run_if_there_is_time(self) -> None:
+        stored = [waiting("a", "10:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        plan = plan_at("12:00", due(task()), stored=stored)
+        assert plan.patient == stored
+        assert (plan.now, plan.keep, plan.drop) == ([], [], [])
+
+    def test_old_slots_that_are_filled_in_are_not_missed(self) -> None:
+        stored = [waiting("a", "2026-01-01 10:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        plan = plan_at("12:00", due(task(catch_up="none")), stored=stored)
+        assert slots(plan.patient) == ["a 2026-01-01 10:00"]
+
+    def test_slots_that_are_filled_in_run_in_order(self) -> None:
+        stored = [waiting("a", f"1{hour}:00", Trigger.BACKFILL, nonce=BACKFILL) for hour in (1, 0)]
+        plan = plan_at("12:00", due(task(), "12:00"), stored=stored)
+        assert slots(plan.now) == ["a 12:00"]
+        assert slots(plan.patient) == ["a 10:00", "a 11:00"]
+
+    @pytest.mark.parametrize("nonce", [BACKFILL, BESIDE])
+    @pytest.mark.parametrize("policy", ["once", "all", "none"])
+    def test_a_slot_that_is_filled_in_is_not_run_by_the_schedule_too(
+        self, nonce: int, policy: str
+    ) -> None:
+        stored = [waiting("a", "12:00", Trigger.BACKFILL, nonce=nonce)]
+        plan = plan_at("12:00", due(task(catch_up=policy), "12:00"), stored=stored)
+        assert slots(plan.patient) == ["a 12:00"]
+        assert (plan.now, plan.skipped) == ([], [])
+
+    def test_a_slot_that_is_tried_again_does_not_replace_one_of_the_schedule(self) -> None:
+        stored = [waiting("a", "12:00", Trigger.DEFERRED, nonce=BY_HAND)]
+        assert slots(plan_at("12:00", due(task(), "12:00"), stored=stored).now) == [
+            "a 12:00",
+            "a 12:00",
+        ]
+
+    def test_only_the_slots_that_are_not_filled_in_run_by_the_schedule(self) -> None:
+        stored = [waiting("a", "12:01", Trigger.BACKFILL, nonce=BACKFILL)]
+        plan = plan_at("12:02", due(task(), "12:01", "12:02"), stored=stored)
+        assert slots(plan.now) == ["a 12:02"]
+        assert plan.skipped == []
+
+    @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
+    def test_a_slot_of_the_schedule_waits_while_another_is_filled_in(self, overlap: str) -> None:
+        running = [active("a", "10:00", nonce=BACKFILL)]
+        plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
+        assert slots(plan.keep) == ["a 12:00"]
+        assert (plan.now, plan.skipped, plan.cancel, plan.restart) == ([], [], [], [])
+
+    def test_a_slot_of_the_schedule_is_skipped_while_one_of_the_schedule_runs_as_well(self) -> None:
+        running = [active("a", "10:00", nonce=BACKFILL), active("a", "11:59")]
+        plan = plan_at("12:00", due(task(), "12:00"), running=running)
+        assert skips(plan) == ["a 12:00 overlap 1"]
+        assert plan.keep == []
+
+    def test_the_slots_that_are_filled_in_wait_for_one_another(self) -> None:
+        stored = [waiting("a", "11:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        running = [active("a", "10:00", nonce=BACKFILL)]
+        assert plan_at("12:00", due(task()), stored=stored, running=running) == NOTHING
+
+    def test_side_by_side_a_slot_of_the_schedule_runs_beside_one_that_is_filled_in(self) -> None:
+        running = [active("a", "10:00", nonce=BESIDE)]
+        for overlap in ("skip", "delay", "restart"):
+            plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
+            assert slots(plan.now) == ["a 12:00"]
+            assert plan.cancel == []
+
+    def test_side_by_side_one_that_is_filled_in_runs_beside_any_other(self) -> None:
+        stored = [
+            waiting("a", "10:00", Trigger.BACKFILL, nonce=BESIDE),
+            waiting("a", "10:30", Trigger.BACKFILL, nonce=BACKFILL),
+        ]
+        plan = plan_at("12:00", due(task()), stored=stored, running=[active("a", "11:59")])
+        assert slots(plan.patient) == ["a 10:00"]
+        assert plan.drop == []
+
+    def test_side_by_side_a_retry_of_one_that_is_filled_in_runs_at_once(self) -> None:
+        retry = waiting("a", "10:00", Trigger.RETRY, attempt=2, nonce=BESIDE)
+        plan = plan_at("12:00", due(task()), stored=[retry], running=[active("a", "11:59")])
+        assert plan.now == plan.drop == [retry]
+
+    def test_a_restart_does_not_cancel_what_is_filled_in_side_by_side(self) -> None:
+        running = [active("a", "10:00", nonce=BESIDE), active("a", "11:59")]
+        plan = plan_at("12:00", due(task(overlap="restart"), "12:00"), running=running)
+        assert plan.cancel == [running[1].run.id]
+
+
+class TestBackground:
+    def test_a_run_outside_the_request_begins_where_there_is_room(self) -> None:
+        plan = plan_at("12:00", due(task(executor="thread"), "12:00"), capacity=1)
+        assert slots(plan.apart) == ["a 12:00"]
+        assert (plan.now, plan.queued, plan.keep) == ([], [], [])
+
+    def test_it_waits_on_record_where_there_is_none(self) -> None:
+        plan = plan_at("12:00", due(task(executor="thread"), "12:00"), capacity=0)
+        assert slots(plan.queued) == slots(plan.keep) == ["a 12:00"]
+        assert (plan.now, plan.apart, plan.drop) == ([], [], [])
+
+    def test_what_runs_already_takes_room_on_whatever_host(self) -> None:
+        tasks = due(task(executor="thread"), "12:00")
+        running = [active("b", weight=2), active("c", weight=1)]
+        assert slots(plan_at("12:00", tasks, running=running, capacity=3).queued) == ["a 12:00"]
+        assert slots(plan_at("12:00", tasks, running=running, capacity=4).apart) == ["a 12:00"]
+
+    def test_a_run_in_the_request_needs_no_room(self) -> None:
+        tasks = [
+            due(task("a", executor="thread"), "12:00"),
+            due(task("b"), "12:00", position=1),
+        ]
+        plan = plan_at("12:00", *tasks, capacity=0)
+        assert slots(plan.now) == ["b 12:00"]
+        assert slots(plan.queued) == ["a 12:00"]
+
+    def test_a_heavy_task_waits_and_nobody_overtakes_it(self) -> None:
+        tasks = [
+            due(task("a", executor="thread"), "12:00", position=0),
+            due(task("heavy", executor="thread", weight=3), "12:00", position=1),
+            due(task("light", executor="thread"), "12:00", position=2),
+        ]
+        plan = plan_at("12:00", *tasks, capacity=3)
+        assert slots(plan.apart) == ["a 12:00"]
+        assert slots(plan.queued) == slots(plan.keep) == ["heavy 12:00", "light 12:00"]
+
+    def test_the_order_is_by_priority_then_age_then_registration(self) -> None:
+        tasks = [
+            due(task("new", executor="thread"), "12:00", position=0),
+            due(task("old", executor="thread"), "11:59", position=2),
+            due(task("other", executor="thread"), "12:00", position=1),
+            due(task("high", executor="queue", priority=1), "12:00", position=3),
+        ]
+        plan = plan_at("12:00", *tasks, capacity=8)
+        assert slots(plan.apart) == ["high 12:00", "old 11:59", "new 12:00", "other 12:00"]
+
+    def test_idle_ones_and_backfills_begin_last_whatever_their_priority(self) -> None:
+        stored = [waiting("filled", "10:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        tasks = [
+            due(task("idle", executor="thread", idle=True, priority=9), "12:00", position=0),
+            due(task("filled", executor="thread", priority=5), position=1),
+            due(task("plain", executor="thread", priority=-9), "12:00", position=2),
+        ]
+        plan = plan_at("12:00", *tasks, stored=stored, capacity=8)
+        assert slots(plan.apart) == ["plain 12:00", "idle 12:00", "filled 10:00"]
+        assert (plan.idle, plan.patient) == ([], [])
+
+    def test_an_idle_one_that_begins_is_not_put_on_record_as_waiting(self) -> None:
+        tasks = due(task(executor="thread", idle=True), "12:00")
+        assert plan_at("12:00", tasks, capacity=1).keep == []
+
+    def test_an_idle_one_in_the_request_stays_on_record(self) -> None:
+        tasks = [
+            due(task("a", idle=True), "12:00", position=0),
+            due(task("b", executor="thread"), "12:00", position=1),
+        ]
+        plan = plan_at("12:00", *tasks, capacity=1)
+        assert slots(plan.idle) == slots(plan.keep) == ["a 12:00"]
+
+    def test_a_backlog_begins_one_slot_at_a_time(self) -> None:
+        tasks = due(task(executor="thread", catch_up="all"), "11:58", "11:59", "12:00")
+        plan = plan_at("12:00", tasks, capacity=8)
+        assert slots(plan.apart) == ["a 11:58"]
+        assert slots(plan.queued) == slots(plan.keep) == ["a 11:59", "a 12:00"]
+        assert plan.patient == []
+
+    def test_a_backlog_begins_at_once_where_overlap_is_allowed(self) -> None:
+        tasks = due(task(executor="thread", catch_up="all", overlap="allow"), "11:59", "12:00")
+        plan = plan_at("12:00", tasks, capacity=8)
+        assert slots(plan.apart) == ["a 11:59", "a 12:00"]
+        assert plan.keep == []
+
+    def test_one_that_waits_stays_on_record_until_there_is_room(self) -> None:
+        plan = plan_at("12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")])
+        assert slots(plan.queued) == ["a 12:00"]
+        assert plan.drop == []
+
+    def test_one_that_waits_is_taken_off_the_record_as_it_begins(self) -> None:
+        plan = plan_at(
+            "12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")], capacity=1
+        )
+        assert slots(plan.apart) == slots(plan.drop) == ["a 12:00"]
+        assert plan.keep == []
+
+    def test_what_others_put_on_and_take_off_the_record_stays_as_it_is(self) -> None:
+        tasks = [
+            due(task("a"), position=0),
+            due(task("b", overlap="delay"), "12:01", position=1),
+            due(task("c", executor="thread"), "12:01", position=2),
+        ]
+        plan = plan_at(
+            "12:01", *tasks, stored=[waiting("a", "12:00")], running=[active("b")], capacity=1
+        )
+        assert slots(plan.keep) == ["b 12:01"]
+        assert slots(plan.drop) == ["a 12:00", "c 12:01"]
+
+    def test_one_that_waited_longer_than_its_grace_is_skipped(self) -> None:
+        stored = [waiting("a", "12:00")]
+        plan = plan_at("13:00:01", due(task(executor="thread")), stored=stored, capacity=1)
+        assert skips(plan) == ["a 12:00 capacity 1"]
+        assert plan.skipped[0].asked == stored[0]
+        assert plan.drop == stored
+        assert (plan.apart, plan.queued, plan.keep) == ([], [], [])
+
+    def test_one_that_waited_for_just_its_grace_begins(self) -> None:
+        stored = [waiting("a", "12:00")]
+        plan = plan_at("13:00", due(task(executor="thread")), stored=stored, capacity=1)
+        assert slots(plan.apart) == ["a 12:00"]
+
+    def test_an_idle_slot_that_waited_too_long_is_not_put_on_record_again(self) -> None:
+        tasks = due(task(executor="thread", idle=True, grace=HOUR), "13:30")
+        stored = [waiting("a", "12:00", since="11:00")]
+        plan = plan_at("13:30", tasks, stored=stored)
+        assert slots(plan.queued) == slots(plan.keep) == ["a 13:30"]
+        assert skips(plan) == ["a 12:00 superseded 1"]
+        assert slots(plan.drop) == ["a 12:00"]
+
+    def test_a_slot_is_skipped_while_its_run_in_the_background_goes_on(self) -> None:
+        tasks = due(task(executor="thread"), "12:01")
+        plan = plan_at("12:01", tasks, running=[active(weight=1)], capacity=8)
+        assert skips(plan) == ["a 12:01 overlap 1"]
+        assert (plan.apart, plan.queued) == ([], [])
+
+    def test_a_retry_takes_its_turn_in_the_background_too(self) -> None:
+        retry = waiting("a", "11:00", Trigger.RETRY, attempt=2)
+        plan = plan_at("12:01", due(task(executor="thread")), stored=[retry], capacity=1)
+        assert plan.apart == plan.drop == [retry]
+        assert plan.now == []
+
+    def test_freed_room_goes_to_the_slots_that_waited_longest(self) -> None:
+        tasks = [task("a", executor="thread"), task("b", executor="thread")]
+        timeline = Timeline(tasks, duration=90 * MINUTE / 60, capacity=1)
+        assert timeline.ticks("12:00", "12:06") == ["a 12:00", "b 12:02", "a 12:04", "b 12:06"]
+
+
+class TestPausedTask:
+    def test_what_waits_of_a_paused_task_waits_on(self) -> None:
+        stored = [
+            waiting("a", "11:59"),
+            waiting("a", "11:58", Trigger.RETRY, attempt=2),
+            waiting("a", "11:57", Trigger.BACKFILL, nonce=BACKFILL),
+        ]
+        assert plan_at("12:00", due(task()), stored=stored, pauses=[pause()]) == NOTHING
+
+    def test_a_pause_cancels_nothing(self) -> None:
+        tasks = due(task(overlap="restart"), "12:00")
+        plan = plan_at("12:00", tasks, running=[active("a", "11:59")], pauses=[pause()])
+        assert plan.cancel == []
+        assert skips(plan) == ["a 12:00 paused 1"]
+
+    def test_a_pause_of_another_task_changes_nothing(self) -> None:
+        plan = plan_at("12:00", due(task("a"), "12:00"), pauses=[pause("b")])
+        assert slots(plan.now) == ["a 12:00"]
+        assert plan.skipped == []
+
+
+class TestInTheWay:
+    def test_any_run_is_in_the_way_of_a_slot(self) -> None:
+        running = [active("a", "11:58"), active("a", "11:59", nonce=BY_HAND)]
+        for overlap in ("skip", "delay", "restart"):
+            assert in_the_way(task(overlap=overlap), running) == running
+
+    def test_nothing_is_in_the_way_where_overlap_is_allowed(self) -> None:
+        assert list(in_the_way(task(overlap="allow"), [active()])) == []
+
+    def test_nothing_is_in_the_way_of_what_is_filled_in_side_by_side(self) -> None:
+        assert list(in_the_way(task(), [active()], BESIDE)) == []
+
+    def test_what_is_filled_in_side_by_side_is_in_nobody_s_way(self) -> None:
+        running = [active(nonce=BESIDE), active(nonce=BACKFILL)]
+        assert in_the_way(task(), running) == running[1:]
+        assert in_the_way(task(), running, BY_HAND) == running[1:]
+
+
+def test_slots_that_overlap_are_one_record_of_the_newest() -> None:
+    ongoing = active()
+    skip = overlapping(task(), moments("12:01", "12:02"), [ongoing])
+    assert skip == Skip("a", skip.skipped, f"still going on: {ongoing}")
+    assert (skip.skipped.newest, skip.skipped.count) == (at("12:02"), 2)
+    assert skip.skipped.reason is Reason.OVERLAP
+    assert skip.asked is None
+
+
+@pytest.mark.parametrize(
+    ("durations", "usual"),
+    [([], 0.0), ([3.0], 3.0), ([9.0, 1.0, 2.0], 2.0), ([1.0, 4.0, 2.0, 3.0], 3.0)],
+)
+def test_the_usual_duration_is_the_median(durations: list[float], usual: float) -> None:
+    assert usual_duration(durations) == usual
+
+
+def test_a_plan_does_not_change_what_it_was_made_of() -> None:
+    stored = (waiting("a", "11:58"), waiting("a", "11:59"))
+    facts = Facts(waiting=stored, active={"b": (active("b"),)})
+    tasks = (due(task(), "12:00"), due(task("b", overlap="restart"), "12:00", position=1))
+    first = decide(tasks, facts, at("12:00"))
+    assert decide(tasks, facts, at("12:00")) == first
+    assert facts.waiting == stored
+
+
+def test_a_task_due_at_an_interval_is_planned_as_any_other_if_it_does_not_delay() -> None:
+    policy = task("a", Every("5m"))
+    plan = plan_at("12:05", due(policy, "12:05"), stored=[replace(waiting(), slot=at("12:04"))])
+    assert slots(plan.now) == ["a 12:05"]
+    assert skips(plan) == ["a 12:04 superseded 1"]
