@@ -1,0 +1,179 @@
+"""Which background runs begin, what waits for room, and what has waited for too long."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyramid_cron.due.apart import Candidate, Shares, share
+from pyramid_cron.due.facts import BACKFILL, BESIDE
+from pyramid_cron.run import Trigger
+from pyramid_cron.task import Task
+
+from .builders import BY_HAND, HOUR, MINUTE, at, slots, task, waiting
+
+
+def background(
+    name: str = "a",
+    weight: int = 1,
+    *,
+    slot: str = "12:00",
+    trigger: Trigger = Trigger.SCHEDULE,
+    nonce: int = 0,
+    overlap: str = "skip",
+    catch_up: str = "once",
+    idle: bool = False,
+    long_grace: bool = False,
+) -> Candidate:
+    """Return a slot of a background task that could begin; its grace is an hour, or none."""
+    policy: Task = task(
+        name,
+        executor="thread",
+        weight=weight,
+        overlap=overlap,
+        catch_up=catch_up,
+        idle=idle,
+        grace=None if long_grace else HOUR,
+    )
+    return Candidate(policy, waiting(name, slot, trigger, nonce=nonce))
+
+
+def shares(*candidates: Candidate, room: int, now: str = "12:00") -> Shares:
+    """Return who gets a share of the room."""
+    return share(candidates, room, at(now))
+
+
+class TestRoom:
+    def test_as_many_begin_as_there_is_room_for(self) -> None:
+        allocation = shares(background("a", 2), background("b"), background("c"), room=3)
+        assert slots(allocation.begin) == ["a 12:00", "b 12:00"]
+        assert slots(allocation.wait) == ["c 12:00"]
+        assert allocation.expired == []
+
+    def test_one_that_takes_all_the_room_begins(self) -> None:
+        assert slots(shares(background("a", 3), room=3).begin) == ["a 12:00"]
+
+    def test_nobody_overtakes_a_heavy_one_that_does_not_fit(self) -> None:
+        allocation = shares(background("a"), background("b", 3), background("c"), room=3)
+        assert slots(allocation.begin) == ["a 12:00"]
+        assert slots(allocation.wait) == ["b 12:00", "c 12:00"]
+
+    @pytest.mark.parametrize("room", [0, -2])
+    def test_nothing_begins_where_there_is_no_room(self, room: int) -> None:
+        allocation = shares(background("a"), room=room)
+        assert (slots(allocation.begin), slots(allocation.wait)) == ([], ["a 12:00"])
+
+    def test_no_candidates_have_no_shares(self) -> None:
+        assert shares(room=8) == Shares()
+
+
+class TestOneAtATime:
+    @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
+    def test_two_slots_of_a_task_begin_one_after_the_other(self, overlap: str) -> None:
+        two = [background("a", slot=slot, overlap=overlap) for slot in ("11:59", "12:00")]
+        allocation = shares(*two, background("b"), room=8)
+        assert slots(allocation.begin) == ["a 11:59", "b 12:00"]
+        assert slots(allocation.wait) == ["a 12:00"]
+
+    def test_one_that_waits_for_its_own_task_takes_no_room(self) -> None:
+        two = [background("a", slot=slot) for slot in ("11:59", "12:00")]
+        assert slots(shares(*two, background("b"), room=2).begin) == ["a 11:59", "b 12:00"]
+
+    def test_they_begin_side_by_side_where_the_task_allows_it(self) -> None:
+        two = [background("a", slot=slot, overlap="allow") for slot in ("11:59", "12:00")]
+        assert len(shares(*two, room=8).begin) == 2
+        assert len(shares(*two, room=1).begin) == 1
+
+    def test_slots_that_are_filled_in_side_by_side_wait_for_nobody(self) -> None:
+        candidates = [
+            background("a"),
+            background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=BESIDE),
+            background("a", slot="10:01", trigger=Trigger.BACKFILL, nonce=BESIDE),
+        ]
+        assert len(shares(*candidates, room=8).begin) == 3
+
+    def test_a_slot_waits_for_nobody_that_is_filled_in_side_by_side(self) -> None:
+        beside = background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=BESIDE)
+        assert len(shares(beside, background("a"), room=8).begin) == 2
+
+    def test_other_slots_that_are_filled_in_begin_one_after_the_other(self) -> None:
+        two = [
+            background("a", slot=slot, trigger=Trigger.BACKFILL, nonce=BACKFILL)
+            for slot in ("10:00", "10:01")
+        ]
+        assert slots(shares(*two, room=8).begin) == ["a 10:00"]
+
+    def test_a_run_by_hand_begins_after_the_slot_of_its_task(self) -> None:
+        deferred = background("a", slot="11:00", trigger=Trigger.DEFERRED, nonce=BY_HAND)
+        assert slots(shares(background("a"), deferred, room=8).wait) == ["a 11:00"]
+
+
+class TestGrace:
+    @pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.CATCH_UP])
+    @pytest.mark.parametrize("room", [0, 8])
+    def test_a_slot_that_waited_longer_than_its_grace_does_not_run_any_more(
+        self, trigger: Trigger, room: int
+    ) -> None:
+        allocation = shares(background("a", trigger=trigger), room=room, now="13:00:01")
+        assert slots(allocation.expired) == ["a 12:00"]
+        assert (allocation.begin, allocation.wait) == ([], [])
+
+    def test_one_that_waited_for_just_its_grace_begins_or_waits(self) -> None:
+        assert slots(shares(background("a"), room=1, now="13:00").begin) == ["a 12:00"]
+        assert slots(shares(background("a"), room=0, now="13:00").wait) == ["a 12:00"]
+
+    def test_without_a_grace_it_waits_for_ever(self) -> None:
+        old = background("a", long_grace=True)
+        assert slots(shares(old, room=0, now="2027-01-01 12:00").wait) == ["a 12:00"]
+
+    @pytest.mark.parametrize(
+        "trigger", [Trigger.RETRY, Trigger.DEFERRED, Trigger.MANUAL, Trigger.BACKFILL]
+    )
+    def test_what_somebody_asked_for_waits_for_ever(self, trigger: Trigger) -> None:
+        old = background("a", trigger=trigger)
+        assert slots(shares(old, room=0, now="23:00").wait) == ["a 12:00"]
+        assert slots(shares(old, room=1, now="23:00").begin) == ["a 12:00"]
+
+    @pytest.mark.parametrize(("overlap", "catch_up"), [("delay", "once"), ("skip", "all")])
+    def test_a_slot_that_may_have_waited_for_its_own_task_begins_once_there_is_room(
+        self, overlap: str, catch_up: str
+    ) -> None:
+        old = background("a", 2, overlap=overlap, catch_up=catch_up)
+        assert slots(shares(old, room=2, now="13:00:01").begin) == ["a 12:00"]
+        assert slots(shares(old, room=1, now="13:00:01").expired) == ["a 12:00"]
+
+    def test_one_that_expires_keeps_nobody_waiting(self) -> None:
+        allocation = shares(background("a", 9), background("b", slot="13:00"), room=1, now="13:01")
+        assert slots(allocation.expired) == ["a 12:00"]
+        assert slots(allocation.begin) == ["b 13:00"]
+
+    def test_one_that_expires_lets_a_newer_slot_of_its_task_begin(self) -> None:
+        two = [background("a"), background("a", slot="13:00")]
+        allocation = shares(*two, room=1, now="13:01")
+        assert slots(allocation.expired) == ["a 12:00"]
+        assert slots(allocation.begin) == ["a 13:00"]
+
+    def test_one_behind_another_that_does_not_fit_expires_as_well(self) -> None:
+        heavy = background("a", 9, slot="13:00")
+        delayed = background("b", slot="12:00", overlap="delay")
+        allocation = shares(heavy, delayed, room=1, now="13:01")
+        assert slots(allocation.wait) == ["a 13:00"]
+        assert slots(allocation.expired) == ["b 12:00"]
+
+
+class TestCandidate:
+    def test_idle_tasks_and_backfills_begin_last(self) -> None:
+        assert background(idle=True).last
+        assert background(trigger=Trigger.BACKFILL).last
+        assert not background(trigger=Trigger.CATCH_UP).last
+
+    def test_a_run_is_alone_unless_its_task_allows_overlap(self) -> None:
+        assert background().alone
+        assert background(nonce=BACKFILL).alone
+        assert not background(overlap="allow").alone
+        assert not background(nonce=BESIDE).alone
+
+
+def test_a_grace_counts_from_the_slot_and_not_from_when_it_was_put_on_record() -> None:
+    heir = waiting("a", "12:00", since="10:00")
+    candidate = Candidate(task(executor="thread"), heir)
+    assert share([candidate], 1, at("12:30") + 30 * MINUTE).begin == [heir]
