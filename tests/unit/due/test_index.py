@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.due.index import Entry, Index
+from pyramid_cron.due.slots import SlotCalendar
 from pyramid_cron.schedule import At, Cron, Every
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -24,12 +25,31 @@ def berlin(expression: str) -> Cron:
     return Cron(expression, timezone="Europe/Berlin")
 
 
-def index_of(*schedules: Cron | Every | At, offset: int = 0) -> Index:
+class Both:
+    """The index and the calendar, which have the same answers."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        entries = tuple(entries)
+        self.index, self.calendar = Index(entries), SlotCalendar(entries)
+        self.at = self.index.at
+
+    def due(self, since: datetime, until: datetime) -> list[tuple[datetime, int]]:
+        try:
+            slots = self.index.due(since, until)
+        except ValueError:
+            with pytest.raises(ValueError, match="aware"):
+                self.calendar.due(since, until)
+            raise
+        assert self.calendar.due(since, until) == slots
+        return slots
+
+
+def index_of(*schedules: Cron | Every | At, offset: int = 0) -> Both:
     """One task for each schedule."""
-    return Index([((schedule,), offset) for schedule in schedules])
+    return Both([((schedule,), offset) for schedule in schedules])
 
 
-def slots(index: Index, since: str, until: str) -> list[tuple[str, int]]:
+def slots(index: Both, since: str, until: str) -> list[tuple[str, int]]:
     return [
         (slot.strftime("%m-%d %H:%M"), position)
         for slot, position in index.due(utc(since), utc(until))
@@ -51,7 +71,7 @@ def union(entries: Iterable[Entry], since: datetime, until: datetime) -> list[tu
 
 
 def assert_is_union(entries: list[Entry], since: datetime, until: datetime) -> None:
-    index = Index(entries)
+    index = Both(entries)
     expected = union(entries, since, until)
     assert index.due(since, until) == expected
     by_slot: dict[datetime, list[int]] = {}
@@ -137,7 +157,7 @@ def test_many_different_schedules_keep_to_their_dates() -> None:
         for dow in range(7)
     ]
     assert_is_union(weekly + many_schedules(), utc("2026-06-13T23:00"), utc("2026-06-14T00:40"))
-    assert Index(weekly).due(utc("2026-06-13T20:00"), utc("2026-06-13T23:59")) == []
+    assert Both(weekly).due(utc("2026-06-13T20:00"), utc("2026-06-13T23:59")) == []
 
 
 def test_a_schedule_without_dates_today_is_not_due() -> None:
@@ -186,7 +206,7 @@ def test_slots_are_in_utc_whatever_the_zone_of_the_window() -> None:
 
 def test_two_schedules_of_a_task_that_agree_make_one_slot() -> None:
     schedules = (Cron("0 * * * *"), Cron("0 12 * * *"), Every("1h"), At("2026-06-10T12:00Z"))
-    index = Index([(schedules, 0)])
+    index = Both([(schedules, 0)])
     assert slots(index, "2026-06-10T11:30", "2026-06-10T12:30") == [("06-10 12:00", 0)]
     assert index.at((utc("2026-06-10T12:00") - EPOCH) // MINUTE) == [0]
 
@@ -255,7 +275,7 @@ def test_jitter_counts_from_the_make_up() -> None:
 
 
 def test_each_task_has_its_own_jitter() -> None:
-    index = Index([((Cron("0 * * * *"),), offset) for offset in (0, 60, 90, 0)])
+    index = Both([((Cron("0 * * * *"),), offset) for offset in (0, 60, 90, 0)])
     found = index.due(utc("2026-06-10T11:30"), utc("2026-06-10T12:30"))
     assert [(slot.strftime("%M:%S"), position) for slot, position in found] == [
         ("00:00", 0),
@@ -292,13 +312,13 @@ def test_a_moment_has_its_jitter_too() -> None:
 
 
 def test_an_index_of_nothing_finds_nothing() -> None:
-    index = Index([])
+    index = Both([])
     assert index.due(utc("2026-06-10T00:00"), utc("2026-06-12T00:00")) == []
     assert list(index.at(29_000_000)) == []
 
 
 def test_a_task_on_demand_is_never_due() -> None:
-    index = Index([((), 0), ((Cron("* * * * *"),), 0)])
+    index = Both([((), 0), ((Cron("* * * * *"),), 0)])
     assert slots(index, "2026-06-10T12:00", "2026-06-10T12:01") == [("06-10 12:01", 1)]
 
 
@@ -318,9 +338,36 @@ def test_a_naive_moment_is_refused_by_name() -> None:
 
 
 def test_going_back_and_forth_in_time_changes_no_answer() -> None:
-    index = Index([*many_schedules("Europe/Berlin"), ((berlin("30 2 * * sun"),), 0)])
+    index = Both([*many_schedules("Europe/Berlin"), ((berlin("30 2 * * sun"),), 0)])
     moments = [utc(text) for text in PLACES["Europe/Berlin"]]
     there = [index.due(moment - 61 * MINUTE, moment) for moment in moments]
     back = [index.due(moment - 61 * MINUTE, moment) for moment in reversed(moments)]
     assert there == back[::-1]
     assert [len(found) > 0 for found in there] == [True, True, True]
+
+
+@given(st.data(), places(), st.integers(-180, 60))
+@settings(max_examples=150, deadline=None)
+def test_the_calendar_has_the_answers_of_the_index_around_shifts_of_the_clock(
+    data, place, before
+) -> None:
+    zone, change = place
+    zones = st.sampled_from([zone, zone, zone, "Europe/Berlin", "UTC"])
+    schedules = st.one_of(
+        crons(zones),
+        crons(zones),
+        st.sampled_from([Every("7s"), Every("90s"), Every("1h"), Every("37m")]),
+        st.integers(-60, 60).map(lambda shift: At(change + shift * timedelta(seconds=30.5))),
+    )
+    offsets = st.sampled_from([0, 0, 0, 60, 7, 3600])
+    entry = st.tuples(st.lists(schedules, min_size=1, max_size=3).map(tuple), offsets)
+    both = Both(data.draw(st.lists(entry, max_size=8)))
+    until = change + before * MINUTE
+    steps = st.tuples(
+        st.sampled_from([0, 0, 0, 0, 1, -61, 59.5, -3600]),
+        st.sampled_from([1, 59.5, 60, 60, 60, 61, 600, 3600]),
+    )
+    for back, length in data.draw(st.lists(steps, min_size=1, max_size=25)):
+        since = until - timedelta(seconds=back)
+        until = since + timedelta(seconds=length)
+        both.due(since, until)
