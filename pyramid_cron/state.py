@@ -14,7 +14,7 @@ from zope.interface import Interface
 
 from .clock import utc_now
 from .due.after import exhausted, following
-from .due.index import Index
+from .due.slots import SlotCalendar
 from .due.window import roster_id
 from .execute.held import Held, News
 from .execute.supervise import Supervisor
@@ -58,12 +58,12 @@ class ICronwork(Interface):  # type: ignore[misc]
 class Tasks:
     """The registered tasks, in order of registration, and what is derived from them."""
 
-    __slots__ = ("_positions", "all", "by_name", "index", "paced", "roster")
+    __slots__ = ("_positions", "all", "by_name", "calendar", "paced", "roster")
 
     def __init__(self, registered: Mapping[str, Task]) -> None:
         self.by_name = registered
         self.all = tuple(registered.values())
-        self.index = Index((task.schedules, task.offset) for task in self.all)
+        self.calendar = SlotCalendar((task.schedules, task.offset) for task in self.all)
         self.roster = roster_id(registered)
         self.paced = frozenset(task.name for task in self.all if task.pace is not None)
         self._positions: Mapping[str, int] | None = None
@@ -201,7 +201,7 @@ class Cronwork:
 
     @property
     def tasks(self) -> Tasks:
-        """The tasks, indexed when first needed after the last registration."""
+        """The tasks, put into a calendar when first needed after the last registration."""
         with self._gathering:
             if self._tasks is None:
                 self._tasks = Tasks(self._registered)

@@ -55,7 +55,7 @@ class CronTester:
         """Return the slots with ``since < slot <= until`` and their tasks' names; run nothing."""
         tasks = self._cron.tasks
         start, end = in_utc(since, "since"), in_utc(until, "until")
-        return list(plan(tasks.all, tasks.index, start, end))
+        return list(plan(tasks.all, tasks.calendar, start, end))
 
     def _now(self, at: datetime | None) -> datetime:
         """Return the moment that is meant; the application's clock goes on from there."""

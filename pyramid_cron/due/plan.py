@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from ..task import Task
-from .index import Index
-
-STEP = timedelta(hours=6)
+from .slots import SlotCalendar
 
 
 class Planned(NamedTuple):
@@ -20,19 +18,18 @@ class Planned(NamedTuple):
 
 
 def plan(
-    tasks: tuple[Task, ...], index: Index, since: datetime, until: datetime
+    tasks: tuple[Task, ...], calendar: SlotCalendar, since: datetime, until: datetime
 ) -> Iterator[Planned]:
-    """Yield the slots with ``since < slot <= until`` in the order in which ticks would run them."""
+    """Yield the slots with ``since < slot <= until`` in the order in which ticks would run them.
+
+    ``calendar`` is that of the tasks.
+    """
     places = _places(tasks)
-    in_order = places == sorted(places)
-    while since < until:
-        end = min(since + STEP, until)
-        found = index.due(since, end)
-        if not in_order:
-            found.sort(key=lambda due: (due[0], places[due[1]]))
-        for slot, at in found:
-            yield Planned(slot, tasks[at].name)
-        since = end
+    for slot, positions in calendar.slots_after(since):
+        if slot > until:
+            return
+        for position in sorted(positions, key=places.__getitem__):
+            yield Planned(slot, tasks[position].name)
 
 
 def _places(tasks: tuple[Task, ...]) -> list[int]:

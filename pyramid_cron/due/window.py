@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..task import Schedules, Task
-from .index import Index
+from .slots import SlotCalendar
 
 INSTANT = timedelta.resolution
 
-LONG = timedelta(hours=6)
-"""Up to this length a window is looked up in the index, minute by minute."""
+LONG = timedelta(hours=1)
+"""In a longer window it takes less time to go through one schedule after the other."""
 
 LOOK_BACK = timedelta(days=30)
 """Older slots are not even counted, unless a task's ``grace`` is longer, or without limit."""
@@ -62,7 +62,10 @@ def window_starts(
 
 
 def slots_since(
-    tasks: Sequence[Task], index: Index, starts: Sequence[datetime] | datetime, now: datetime
+    tasks: Sequence[Task],
+    calendar: SlotCalendar,
+    starts: Sequence[datetime] | datetime,
+    now: datetime,
 ) -> Iterator[tuple[int, Sequence[datetime]]]:
     """Yield the position of each task that has slots in its window, with those slots in order.
 
@@ -73,7 +76,7 @@ def slots_since(
         yield from _long(tasks, starts, now)
         return
     found: dict[int, list[datetime]] = {}
-    for slot, position in index.due(first, now):
+    for slot, position in calendar.due(first, now):
         if isinstance(starts, datetime) or slot > starts[position]:
             found.setdefault(position, []).append(slot)
     yield from found.items()

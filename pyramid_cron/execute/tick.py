@@ -108,7 +108,7 @@ def _due(cron: Cronwork, tasks: Tasks, glance: Glance, now: datetime) -> Iterato
     starts: list[datetime] | datetime = window_start(now, mine)
     if newer:
         starts = window_starts(tasks.by_name, now, mine, cron.store.rosters(newer))
-    for position, slots in slots_since(tasks.all, tasks.index, starts, now):
+    for position, slots in slots_since(tasks.all, tasks.calendar, starts, now):
         yield Due(tasks.all[position], position, slots)
 
 

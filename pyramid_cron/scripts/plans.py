@@ -61,7 +61,7 @@ def simulate(context: Context) -> int:
     """``pcron … simulate``: what would run, written while it is worked out."""
     since, until = context.span()
     tasks = context.cron.tasks
-    planned = plan(tasks.all, tasks.index, since, until)
+    planned = plan(tasks.all, tasks.calendar, since, until)
     if context.args.summary:
         _summarize(context, planned)
     elif context.out.as_json:
