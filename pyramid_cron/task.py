@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import chain
 from typing import Any
 
 from .counts import count
@@ -163,10 +164,9 @@ class Task:
     def between(self, since: datetime, until: datetime) -> list[datetime]:
         """Return the slots with ``since < slot <= until`` (aware moments), in order and in UTC."""
         shift = timedelta(seconds=self.offset)
-        slots: set[datetime] = set()
-        for schedule in self.schedules:
-            slots.update(schedule.between(since - shift, until - shift))
-        return [slot + shift for slot in sorted(slots)]
+        several = [_between(each, since - shift, until - shift) for each in self.schedules]
+        slots = list(several[0]) if len(several) == 1 else sorted(set(chain(*several)))
+        return [slot + shift for slot in slots] if self.offset else slots
 
     def describe(self) -> str:
         """Return its schedule in plain English."""
@@ -174,6 +174,18 @@ class Task:
             return "on demand"
         text = ", and ".join(schedule.describe() for schedule in self.schedules)
         return f"{text}, {timedelta(seconds=self.offset)} later" if self.offset else text
+
+
+def _between(schedule: Cron | Every | At, since: datetime, until: datetime) -> Iterator[datetime]:
+    """Go through the slots in (since, until]; those of a subclass follow its own ``following``."""
+    owner = next(cls for cls in type(schedule).__mro__ if "following" in vars(cls))
+    if "between" in vars(owner):
+        yield from schedule.between(since, until)
+        return
+    slot = schedule.following(since)
+    while slot is not None and slot <= until:
+        yield slot
+        slot = schedule.following(slot)
 
 
 def jitter_offset(name: str, jitter: int) -> int:

@@ -51,6 +51,24 @@ def test_next_shows_slots_in_the_configured_zone(shop):
     assert shop.fine("next", "clean") == "no slots are left\n"
 
 
+def test_next_obeys_a_schedule_of_ones_own(shop):
+    shop.write(
+        """
+    from pyramid_cron import Cron
+
+    class Mornings(Cron):
+        __slots__ = ()
+
+        def following(self, after):
+            return Cron("0 8 * * *", timezone="Europe/Berlin").following(after)
+
+    config.add_cron_task(clean, schedule=Mornings("* * * * *"), name="mornings")
+    """
+    )
+    _, *lines = shop.fine("next", "mornings", "-n", "2").splitlines()
+    assert [" 08:00:00 CE" in line for line in lines] == [True, True]
+
+
 def test_next_has_a_note_on_a_slot_that_falls_on_a_shift(shop):
     class InOctober(PCronCommand):
         @staticmethod
