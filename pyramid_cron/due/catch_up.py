@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
+from types import MappingProxyType
 
 from ..run import Reason, Trigger
 from ..task import CatchUp, Task
 
 ON_TIME = timedelta(minutes=1)
 """A slot that a tick comes for within this time was not missed."""
+
+MANY = 100
+"""More slots of a task than this are condensed."""
+
+NO_COUNTS: Mapping[datetime, int] = MappingProxyType({})
+"""Each slot stands for itself only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +40,51 @@ class Skipped:
 
 
 def catch_up(
-    task: Task, slots: Sequence[datetime], now: datetime
+    task: Task,
+    slots: Sequence[datetime],
+    now: datetime,
+    counts: Mapping[datetime, int] = NO_COUNTS,
 ) -> tuple[list[Slot], list[Skipped]]:
     """Return the slots to run, oldest first, and those that are skipped.
 
-    ``slots`` are the task's slots since its last tick, oldest first. One older than the task's
-    ``grace`` is missed; of the others ``catch_up`` says how many run.
+    ``slots`` are the task's slots since its last tick, oldest first, and ``counts`` how many each
+    of them stands for where these are several. One older than the task's ``grace`` is missed; of
+    the others ``catch_up`` says how many run.
     """
-    oldest = now - task.grace if task.grace is not None else None
-    late = [slot for slot in slots if oldest is not None and slot < oldest]
-    rest = slots[len(late) :]
-    skipped = _skipped(late, Reason.MISSED)
-    if task.catch_up is CatchUp.ALL:
-        return [_slot(slot, now) for slot in rest], skipped
+    first = 0 if task.grace is None else bisect_left(slots, now - task.grace)
     if task.catch_up is CatchUp.NONE:
-        missed = [slot for slot in rest if not on_time(slot, now)]
-        skipped = _skipped([*late, *missed], Reason.MISSED)
-        rest = rest[len(missed) :]
-    return [_slot(slot, now) for slot in rest[-1:]], [
-        *skipped,
-        *_skipped(rest[:-1], Reason.SUPERSEDED),
-    ]
+        first = max(first, bisect_right(slots, now - ON_TIME))
+    skipped = _skipped(slots[:first], Reason.MISSED, counts)
+    last = first if task.catch_up is CatchUp.ALL else max(first, len(slots) - 1)
+    skipped += _skipped(slots[first:last], Reason.SUPERSEDED, counts)
+    return [_slot(slot, now) for slot in slots[last:]], skipped
+
+
+def condense(
+    task: Task, slots: Sequence[datetime], now: datetime, changes: Iterable[datetime]
+) -> tuple[list[datetime], Mapping[datetime, int]]:
+    """Return a few slots that stand for all of a task's, and how many each of them stands for.
+
+    What becomes of slots that are next to each other only differs at the task's ``grace``, at
+    ``changes`` (when pauses begin and end), and at the newest: each of these begins with a slot of
+    its own and ends with one. The oldest slot and all that may run are still there.
+    """
+    changes, end = list(changes), len(slots)
+    if task.grace is not None:
+        changes.append(now - task.grace)
+    if task.catch_up is CatchUp.ALL:
+        end = 0 if task.grace is None else bisect_left(slots, now - task.grace)
+    cuts = {bisect_left(slots, change, hi=end) for change in changes}
+    cuts |= {0, 1, bisect_right(slots, now - ON_TIME, hi=end), end}
+    cuts |= {cut - 1 for cut in cuts}
+    pieces = list(pairwise(sorted(cut for cut in cuts if 0 <= cut <= end)))
+    counts = {slots[stop - 1]: stop - start for start, stop in pieces if stop - start > 1}
+    return [*(slots[stop - 1] for _, stop in pieces), *slots[end:]], counts
+
+
+def total(slots: Sequence[datetime], counts: Mapping[datetime, int]) -> int:
+    """Return how many slots these stand for."""
+    return sum(counts.get(slot, 1) for slot in slots)
 
 
 def on_time(slot: datetime, now: datetime) -> bool:
@@ -63,5 +96,7 @@ def _slot(moment: datetime, now: datetime) -> Slot:
     return Slot(moment, Trigger.SCHEDULE if on_time(moment, now) else Trigger.CATCH_UP)
 
 
-def _skipped(slots: Sequence[datetime], reason: Reason) -> list[Skipped]:
-    return [Skipped(slots[-1], len(slots), reason)] if slots else []
+def _skipped(
+    slots: Sequence[datetime], reason: Reason, counts: Mapping[datetime, int]
+) -> list[Skipped]:
+    return [Skipped(slots[-1], total(slots, counts), reason)] if slots else []

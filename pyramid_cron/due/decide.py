@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ..run import Reason, Trigger
 from ..task import REQUEST, CatchUp, Overlap, Task
 from .apart import Candidate, share
-from .catch_up import ON_TIME, Skipped, catch_up, on_time
+from .catch_up import NO_COUNTS, ON_TIME, Skipped, catch_up, on_time, total
 from .facts import BACKFILL, BESIDE, Active, Facts, Pending
 from .pace import paced
 from .pauses import paused
 
+INSTANT = timedelta.resolution
 FROM_SCHEDULE = (Trigger.SCHEDULE, Trigger.CATCH_UP)
 
 
 class Due(NamedTuple):
-    """What one task has to do at a tick: its slots since the last one, oldest first."""
+    """What one task has to do at a tick: its slots since the last one, oldest first.
+
+    ``counts`` are how many slots a slot stands for, itself included, where these are several.
+    """
 
     task: Task
     position: int
     slots: Sequence[datetime] = ()
+    counts: Mapping[datetime, int] = NO_COUNTS
+
+    def after(self, since: datetime) -> Sequence[datetime]:
+        """Return its slots after a moment, each of them."""
+        if not self.counts:
+            return self.slots[bisect_right(self.slots, since) :]
+        return self.task.between(max(since, self.slots[0] - INSTANT), self.slots[-1])
+
+    def in_full(self) -> Due:
+        """Return the same with each of its slots."""
+        return self._replace(slots=self.after(self.slots[0] - INSTANT), counts=NO_COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +154,20 @@ def _decide_one(
         slot = due.slots[0]
         decisions.now.append(Pending(task.name, slot, Trigger.SCHEDULE, slot))
         return
-    slots, late = _not_filled_in(due.slots, waiting), list[Pending]()
+    begun, filled_in = {each.run.slot for each in active}, _filled_in(waiting)
+    due = _in_full_around(begun | filled_in, due)
+    slots: Sequence[datetime] = [slot for slot in due.slots if slot not in filled_in]
+    late: list[Pending] = []
     if task.pace is not None:
         found = paced(task, slots, waiting, facts, now)
         slots, waiting, late = found.slots, found.waiting, found.late
         decisions.drop += found.drop
         decisions.skipped += [Skip(task.name, *each) for each in found.skipped]
-    slots = _unpaused(decisions, task, slots, facts, now)
+    slots = _unpaused(decisions, due, slots, facts, now)
     if facts.words and paused(task.name, now, facts.words):
         return
-    begun = {each.run.slot for each in active}
     slots = [slot for slot in slots if slot not in begun]
-    fresh = [*late, *_fresh(decisions, task, slots, now)]
+    fresh = [*late, *_fresh(decisions, due, slots, now)]
     old = [each for each in waiting if each.trigger in FROM_SCHEDULE]
     apart = [each for each in waiting if each.trigger not in FROM_SCHEDULE]
     if task.catch_up is not CatchUp.ALL:
@@ -199,35 +217,41 @@ def _at_once(decisions: Decisions, waiting: Sequence[Pending]) -> None:
             decisions.drop.append(each)
 
 
-def _not_filled_in(slots: Sequence[datetime], waiting: Sequence[Pending]) -> Sequence[datetime]:
-    """Return the slots without those that are filled in, even before a tick came for them."""
-    filled_in = {each.slot for each in waiting if each.nonce in (BACKFILL, BESIDE)}
-    return [slot for slot in slots if slot not in filled_in] if filled_in else slots
+def _filled_in(waiting: Sequence[Pending]) -> set[datetime]:
+    """Return the slots that are filled in, even before a tick came for them."""
+    return {each.slot for each in waiting if each.nonce in (BACKFILL, BESIDE)}
+
+
+def _in_full_around(moments: Collection[datetime], due: Due) -> Due:
+    """Return a task with each of its slots, if any of these moments is among them."""
+    if due.counts and any(due.slots[0] <= moment <= due.slots[-1] for moment in moments):
+        return due.in_full()
+    return due
 
 
 def _unpaused(
-    decisions: Decisions, task: Task, slots: Sequence[datetime], facts: Facts, now: datetime
+    decisions: Decisions, due: Due, slots: Sequence[datetime], facts: Facts, now: datetime
 ) -> Sequence[datetime]:
     """Return the slots that no pause covers; paused time is not missed time."""
     if not (slots and facts.words):
         return slots
-    at_now = paused(task.name, now, facts.words)
+    task, at_now = due.task, paused(due.task.name, now, facts.words)
     pauses = {slot: at_now or paused(task.name, slot, facts.words) for slot in slots}
     held = [slot for slot, word in pauses.items() if word]
     if held:
         word = pauses[held[-1]]
-        skipped = Skipped(held[-1], len(held), Reason.PAUSED)
+        skipped = Skipped(held[-1], total(held, due.counts), Reason.PAUSED)
         decisions.skip(task, [skipped], word.reason if word else None)
     return [slot for slot, word in pauses.items() if not word]
 
 
 def _fresh(
-    decisions: Decisions, task: Task, slots: Sequence[datetime], now: datetime
+    decisions: Decisions, due: Due, slots: Sequence[datetime], now: datetime
 ) -> list[Pending]:
     """Return what of the slots since the last tick is to run."""
-    run, skipped = catch_up(task, slots, now)
-    decisions.skip(task, skipped)
-    return [Pending(task.name, slot.moment, slot.trigger, slot.moment) for slot in run]
+    run, skipped = catch_up(due.task, slots, now, due.counts)
+    decisions.skip(due.task, skipped)
+    return [Pending(due.task.name, slot.moment, slot.trigger, slot.moment) for slot in run]
 
 
 def _folded(

@@ -33,6 +33,11 @@ def paused(name: str, at: datetime, words: Sequence[Word]) -> Word | None:
     return None
 
 
+def changes(words: Sequence[Word]) -> set[datetime]:
+    """Return the moments at which any task may begin or cease to be paused."""
+    return {moment for word in words for moment in (word.moment, word.until) if moment is not None}
+
+
 @lru_cache(maxsize=256)
 def matcher(pattern: str) -> Callable[[str], object]:
     """Return what tells whether a task's name matches: a glob, or with ``re:`` in front a regex.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from pyramid.request import Request
 
 from .. import events, logs
 from ..clock import Stopwatch
+from ..due.catch_up import MANY, NO_COUNTS, condense
 from ..due.decide import Due, decide
 from ..due.facts import Facts, Pending
+from ..due.pauses import changes
 from ..due.window import slots_since, window_start, window_starts
 from ..run import Run, new_batch
 from ..state import Cronwork, Tasks
@@ -56,8 +57,7 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
     this = Tick(new_batch(now), now, tasks.roster, owner.host, owner.pid)
     _announce(request, events.TickStarted, this.id, now)
     due = _due(cron, tasks, glance, now)
-    first = next(due, None)
-    if first is None and not glance.busy:
+    if not (due or glance.busy):
         logs.nothing_due(now)
         cron.latest = now
         cron.journal.note_tick(this, tasks.by_name)
@@ -67,8 +67,7 @@ def tick(cron: Cronwork, request: Request, now: datetime) -> TickReport:
         return report
     launch = Launch(cron, tasks, request, clock)
     with launch.expected(), carrying(cron, request, clock) as runner:
-        found = due if first is None else chain([first], due)
-        done = _carry_out(cron, runner, launch, tasks, this, found)
+        done = _carry_out(cron, runner, launch, tasks, this, due)
         report = TickReport(
             this.id, now, tuple(done.runs), tuple(done.skipped), tuple(done.waiting)
         )
@@ -95,8 +94,8 @@ def _open(cron: Cronwork, request: Request) -> None:
             cron.store.open()
 
 
-def _due(cron: Cronwork, tasks: Tasks, glance: Glance, now: datetime) -> Iterator[Due]:
-    """Yield the tasks that have slots since the last tick that knew them."""
+def _due(cron: Cronwork, tasks: Tasks, glance: Glance, now: datetime) -> list[Due]:
+    """Return the tasks that have slots since the last tick that knew them."""
     last_ticks = dict(glance.last_ticks)
     mine = last_ticks.pop(tasks.roster, None)
     if cron.latest is not None and cron.latest <= now:
@@ -108,8 +107,17 @@ def _due(cron: Cronwork, tasks: Tasks, glance: Glance, now: datetime) -> Iterato
     starts: list[datetime] | datetime = window_start(now, mine)
     if newer:
         starts = window_starts(tasks.by_name, now, mine, cron.store.rosters(newer))
+    due: list[Due] = []
+    pauses: Collection[datetime] | None = None
     for position, slots in slots_since(tasks.all, tasks.calendar, starts, now):
-        yield Due(tasks.all[position], position, slots)
+        task, counts = tasks.all[position], NO_COUNTS
+        if len(slots) > MANY:
+            # Whoever else ticks waits while this tick decides, so little must be left to do then.
+            # A pause that is said from now on begins now: it changes nothing for slots before.
+            pauses = changes(cron.store.words()) if pauses is None else pauses
+            slots, counts = condense(task, slots, now, pauses)
+        due.append(Due(task, position, slots, counts))
+    return due
 
 
 def _carry_out(
@@ -155,8 +163,8 @@ def _left(due: Iterable[Due], last: datetime | None) -> Iterator[Due]:
     for each in due:
         if last is None or each.slots[0] > last:
             yield each
-        elif slots := [slot for slot in each.slots if slot > last]:
-            yield each._replace(slots=slots)
+        elif slots := each.after(last):
+            yield each._replace(slots=slots, counts=NO_COUNTS)
 
 
 def _with_waiting(due: Iterable[Due], tasks: Tasks, facts: Facts) -> Iterator[Due]:
