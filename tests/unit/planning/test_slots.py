@@ -1,204 +1,373 @@
-"""The calendar goes on from window to window, and answers any other window as well."""
-
 from __future__ import annotations
 
-import random
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from itertools import islice
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pyramid_cron.due.index import Entry, Index
 from pyramid_cron.due.slots import SlotCalendar
 from pyramid_cron.schedule import At, Cron, Every
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
-NOON = datetime(2026, 6, 10, 12, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
 
 
-class Counted:
-    """A schedule of one's own: every so many minutes, it counts how often it is asked."""
-
-    def __init__(self, minutes: int) -> None:
-        self.every = Every(f"{minutes}m")
-        self.questions = 0
-
-    def following(self, after: datetime) -> datetime | None:
-        self.questions += 1
-        return self.every.following(after)
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
 
 
-def calendar_of(*schedules, offset: int = 0) -> SlotCalendar:
+def berlin(expression: str) -> Cron:
+    return Cron(expression, timezone="Europe/Berlin")
+
+
+class Both:
+    """The index and the calendar, which have the same answers."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        entries = tuple(entries)
+        self.index, self.calendar = Index(entries), SlotCalendar(entries)
+        self.at = self.index.at
+
+    def due(self, since: datetime, until: datetime) -> list[tuple[datetime, int]]:
+        try:
+            slots = self.index.due(since, until)
+        except ValueError:
+            with pytest.raises(ValueError, match="aware"):
+                self.calendar.due(since, until)
+            raise
+        assert self.calendar.due(since, until) == slots
+        return slots
+
+
+def index_of(*schedules: Cron | Every | At, offset: int = 0) -> Both:
     """One task for each schedule."""
-    return SlotCalendar([((schedule,), offset) for schedule in schedules])
+    return Both([((schedule,), offset) for schedule in schedules])
 
 
-def minutes(slots) -> list[tuple[int, int]]:
-    return [((slot - NOON) // MINUTE, position) for slot, position in slots]
+def slots(index: Both, since: str, until: str) -> list[tuple[str, int]]:
+    return [
+        (slot.strftime("%m-%d %H:%M"), position)
+        for slot, position in index.due(utc(since), utc(until))
+    ]
 
 
-def test_going_on_asks_only_the_schedules_that_are_due() -> None:
-    schedules = [Counted(1), Counted(7), Counted(10_000)]
-    calendar = calendar_of(*schedules)
-    calendar.due(NOON - MINUTE, NOON)
-    before = [schedule.questions for schedule in schedules]
-    for minute in range(20):
-        calendar.due(NOON + minute * MINUTE, NOON + (minute + 1) * MINUTE)
-    questions = [schedule.questions - n for schedule, n in zip(schedules, before, strict=True)]
-    assert questions == [20, 3, 0]
+def union(entries: Iterable[Entry], since: datetime, until: datetime) -> list[tuple[datetime, int]]:
+    """What each schedule says for itself."""
+    return sorted(
+        {
+            (slot + timedelta(seconds=offset), position)
+            for position, (schedules, offset) in enumerate(entries)
+            for schedule in schedules
+            for slot in schedule.between(
+                since - timedelta(seconds=offset), until - timedelta(seconds=offset)
+            )
+        }
+    )
 
 
-@pytest.mark.parametrize(
-    "elsewhere", [-10_000 * MINUTE, timedelta(seconds=-30), timedelta(days=400)]
+def assert_is_union(entries: list[Entry], since: datetime, until: datetime) -> None:
+    index = Both(entries)
+    expected = union(entries, since, until)
+    assert index.due(since, until) == expected
+    by_slot: dict[datetime, list[int]] = {}
+    for slot, position in expected:
+        by_slot.setdefault(slot, []).append(position)
+    for minute in range((since - EPOCH) // MINUTE + 1, (until - EPOCH) // MINUTE + 1):
+        assert sorted(index.at(minute)) == by_slot.get(EPOCH + minute * MINUTE, [])
+
+
+# Around changes of the clock, and ordinary days.
+PLACES = {
+    "Europe/Berlin": ["2026-03-29T01:00", "2026-10-25T01:00", "2026-06-10T22:00"],
+    "Australia/Lord_Howe": ["2026-04-04T15:00", "2026-10-03T15:30"],
+    "Asia/Beirut": ["2026-03-28T22:00", "2026-10-24T21:00"],
+    "Pacific/Apia": ["2011-12-30T10:00", "2011-12-29T12:00"],
+    "America/Havana": ["2026-03-08T05:00", "2026-11-01T05:00"],
+    "America/New_York": ["2026-03-08T07:00", "2026-11-01T06:00"],
+    "Africa/Monrovia": ["1972-01-07T00:44", "1971-12-01T00:00"],
+    "UTC": ["2026-02-28T23:00"],
+}
+
+minutes = st.sampled_from(
+    ["*", "*/5", "*/7", "0", "30", "44", "0,30", "0-59", "0-29", "13-57/4", "1,2,3,5,8,13,21"]
 )
-def test_another_window_in_between_leaves_going_on_cheap(elsewhere) -> None:
-    seldom = Counted(10_000_000)
-    calendar = calendar_of(seldom, Every("1m"))
-    calendar.due(NOON - MINUTE, NOON)
-    if elsewhere < timedelta(0):
-        calendar.due(NOON + elsewhere, NOON + elsewhere + MINUTE)
-    else:
-        list(islice(calendar.slots_after(NOON + elsewhere), 3))
-    before = seldom.questions
-    assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 1)]
-    assert seldom.questions == before
+hours = st.sampled_from(["*", "*/2", "0", "1", "2", "3", "0-23", "0-3", "1-4/1", "22-2", "9-17"])
+dates = st.sampled_from(
+    ["* * *"] * 4 + ["* * 0", "* * mon-fri", "29 * *", "L * *", "30 12 *", "1 * 5#2", "*/2 * sun"]
+)
 
 
-def test_two_ticks_at_a_time_with_windows_of_their_own_both_go_on() -> None:
-    seldom = Counted(10_000_000)
-    calendar = calendar_of(seldom, Every("1m"))
-    half = MINUTE / 2
-    for minute in range(10):
-        since = NOON + minute * MINUTE
-        assert minutes(calendar.due(since, since + MINUTE)) == [(minute + 1, 1)]
-        assert minutes(calendar.due(since - half, since + half)) == [(minute, 1)]
-    assert seldom.questions == 2
+@st.composite
+def places(draw: st.DrawFn) -> tuple[str, datetime]:
+    zone = draw(st.sampled_from(sorted(PLACES)))
+    return zone, utc(draw(st.sampled_from(PLACES[zone])))
 
 
-def test_after_the_clock_was_set_back_it_goes_on_from_there() -> None:
-    seldom = Counted(10_000_000)
-    calendar = calendar_of(seldom, Every("1m"))
-    calendar.due(NOON, NOON + MINUTE)
-    for minute in range(-100, -90):
-        start = NOON + minute * MINUTE
-        assert minutes(calendar.due(start, start + MINUTE)) == [(minute + 1, 1)]
-    assert seldom.questions == 2
+@st.composite
+def crons(draw: st.DrawFn, zones: st.SearchStrategy[str]) -> Cron:
+    expression = f"{draw(minutes)} {draw(hours)} {draw(dates)}"
+    return Cron(expression, timezone=draw(zones))
 
 
-def test_slots_between_two_windows_are_left_out() -> None:
-    calendar = calendar_of(Cron("* * * * *"), Every("7m"))
-    calendar.due(NOON - MINUTE, NOON)
-    assert minutes(calendar.due(NOON + 30 * MINUTE, NOON + 31 * MINUTE)) == [(31, 0)]
-    assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 0)]
+@given(st.data(), places(), st.integers(-1800, 600), st.integers(1, 1500))
+@settings(max_examples=150, deadline=None)
+def test_slots_are_those_of_all_schedules_together(data, place, before, length) -> None:
+    zone, change = place
+    zones = st.sampled_from([zone, zone, zone, "Europe/Berlin", "UTC"])
+    start = change + before * MINUTE + timedelta(seconds=data.draw(st.sampled_from([0, 1, 30])))
+    schedules = st.one_of(
+        crons(zones),
+        crons(zones),
+        st.sampled_from([Every("7s"), Every("90s"), Every("1h"), Every("37m")]),
+        st.integers(-60, 60).map(lambda shift: At(change + shift * timedelta(seconds=30.5))),
+    )
+    if length > 300:
+        schedules = crons(zones)
+    offsets = st.sampled_from([0, 0, 0, 60, 300, 7, 59, 3600, 90_000])
+    entry = st.tuples(st.lists(schedules, min_size=1, max_size=3).map(tuple), offsets)
+    entries = data.draw(st.lists(entry, max_size=6))
+    assert_is_union(entries, start, start + length * MINUTE)
 
 
-def test_a_window_may_be_asked_for_again() -> None:
-    calendar = calendar_of(Cron("*/2 * * * *"), At(NOON + MINUTE))
-    windows = [calendar.due(NOON, NOON + 3 * MINUTE) for _ in range(3)]
-    assert [minutes(slots) for slots in windows] == [[(1, 1), (2, 0)]] * 3
-
-
-def test_threads_may_share_a_calendar() -> None:
-    schedules = [Cron("* * * * *"), Cron("*/7 * * * *", timezone="Europe/Berlin"), Every("90s")]
-    calendar = calendar_of(*schedules)
-    chance = random.Random(1)
-    windows = [
-        (NOON + chance.randrange(300) * MINUTE, chance.randrange(1, 9) * MINUTE) for _ in range(400)
-    ]
-    with ThreadPoolExecutor(8) as threads:
-        answers = threads.map(lambda window: calendar.due(window[0], sum(window, MINUTE)), windows)
-        for (since, length), slots in zip(windows, answers, strict=True):
-            assert slots == calendar_of(*schedules).due(since, since + length + MINUTE)
-
-
-def test_the_next_slot_of_all() -> None:
-    calendar = calendar_of(Cron("*/5 * * * *"), Every("90s"), offset=10)
-    calendar.due(NOON - MINUTE, NOON)
-    assert calendar.next_slot(NOON) == NOON + timedelta(seconds=10)
-    assert calendar.next_slot(NOON + timedelta(seconds=10)) == NOON + timedelta(seconds=100)
-    assert calendar.next_slot(NOON - 3 * MINUTE) == NOON + timedelta(seconds=-170)
-    assert calendar.next_slot(NOON + 60 * MINUTE) == NOON + timedelta(hours=1, seconds=10)
-
-
-def test_asking_for_the_next_slot_takes_nothing_from_the_next_window() -> None:
-    calendar = calendar_of(Cron("* * * * *"))
-    calendar.due(NOON - MINUTE, NOON)
-    assert calendar.next_slot(NOON + MINUTE) == NOON + 2 * MINUTE
-    assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 0)]
-
-
-def test_the_next_slot_is_known_where_the_last_window_ended() -> None:
-    schedule = Counted(3)
-    calendar = calendar_of(schedule)
-    calendar.due(NOON, NOON + MINUTE)
-    before = schedule.questions
-    assert calendar.next_slot(NOON + MINUTE) == NOON + 3 * MINUTE
-    assert schedule.questions == before
-
-
-def test_where_nothing_is_left_there_is_no_next_slot() -> None:
-    assert calendar_of().next_slot(NOON) is None
-    calendar = calendar_of(At(NOON))
-    assert calendar.next_slot(NOON - MINUTE) == NOON
-    assert calendar.next_slot(NOON) is None
-
-
-def test_all_slots_after_a_moment_come_one_after_the_other() -> None:
-    calendar = calendar_of(Cron("0 * * * *"), Cron("*/30 * * * *"))
-    slots = islice(calendar.slots_after(NOON), 3)
-    assert [((slot - NOON) // MINUTE, list(positions)) for slot, positions in slots] == [
-        (30, [1]),
-        (60, [0, 1]),
-        (90, [1]),
+def many_schedules(zone: str | None = None) -> list[Entry]:
+    """More different schedules with many slots each than are laid out over the day."""
+    return [
+        ((Cron(min=range(first, 60, step), hour=range(hour, 24), timezone=zone),), 0)
+        for first in range(9)
+        for step in (1, 2, 3)
+        for hour in range(6)
     ]
 
 
-class NoonOnly(Cron):
-    """Every minute, as a cron; but it has slots at noon only."""
-
-    __slots__ = ()
-
-    def following(self, after: datetime) -> datetime | None:
-        return Cron("0 12 * * *").following(after)
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia"])
+def test_many_different_schedules_are_all_found(zone) -> None:
+    for change in map(utc, PLACES[zone]):
+        assert_is_union(many_schedules(zone), change - 40 * MINUTE, change + 80 * MINUTE)
 
 
-def test_a_schedule_of_ones_own_is_asked_for_its_slots() -> None:
-    calendar = calendar_of(Cron("* * * * *"), NoonOnly("* * * * *"))
-    assert minutes(calendar.due(NOON - MINUTE, NOON + MINUTE)) == [(0, 0), (0, 1), (1, 0)]
+def test_many_different_schedules_keep_to_their_dates() -> None:
+    weekly: list[Entry] = [
+        ((Cron(min=range(first, 60), hour=range(20), dow=dow),), 0)
+        for first in range(20)
+        for dow in range(7)
+    ]
+    assert_is_union(weekly + many_schedules(), utc("2026-06-13T23:00"), utc("2026-06-14T00:40"))
+    assert Both(weekly).due(utc("2026-06-13T20:00"), utc("2026-06-13T23:59")) == []
 
 
-class Broken(Every):
-    """Raises for a while."""
-
-    __slots__ = ()
-    raises = False
-
-    def following(self, after: datetime) -> datetime | None:
-        if Broken.raises:
-            raise OSError("no holidays today")
-        return super().following(after)
+def test_a_schedule_without_dates_today_is_not_due() -> None:
+    index = index_of(Cron("0 12 * * mon"), Cron("*/5 * 1 * *"))
+    assert slots(index, "2026-06-07T00:00", "2026-06-08T23:59") == [("06-08 12:00", 0)]
 
 
-def test_a_schedule_that_raises_loses_no_slots_of_the_others(monkeypatch) -> None:
-    calendar = calendar_of(Every("1m"), Broken("1m"))
-    calendar.due(NOON - MINUTE, NOON)
-    monkeypatch.setattr(Broken, "raises", True)
-    for _ in range(2):
-        with pytest.raises(OSError, match="no holidays"):
-            calendar.due(NOON, NOON + MINUTE)
-    monkeypatch.setattr(Broken, "raises", False)
-    assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 0), (1, 1)]
+def test_tasks_that_share_a_schedule_are_all_due() -> None:
+    index = index_of(*[berlin("0 * * * *")] * 3)
+    assert slots(index, "2026-06-10T09:30", "2026-06-10T10:00") == [
+        ("06-10 10:00", 0),
+        ("06-10 10:00", 1),
+        ("06-10 10:00", 2),
+    ]
 
 
-class Stuck(Every):
-    """Always says the moment that it is asked about."""
+def test_the_window_begins_after_since_and_ends_with_until() -> None:
+    index = index_of(Cron("* * * * *"))
+    assert slots(index, "2026-06-10T12:00", "2026-06-10T12:01") == [("06-10 12:01", 0)]
+    assert slots(index, "2026-06-10T11:59:59.999999", "2026-06-10T12:00:59.999999") == [
+        ("06-10 12:00", 0)
+    ]
 
-    __slots__ = ()
 
-    def following(self, after: datetime) -> datetime | None:
-        return after
+def test_slots_are_sorted_by_time_then_position() -> None:
+    index = index_of(Every("20s"), Cron("* * * * *"), Every("30s"), berlin("* * * * *"))
+    found = index.due(utc("2026-06-10T12:00"), utc("2026-06-10T12:01"))
+    assert [(slot.second, position) for slot, position in found] == [
+        (20, 0),
+        (30, 2),
+        (40, 0),
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (0, 3),
+    ]
 
 
-def test_a_schedule_that_does_not_move_on_is_named() -> None:
-    with pytest.raises(ValueError, match=r"Every\('1m'\): its slot .* does not follow"):
-        calendar_of(Stuck("1m")).due(NOON, NOON + MINUTE)
+def test_slots_are_in_utc_whatever_the_zone_of_the_window() -> None:
+    zone = ZoneInfo("America/New_York")
+    since, until = datetime(2026, 6, 10, 7, 59, tzinfo=zone), datetime(2026, 6, 10, 8, tzinfo=zone)
+    [(slot, _)] = index_of(berlin("0 14 * * *")).due(since, until)
+    assert slot == utc("2026-06-10T12:00")
+    assert slot.tzinfo is timezone.utc
+
+
+def test_two_schedules_of_a_task_that_agree_make_one_slot() -> None:
+    schedules = (Cron("0 * * * *"), Cron("0 12 * * *"), Every("1h"), At("2026-06-10T12:00Z"))
+    index = Both([(schedules, 0)])
+    assert slots(index, "2026-06-10T11:30", "2026-06-10T12:30") == [("06-10 12:00", 0)]
+    assert index.at((utc("2026-06-10T12:00") - EPOCH) // MINUTE) == [0]
+
+
+def test_a_fixed_time_in_the_gap_runs_once_after_it() -> None:
+    index = index_of(*map(berlin, ["30 2 * * *", "0,30 2 * * *", "0 3 * * *", "*/30 2 * * *"]))
+    assert slots(index, "2026-03-28T23:00", "2026-03-29T22:00") == [
+        ("03-29 01:00", 0),
+        ("03-29 01:00", 1),
+        ("03-29 01:00", 2),
+    ]
+
+
+def test_a_make_up_collapses_with_what_is_due_anyway() -> None:
+    assert slots(index_of(berlin("0 1-4/1 * * *")), "2026-03-28T23:00", "2026-03-29T22:00") == [
+        ("03-29 00:00", 0),
+        ("03-29 01:00", 0),
+        ("03-29 02:00", 0),
+    ]
+
+
+def test_only_wildcard_schedules_run_through_the_second_pass() -> None:
+    index = index_of(*map(berlin, ["30 2 * * *", "*/30 2 * * *"]))
+    assert slots(index, "2026-10-24T22:00", "2026-10-25T22:00") == [
+        ("10-25 00:00", 1),
+        ("10-25 00:30", 0),
+        ("10-25 00:30", 1),
+        ("10-25 01:00", 1),
+        ("10-25 01:30", 1),
+    ]
+
+
+def test_a_skipped_date_is_made_up_after_it() -> None:
+    apia = [
+        Cron(expression, timezone="Pacific/Apia")
+        for expression in ("30 2 30 12 *", "0 0 31 12 *", "0 23 29 12 *", "0 12 1 12 *")
+    ]
+    assert slots(index_of(*apia), "2011-12-30T08:00", "2011-12-30T12:00") == [
+        ("12-30 09:00", 2),
+        ("12-30 10:00", 0),
+        ("12-30 10:00", 1),
+    ]
+
+
+def test_a_gap_of_odd_seconds_is_made_up_at_its_end() -> None:
+    # Until 1972-01-07, Liberia was 44 minutes and 30 seconds behind UTC.
+    index = index_of(
+        Cron("0 0 7 1 *", timezone="Africa/Monrovia"), Cron("0 0 6 1 *", timezone="Africa/Monrovia")
+    )
+    found = index.due(utc("1972-01-05T12:00"), utc("1972-01-08T12:00"))
+    assert found == [(utc("1972-01-06T00:44:30"), 1), (utc("1972-01-07T00:44:30"), 0)]
+    assert index.at((utc("1972-01-06T00:44") - EPOCH) // MINUTE) == ()
+
+
+def test_jitter_carries_a_slot_over_midnight() -> None:
+    index = index_of(berlin("55 23 * * sat"), offset=600)
+    assert slots(index, "2026-06-12T00:00", "2026-06-15T00:00") == [("06-13 22:05", 0)]
+    assert index.at((utc("2026-06-13T22:05") - EPOCH) // MINUTE) == [0]
+
+
+def test_jitter_counts_from_the_make_up() -> None:
+    index = index_of(berlin("30 2 * * *"), offset=90)
+    assert index.due(utc("2026-03-28T23:00"), utc("2026-03-29T22:00")) == [
+        (utc("2026-03-29T01:01:30"), 0)
+    ]
+
+
+def test_each_task_has_its_own_jitter() -> None:
+    index = Both([((Cron("0 * * * *"),), offset) for offset in (0, 60, 90, 0)])
+    found = index.due(utc("2026-06-10T11:30"), utc("2026-06-10T12:30"))
+    assert [(slot.strftime("%M:%S"), position) for slot, position in found] == [
+        ("00:00", 0),
+        ("00:00", 3),
+        ("01:00", 1),
+        ("01:30", 2),
+    ]
+
+
+def test_an_odd_period_keeps_its_phase_from_the_epoch() -> None:
+    index = index_of(Every("7s"), offset=3)
+    found = index.due(EPOCH, EPOCH + timedelta(seconds=20))
+    assert [(slot - EPOCH).seconds for slot, _ in found] == [3, 10, 17]
+
+
+def test_a_period_is_found_at_the_minutes_it_meets() -> None:
+    index = index_of(Every("90s"))
+    assert [minute for minute in range(7) if index.at(minute)] == [0, 3, 6]
+
+
+def test_a_moment_is_found_to_the_microsecond() -> None:
+    moment = utc("2026-06-10T12:00:00.000250")
+    index = index_of(At(moment), Every("1d"), At("2026-06-10T12:00Z"))
+    assert index.due(moment - timedelta(microseconds=1), moment) == [(moment, 0)]
+    assert index.due(moment, moment + MINUTE) == []
+    assert list(index.at((utc("2026-06-10T12:00") - EPOCH) // MINUTE)) == [2]
+
+
+def test_a_moment_has_its_jitter_too() -> None:
+    index = index_of(At("2026-06-10T12:00Z"), offset=61)
+    assert index.due(utc("2026-06-10T11:00"), utc("2026-06-10T13:00")) == [
+        (utc("2026-06-10T12:01:01"), 0)
+    ]
+
+
+def test_an_index_of_nothing_finds_nothing() -> None:
+    index = Both([])
+    assert index.due(utc("2026-06-10T00:00"), utc("2026-06-12T00:00")) == []
+    assert list(index.at(29_000_000)) == []
+
+
+def test_a_task_on_demand_is_never_due() -> None:
+    index = Both([((), 0), ((Cron("* * * * *"),), 0)])
+    assert slots(index, "2026-06-10T12:00", "2026-06-10T12:01") == [("06-10 12:01", 1)]
+
+
+@pytest.mark.parametrize("until", ["2026-06-10T12:00", "2026-06-10T11:00", "2026-06-01T12:00"])
+def test_a_window_that_ends_before_it_begins_has_no_slots(until) -> None:
+    index = index_of(berlin("* * * * *"), Every("1s"), At("2026-06-10T11:30Z"))
+    assert index.due(utc("2026-06-10T12:00"), utc(until)) == []
+
+
+def test_a_naive_moment_is_refused_by_name() -> None:
+    index = index_of(Cron("* * * * *"))
+    aware, naive = utc("2026-06-10T12:00"), datetime(2026, 6, 10, 12)  # noqa: DTZ001
+    with pytest.raises(ValueError, match=r"^since=.*aware"):
+        index.due(naive, aware)
+    with pytest.raises(ValueError, match=r"^until=.*aware"):
+        index.due(aware, naive)
+
+
+def test_going_back_and_forth_in_time_changes_no_answer() -> None:
+    index = Both([*many_schedules("Europe/Berlin"), ((berlin("30 2 * * sun"),), 0)])
+    moments = [utc(text) for text in PLACES["Europe/Berlin"]]
+    there = [index.due(moment - 61 * MINUTE, moment) for moment in moments]
+    back = [index.due(moment - 61 * MINUTE, moment) for moment in reversed(moments)]
+    assert there == back[::-1]
+    assert [len(found) > 0 for found in there] == [True, True, True]
+
+
+@given(st.data(), places(), st.integers(-180, 60))
+@settings(max_examples=150, deadline=None)
+def test_the_calendar_has_the_answers_of_the_index_around_shifts_of_the_clock(
+    data, place, before
+) -> None:
+    zone, change = place
+    zones = st.sampled_from([zone, zone, zone, "Europe/Berlin", "UTC"])
+    schedules = st.one_of(
+        crons(zones),
+        crons(zones),
+        st.sampled_from([Every("7s"), Every("90s"), Every("1h"), Every("37m")]),
+        st.integers(-60, 60).map(lambda shift: At(change + shift * timedelta(seconds=30.5))),
+    )
+    offsets = st.sampled_from([0, 0, 0, 60, 7, 3600])
+    entry = st.tuples(st.lists(schedules, min_size=1, max_size=3).map(tuple), offsets)
+    both = Both(data.draw(st.lists(entry, max_size=8)))
+    until = change + before * MINUTE
+    steps = st.tuples(
+        st.sampled_from([0, 0, 0, 0, 1, -61, 59.5, -3600]),
+        st.sampled_from([1, 59.5, 60, 60, 60, 61, 600, 3600]),
+    )
+    for back, length in data.draw(st.lists(steps, min_size=1, max_size=25)):
+        since = until - timedelta(seconds=back)
+        until = since + timedelta(seconds=length)
+        both.due(since, until)
