@@ -46,7 +46,7 @@ def _where(result: Result) -> str:
 
 
 def _matching(tables: list[Table]) -> tuple[str, str, str]:
-    found, scanned = _pair(tables[0], 10_000, "Index.at", "plain scan")
+    found, scanned = _pair(tables[0], 10_000, "SlotCalendar.due", "plain scan")
     return (
         "Find what is due of 10,000 tasks",
         f"{found:.1f} µs",
