@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pyramid_cron.due.index import Index
+from pyramid_cron.due.slots import SlotCalendar
 from pyramid_cron.schedule import Schedule
 from pyramid_cron.schedule.cycle import MONDAY, EveryDays
 
@@ -48,10 +48,10 @@ def test_every_way_to_ask_agrees(days):
     assert list(islice(schedule.between(start, found[-1]), 20)) == found
     assert [schedule.preceding(slot) for slot in found[1:]] == found[:-1]
     assert all(schedule.matches(slot + timedelta(seconds=30)) for slot in found)
-    index = Index([((schedule,), 0)])
+    calendar = SlotCalendar([((schedule,), 0)])
     for slot in found[:3]:
         around = timedelta(hours=30)
-        assert index.due(slot - around, slot) == [
+        assert calendar.due(slot - around, slot) == [
             (each, 0) for each in schedule.between(slot - around, slot)
         ]
 
