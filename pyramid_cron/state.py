@@ -14,8 +14,7 @@ from zope.interface import Interface
 
 from .clock import utc_now
 from .due.after import exhausted, following
-from .due.slots import SlotCalendar
-from .due.window import roster_id
+from .due.slots import SlotCalendar, roster_id
 from .execute.held import Held, News
 from .execute.supervise import Supervisor
 from .execute.thread import Threads

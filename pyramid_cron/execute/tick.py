@@ -15,7 +15,7 @@ from ..due.catch_up import MANY, NO_COUNTS, condense
 from ..due.decide import Due, decide
 from ..due.facts import Facts, Pending
 from ..due.pauses import changes
-from ..due.window import slots_since, window_start, window_starts
+from ..due.slots import slots_since, window_start, window_starts
 from ..run import Run, new_batch
 from ..state import Cronwork, Tasks
 from ..store.outcomes import Tick

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from ..due.facts import Pending
 from ..due.pauses import Word
-from ..due.window import Roster
+from ..due.slots import Roster
 from ..run import ID, Run, RunState, storable
 from ..task import NAME
 from .desk import Desk
