@@ -134,7 +134,7 @@ class Cron:
 
     @property
     def _slots(self) -> Slots:
-        # Made when first asked for: most schedules are only ever looked up in an index.
+        # Made when first asked for: of equal schedules only one is asked for slots.
         if self._found is None:
             times = times_of_day(self.minutes, self.hours)
             slots = Slots(times, self.dates, self.wildcard, self.zone)
