@@ -14,11 +14,10 @@ from ..due.facts import Active, Facts, Pending
 from ..due.pauses import Word
 from ..run import Reason, Run, RunState, Trigger, brief, changed, new_ids
 from .handing import NOBODY
-from .once import once
 from .outcomes import PIECE, Noted, Outcome, Paused, Tick, after, call_roll, renew, write
 from .owner import Owner
 from .rows import all_words, going_on, insert_new, pending_row, run_row, to_pending, to_run
-from .tables import Tables
+from .tables import Tables, once_per_store
 from .totals import count_runs
 
 FAR = timedelta(days=1)
@@ -226,24 +225,24 @@ def _loss(row: Row[Any]) -> str:
     return f"lost: {process} gave no sign of life within its lease"
 
 
-@once
+@once_per_store
 def _expired(tables: Tables) -> Select[Any]:
     return select(tables.runs).where(tables.runs.c.lease < bindparam("now"))
 
 
-@once
+@once_per_store
 def _ripe(tables: Tables) -> Select[Any]:
     return select(tables.waiting).where(tables.waiting.c.not_before <= bindparam("now"))
 
 
-@once
+@once_per_store
 def _of_schedules(tables: Tables) -> Select[Any]:
     waiting = tables.waiting
     named = waiting.c.task.in_(bindparam("tasks", expanding=True))
     return select(waiting).where(named, waiting.c.nonce == 0)
 
 
-@once
+@once_per_store
 def _between(tables: Tables) -> Select[Any]:
     column = tables.runs.c.id
     return select(column).where(column.between(bindparam("first"), bindparam("last")))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Compiled, Connection, Engine, Select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,7 +41,6 @@ class Database:
         )
         self._engine: Engine | None = None
         self._writer: Engine | None = None
-        self._compiled: dict[Select[Any], Compiled] = {}
         self._made_for: tuple[int, object] = (0, None)
         self._making = threading.Lock()
 
@@ -55,22 +54,6 @@ class Database:
         """Give a connection to read from."""
         with self._errors(), self._turn, self._ready().connect() as connection:
             yield connection
-
-    def quick(self, statement: Select[Any], **values: int) -> list[Any]:
-        """Return the rows of a statement that is asked for again and again.
-
-        What SQLAlchemy does for a statement each time costs more than SQLite takes to answer: there
-        it is compiled once, and values are what the database keeps.
-        """
-        if self.dialect != "sqlite":
-            with self.read() as connection:
-                return list(connection.execute(statement, values))
-        with self._errors(), self._turn:
-            engine = self._ready()
-            compiled = self._compiled.get(statement)
-            if compiled is None:
-                compiled = self._compiled[statement] = statement.compile(dialect=engine.dialect)
-            return _fetch(engine, compiled, values)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -130,16 +113,6 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise StoreError(f"cron.url {self.shown}: {_cause(error)}") from error
-
-
-def _fetch(engine: Engine, compiled: Any, values: dict[str, int]) -> list[Any]:
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute(str(compiled), [values[name] for name in compiled.positiontup])
-        return list(cursor.fetchall())
-    finally:
-        connection.close()
 
 
 def unusable(url: URL) -> str | None:

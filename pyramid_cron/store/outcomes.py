@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Connection,
     Insert,
-    Null,
     Select,
     Table,
     Update,
@@ -27,10 +26,8 @@ from ..due.facts import Pending
 from ..due.pauses import matcher
 from ..run import Run, RunState, changed, first_id
 from .dialects import insertion
-from .many import execute_many
-from .once import once
 from .rows import insert_new, outcome_row, output_rows, pending_row, run_row, state_of_one
-from .tables import MYSQL, Tables
+from .tables import MYSQL, Tables, once_per_store
 from .totals import count_runs, count_ticks
 
 SKEW = timedelta(minutes=1)
@@ -162,13 +159,13 @@ def call_roll(
     return None if found is None or found - tick.moment > SKEW else found
 
 
-@once
+@once_per_store
 def _last_tick(tables: Tables) -> Select[Any]:
     rosters = tables.rosters
     return select(rosters.c.last_tick).where(rosters.c.id == bindparam("roster"))
 
 
-@once
+@once_per_store
 def _ticked(tables: Tables) -> Update:
     rosters = tables.rosters
     mine = update(rosters).where(rosters.c.id == bindparam("roster"))
@@ -190,8 +187,8 @@ def write_outcomes(
     ours = [each for each in outcomes if each.run.id in held]
     over = [each for each in ours if each.run.state.final]
     changing = [each.run for each in ours if not each.run.state.final]
-    _update(connection, tables.runs, "change", changing)
-    _update(connection, tables.runs, "end", [each.run for each in over], lease=null())
+    _update(connection, tables.runs, changing)
+    _update(connection, tables.runs, [each.run for each in over], is_over=True)
     insert_new(connection, tables.outputs, output_rows(each.run for each in over))
     return after(connection, tables, over)
 
@@ -228,7 +225,7 @@ def _held(connection: Connection, tables: Tables, owner: str) -> set[str]:
     return set(connection.scalars(_held_by(tables), {"owner": owner}))
 
 
-@once
+@once_per_store
 def _held_by(tables: Tables) -> Select[Any]:
     runs = tables.runs
     return select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.owner == bindparam("owner"))
@@ -245,31 +242,37 @@ def after(connection: Connection, tables: Tables, outcomes: Sequence[Outcome]) -
 
 
 def _update(
-    connection: Connection, table: Table, name: str, runs: Sequence[Run], **also: Null
+    connection: Connection, table: Table, runs: Sequence[Run], *, is_over: bool = False
 ) -> None:
+    if not runs:
+        return
     if connection.dialect.name in MYSQL:
         # The row is there, and so is what it was claimed with.
         claimed = [changed(run, payload=None) for run in runs]
         rows = [{**run_row(run, "", None), **outcome_row(run)} for run in claimed]
-        execute_many(connection, table, name, lambda: _overwriting(table, also), rows)
+        connection.execute(_overwriting(table, is_over), rows)
     else:
         rows = [{"run_id": run.id, **outcome_row(run)} for run in runs]
-        execute_many(connection, table, name, lambda: _updating(table, also), rows)
+        connection.execute(_updating(table, is_over), rows)
 
 
-def _updating(table: Table, also: dict[str, Null]) -> Update:
+@once_per_store
+def _updating(table: Table, is_over: bool) -> Update:
     values: dict[str, Any] = {name: bindparam(name) for name in CHANGING}
-    return update(table).where(table.c.id == bindparam("run_id")).values(values | also)
+    values |= {"lease": null()} if is_over else {}
+    return update(table).where(table.c.id == bindparam("run_id")).values(values)
 
 
-def _overwriting(table: Table, also: dict[str, Null]) -> Insert:
+@once_per_store
+def _overwriting(table: Table, is_over: bool) -> Insert:
     """Return what changes rows that are known to be there.
 
     The driver sends many inserts at once, but waits for the answer to each update.
     """
     statement = insertion("mysql", table)
     values: dict[str, Any] = {name: statement.inserted[name] for name in CHANGING}
-    overwriting: Insert = statement.on_duplicate_key_update(values | also)
+    values |= {"lease": null()} if is_over else {}
+    overwriting: Insert = statement.on_duplicate_key_update(values)
     return overwriting
 
 

@@ -13,9 +13,7 @@ from ..due.facts import Active, Pending
 from ..due.pauses import Word
 from ..run import Progress, Reason, Run, RunState, Trigger
 from .dialects import insertion
-from .many import Values, execute_many
-from .once import once
-from .tables import Tables
+from .tables import Tables, Values, once_per_store
 
 EXACT = ("sqlite", "postgresql")
 """Databases that can leave alone what is there, and tell how much they wrote."""
@@ -27,10 +25,14 @@ def insert_new(connection: Connection, table: Table, rows: list[Values]) -> bool
     MySQL counts a row that was there as one that it wrote.
     """
     dialect = connection.dialect.name
-    written = execute_many(connection, table, "insert", lambda: _insert(dialect, table), rows)
-    return written == len(rows) and dialect in EXACT
+    if not rows:
+        return dialect in EXACT
+    counting = {"preserve_rowcount": True}
+    result = connection.execute(_insert(dialect, table), rows, execution_options=counting)
+    return dialect in EXACT and result.rowcount == len(rows)
 
 
+@once_per_store
 def _insert(dialect: str, table: Table) -> Insert:
     statement = insertion(dialect, table)
     if dialect in EXACT:
@@ -126,7 +128,7 @@ def going_on(connection: Connection, tables: Tables) -> list[Active]:
     return sorted(active, key=lambda each: each.run.id)
 
 
-@once
+@once_per_store
 def _held(tables: Tables) -> Select[Any]:
     return select(tables.runs).where(tables.runs.c.lease.is_not(None))
 
@@ -171,7 +173,7 @@ def all_words(connection: Connection, tables: Tables) -> list[Word]:
     return [Word(row.moment, bool(row.pauses), row.pattern, row.until, row.reason) for row in rows]
 
 
-@once
+@once_per_store
 def _words(tables: Tables) -> Select[Any]:
     return select(tables.words).order_by(tables.words.c.id)
 

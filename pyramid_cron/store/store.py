@@ -13,7 +13,6 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
-    BigInteger,
     ColumnElement,
     Connection,
     Select,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     insert,
     select,
     true,
-    type_coerce,
     update,
 )
 
@@ -35,13 +33,12 @@ from .desk import Desk
 from .engine import Database
 from .filling import Span, fill_in
 from .handing import adopt, entrust, give_back, recall
-from .once import once
 from .outcomes import Deferred, Noted, Outcome, Paused, defer, renew, write
 from .owner import Owner
 from .prune import prune
 from .rows import all_words, going_on, insert_new, pending_row, state_of_one, to_run
 from .schema import see_to_tables
-from .tables import EPOCH, MICROSECOND, Tables, make_tables
+from .tables import Tables, make_tables, once_per_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +106,10 @@ class Store:
 
     def glance(self, now: datetime) -> Glance:
         """Return what a tick at ``now`` looks at first."""
-        self.open()
-        rows = self.database.quick(_signs(self.tables), now=(now - EPOCH) // MICROSECOND)
-        last_ticks = {id_: EPOCH + last * MICROSECOND for _, id_, last in rows if id_ is not None}
-        return Glance(last_ticks, bool(rows[0][0]))
+        with self._reading() as connection:
+            rows = connection.execute(_signs(self.tables), {"now": now}).all()
+        last_ticks = {row.id: row.last_tick for row in rows if row.id is not None}
+        return Glance(last_ticks, bool(rows[0].busy))
 
     def rosters(self, ids: Iterable[str]) -> list[Roster]:
         """Return the rosters with these ids, with the names in them."""
@@ -302,27 +299,25 @@ def _is(kind: re.Pattern[str], text: Any) -> bool:
     return isinstance(text, str) and kind.fullmatch(text) is not None
 
 
-@once
+@once_per_store
 def _signs(tables: Tables) -> Select[Any]:
     """Return what tells whether there is something to do beside what is due."""
     waiting, runs, rosters = tables.waiting, tables.runs, tables.rosters
-    now = bindparam("now", type_=BigInteger)
-    ripe = select(waiting.c.task).where(type_coerce(waiting.c.not_before, BigInteger) <= now)
-    expired = select(runs.c.id).where(type_coerce(runs.c.lease, BigInteger) < now)
+    ripe = select(waiting.c.task).where(waiting.c.not_before <= bindparam("now"))
+    expired = select(runs.c.id).where(runs.c.lease < bindparam("now"))
     busy = select((ripe.exists() | expired.exists()).label("busy")).subquery()
-    return select(
-        busy.c.busy, rosters.c.id, type_coerce(rosters.c.last_tick, BigInteger)
-    ).select_from(busy.outerjoin(rosters, true()))
+    columns = busy.c.busy, rosters.c.id, rosters.c.last_tick
+    return select(*columns).select_from(busy.outerjoin(rosters, true()))
 
 
-@once
+@once_per_store
 def _turn(tables: Tables) -> Select[Any]:
     """Return what waits until nobody else writes."""
     meta = tables.meta
     return select(meta.c.value).where(meta.c.name == "schema").with_for_update()
 
 
-@once
+@once_per_store
 def _cancelled(tables: Tables) -> Select[Any]:
     """Return what finds the runs of an owner whose end somebody asked for."""
     runs = tables.runs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +35,16 @@ LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
+
+Values = dict[str, Any]
+"""A row to write, by the names of columns and parameters."""
+
+once_per_store = lru_cache(maxsize=16)
+"""Keeps the statement that a function makes of the tables.
+
+To put a statement together takes longer than to execute it. What differs from one execution to the
+next is a ``bindparam``.
+"""
 
 
 class Instant(TypeDecorator[datetime]):

@@ -14,8 +14,7 @@ from sqlalchemy import Connection, Insert, Table, case, select
 
 from ..run import Run, RunState, Trigger
 from .dialects import insertion
-from .many import Values, execute_many
-from .tables import MICROSECOND, Tables
+from .tables import MICROSECOND, Tables, Values, once_per_store
 
 TICKS = ""
 """Takes the place of a task's name, which is never empty, in the row that counts ticks."""
@@ -103,10 +102,11 @@ def _added(known: Values, new: Values) -> Values:
 
 
 def _add(connection: Connection, table: Table, rows: list[Values]) -> None:
-    dialect = connection.dialect.name
-    execute_many(connection, table, "add", lambda: _adding(dialect, table), rows)
+    if rows:
+        connection.execute(_adding(connection.dialect.name, table), rows)
 
 
+@once_per_store
 def _adding(dialect: str, table: Table) -> Insert:
     """Return what adds to a row, or makes it."""
     statement = insertion(dialect, table)
