@@ -228,7 +228,7 @@ class Scheduler:
             cron.store.ask_to_cancel(run_id)
             cron.supervisor.cancel(run_id)  # at once, if it is here
         else:
-            logs.Lines().ended(ended)
+            logs.log_finished(ended)
             self._tell([(events.RunCancelled, ended)])
 
     def retry(self, run_id: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
-from functools import lru_cache, wraps
+from functools import wraps
 from logging.handlers import TimedRotatingFileHandler
 from typing import Any, ParamSpec
 
@@ -68,74 +67,35 @@ def beside_the_run(run: Run, error: BaseException) -> None:
     log.error("%s run=%s: something went wrong beside it", run.task, run.id, exc_info=error)
 
 
-class Lines:
-    """The two lines of each run, at INFO, from one thread and for the length of one tick.
-
-    There are many of them, so a record is made as a copy of a first one, which took its thread and
-    process from Python. It does not look in the stack for who logs.
-    """
-
-    def __init__(self) -> None:
-        self._first: logging.LogRecord | None = None
-        # An application's own way of making records may have something new in each.
-        ways = logging.getLogRecordFactory(), type(log).makeRecord
-        if ways == (logging.LogRecord, logging.Logger.makeRecord):
-            self._first = log.makeRecord(log.name, logging.INFO, __file__, 0, "", (), None)
-
-    @_harmless
-    def started(self, run: Run) -> None:
-        """Say that a run begins."""
-        if log.isEnabledFor(logging.INFO):
-            extra = _extra(run)
-            values = run.task, run.id, extra["slot"], extra["state"]
-            self._say("%s run=%s slot=%s state=%s", values, extra)
-
-    @_harmless
-    def ended(self, run: Run) -> None:
-        """Say how a run ended."""
-        if not log.isEnabledFor(logging.INFO):
-            return
-        extra = _extra(run) | _result(run)
-        took = extra["duration"]
-        duration = "-" if took is None else f"{took:.3f}s"
-        reason = "" if run.reason is None else f" reason={run.reason}"
-        if run.count > 1:
-            reason += f" count={run.count}"
-        if run.error is not None and run.traceback is None:
-            reason += f" ({_in_line(run.error)})"
-        values = run.task, run.id, extra["slot"], extra["state"], duration, reason
-        self._say("%s run=%s slot=%s state=%s duration=%s%s", values, extra)
-
-    def _say(self, text: str, values: tuple[Any, ...], extra: dict[str, Any]) -> None:
-        if self._first is not None:
-            log.handle(_copied(self._first, text, values, extra))
-        else:
-            record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, values, None)
-            vars(record).update(extra)
-            log.handle(record)
+@_harmless
+def log_started(run: Run) -> None:
+    """Say at INFO that a run begins."""
+    if log.isEnabledFor(logging.INFO):
+        slot, state = instant(run.slot), str(run.state)
+        log.info("%s run=%s slot=%s state=%s", run.task, run.id, slot, state, extra=_extra(run))
 
 
-def _copied(
-    first: logging.LogRecord, text: str, values: tuple[Any, ...], extra: dict[str, Any]
-) -> logging.LogRecord:
-    record = object.__new__(logging.LogRecord)
-    now = time.time()
-    record.__dict__ = {
-        **vars(first),
-        **extra,
-        "msg": text,
-        "args": values,
-        "created": now,
-        "msecs": now % 1 * 1000 // 1,
-        "relativeCreated": first.relativeCreated + (now - first.created) * 1000,
-    }
-    return record
-
-
-@lru_cache(maxsize=64)
-def _slot(slot: datetime) -> str:
-    """Return a slot as text, and keep it: many runs have the same."""
-    return instant(slot)
+@_harmless
+def log_finished(run: Run) -> None:
+    """Say at INFO how a run ended."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    duration = "-" if run.duration is None else f"{run.duration:.3f}s"
+    reason = "" if run.reason is None else f" reason={run.reason}"
+    if run.count > 1:
+        reason += f" count={run.count}"
+    if run.error is not None and run.traceback is None:
+        reason += f" ({_in_line(run.error)})"
+    log.info(
+        "%s run=%s slot=%s state=%s duration=%s%s",
+        run.task,
+        run.id,
+        instant(run.slot),
+        str(run.state),
+        duration,
+        reason,
+        extra=_extra(run) | _result(run),
+    )
 
 
 @_harmless
@@ -168,7 +128,7 @@ def _extra(run: Run) -> dict[str, Any]:
     return {
         "task": run.task,
         "run": run.id,
-        "slot": _slot(run.slot),
+        "slot": instant(run.slot),
         "state": str(run.state),
         "attempt": run.attempt,
         "trigger": str(run.trigger),

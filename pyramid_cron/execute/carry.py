@@ -14,7 +14,6 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
-from .. import logs
 from ..clock import Stopwatch
 from ..run import Run
 from ..state import Cronwork
@@ -131,5 +130,4 @@ def _runner(
         supervisor=cron.supervisor,
         outcome=cron.outcome,
         listener=listener,
-        lines=logs.Lines(),
     )

@@ -152,7 +152,7 @@ class Held:
         left = changed(run, state=RunState.CANCELLED, finished=now, error=why)
         live.given_up = True
         self._journal.note(Outcome(left, [later]))
-        logs.Lines().ended(left)
+        logs.log_finished(left)
         return left
 
     def call_off(self, live: Live) -> Run:
@@ -164,7 +164,7 @@ class Held:
             finished=live.clock.now(),
             error=f"{live.interruption} before it began",
         )
-        logs.Lines().ended(run)
+        logs.log_finished(run)
         self._end(run)
         return run
 

@@ -50,7 +50,6 @@ class Runner:
     supervisor: Supervisor
     outcome: Callable[[Run, bool], Outcome]
     listener: Listener
-    lines: logs.Lines
 
     def carry_out(self, task: Task, claimed: Run) -> Run | None:
         """Run the task in a transaction of its own; return the run as it ended.
@@ -89,17 +88,17 @@ class Runner:
         self.journal.note(self.outcome(run, stopped))
 
     def _begin_to_end(self, task: Task, live: Live) -> None:
-        self.lines.started(live.run)
+        logs.log_started(live.run)
         self.tell(events.RunStarted, live.run)
         live.change(**self._attempt(task, live))
         if live.given_up:  # which everybody was told of then
-            self.lines.ended(live.run)
+            logs.log_finished(live.run)
         else:
             self.ended(live.run, live.stopped)
 
     def ended(self, run: Run, stopped: bool = False) -> None:
         """Tell everybody how a run ended, and whether its slot will be tried again."""
-        self.lines.ended(run)
+        logs.log_finished(run)
         self.tell(events.ENDS[run.state], run)
         if not (run.state.failure or stopped):
             return
