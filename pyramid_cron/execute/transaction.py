@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import transaction
@@ -20,16 +19,6 @@ from transaction.interfaces import NoTransaction
 
 T = TypeVar("T")
 _current: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
-_contents = attrgetter(
-    "_resources",
-    "_before_commit",
-    "_after_commit",
-    "_before_abort",
-    "_after_abort",
-    "extension",
-    "_user",
-)
-"""What joined a transaction, and is to be called in the end. Most of it has no public name."""
 
 log = logging.getLogger("pyramid_cron")
 
@@ -50,11 +39,9 @@ def between_transactions(request: Request, *, keep: bool = False) -> Iterator[Tr
     else:
         doomed = _is_doomed(manager)
         was_open = _end(manager) if keep else _end_anyhow(manager)
-    transactions = Transactions(manager)
     try:
-        yield transactions
+        yield Transactions(manager)
     finally:
-        transactions.close()
         if was_open:
             manager.begin()
         if doomed:
@@ -92,27 +79,19 @@ class Transactions:
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
-        self._left: Any = None
 
-    def run(self, note: str, work: Callable[..., T], *values: Any, leave_unused: bool = False) -> T:
+    def run(self, note: str, work: Callable[..., T], *values: Any) -> T:
         """Return what ``work(*values)`` returns, its transaction committed.
 
         It is aborted if anything is raised, and where work is doomed, which is no error, as with
-        pyramid_tm. Work may end its transaction itself, and begin others. With ``leave_unused`` one
-        that the work made no use of is left for the next: to begin and commit a transaction takes
-        longer than many subscribers do.
+        pyramid_tm. Work may end its transaction itself, and begin others.
         """
         manager = self._manager
-        mine = self._begin()
-        if mine.description != note:
-            mine.description = note
+        manager.begin().description = note
         token = _current.set(manager)
         try:
             result = work(*values)
-            now_open = self._open()
-            if leave_unused and now_open is mine and not self._is_used(mine):
-                self._left = mine
-            elif now_open is not None:  # else the work has ended it itself
+            if _is_open(manager):  # else the work has ended it itself
                 _commit(manager)
         except BaseException:
             _abort(manager)
@@ -123,37 +102,15 @@ class Transactions:
 
     def call(self, subscriber: Callable[[Any], Any], event: Any) -> None:
         """Call a subscriber to an event in a transaction of its own."""
-        self.run("cron event", subscriber, event, leave_unused=True)
+        self.run("cron event", subscriber, event)
 
-    def close(self) -> None:
-        """Leave no transaction open."""
-        if self._left is not None:
-            self._left = None
-            _abort(self._manager)
 
-    def _begin(self) -> Any:
-        left, self._left = self._left, None
-        if left is not None:
-            if self._open() is left:  # whoever writes the log may have ended it
-                return left
-            _abort(self._manager)
-        return self._manager.begin()
-
-    def _is_used(self, mine: Any) -> bool:
-        """Return whether anything is in a transaction, or somebody wants to know of its end."""
-        try:
-            if any(_contents(mine)) or mine.isDoomed() or hasattr(mine, "_data"):
-                return True
-        except AttributeError:
-            return True
-        return bool(self._manager.registeredSynchs())
-
-    def _open(self) -> Any:
-        """Return the open transaction, or None."""
-        try:
-            return self._manager.get()
-        except NoTransaction:
-            return None
+def _is_open(manager: Any) -> bool:
+    try:
+        manager.get()
+    except NoTransaction:
+        return False
+    return True
 
 
 def _commit(manager: Any) -> None:
