@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import deque
 from datetime import timedelta
 from typing import Any
 
 import sentry_sdk
 from pyramid.exceptions import ConfigurationError
 from sentry_sdk.crons import capture_checkin
-from sentry_sdk.transport import HttpTransport
-from sentry_sdk.utils import BadDsn, Dsn
 
 from ..monitor_settings import MonitorSettings
 from ..schedule import Cron, Every
@@ -39,8 +38,8 @@ class Sentry:
         self._client: tuple[int, Any] | None = None
         try:
             if self._dsn is not None:
-                Dsn(self._dsn)
-        except BadDsn as error:
+                self._client = os.getpid(), self._make_client(self._dsn)
+        except ValueError as error:
             raise ConfigurationError(
                 f"cron.sentry.dsn: {error}; expected a DSN such as https://key@host/1"
             ) from None
@@ -58,7 +57,8 @@ class Sentry:
         """Check in; a failure that is tried again is no failure, and not told."""
         if report.kind is Kind.AGAIN:
             return
-        client = self._own_client() if self._dsn or self._environment else _client_of_application()
+        is_own = self._dsn is not None or self._environment is not None
+        client = self._own_client() if is_own else _client_of_application()
         with sentry_sdk.new_scope() as scope:
             scope.set_client(client)
             taken = capture_checkin(
@@ -70,23 +70,28 @@ class Sentry:
             )
         if taken is None:
             raise TroubleError("sentry_sdk dropped the check-in")
+        if is_own:
+            client.flush(timeout=PATIENCE + 1)  # another client is flushed by who made it
+            client.transport.check()
 
     def _own_client(self) -> Any:
         """Return a client with our settings, made in the process that uses it."""
         if self._client is None or self._client[0] != os.getpid():
             dsn = self._dsn or _client_of_application().dsn
-            client = sentry_sdk.Client(
-                dsn=dsn,
-                environment=self._environment,
-                transport=_Telling,
-                default_integrations=False,
-                auto_enabling_integrations=False,
-                auto_session_tracking=False,
-                enable_backpressure_handling=False,
-                send_client_reports=False,
-            )
-            self._client = os.getpid(), client
+            self._client = os.getpid(), self._make_client(dsn)
         return self._client[1]
+
+    def _make_client(self, dsn: str) -> Any:
+        return sentry_sdk.Client(
+            dsn=dsn,
+            environment=self._environment,
+            transport=_Transport,
+            default_integrations=False,
+            auto_enabling_integrations=False,
+            auto_session_tracking=False,
+            enable_backpressure_handling=False,
+            send_client_reports=False,
+        )
 
 
 def _client_of_application() -> Any:
@@ -98,35 +103,30 @@ def _client_of_application() -> Any:
     return client
 
 
-class _Telling(HttpTransport):  # type: ignore[misc]
-    """Sends at once, for there is a thread for that already, and tells if it did not work."""
+class _Transport(sentry_sdk.HttpTransport):  # type: ignore[misc]
+    """The SDK's own transport, which is asked afterwards whether it dropped anything."""
 
     TIMEOUT = PATIENCE
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._dropped: list[str] = []
+        self._drop_reasons: deque[str] = deque(maxlen=1)
 
     def on_dropped_event(self, reason: str) -> None:
         """Note why something was not taken."""
-        self._dropped.append(reason)
+        self._drop_reasons.append(reason)
 
-    def capture_envelope(self, envelope: Any) -> None:
-        """Send; raises TroubleError."""
-        del self._dropped[:]
-        try:
-            self._send_envelope(envelope)
-        except Exception as error:
-            # Its text names an object's address, and so is never the same.
-            cause = type(getattr(error, "reason", None) or error).__name__
-            raise TroubleError(f"no answer from Sentry ({cause})") from error
-        if self._dropped:
-            raise TroubleError(_explained(self._dropped[-1]))
+    def check(self) -> None:
+        """Raise TroubleError if anything was dropped since this was last asked."""
+        if self._drop_reasons:
+            raise TroubleError(_explained(self._drop_reasons.pop()))
 
 
 def _explained(reason: str) -> str:
     if reason.startswith("status_"):
         return f"Sentry answered {reason.removeprefix('status_')}"
+    if reason == "network":
+        return "no answer from Sentry"
     if reason == "self_rate_limits":
         return "Sentry asked for fewer check-ins"
     return f"the check-in was dropped ({reason})"

@@ -7,6 +7,7 @@ import sentry_sdk
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import At, Cron, Every, Retry
+from pyramid_cron.monitors import sentry
 from tests.apps import NOON
 from tests.monitored import App
 
@@ -147,6 +148,22 @@ def test_no_sentry_at_all_is_a_warning(settings, warnings):
     assert run.state == "succeeded"
     [warning] = warnings()
     assert "sentry_sdk is not initialised" in warning
+
+
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_what_sentry_refuses_is_a_warning(server, settings, warnings, status):
+    server.answer = lambda asked: (status, "")
+    [run] = App(**settings).tick(NOON)
+    assert run.state == "succeeded"
+    assert f"monitor sentry was not told of 'nightly': Sentry answered {status}" in warnings()
+
+
+def test_a_sentry_that_hangs_is_a_warning(server, settings, warnings, monkeypatch):
+    monkeypatch.setattr(sentry._Transport, "TIMEOUT", 0.1)
+    server.hangs = True
+    [run] = App(**settings).tick(NOON)
+    assert run.state == "succeeded"
+    assert warnings() == ["monitor sentry was not told of 'nightly': no answer from Sentry"]
 
 
 def test_a_dsn_that_is_none_is_refused(settings):
