@@ -15,10 +15,10 @@ from .setting import Setting, entries, optional_text, text
 
 SDKS: dict[str, str | None] = {
     "healthchecks": None,
-    "steadycron": "steadycron",
+    "steadycron": None,
     "sentry": "sentry_sdk",
 }
-"""The monitors there are, each with the module it needs; our extras are called as the monitors."""
+"""The monitors there are, each with the module it needs; the extras are called as the monitors."""
 
 _FALSY = frozenset(("f", "false", "n", "no", "off", "0"))
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]+")

@@ -45,7 +45,6 @@ EXTRAS = {
     "mysql": "cron.url = mysql://127.0.0.1/shop",
     "postgresql": "cron.url = postgresql://127.0.0.1/shop",
     "sentry": "cron.monitors = sentry",
-    "steadycron": "cron.monitors = steadycron",
 }
 """Settings that need an extra, by its name."""
 

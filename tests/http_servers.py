@@ -15,10 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True)
 class Asked:
-    """One request."""
+    """One request; ``target`` is its path with the query, as it was sent."""
 
     method: str
     path: str
+    target: str
     query: dict[str, str]
     headers: Any
     body: bytes
@@ -73,6 +74,7 @@ class Server:
         asked = Asked(
             handler.command,
             url.path,
+            handler.path,
             {name: values[0] for name, values in parse_qs(url.query).items()},
             handler.headers,
             handler.rfile.read(int(handler.headers.get("Content-Length") or 0)),

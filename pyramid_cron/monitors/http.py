@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ..version import __version__
@@ -13,36 +15,34 @@ from .report import TroubleError
 TIMEOUT = 5.0
 """Seconds in which a monitor has to answer."""
 
-_ENOUGH = 1000
+_ENOUGH = 10_000
 """Bytes of an answer that are read."""
 
 
-def get(url: str) -> str:
+def get(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> str:
     """Request the URL, which may be secret, and return the beginning of the answer's text.
 
     Raises TroubleError for any status but 200 to 299, and when there is no answer in time.
     """
-    return _request(url, None)
+    return _request(url, None, headers)
 
 
 def post(url: str, text: str) -> str:
-    """Do the same by POST, with a text."""
-    return _request(url, text.encode("utf-8", "replace"))
+    """Do the same by POST, with a text, which may be empty."""
+    headers = {"Content-Type": "text/plain; charset=utf-8"} if text else {}
+    return _request(url, text.encode("utf-8", "replace"), headers)
 
 
-def _request(url: str, body: bytes | None) -> str:
-    headers = {"User-Agent": f"pyramid_cron/{__version__}"}
-    if body is not None:
-        headers["Content-Type"] = "text/plain; charset=utf-8"
-    request = urllib.request.Request(url, body, headers)  # noqa: S310
+def _request(url: str, body: bytes | None, headers: Mapping[str, str]) -> str:
+    own = {"User-Agent": f"pyramid_cron/{__version__}"}
+    request = urllib.request.Request(url, body, {**own, **headers})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
             answer: bytes = response.read(_ENOUGH)
     except urllib.error.HTTPError as error:
         error.close()
-        raise TroubleError(
-            f"{_host(url)} answered {error.code} {error.reason}", alone=error.code < 500
-        ) from None
+        cause = f"{_host(url)} answered {error.code} {error.reason}"
+        raise TroubleError(cause, alone=error.code < 500, status=error.code) from None
     except urllib.error.URLError as error:
         raise TroubleError(f"{_host(url)}: {_said(error.reason)}") from None
     except OSError as error:

@@ -45,11 +45,12 @@ class TroubleError(Exception):
     """A monitor could not be told; the text says why, without secrets.
 
     ``alone`` says that it may be the fault of this report's monitor name and not of the service.
+    ``status`` is that of an HTTP answer, if there was one.
     """
 
-    def __init__(self, cause: str, *, alone: bool = False) -> None:
+    def __init__(self, cause: str, *, alone: bool = False, status: int | None = None) -> None:
         super().__init__(cause)
-        self.alone = alone
+        self.alone, self.status = alone, status
 
 
 class Monitor(Protocol):

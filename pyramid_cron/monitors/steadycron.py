@@ -1,35 +1,28 @@
-"""SteadyCron: pings through its own SDK."""
+"""SteadyCron: its two requests, as its own SDK makes them."""
 
 from __future__ import annotations
 
-import logging
+import json
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from urllib.error import HTTPError
-
-from pyramid.exceptions import ConfigurationError
+from urllib.parse import urlencode
 
 from ..monitor_settings import MonitorSettings
-from .http import TIMEOUT
+from .http import get, post
 from .report import Kind, Report, TroubleError
 
-PATIENCE = 10.0
-"""Seconds in which the API has to tell a token: the SDK would wait for ever."""
-
-KEPT = 3600.0
+TOKEN_LIFETIME = 3600.0
 """Seconds that a token is used before it is asked for again."""
 
-STUCK = 5
-"""How many questions may be without an answer before no more are asked."""
+LONGEST_MESSAGE = 1024
+"""Bytes of UTF-8 that SteadyCron takes of a message."""
 
-_SUFFIXES = {Kind.START: "start", Kind.SUCCESS: None, Kind.FAILURE: "fail"}
-
-_asking = threading.Lock()
-# The SDK keeps its settings in its module, where two applications of a process would mix them up.
+_SUFFIXES = {Kind.START: "/start", Kind.SUCCESS: "", Kind.FAILURE: "/fail"}
+_REFUSALS = {
+    404: "SteadyCron knows no such key",
+    409: "SteadyCron knows several jobs with this key",
+}
 
 
 class SteadyCron:
@@ -38,20 +31,8 @@ class SteadyCron:
     name = "steadycron"
 
     def __init__(self, settings: MonitorSettings) -> None:
-        try:
-            import steadycron
-            from steadycron._ping import send_ping
-            from steadycron._resolve import resolve_token
-        except ImportError as error:
-            raise ConfigurationError(
-                f"cron.monitors: 'steadycron' can't use the package steadycron ({error}):"
-                ' pip install "pyramid_cron[steadycron]"'
-            ) from None
-        self._sdk = steadycron
-        self._ping, self._resolve = send_ping, resolve_token
         self._settings = settings
-        self._kept: dict[str, tuple[str, float]] = {}
-        self._stuck: list[threading.Thread] = []
+        self._tokens: dict[str, tuple[str, float]] = {}
 
     def problem(self, monitor: str) -> str | None:
         """Return why no token can be had for this name, or None."""
@@ -67,110 +48,62 @@ class SteadyCron:
         if report.kind is Kind.AGAIN:
             return
         settings = self._settings
-        with _noting() as trouble:
-            self._ping(
-                self._token(report.monitor),
-                _SUFFIXES[report.kind],
-                env=settings.steadycron_environment or os.environ.get("STEADYCRON_ENVIRONMENT"),
-                run_id=report.id.hex,
-                message=report.text if settings.steadycron_capture_errors else None,
-                timeout=TIMEOUT,
-                ping_url_base=settings.steadycron_ping_url,
-            )
-        if trouble:
-            self._kept.pop(report.monitor, None)  # it may be the token
-            raise TroubleError(trouble[0])
+        environment = settings.steadycron_environment or os.environ.get("STEADYCRON_ENVIRONMENT")
+        query = {"env": environment} if environment else {}
+        query["run_id"] = report.id.hex
+        message = _shortened(report.text) if settings.steadycron_capture_errors else ""
+        path = f"{self._token(report.monitor)}{_SUFFIXES[report.kind]}?{urlencode(query)}"
+        try:
+            post(f"{settings.steadycron_ping_url}/{path}", message)
+        except TroubleError:
+            self._tokens.pop(report.monitor, None)  # it may be the token
+            raise
 
     def _api_key(self) -> str | None:
-        found: str | None = self._settings.steadycron_api_key or os.environ.get(
-            "STEADYCRON_API_KEY"
-        )
-        return found
+        return self._settings.steadycron_api_key or os.environ.get("STEADYCRON_API_KEY")
 
     def _token(self, monitor: str) -> str:
         if (direct := self._settings.steadycron_tokens.get(monitor)) is not None:
             return direct
-        token, until = self._kept.get(monitor, ("", 0.0))
+        token, until = self._tokens.get(monitor, ("", 0.0))
         if time.monotonic() >= until:
-            token = self._asked_for(monitor)
-            self._kept[monitor] = token, time.monotonic() + KEPT
+            token = self._resolve(monitor)
+            self._tokens[monitor] = token, time.monotonic() + TOKEN_LIFETIME
         return token
 
-    def _asked_for(self, monitor: str) -> str:
-        """Have the SDK ask the API, in a thread that can be left behind."""
-        self._stuck = [each for each in self._stuck if each.is_alive()]
-        if len(self._stuck) >= STUCK:
-            raise TroubleError(f"{self._settings.steadycron_api_url} answers nothing any more")
-        answer: list[str] = []
-        failure: list[Exception] = []
-
-        def ask() -> None:
-            try:
-                answer.append(self._resolve(monitor))
-            except Exception as error:
-                failure.append(error)
-
-        asking = threading.Thread(target=ask, name="pyramid_cron steadycron API", daemon=True)
-        with self._configured():
-            asking.start()
-            asking.join(PATIENCE)
-        if failure:
-            raise _explained(failure[0])
-        if not answer:
-            self._stuck.append(asking)
-            raise TroubleError(f"{self._settings.steadycron_api_url}: no answer in {PATIENCE:g} s")
-        return answer[0]
-
-    @contextmanager
-    def _configured(self) -> Iterator[None]:
-        """Lend the SDK our settings; the application may use it with others."""
-        sdk = self._sdk
-        with _asking:
-            before = sdk.api_key, sdk.api_url, sdk.monitors
-            sdk.api_key, sdk.api_url = self._api_key(), self._settings.steadycron_api_url
-            sdk.monitors = {}
-            sdk.clear_cache()  # it goes by the name alone
-            try:
-                yield
-            finally:
-                sdk.api_key, sdk.api_url, sdk.monitors = before
-                sdk.clear_cache()
+    def _resolve(self, monitor: str) -> str:
+        """Ask the API for the token of a key."""
+        url = f"{self._settings.steadycron_api_url}/api/monitors/resolve"
+        headers = {"Authorization": f"Bearer {self._api_key()}"}
+        try:
+            answer = get(f"{url}?{urlencode({'key': monitor})}", headers)
+        except TroubleError as error:
+            if error.status in _REFUSALS:
+                raise TroubleError(_REFUSALS[error.status], alone=True) from None
+            raise
+        job = _object(answer)
+        if (kind := job.get("kind")) not in ("heartbeat", None):
+            raise TroubleError(
+                f"the job is of kind {str(kind)[:60]!r}, and no heartbeat", alone=True
+            )
+        token = job.get("ping_token")
+        if kind is None or not token or not isinstance(token, str):
+            raise TroubleError(f"{self._settings.steadycron_api_url} answered without a token")
+        return token
 
 
-def _explained(error: Exception) -> TroubleError:
-    """Return what the API's answer means: it may know the name not, or twice."""
-    if isinstance(answer := error.__cause__, HTTPError):
-        answer.close()  # which the SDK leaves open
-    # Its own exceptions have the key that they are about.
-    alone = hasattr(error, "key")
-    kind = type(error).__name__
-    return TroubleError(f"{kind}: {error}" if str(error) else kind, alone=alone)
-
-
-@contextmanager
-def _noting() -> Iterator[list[str]]:
-    """Note what the SDK would log of a ping that failed, which is all it does about it."""
-    heard: list[str] = []
-    me = threading.get_ident()
-
-    def note(record: logging.LogRecord) -> bool:
-        if record.thread != me:
-            return True
-        if record.levelno >= logging.WARNING:
-            heard.append(_reason(record))
-        return False
-
-    logger = logging.getLogger("steadycron")
-    logger.addFilter(note)
+def _object(answer: str) -> dict[str, Any]:
+    """Return the JSON object that an answer is, an empty one if it is none."""
     try:
-        yield heard
-    finally:
-        logger.removeFilter(note)
+        found = json.loads(answer)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _reason(record: logging.LogRecord) -> str:
-    """Return what it says without the URL, which holds the token."""
-    arguments: Any = record.args if isinstance(record.args, tuple) else ()
-    return "the ping failed: " + (
-        str(record.msg).replace(" to %s", "", 1) % arguments[1:] if arguments else str(record.msg)
-    )
+def _shortened(message: str) -> str:
+    """Return as much of a message as SteadyCron takes, cut between two characters."""
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) <= LONGEST_MESSAGE:
+        return message
+    return encoded[: LONGEST_MESSAGE - 3].decode("utf-8", "ignore") + "..."

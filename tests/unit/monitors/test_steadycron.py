@@ -1,19 +1,22 @@
-"""SteadyCron's own SDK against a local server that plays its API and its pings."""
+"""Pings to a local server that plays SteadyCron's API, compared with those of its own SDK."""
 
 import json
-import threading
 import time
+from datetime import timedelta
 
 import pytest
 import steadycron
 from pyramid.exceptions import ConfigurationError
 
+from pyramid_cron.monitors import http
 from pyramid_cron.monitors import steadycron as ours
+from pyramid_cron.version import __version__
 from tests.apps import NOON
 from tests.http_servers import nobody_there
 from tests.monitored import App
 
 RESOLVE = "/api/monitors/resolve"
+MINUTE = timedelta(minutes=1)
 
 
 def api(asked):
@@ -86,7 +89,7 @@ def test_a_task_without_token_or_api_key_is_refused(settings):
         App(**settings)
 
 
-def test_the_sdk_s_environment_variables_count(server, settings, monkeypatch):
+def test_the_environment_variables_of_the_sdk_count(server, settings, monkeypatch):
     del settings["cron.steadycron.api_key"]
     monkeypatch.setenv("STEADYCRON_API_KEY", "from-env")
     monkeypatch.setenv("STEADYCRON_ENVIRONMENT", "staging")
@@ -98,13 +101,16 @@ def test_the_sdk_s_environment_variables_count(server, settings, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((404, '{"error":"monitor_not_found"}'), "MonitorNotFoundError: Job key 'nightly'"),
-        ((409, '{"error":"ambiguous_key"}'), "AmbiguousJobKeyError: Job key 'nightly'"),
-        ((200, '{"kind":"http","ping_token":"t"}'), "InvalidMonitorKindError: "),
-        ((500, ""), "RuntimeError: Resolve returned HTTP 500"),
-        ((200, "<html>"), "JSONDecodeError: "),
-        ((200, "[]"), "AttributeError: "),
-        (b"\x00\x01garbage\n", "BadStatusLine: "),
+        ((404, '{"error":"monitor_not_found"}'), "SteadyCron knows no such key"),
+        ((409, '{"error":"ambiguous_key"}'), "SteadyCron knows several jobs with this key"),
+        ((200, '{"kind":"http","ping_token":"t"}'), "the job is of kind 'http', and no heartbeat"),
+        ((500, ""), "{url} answered 500 Internal Server Error"),
+        ((200, '{"kind":"heartbeat"}'), "{url} answered without a token"),
+        ((200, '{"kind":"heartbeat","ping_token":7}'), "{url} answered without a token"),
+        ((200, '{"ping_token":"t0ken"}'), "{url} answered without a token"),
+        ((200, "<html>"), "{url} answered without a token"),
+        ((200, "[]"), "{url} answered without a token"),
+        (b"\x00\x01garbage\n", "{url}: no HTTP (BadStatusLine)"),
     ],
 )
 def test_an_api_that_knows_no_token_is_a_warning_and_the_run_goes_on(
@@ -113,8 +119,8 @@ def test_an_api_that_knows_no_token_is_a_warning_and_the_run_goes_on(
     server.answer = lambda asked: answer
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
-    [warning] = warnings()
-    assert warning.startswith(f"monitor steadycron was not told of 'nightly': {said}")
+    said = said.format(url=server.url)
+    assert warnings() == [f"monitor steadycron was not told of 'nightly': {said}"]
 
 
 @pytest.mark.parametrize("answer", [(404, ""), (500, ""), b"\x00\x01garbage\n"])
@@ -125,9 +131,8 @@ def test_a_ping_that_fails_is_a_warning_of_ours_without_the_token(
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     [warning] = warnings()
-    assert "the ping failed: SteadyCron ping failed" in warning
+    assert warning.startswith(f"monitor steadycron was not told of 'nightly': {server.url}")
     assert "t0ken" not in caplog.text
-    assert {record.name for record in caplog.records} <= {"pyramid_cron"}
 
 
 def test_nobody_there_is_a_warning(settings, warnings):
@@ -139,7 +144,7 @@ def test_nobody_there_is_a_warning(settings, warnings):
 
 
 def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatch):
-    monkeypatch.setattr(ours, "PATIENCE", 0.2)
+    monkeypatch.setattr(http, "TIMEOUT", 0.2)
     server.hangs = True
     app = App(**settings)
     start = time.monotonic()
@@ -152,7 +157,7 @@ def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatc
     ]
 
 
-def test_two_applications_use_the_sdk_each_with_its_own_settings(server, second_server, settings):
+def test_two_applications_have_each_their_own_settings(server, second_server, settings):
     second_server.answer = lambda asked: (
         (200, '{"kind":"heartbeat","ping_token":"other"}') if asked.path == RESOLVE else (200, "")
     )
@@ -162,12 +167,99 @@ def test_two_applications_use_the_sdk_each_with_its_own_settings(server, second_
         "cron.steadycron.ping_url": second_server.url,
     }
     first, second = App(**settings), App(**others)
-    threads = [threading.Thread(target=app.tick, args=[NOON]) for app in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    first.tick(NOON)
+    second.tick(NOON)
     assert server.paths == [RESOLVE, "/t0ken/start", "/t0ken"]
     assert second_server.paths == [RESOLVE, "/other/start", "/other"]
     assert second_server.asked[0].headers["Authorization"] == "Bearer sc_ro_2"
-    assert (steadycron.api_key, steadycron.monitors) == (None, {})
+
+
+def test_a_token_is_asked_for_again_after_an_hour(server, settings, monkeypatch):
+    app = App(**settings)
+    app.tick(NOON, NOON + MINUTE)
+    assert server.paths.count(RESOLVE) == 1
+    later = time.monotonic() + ours.TOKEN_LIFETIME
+    monkeypatch.setattr(ours.time, "monotonic", lambda: later)
+    app.tick(NOON + 2 * MINUTE)
+    assert server.paths[-3:] == [RESOLVE, "/t0ken/start", "/t0ken"]
+
+
+def test_a_token_that_pings_were_refused_for_is_asked_for_again(server, settings):
+    app = App(**settings)
+    app.tick(NOON)
+    server.answer = lambda asked: api(asked) if asked.path == RESOLVE else (404, "")
+    app.tick(NOON + MINUTE)
+    server.answer = api
+    app.tick(NOON + 2 * MINUTE)
+    assert server.paths.count(RESOLVE) == 3  # after either ping was refused
+    assert server.paths[-2:] == ["/t0ken/start", "/t0ken"]
+
+
+# What the SDK sends.
+
+
+@pytest.fixture
+def sdk(server):
+    """The SDK with the same settings."""
+    before = vars(steadycron).copy()
+    steadycron.configure(
+        api_key="sc_ro_1",
+        api_url=server.url,
+        ping_url=server.url,
+        environment="live & well",
+        capture_errors=True,
+    )
+    steadycron.clear_cache()
+    yield steadycron
+    vars(steadycron).update(before)
+    steadycron.clear_cache()
+
+
+def on_the_wire(asked):
+    """What matters of a request, whatever its run is called."""
+    length, kind = asked.headers["Content-Length"], asked.headers["Content-Type"]
+    run_id = asked.query.get("run_id", "no run id")
+    target = asked.target.replace(run_id, "RUN")
+    authorization = asked.headers["Authorization"]
+    return asked.method, target, authorization, length, kind, asked.body
+
+
+NAMES = ("nightly", "nächtlich & mehr/+?", "a=b")
+
+
+@pytest.mark.parametrize("key", NAMES)
+@pytest.mark.parametrize(
+    "error", [None, "no disk", "x" * 1100, "ä" * 600, "\U0001f4be" * 300, "x" * 1009 + "äöü"]
+)
+def test_the_requests_are_those_of_the_sdk(server, settings, sdk, key, error):
+    def work(system=None):
+        if error is not None:
+            raise ValueError(error)
+
+    more = {
+        "cron.steadycron.environment": "live & well",
+        "cron.steadycron.capture_errors": "true",
+    }
+    [run] = App(work, monitor=key, **settings, **more).tick(NOON)
+    ours_sent = list(server.asked)
+    del server.asked[:]
+
+    if error is None:
+        steadycron.job(key)(work)()
+    else:
+        # The SDK sends the error alone, without its kind and what became of the run.
+        def fail():
+            raise ValueError(f"{run.state}: {run.error}")
+
+        with pytest.raises(ValueError, match=run.state):
+            steadycron.job(key)(fail)()
+    assert len(ours_sent) == 3
+    assert [on_the_wire(asked) for asked in ours_sent] == [
+        on_the_wire(asked) for asked in server.asked
+    ]
+    assert {asked.headers["User-Agent"] for asked in ours_sent} == {f"pyramid_cron/{__version__}"}
+    run_ids = [asked.query["run_id"] for asked in ours_sent[1:]]
+    assert len(set(run_ids)) == 1
+    assert [len(each) for each in run_ids] == [
+        len(asked.query["run_id"]) for asked in server.asked[1:]
+    ]
