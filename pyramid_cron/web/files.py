@@ -1,13 +1,16 @@
-"""The pages' style and script."""
+"""The pages' style and script, and the OpenAPI document of the data."""
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 
 from pyramid.request import Request
 from pyramid.response import Response
 
-from .answers import Refused, page
+from ..version import __version__
+from . import urls
+from .answers import Refused, as_json, page
 
 TYPES = {"cron.css": "text/css", "cron.js": "text/javascript"}
 
@@ -25,3 +28,12 @@ def file_view(request: Request) -> Response:
     response.conditional_response = True
     response.md5_etag()
     return response
+
+
+@page("GET", "HEAD")
+def openapi_view(request: Request) -> Response:
+    """Return the OpenAPI document of this version; its one server is this application."""
+    document = json.loads((files(__package__) / "openapi.json").read_text("utf-8"))
+    document["info"]["version"] = __version__
+    document["servers"] = [{"url": urls.path(request)}]
+    return as_json(document)

@@ -1,17 +1,24 @@
 """The OpenAPI document holds for the real application."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+from webtest import TestApp
 
+from pyramid_cron import web
+from pyramid_cron.due.health import HealthState
+from pyramid_cron.run import Reason, RunState, Trigger
 from pyramid_cron.testing import CronTester
-from pyramid_cron.web import PAGES
-from pyramid_cron.web.openapi import document
+from pyramid_cron.version import __version__
 from tests.apps import configure
+
+DOCUMENT = json.loads((Path(web.__file__).parent / "openapi.json").read_text())
 
 
 def make_app():
@@ -50,6 +57,28 @@ def test_health_is_as_described_which_may_be_a_503(case, accept):
 
 
 def test_every_path_below_the_trigger_is_described_that_tells_something():
-    described = set(document("/cron")["paths"])
-    paths = {re.sub(":[^}]*}", "}", pattern) for _, pattern, _ in PAGES}
+    described = set(DOCUMENT["paths"])
+    paths = {re.sub(":[^}]*}", "}", pattern) for _, pattern, _ in web.PAGES}
     assert paths - described == {"/openapi.json", "/static/{file}"}
+
+
+def test_the_document_has_the_words_of_the_application():
+    schemas = DOCUMENT["components"]["schemas"]
+    run, task = schemas["Run"]["properties"], schemas["TaskHealth"]["properties"]
+    assert run["state"]["enum"] == [each.value for each in RunState]
+    assert run["trigger"]["enum"] == [each.value for each in Trigger]
+    assert run["reason"]["enum"] == [*(each.value for each in Reason), None]
+    assert task["state"]["enum"] == [each.value for each in HealthState]
+
+
+@pytest.mark.parametrize("path", ["/cron", "/behind/a/secret"])
+def test_the_document_names_this_application_and_its_version(path):
+    config = configure(**{"cron.path": path})
+    app = TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    assert app.get(f"{path}/openapi.json").json == {
+        **DOCUMENT,
+        "info": {**DOCUMENT["info"], "version": __version__},
+        "servers": [{"url": path}],
+    }
+    below = app.get(f"/shop{path}/openapi.json", extra_environ={"SCRIPT_NAME": "/shop"}, status="*")
+    assert below.json["servers"] == [{"url": f"/shop{path}"}]
