@@ -14,7 +14,6 @@ from ..run import Run, RunState
 from ..task import Task
 from .context import Context
 from .errors import BAD, FINE, CommandFailedError
-from .interrupts import between_pieces
 from .output import printable, run_data, seconds
 
 DAY = timedelta(days=1)
@@ -108,15 +107,9 @@ def backfill(context: Context) -> int:
         )
     waiting = found = 0
     try:
-        with (
-            out.progress("backfill", (until - since).total_seconds()) as advance,
-            between_pieces() as may_stop,
-        ):
-            for start, end, count in pieces(task, since, until):
-                waiting += context.scheduler.backfill(task.name, start, end, args.overlap)
-                found += count
-                advance((end - start).total_seconds())
-                may_stop()
+        for start, end, count in pieces(task, since, until):
+            waiting += context.scheduler.backfill(task.name, start, end, args.overlap)
+            found += count
     except KeyboardInterrupt:
         out.line(f"interrupted: {waiting} slots wait for the next ticks; call it again to go on")
         raise
@@ -151,11 +144,8 @@ def prune(context: Context) -> int:
     before = context.now - context.cron.settings.retention
     gone = 0
     try:
-        with out.progress("prune") as advance, between_pieces() as may_stop:
-            while piece := store.prune(before, PIECE):
-                gone += piece
-                advance(piece)
-                may_stop()
+        while piece := store.prune(before, PIECE):
+            gone += piece
     except KeyboardInterrupt:
         out.line(f"interrupted: {gone} runs and ticks are forgotten; call it again to go on")
         raise

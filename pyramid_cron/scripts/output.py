@@ -1,12 +1,11 @@
-"""What a command shows: tables, progress, JSON; with rich on a terminal where it is installed."""
+"""What a command shows: tables and JSON; with rich on a terminal where it is installed."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from typing import Any, TextIO
@@ -17,7 +16,6 @@ from ..run import Run
 from ..schedule.moments import in_zone
 
 Row = Sequence[str]
-Advance = Callable[[float], None]
 
 
 def printable(text: str) -> str:
@@ -28,8 +26,8 @@ def printable(text: str) -> str:
 class Output:
     """Where a command writes; times are shown in ``zone``, JSON goes ``json_to`` a stream.
 
-    Tables have colours and frames, and progress is a moving bar, on a terminal with rich
-    installed; ``NO_COLOR`` takes the colours away. Anything else gets aligned text.
+    Tables have colours and frames on a terminal with rich installed; ``NO_COLOR`` takes the
+    colours away. Anything else gets aligned text.
     """
 
     def __init__(self, zone: ZoneInfo, *, json_to: TextIO | None = None) -> None:
@@ -73,21 +71,6 @@ class Output:
         width = max(map(len, pairs), default=0) + 1
         for name, value in pairs.items():
             print(f"{name + ':':<{width}} {printable(value)}".rstrip())
-
-    @contextmanager
-    def progress(self, what: str, total: float | None = None) -> Iterator[Advance]:
-        """Give what is called with how much further things have come; shown on stderr.
-
-        Where stderr is no terminal nothing is shown: the result is printed anyway.
-        """
-        if not sys.stderr.isatty():
-            yield lambda _: None
-        elif _is_rich(sys.stderr):
-            with _rich_progress(what, total) as advance:
-                yield advance
-        else:
-            with _plain_progress(what, total) as advance:
-                yield advance
 
 
 def aligned(rows: Sequence[Row]) -> Iterator[str]:
@@ -167,30 +150,3 @@ _STYLES = {
     "paused": "yellow",
     "running": "cyan",
 }
-
-
-@contextmanager
-def _rich_progress(what: str, total: float | None) -> Iterator[Advance]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(what, total=total)
-        yield lambda further: progress.advance(bar, further)
-
-
-@contextmanager
-def _plain_progress(what: str, total: float | None) -> Iterator[Advance]:
-    done = 0.0
-
-    def advance(further: float) -> None:
-        nonlocal done
-        done += further
-        share = f"{done:.0f}" if total is None else f"{100 * done / total if total else 100:3.0f}%"
-        print(f"\r{what} {share}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield advance
-    finally:
-        if done:
-            print(file=sys.stderr)

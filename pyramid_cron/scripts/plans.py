@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from zoneinfo import ZoneInfo
 
 from ..due.plan import Planned, plan
 from ..logs import instant
-from ..schedule.moments import in_zone
 from ..task import Task
 from .context import Context
 from .errors import FINE
@@ -67,7 +65,7 @@ def simulate(context: Context) -> int:
     elif context.out.as_json:
         _write(context.out, _json_lines(planned))
     else:
-        _write(context.out, _plain_lines(context.zone, planned))
+        _write(context.out, _plain_lines(context.out, planned))
     return FINE
 
 
@@ -101,36 +99,17 @@ def _summarize(context: Context, planned: Iterable[Planned]) -> None:
     out.line(f"{sum(busy)} slots of {len(busy)} tasks")
 
 
-def _plain_lines(zone: ZoneInfo, planned: Iterable[Planned]) -> Iterator[str]:
-    named = _Known(lambda task: f"{printable(task)}\n")
-    at, shown = None, ""
+def _plain_lines(out: Output, planned: Iterable[Planned]) -> Iterator[str]:
     for slot, task in planned:
-        if slot != at:
-            at, shown = slot, f"{in_zone(slot, zone):%Y-%m-%d %H:%M:%S %Z}  "
-        yield shown + named[task]
+        yield f"{out.time(slot)}  {printable(task)}\n"
 
 
 def _json_lines(planned: Iterable[Planned]) -> Iterator[str]:
-    quoted = _Known(json.dumps)
-    separator, at, shown = "[", None, ""
+    separator = "["
     for slot, task in planned:
-        if slot != at:
-            at, shown = slot, instant(slot)
-        yield f'{separator}\n{{"slot": "{shown}", "task": {quoted[task]}}}'
+        yield f"{separator}\n{json.dumps({'slot': instant(slot), 'task': task})}"
         separator = ","
-    yield "[]\n" if at is None else "\n]\n"
-
-
-class _Known(dict[str, str]):
-    """What a function makes of texts, made once each: there are far fewer tasks than slots."""
-
-    def __init__(self, make: Callable[[str], str]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, text: str) -> str:
-        made = self[text] = self._make(text)
-        return made
+    yield "[]\n" if separator == "[" else "\n]\n"
 
 
 def _write(out: Output, lines: Iterator[str]) -> None:

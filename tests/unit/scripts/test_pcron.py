@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -239,8 +240,9 @@ def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
     assert running.returncode == 130, err
     assert err == "pcron: interrupted\n"
     waiting = shop.json("list")[2]["waiting"]
-    assert f"interrupted: {waiting} slots wait" in out
     assert waiting % 576 == 0
+    [counted] = re.findall(r"interrupted: (\d+) slots wait", out)
+    assert int(counted) in (waiting, waiting - 576)  # which was written, and not counted yet
 
 
 def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, monkeypatch):
