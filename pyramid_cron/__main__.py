@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-NEEDED = ("waitress", "pyramid_tm", "zope.sqlalchemy")
+NEEDED = ("jinja2", "waitress")
 """What the demo imports beside what pyramid_cron itself needs."""
 
 
@@ -22,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     from .demo.serve import serve
 
-    return serve(options.port, options.fast)
+    return serve(options.port)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,14 +32,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port", type=_port, default=6543, help="where to listen on 127.0.0.1; 0 for any free port"
-    )
-    parser.add_argument(
-        "--fast",
-        type=_seconds,
-        nargs="?",
-        const=3.0,
-        metavar="SECONDS",
-        help="let a minute pass every few seconds (3 if not said)",
     )
     return parser
 
@@ -53,16 +44,6 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")
     return port
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 60:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be seconds above 0, up to 60")
-    return seconds
 
 
 if __name__ == "__main__":

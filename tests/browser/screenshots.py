@@ -5,6 +5,7 @@ python -m tests.browser.screenshots [FOLDER]
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,18 +15,19 @@ from tests.browser.shop import served
 
 SHOTS = (
     ("pages-tasks.png", "/cron/tasks", "light", 1100, 820),
-    ("pages-task.png", "/cron/tasks/import-stock", "dark", 1100, 820),
+    ("pages-task.png", "/cron/tasks/charge-orders", "dark", 1100, 820),
     ("pages-timeline.png", "/cron/timeline", "light", 1100, 560),
 )
 
 
 def main(folder: Path) -> None:
     """Write the pictures into a folder."""
+    logging.disable()  # of charges that fail
     folder.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory() as data,
         TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-        served(Path(data), 90) as url,
+        served(Path(data), 89) as url,
         browser(Path(profile)) as driver,
     ):
         for name, path, scheme, width, height in SHOTS:

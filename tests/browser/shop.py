@@ -10,9 +10,9 @@ from pathlib import Path
 from webtest import TestApp
 from webtest.http import StopableWSGIServer
 
-from pyramid_cron.demo.app import make_app
-from pyramid_cron.demo.serve import close
+from pyramid_cron.demo.shop import main
 from pyramid_cron.state import cronwork
+from pyramid_cron.testing import CronTester
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
@@ -21,22 +21,23 @@ NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
 @contextmanager
 def served(folder: Path, minutes: int) -> Iterator[str]:
     """Give the URL of a shop that has ticked for so many minutes up to NOW."""
-    app = make_app(
-        {
-            "shop.url": f"sqlite:///{folder}/shop.sqlite",
-            "cron.url": f"sqlite:///{folder}/cron.sqlite",
-            "cron.timezone": "Europe/Berlin",
-        }
-    )
+    settings = {
+        "shop.import_delay": "0",
+        "cron.url": f"sqlite:///{folder}/cron.sqlite",
+        "cron.timezone": "Europe/Berlin",
+    }
+    app = main({}, **settings)
     cron = cronwork(app.registry)
-    trigger = TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    tester = CronTester(app)
     for minute in range(minutes, -1, -1):
-        cron.clock = lambda now=NOW - minute * MINUTE: now
-        trigger.get("/cron")
-    trigger.post_json("/cron/tasks/prune-carts/pause", {"for": "2h", "reason": "stock-taking"})
+        tester.tick(at=NOW - minute * MINUTE)
+    cron.clock = lambda: NOW
+    browser = TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    pause = {"for": "2h", "reason": "stock-taking"}
+    browser.post_json("/cron/tasks/delete-old-orders/pause", pause)
     server = StopableWSGIServer.create(app)
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
         server.shutdown()
-        close(app)
+        cron.close()

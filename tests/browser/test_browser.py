@@ -19,9 +19,9 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 PAGES = (
     "/cron/tasks",
-    "/cron/tasks/import-stock",
-    "/cron/tasks/import-stock?confirm=run",
-    "/cron/tasks/import-stock?confirm=pause",
+    "/cron/tasks/charge-orders",
+    "/cron/tasks/charge-orders?confirm=run",
+    "/cron/tasks/charge-orders?confirm=pause",
     "/cron/runs",
     "/cron/timeline",
     "/cron/runs/none",
@@ -51,7 +51,7 @@ def driver(tmp_path_factory):
 
 def visit(driver, site, page):
     if page == "a run":
-        driver.get(f"{site}/cron/runs?task=import-stock")
+        driver.get(f"{site}/cron/runs?task=charge-orders")
         driver.find_element(By.CSS_SELECTOR, "tbody th a").click()
     else:
         driver.get(site + page)
@@ -86,7 +86,7 @@ def test_the_script_and_the_style_are_allowed(driver, site):
 
 def test_a_task_is_run_by_its_form(driver, site):
     look(driver, "light")
-    visit(driver, site, "/cron/tasks/digest-now")
+    visit(driver, site, "/cron/tasks/report-sales")
     driver.find_element(By.LINK_TEXT, "Run now…").click()
     driver.find_element(By.CSS_SELECTOR, "main form button").click()
     assert "succeeded" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
@@ -102,7 +102,7 @@ def test_the_first_tab_skips_to_the_content(driver, site):
 def test_progress_is_shown_while_a_run_goes_on(driver, site, folder):
     look(driver, "light")
     store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
-    [run] = claim(store, slot("digest-now", NOW, nonce=7), now=NOW)
+    [run] = claim(store, slot("refund-order", NOW, nonce=7), now=NOW)
     driver.get(f"{site}/cron/runs/{run.id}")
     wait = WebDriverWait(driver, 10)
     running = replace(run, state=RunState.RUNNING, started=NOW)
