@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from pyramid_cron.due.after import following
 from pyramid_cron.due.decide import Decisions, Due, decide, in_the_way
 from pyramid_cron.due.facts import Active, Facts, Pending
-from pyramid_cron.due.index import Index
 from pyramid_cron.due.pauses import Word
-from pyramid_cron.due.window import slots_since, window_start
+from pyramid_cron.due.slots import SlotCalendar, slots_since, window_start
 from pyramid_cron.run import Run, RunState, Trigger, first_id
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Retry, Task
@@ -232,9 +231,9 @@ def key(pending: Pending) -> tuple[str, datetime, int, int]:
     return pending.task, pending.slot, pending.attempt, pending.nonce
 
 
-def index(*tasks: Task) -> Index:
+def calendar(*tasks: Task) -> SlotCalendar:
     """Return the slots of several tasks together."""
-    return Index([(task.schedules, task.offset) for task in tasks])
+    return SlotCalendar([(task.schedules, task.offset) for task in tasks])
 
 
 @dataclass
@@ -256,10 +255,10 @@ class Timeline:
     runs: list[Pending] = field(default_factory=list)
     plans: list[Decisions] = field(default_factory=list)
     last_tick: datetime | None = None
-    _index: Index = field(init=False)
+    _calendar: SlotCalendar = field(init=False)
 
     def __post_init__(self) -> None:
-        self._index = index(*self.tasks)
+        self._calendar = calendar(*self.tasks)
 
     def tick(self, now: datetime) -> list[str]:
         """Make a tick; return the slots that run."""
@@ -296,7 +295,7 @@ class Timeline:
 
     def _plan(self, now: datetime) -> Decisions:
         start = window_start(now, self.last_tick)
-        windows = dict(slots_since(self.tasks, self._index, start, now))
+        windows = dict(slots_since(self.tasks, self._calendar, start, now))
         facts = snapshot(
             stored=self.stored,
             ripe=[slot for slot in self.stored if slot.not_before <= now],

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from pyramid_cron.due.window import Roster, roster_id, slots_since, window_start, window_starts
+from pyramid_cron.due.slots import Roster, roster_id, slots_since, window_start, window_starts
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 
-from .builders import DAY, HOUR, MINUTE, at, index, moments, show, task
+from .builders import DAY, HOUR, MINUTE, at, calendar, moments, show, task
 
 
 def rosters(**last_ticks: str) -> list[Roster]:
@@ -22,7 +22,7 @@ def rosters(**last_ticks: str) -> list[Roster]:
 def slots_of(*tasks: Task, since: str | list[str], now: str) -> dict[str, list[str]]:
     """Return each task's slots in its window."""
     starts = at(since) if isinstance(since, str) else moments(*since)
-    windows = slots_since(tasks, index(*tasks), starts, at(now))
+    windows = slots_since(tasks, calendar(*tasks), starts, at(now))
     return {tasks[position].name: [show(slot) for slot in slots] for position, slots in windows}
 
 
@@ -173,7 +173,7 @@ class TestLongWindow:
 
     def test_tasks_of_one_schedule_share_their_slots(self) -> None:
         tasks = [task("a", Cron("0 * * * *")), task("b", Cron("0 * * * *"))]
-        windows = dict(slots_since(tasks, index(*tasks), at("04:00"), at("12:00")))
+        windows = dict(slots_since(tasks, calendar(*tasks), at("04:00"), at("12:00")))
         assert windows[0] is windows[1]
 
     def test_tasks_with_another_offset_or_grace_do_not(self) -> None:
@@ -190,5 +190,5 @@ class TestLongWindow:
     @pytest.mark.parametrize("length", [6 * HOUR - MINUTE, 6 * HOUR, 6 * HOUR + MINUTE])
     def test_no_slot_is_lost_or_doubled_where_windows_become_long(self, length: timedelta) -> None:
         now: datetime = at("2026-06-16 00:00")
-        windows = dict(slots_since([task()], index(task()), now - length, now))
+        windows = dict(slots_since([task()], calendar(task()), now - length, now))
         assert windows[0] == task().between(now - length, now)
