@@ -239,6 +239,12 @@ class TestInAPlan:
         assert sorted(slots(plan.drop)) == ["a 12:02", "a 12:03", "a 12:04"]
         assert skips(plan) == ["a 12:03 superseded 2"]
 
+    def test_a_new_slot_is_folded_into_a_newer_one_that_waits(self) -> None:
+        plan = plan_at("12:05", due(task(), "12:03"), stored=[waiting("a", "12:04")])
+        assert slots(plan.now) == slots(plan.drop) == ["a 12:04"]
+        assert skips(plan) == ["a 12:03 superseded 1"]
+        assert plan.keep == []
+
     def test_a_folded_slot_leaves_its_place_in_the_order_to_the_newest(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])
         assert (plan.now[0].slot, plan.now[0].not_before) == (at("12:05"), at("12:03"))

@@ -246,6 +246,17 @@ class TestOneNextSlot:
         assert slots(plan.now) == ["a 12:06"]
         assert skips(plan) == ["a 12:05:30 superseded 1"]
 
+    def test_of_two_that_are_due_the_newest_waits_on_behind_another_run(self) -> None:
+        plan = plan_at(
+            "12:06",
+            due(poll()),
+            stored=[waiting("a", "12:05:30"), waiting("a", "12:06")],
+            running=[active("a", nonce=BY_HAND)],
+            last_tick="12:05",
+        )
+        assert slots(plan.drop) == ["a 12:05:30"]
+        assert (plan.now, plan.keep) == ([], [])
+
     def test_a_slot_is_dropped_that_would_come_after_a_retry(self) -> None:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:07", attempt=2)
         plan = plan_at(

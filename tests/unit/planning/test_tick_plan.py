@@ -524,6 +524,10 @@ class TestBackground:
         assert slots(plan.queued) == slots(plan.keep) == ["a 12:00"]
         assert (plan.now, plan.apart, plan.drop) == ([], [], [])
 
+    def test_there_is_no_room_where_no_capacity_is_said(self) -> None:
+        plan = decide([due(task(executor="thread"), "12:00")], Facts(), at("12:00"))
+        assert slots(plan.queued) == ["a 12:00"]
+
     def test_what_runs_already_takes_room_on_whatever_host(self) -> None:
         tasks = due(task(executor="thread"), "12:00")
         running = [active("b", weight=2), active("c", weight=1)]
