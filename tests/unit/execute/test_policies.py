@@ -46,12 +46,6 @@ class TestCatchUp:
         cron.tick(NOON)
         return cron.tick(NOON + 3 * HOUR + 10 * MINUTE)
 
-    def test_once_runs_the_newest_missed_slot_and_folds_the_others_into_it(self, config):
-        report = self.three_hours_later(config, grace="1d")
-        assert slots(report) == [NOON + 3 * HOUR]
-        assert report.runs[0].trigger == "catch_up"
-        assert skipped(report) == [(NOON + 2.5 * HOUR, "superseded", 5)]
-
     def test_what_is_older_than_the_grace_is_missed(self, config):
         report = self.three_hours_later(config)
         assert slots(report) == [NOON + 3 * HOUR]
@@ -60,23 +54,10 @@ class TestCatchUp:
             (NOON + 2.5 * HOUR, "superseded", 1),
         ]
 
-    def test_all_runs_each_in_order(self, config):
-        report = self.three_hours_later(config, catch_up="all", grace=None)
-        assert slots(report) == [NOON + n * 30 * MINUTE for n in range(1, 7)]
-        assert {run.trigger for run in report.runs} == {"catch_up"}
-
     def test_none_runs_nothing_late(self, config):
         report = self.three_hours_later(config, catch_up="none")
         assert slots(report) == []
         assert skipped(report) == [(NOON + 3 * HOUR, "missed", 6)]
-
-    def test_none_runs_what_is_on_time(self, config):
-        config.add_cron_task(lambda system: None, min="*", catch_up="none", grace="1d")
-        cron = cron_of(config)
-        cron.tick(NOON)
-        report = cron.tick(NOON + 5 * MINUTE + timedelta(seconds=59))
-        assert slots(report) == [NOON + 5 * MINUTE]
-        assert skipped(report) == [(NOON + 4 * MINUTE, "missed", 4)]
 
     def test_all_goes_on_at_later_ticks_when_the_budget_is_spent(self, tmp_path):
         def app(budget):
@@ -93,30 +74,6 @@ class TestCatchUp:
         report = roomy.tick(NOON + 4 * MINUTE)
         assert slots(report) == [NOON + n * MINUTE for n in range(2, 5)]
 
-    def test_one_of_all_runs_at_each_tick_in_its_place_though_no_time_is_left(self, tmp_path):
-        config = configure(
-            **{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.budget": "0.000001"}
-        )
-        config.add_cron_task(lambda system: None, name="plain", min="*")
-        for name, priority in (("important", 100), ("unimportant", -1)):
-            config.add_cron_task(
-                lambda system: None, name=name, min="*", catch_up="all", priority=priority
-            )
-        cron = cron_of(config)
-        cron.tick(NOON)
-        for n in range(3):
-            report = cron.tick(NOON + (2 + n) * MINUTE)
-            oldest, newest = NOON + (n + 1) * MINUTE, NOON + (n + 2) * MINUTE
-            assert [(run.task, run.slot) for run in report.runs] == [
-                ("important", oldest),
-                ("plain", newest),
-                ("unimportant", oldest),
-            ]
-            assert [(each.task, each.slot) for each in report.waiting] == [
-                ("important", newest),
-                ("unimportant", newest),
-            ]
-
     def test_a_task_is_never_run_for_slots_from_before_it_was_known(self, config, tmp_path):
         config.add_cron_task(lambda system: None, name="old", min="*")
         cron_of(config).tick(NOON)
@@ -126,27 +83,11 @@ class TestCatchUp:
         report = cron_of(new).tick(NOON + 10 * MINUTE)
         assert [run.slot for run in report.runs if run.task == "new"] == [NOON + 10 * MINUTE]
 
-    def test_three_days_without_a_tick_flood_nothing(self, config):
-        for number in range(200):
-            config.add_cron_task(lambda system: None, name=f"t{number}", min=number % 60)
-        cron = cron_of(config)
-        cron.tick(NOON)
-        report = cron.tick(NOON + timedelta(days=3))
-        assert len(report.runs) == 200
-        assert sum(run.count for run in report.skipped) == 200 * 72 - 200
-        assert len(scheduler(config.registry).history(limit=10_000)) < 1000
-
     def test_a_tick_with_nothing_due_counts_at_once(self, config):
         config.add_cron_task(lambda system: None, hour=12)
         cron = cron_of(config)
         cron.tick(NOON - MINUTE)
         assert slots(cron.tick(NOON + 29 * MINUTE)) == [NOON]
-
-    def test_without_a_grace_nothing_is_too_old(self, config):
-        config.add_cron_task(lambda system: None, at=NOON + MINUTE, grace=None)
-        cron = cron_of(config)
-        cron.tick(NOON)
-        assert slots(cron.tick(NOON + timedelta(days=400))) == [NOON + MINUTE]
 
     def test_a_clock_that_jumps_ahead_and_back_strands_nothing(self, config):
         config.add_cron_task(lambda system: None, min="*")
