@@ -97,22 +97,6 @@ class TestCatchUp:
         assert slots(cron.tick(NOON + MINUTE)) == [NOON + MINUTE]
         assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
 
-    def test_nor_does_it_stop_a_task_that_paces_itself(self, config):
-        config.add_cron_task(lambda system: None, name="paced", every="5m", overlap="delay")
-        cron = cron_of(config)
-        cron.tick(NOON + timedelta(days=365))
-        ran = [slot for n in range(12) for slot in slots(cron.tick(NOON + n * MINUTE))]
-        assert ran == [NOON, NOON + 5 * MINUTE, NOON + 10 * MINUTE]
-        assert scheduler(config.registry).status("paced").waiting == 1
-
-    def test_a_retry_by_a_clock_that_was_ahead_does_not_stop_it_either(self, config):
-        config.add_cron_task(fail, name="paced", every="5m", overlap="delay", retry=2)
-        cron = cron_of(config)
-        cron.tick(NOON + timedelta(days=365))
-        assert slots(cron.tick(NOON)) == [NOON]
-        assert slots(cron.tick(NOON + MINUTE)) == [NOON]
-        assert slots(cron.tick(NOON + 6 * MINUTE)) == [NOON + 6 * MINUTE]
-
 
 @contextmanager
 def running(config, cron, at, **policy):
