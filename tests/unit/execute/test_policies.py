@@ -234,33 +234,6 @@ class TestOverlap:
         ran = [run.slot for n in range(19, 30) for run in cron.tick(NOON + n * MINUTE).runs]
         assert ran == [NOON + 23 * MINUTE, NOON + 28 * MINUTE]
 
-    @pytest.mark.parametrize(
-        ("policy", "later", "ran", "missed"),
-        [
-            ({"grace": "5m"}, 8 * HOUR, [8 * HOUR, 8.5 * HOUR], [0.5 * HOUR]),
-            ({"grace": "5m"}, 8 * HOUR + TEN, [8.5 * HOUR], [0.5 * HOUR]),
-            ({"catch_up": "none"}, 8 * HOUR + TEN, [8.5 * HOUR], [0.5 * HOUR]),
-            ({}, 8 * HOUR + TEN, [8 * HOUR, 8 * HOUR + 4 * TEN], [0.5 * HOUR]),
-            ({"grace": "1d"}, 8 * HOUR + TEN, [0.5 * HOUR, 8 * HOUR + 4 * TEN], []),
-        ],
-    )
-    def test_what_follows_a_run_is_missed_as_any_slot_is(self, config, policy, later, ran, missed):
-        config.add_cron_task(
-            lambda system: None, name="paced", every="30m", overlap="delay", **policy
-        )
-        cron = cron_of(config)
-        cron.tick(NOON)
-        reports = [cron.tick(NOON + later + n * MINUTE) for n in range(40)]
-        runs = [run for report in reports for run in report.runs]
-        assert [run.slot - NOON for run in runs] == ran
-        late = runs[0].slot <= NOON + later - MINUTE
-        assert [str(run.trigger) for run in runs] == ["catch_up" if late else "schedule"] + [
-            "schedule"
-        ] * (len(runs) - 1)
-        assert [each for report in reports for each in skipped(report)] == [
-            (NOON + slot, "missed", 1) for slot in missed
-        ]
-
     def test_what_follows_a_run_and_is_put_off_is_not_missed(self, config):
         config.add_cron_task(
             lambda system: None, name="a", every="5m", overlap="delay", catch_up="none"
@@ -274,51 +247,6 @@ class TestOverlap:
         assert slots(cron.tick(NOON + 8 * MINUTE)) == []
         write(store, ended(run))
         assert slots(cron.tick(NOON + 9 * MINUTE)) == [NOON + 5 * MINUTE]
-
-    def test_a_shorter_interval_begins_at_its_next_slot(self, config, tmp_path):
-        config.add_cron_task(lambda system: None, name="paced", every="1d", overlap="delay")
-        cron_of(config).tick(NOON - 12 * HOUR)
-        config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
-        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
-        cron = cron_of(config)
-        ran = [slot for n in range(-12 * 6, 6 * 12) for slot in slots(cron.tick(NOON + n * TEN))]
-        assert ran == [NOON + n * HOUR for n in range(-11, 12)]
-
-    def test_a_longer_interval_counts_from_the_end_of_the_next_run(self, config, tmp_path):
-        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
-        cron_of(config).tick(NOON)
-        config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"})
-        config.add_cron_task(lambda system: None, name="paced", every="3h", overlap="delay")
-        cron = cron_of(config)
-        ran = [slot for n in range(1, 10) for slot in slots(cron.tick(NOON + n * HOUR))]
-        assert ran == [NOON + n * HOUR for n in (1, 4, 7)]
-
-    def test_what_is_deferred_does_not_hold_up_a_task_that_paces_itself(self, config):
-        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
-        cron = cron_of(config)
-        cron.tick(NOON - MINUTE)
-        scheduler(config.registry).defer("paced", at=NOON + 150 * MINUTE)
-        ran = [slot for n in range(18) for slot in slots(cron.tick(NOON + n * TEN))]
-        assert ran == [NOON, NOON + HOUR, NOON + 2 * HOUR, NOON + 150 * MINUTE]
-
-    def test_a_run_by_hand_does_not_take_the_place_of_a_slot(self, config):
-        def task(system):
-            if system["run"].trigger == "manual":
-                cron.tick(NOON)
-
-        config.add_cron_task(task, name="long", every="1h", overlap="delay")
-        cron = cron_of(config)
-        cron.tick(NOON - MINUTE)
-        cron.run("long", at=NOON - TEN)
-        assert slots(cron.tick(NOON + MINUTE)) == [NOON]
-
-    def test_an_old_slot_that_is_tried_again_does_not_double_the_pace(self, config):
-        config.add_cron_task(fail, name="paced", every="5m", overlap="delay")
-        cron = cron_of(config)
-        [run] = cron.tick(NOON).runs
-        scheduler(config.registry).retry(run.id)
-        ran = [slot for n in range(2, 15) for slot in slots(cron.tick(NOON + n * MINUTE))]
-        assert ran == [NOON, NOON + 7 * MINUTE, NOON + 12 * MINUTE]
 
     def test_an_ended_run_is_over_for_everybody(self, config, tmp_path):
         config.add_cron_task(lambda system: None, name="a", min="*")
