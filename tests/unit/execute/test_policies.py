@@ -276,15 +276,6 @@ class TestRetry:
             (5, 3, "retry", NOON, "succeeded"),
         ]
 
-    @pytest.mark.parametrize(("factor", "ticks"), [(1, [0, 1, 2]), (2, [0, 1, 3])])
-    def test_a_run_that_takes_no_time_costs_no_minute(self, config, factor, ticks):
-        retry = Retry(attempts=3, delay=60, factor=factor)
-        config.add_cron_task(fail, name="a", hour=12, retry=retry)
-        cron = cron_of(config)
-        late = timedelta(milliseconds=300)
-        runs = [len(cron.tick(NOON + n * MINUTE + late * (n % 2)).runs) for n in range(6)]
-        assert [n for n, count in enumerate(runs) if count] == ticks
-
     def test_one_that_is_asked_for_is_made_by_a_tick_at_the_same_moment(self, config):
         config.add_cron_task(fail, name="a", hour=12)
         cron = cron_of(config)
