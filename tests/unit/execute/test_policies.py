@@ -532,11 +532,6 @@ class TestPause:
         paused = [run for run in report.skipped if run.reason == "paused"]
         assert [(run.task, run.count) for run in paused] == [("shop.a", 88)]
 
-    def test_a_pause_may_end_by_itself(self, config, cron):
-        scheduler(config.registry).pause("re:shop", until=NOON + 2 * MINUTE)
-        assert slots(cron.tick(NOON + MINUTE)) == []
-        assert len(slots(cron.tick(NOON + 2 * MINUTE))) == 2
-
     def test_wrong_words_are_refused(self, config, cron):
         control = scheduler(config.registry)
         with pytest.raises(ValueError, match="no regular expression"):
@@ -546,29 +541,6 @@ class TestPause:
         for until in (NOON, NOON.replace(tzinfo=None)):
             with pytest.raises(ValueError, match=r"until=.*(in the future|an aware datetime)"):
                 control.pause(until=until)
-
-    @pytest.mark.parametrize("ticks", [True, False])
-    def test_one_that_paces_itself_makes_nothing_up_either(self, config, ticks):
-        config.add_cron_task(lambda system: None, name="paced", every="1h", overlap="delay")
-        cron, control = cron_of(config), scheduler(config.registry)
-        cron.tick(NOON)
-        [run] = cron.tick(NOON + 67 * MINUTE).runs
-        assert run.slot == NOON + HOUR
-        cronwork(config.registry).clock = lambda: NOON + 90 * MINUTE
-        control.pause(reason="the warehouse moves")
-        minutes = [*range(91, 250)] if ticks else []
-        reports = [cron.tick(NOON + n * MINUTE) for n in minutes]
-        cronwork(config.registry).clock = lambda: NOON + 250 * MINUTE
-        control.resume()
-        reports += [cron.tick(NOON + n * MINUTE) for n in range(251, 365)]
-        assert [slot for each in reports for slot in slots(each)] == [
-            NOON + 5 * HOUR,
-            NOON + 6 * HOUR,
-        ]
-        held = [run for each in reports for run in each.skipped]
-        assert [(run.slot, str(run.reason), run.count, run.error) for run in held] == [
-            (NOON + 127 * MINUTE, "paused", 1, "the warehouse moves")
-        ]
 
     def test_failures_in_a_row_pause_a_task(self, config):
         config.add_cron_task(fail, name="a[1]", min="*", pause_after=3)
