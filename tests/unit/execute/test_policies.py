@@ -661,9 +661,8 @@ class TestBackfill:
         assert states == ["failed", "failed", "skipped", "skipped"]
 
     @pytest.mark.parametrize("overlap", ["delay", "allow"])
-    @pytest.mark.parametrize("catch_up", ["once", "all", "none"])
-    def test_slots_that_no_tick_has_come_for_yet_run_once(self, config, catch_up, overlap):
-        config.add_cron_task(lambda system: None, name="a", min="*", catch_up=catch_up)
+    def test_slots_that_no_tick_has_come_for_yet_run_once(self, config, overlap):
+        config.add_cron_task(lambda system: None, name="a", min="*", catch_up="all")
         cron = cron_of(config)
         cron.tick(NOON)
         cronwork(config.registry).clock = lambda: NOON + TEN
@@ -672,9 +671,7 @@ class TestBackfill:
         for n in (10, 11, 12):
             cron.tick(NOON + n * MINUTE)
         ran = [run.slot for run in control.history("a", state="succeeded")]
-        once = [NOON + n * MINUTE for n in range(3, 13)]
-        made_up = {"once": [2], "all": [1, 2], "none": []}[catch_up]
-        assert sorted(ran) == [NOON, *(NOON + n * MINUTE for n in made_up), *once]
+        assert sorted(ran) == [NOON + n * MINUTE for n in range(13)]
         assert control.backfill("a", NOON + 2 * MINUTE, NOON + TEN, overlap=overlap) == 0
 
     def test_a_tick_whose_clock_is_a_little_behind_runs_none_a_second_time(self, config):
