@@ -73,21 +73,6 @@ def test_all_is_well_where_ticks_come_and_tasks_succeed():
     assert task.last.state is RunState.SUCCEEDED
 
 
-def test_an_app_that_never_ticked_is_not_healthy():
-    health = health_at(make((nothing, {"name": "a"}), ticked=None), NOON)
-    assert not health.healthy
-    assert (health.last_tick, health.since_last_tick) == (None, None)
-    assert health.tasks[0].state == "ok"
-    assert health.complaints() == ["no tick has come yet"]
-
-
-@pytest.mark.parametrize(("silence", "healthy"), [(180, True), (181, False)])
-def test_no_tick_for_more_than_three_minutes_is_not_healthy(silence, healthy):
-    health = health_at(make(), NOON + silence * SECOND)
-    assert health.healthy is healthy
-    assert health.complaints() == ([] if healthy else ["no tick has come for 181 s"])
-
-
 def test_a_slot_that_no_tick_came_for_is_late_after_three_minutes():
     tester = make((nothing, {"name": "a", "min": 5, "hour": "*"}))
     due = NOON + 5 * MINUTE
