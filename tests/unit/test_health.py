@@ -84,11 +84,6 @@ def test_a_slot_that_no_tick_came_for_is_late_after_three_minutes():
     assert only(tester, due + 4 * MINUTE).state == "ok"
 
 
-def test_a_task_that_is_new_is_not_late_for_slots_from_before():
-    tester = make((nothing, {"name": "nightly", "hour": 2}))
-    assert only(tester, NOON + MINUTE).state == "ok"
-
-
 def test_a_retry_that_no_tick_came_for_is_late():
     tester = make((broken, {"name": "a", "min": 0, "hour": "*", "retry": 2}))
     assert only(tester, NOON + 2 * MINUTE).state == "failing"
@@ -110,13 +105,6 @@ def test_the_next_slot_of_a_task_that_paces_itself_is_what_it_goes_on_with(waiti
     tester = make((nothing, task), ticked=NOON + MINUTE)
     wait(store_of(tester), waiting)
     assert only(tester, NOON + 2 * MINUTE).next == following
-
-
-def test_an_idle_task_may_wait_for_an_hour():
-    tester = make((nothing, {"name": "a", "at": "2026-12-01T00:00Z", "idle": True}))
-    wait(store_of(tester), [slot()])
-    assert only(tester, NOON + 60 * MINUTE).state == "ok"
-    assert only(tester, NOON + 61 * MINUTE).state == "late"
 
 
 def test_a_task_whose_newest_slot_was_missed_says_so_until_it_runs():
