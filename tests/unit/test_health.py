@@ -156,15 +156,6 @@ def going_on(tester, **claimed):
     return run
 
 
-def test_a_run_that_takes_longer_than_its_timeout_is_stuck():
-    tester = make((nothing, {"name": "a", "on_demand": True, "timeout": "1m"}))
-    run = going_on(tester)
-    assert only(tester, NOON + MINUTE).state == "ok"
-    stuck = only(tester, NOON + 61 * SECOND)
-    assert stuck.state == "stuck"
-    assert stuck.detail.startswith(f"goes on for 61 s, more than 60: run {run.id} on ")
-
-
 def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck():
     tester = make((nothing, {"name": "a", "on_demand": True}))
     [earlier] = claim(store_of(tester), slot(nonce=5))
@@ -172,25 +163,6 @@ def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck():
     going_on(tester)
     assert only(tester, NOON + 20 * MINUTE).state == "ok"
     assert only(tester, NOON + 20 * MINUTE + SECOND).state == "stuck"
-
-
-def test_a_run_of_a_task_that_is_usually_quick_may_take_ten_minutes():
-    tester = make((nothing, {"name": "a", "on_demand": True}))
-    [earlier] = claim(store_of(tester), slot(nonce=5))
-    write(store_of(tester), ended(earlier, after=SECOND))
-    going_on(tester)
-    assert only(tester, NOON + 10 * MINUTE).state == "ok"
-    assert only(tester, NOON + 11 * MINUTE).state == "stuck"
-
-
-def test_a_run_whose_lease_has_passed_is_stuck():
-    tester = make((nothing, {"name": "a", "on_demand": True}))
-    claim(store_of(tester), slot(nonce=7), lease=MINUTE)
-    assert only(tester, NOON + MINUTE).state == "ok"
-    stuck = only(tester, NOON + 2 * MINUTE)
-    assert stuck.state == "stuck"
-    assert stuck.detail.startswith("gave no sign of life within its lease: run ")
-    assert stuck.detail.endswith(", lease until 2026-06-15T12:01:00Z")
 
 
 def sent(tester):
@@ -222,13 +194,6 @@ def test_a_run_that_was_sent_and_that_no_worker_takes_up_is_stuck_after_three_mi
     )
     store_of(tester).adopt(run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
     assert only(tester, NOON + 4 * MINUTE).state == "ok"
-
-
-@pytest.mark.parametrize("executor", ["request", "thread"])
-def test_a_run_that_waits_for_its_turn_in_a_tick_is_not_stuck(executor):
-    tester = make((nothing, {"name": "a", "on_demand": True, "executor": executor}))
-    claim(store_of(tester), slot(nonce=7), lease=10 * MINUTE)
-    assert only(tester, NOON + 5 * MINUTE).state == "ok"
 
 
 def test_a_paused_task_is_healthy_and_says_why_it_is_paused():
