@@ -1,6 +1,5 @@
 """How the tasks are, by what is on record, and what ``/health`` answers."""
 
-import json
 import sys
 import threading
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.state import cronwork
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure, cron_of
-from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
+from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 JSON = {"Accept": "application/json"}
@@ -242,20 +241,6 @@ def test_an_older_version_that_ticks_sees_to_the_tasks_that_it_knows(tmp_path):
     assert [(task.name, task.state) for task in health.tasks] == [("a", "ok"), ("new", "late")]
 
 
-def test_health_is_json(tmp_path):
-    tester = make((broken, {"name": "a"}), (nothing, {"name": "b", "on_demand": True}))
-    told = json.loads(json.dumps(health_at(tester, NOON + SECOND).as_dict()))
-    assert told["healthy"] is False
-    assert (told["last_tick"], told["since_last_tick"]) == ("2026-06-15T12:00:00Z", 1.0)
-    a, b = told["tasks"]
-    assert (a["state"], a["next"], a["last"]["error"]) == (
-        "failing",
-        "2026-06-15T12:01:00Z",
-        "ValueError: no\nway",
-    )
-    assert b == {"name": "b", "state": "ok", "detail": None, "next": None, "last": None}
-
-
 def test_it_takes_a_handful_of_queries_whatever_the_number_of_tasks():
     tester = make(*[(broken, {"name": f"task {number}"}) for number in range(60)])
     statements = []
@@ -392,10 +377,3 @@ def test_a_store_that_cannot_be_read_is_a_503_that_says_so(tmp_path):
 def test_the_url_follows_the_path_of_the_trigger():
     web = web_of(configure(**{"cron.path": "/timer"}))
     assert web.get("/timer/health", status=503).text == "no tick has come yet"
-
-
-def test_failing_records_are_told_apart_by_state():
-    tester = make((nothing, {"name": "a", "on_demand": True}))
-    [run] = claim(store_of(tester), slot(nonce=3))
-    write(store_of(tester), failing(run))
-    assert only(tester, NOON).detail == f"run {run.id} failed: ValueError: no"
