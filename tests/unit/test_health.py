@@ -95,7 +95,6 @@ def test_a_retry_that_no_tick_came_for_is_late():
     ("waiting", "following"),
     [
         ([slot(moment=NOON + 20 * MINUTE)], NOON + 20 * MINUTE),
-        ([slot(moment=NOON + 600 * MINUTE)], NOON + 60 * MINUTE),
         ([slot(moment=NOON + 20 * MINUTE, trigger=Trigger.DEFERRED, nonce=7)], NOON + 60 * MINUTE),
     ],
 )
