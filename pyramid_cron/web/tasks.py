@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -17,7 +16,6 @@ from ..store import reports
 from ..task import Task
 from . import actions, asked, urls
 from .answers import Refused, answer, page
-from .chart import bars
 from .data import Data, pending_data, policies, run_data, task_data
 
 PER_PAGE = 50
@@ -43,7 +41,7 @@ def tasks_view(request: Request) -> Response:
         name for name in (*cron.tasks.by_name, *orphans) if sought.casefold() in name.casefold()
     ]
     shown = names[(number - 1) * limit : number * limit]
-    listed, charts = _standings(request, cron, shown)
+    listed, recent = _standings(request, cron, shown)
     more = number * limit < len(names)
     data = {
         "now": instant(cron.clock()),
@@ -58,13 +56,13 @@ def tasks_view(request: Request) -> Response:
         request, "tasks", q=sought or None, limit=limit, page=number - 1
     )
     return answer(
-        request, "tasks.html", data, charts=charts, sought=sought, earlier=earlier, title="Tasks"
+        request, "tasks.html", data, recent=recent, sought=sought, earlier=earlier, title="Tasks"
     )
 
 
 def _standings(
     request: Request, cron: Cronwork, names: list[str]
-) -> tuple[list[Data], dict[str, Any]]:
+) -> tuple[list[Data], dict[str, list[Run]]]:
     now = cron.clock()
     recent = reports.recent(cron.store, names, RECENT)
     waiting = reports.waiting_by_task(cron.store)
@@ -85,7 +83,7 @@ def _standings(
         )
         for name in names
     ]
-    return listed, {name: bars(recent[name], 120, 28) for name in names}
+    return listed, recent
 
 
 @page("GET", "HEAD", "POST")
@@ -139,9 +137,7 @@ def _one(request: Request, name: str, task: Task | None) -> Response:
         "policies": policies(task) if task else None,
         "runs": [run_data(request, run) for run in runs],
     }
-    return answer(
-        request, "task.html", data, chart=bars(runs, 640, 160), title=name, parent="Tasks"
-    )
+    return answer(request, "task.html", data, runs=runs, title=name, parent="Tasks")
 
 
 def _slots(task: Task, now: datetime) -> list[datetime]:

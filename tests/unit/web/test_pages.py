@@ -76,6 +76,22 @@ def test_a_page_shows_text_as_text():
     assert app.get(run["url"]).json["traceback"].startswith("Traceback")
 
 
+def test_durations_are_bars_and_a_run_that_went_wrong_has_a_dot():
+    app = browse(shop())
+    assert "<svg" not in app.get("/cron/tasks", headers=HTML).text
+    assert "It has not run yet." in app.get("/cron/tasks/fine", headers=HTML).text
+    app.get("/cron")
+    app.post_json("/cron/tasks/fine/run", {})
+    for page, dots in (("tasks/fine", 0), ("tasks/failing", 1), ("tasks", 1)):
+        text = app.get(f"/cron/{page}", headers=HTML).text
+        assert text.count("<circle") == text.count('<rect class="bad"') == dots
+        assert text.count('<rect class="good"') == (0 if page == "tasks/failing" else 2)
+    assert "The last 2 runs took up to " in text
+    alone = app.get("/cron/tasks/failing", headers=HTML).text
+    assert "The last 1 runs, the oldest on the left." in alone
+    assert "1 went wrong" in alone
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_task_may_have_any_name(name):
     config = configure()
