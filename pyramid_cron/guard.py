@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .networks import NONE, Address, Networks, parse_address
+from netaddr import IPAddress
+
+from .networks import NONE, Networks, parse_address
 
 #: What a request bears that came through a proxy.
 FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
@@ -60,12 +62,12 @@ class Guard:
             return Verdict(UNKNOWN, _no_peer(remote_addr))
         client, reason = self._client(peer, headers)
         if reason is None and client not in self.allow:
-            reason = f"{client.text} is not in cron.allow"
+            reason = f"{client} is not in cron.allow"
         if reason is None and self.tokens:
             reason = self._token_fault(headers.get("Authorization"))
-        return Verdict(client.text, reason)
+        return Verdict(str(client), reason)
 
-    def _client(self, peer: Address, headers: Mapping[str, str]) -> tuple[Address, str | None]:
+    def _client(self, peer: IPAddress, headers: Mapping[str, str]) -> tuple[IPAddress, str | None]:
         """Whose request it is; without a certain answer the peer, and a reason to refuse."""
         present = [name for name in FORWARDING_HEADERS if name in headers]
         if not present:
@@ -77,7 +79,7 @@ class Guard:
             return peer, f"only X-Forwarded-For is believed of a trusted proxy (has {names})"
         return self._forwarded_client(peer, headers["X-Forwarded-For"])
 
-    def _forwarded_client(self, peer: Address, header: str) -> tuple[Address, str | None]:
+    def _forwarded_client(self, peer: IPAddress, header: str) -> tuple[IPAddress, str | None]:
         """Walk the hops from the nearest: the first that is no trusted proxy is the client."""
         client = peer
         for hop in reversed(header.split(",")):
@@ -101,7 +103,7 @@ class Guard:
         return None if known else "wrong bearer token"
 
 
-def _parse_hop(text: str) -> Address | None:
+def _parse_hop(text: str) -> IPAddress | None:
     """Read an entry of X-Forwarded-For, where proxies may write brackets and a port."""
     hop = text.strip(" \t")
     match = _BRACKETS_OR_PORT.fullmatch(hop)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple
 
 from netaddr import (
     INET_PTON,
@@ -20,39 +17,29 @@ from netaddr import (
     valid_glob,
 )
 
-_LONGEST_ADDRESS = 80  # an IPv6 address in full, its scope and some room
-_WHOLE = {4: (0, 2**32 - 1), 6: (0, 2**128 - 1)}
+_WHOLE = tuple(
+    IPRange(IPAddress(0, version), IPAddress(2**bits - 1, version))
+    for version, bits in ((4, 32), (6, 128))
+)
 _OCTET = r"(?:\*|[0-9]{1,3}(?:-[0-9]{1,3})?)"
 _GLOB = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
 _SCOPE = re.compile(r"%[0-9A-Za-z._-]+\Z")
 
 
-class Address(NamedTuple):
-    """An IP address as the guard compares it. ``text`` is its usual spelling, safe to show."""
-
-    version: int
-    value: int
-    text: str
-
-
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """A set of addresses. ``spans`` holds (version, first, last), sorted and disjoint."""
+    """A set of addresses; its ranges are in order and apart from each other."""
 
-    spans: tuple[tuple[int, int, int], ...] = ()
+    spans: tuple[IPRange, ...] = ()
 
-    def __contains__(self, address: Address) -> bool:
-        at = bisect_right(self.spans, (address.version, address.value, _WHOLE[6][1]))
-        if not at:
-            return False
-        version, _, last = self.spans[at - 1]
-        return version == address.version and address.value <= last
+    def __contains__(self, address: IPAddress) -> bool:
+        return any(address in span for span in self.spans)
 
     @property
     def boundless(self) -> bool:
         """Whether every IPv4 or every IPv6 address is in it."""
-        return any((first, last) == _WHOLE[version] for version, first, last in self.spans)
+        return any(span in _WHOLE for span in self.spans)
 
 
 NONE = Networks()
@@ -65,31 +52,24 @@ def parse_networks(entries: Iterable[str]) -> Networks:
     IPv4 addresses mapped into IPv6 count as the IPv4 addresses they are.
     Raises :exc:`ValueError` naming the first entry that is none of these.
     """
-    merged = IPSet(span for entry in entries for span in _parse_entry(entry)).iter_ipranges()
-    return Networks(tuple(sorted((span.version, span.first, span.last) for span in merged)))
+    merged = IPSet(span for entry in entries for span in _parse_entry(entry))
+    return Networks(tuple(merged.iter_ipranges()))
 
 
-def parse_address(text: str) -> Address | None:
+def parse_address(text: str) -> IPAddress | None:
     """Read an IP address as servers spell it, without its IPv6 scope; ``None`` for other text.
 
     Abbreviations such as ``10.1`` are refused; ``::ffff:127.0.0.1`` is read as ``127.0.0.1``.
     """
-    # Long text is no address, and must not be kept by the cache.
-    return _parse_address(text) if len(text) <= _LONGEST_ADDRESS else None
-
-
-@lru_cache(maxsize=1024)
-def _parse_address(text: str) -> Address | None:
     try:
-        ip = _unmapped(_strict_address(_SCOPE.sub("", text) if ":" in text else text))
+        return _unmapped(_strict_address(_SCOPE.sub("", text) if ":" in text else text))
     except AddrFormatError:
         return None
-    return Address(ip.version, ip.value, str(ip))
 
 
 def _parse_entry(entry: str) -> list[IPRange]:
     if entry == "*":
-        return [IPRange(IPAddress(a, v), IPAddress(z, v)) for v, (a, z) in _WHOLE.items()]
+        return list(_WHOLE)
     try:
         first, last = map(_unmapped, _ends(entry))
     except AddrFormatError:
