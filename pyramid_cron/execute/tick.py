@@ -117,6 +117,8 @@ def _due(cron: Cronwork, tasks: Tasks, glance: Glance, now: datetime) -> list[Du
             pauses = changes(cron.store.words()) if pauses is None else pauses
             slots, counts = condense(task, slots, now, pauses)
         due.append(Due(task, position, slots, counts))
+    # What is skipped is put on record in this order.
+    due.sort(key=lambda each: (each.slots[0], each.position))
     return due
 
 
