@@ -38,7 +38,7 @@ from waitress.server import create_server
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests import databases
 from tests.integration.processes import Child, python, wait_until
 
@@ -176,7 +176,7 @@ def shop(folder: Path, store: databases.Place, executors: list[str]) -> Iterator
             wait_until(lambda: " ready." in worker.output, 60)
         address = f"http://127.0.0.1:{web.wait_for('port ')}/cron"
         registry = get_app(str(ini)).registry
-        stack.callback(cronwork(registry).close)
+        stack.callback(get_cron(registry).close)
         number = None if worker is None else worker.pid
         yield Shop(address, web.pid, number, scheduler(registry), folder / "begun")
 

@@ -29,10 +29,10 @@ from typing import Any
 from figures import Column, Table, show
 from sqlalchemy import Connection, event, insert, make_url
 
-from pyramid_cron.due.facts import Pending
-from pyramid_cron.run import Run, RunState, Trigger, new_ids
-from pyramid_cron.store.filling import Span, known_slots
-from pyramid_cron.store.outcomes import Noted, Outcome, Tick
+from pyramid_cron.due.facts import WaitingRun
+from pyramid_cron.run import Run, RunState, Trigger, make_run_ids
+from pyramid_cron.store.filling import SlotRange, handled_slots
+from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
 from pyramid_cron.store.store import Store
 
 TASKS = 1_000
@@ -40,7 +40,7 @@ BATCH = 20_000
 MINUTE = timedelta(minutes=1)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 COLUMNS = (Column("asked"), Column("milliseconds", ",.2f"))
-FINAL = tuple(state for state in RunState if state.final)
+FINAL = tuple(state for state in RunState if state.is_final)
 
 Row = dict[str, Any]
 
@@ -49,7 +49,7 @@ def rows(count: int) -> Iterator[Row]:
     """Yield runs, 1,000 a minute: one in twenty of a task that always fails, of the others few."""
     for begin in range(0, count, TASKS):
         slot = START + begin // TASKS * MINUTE
-        for number, id_ in enumerate(new_ids(slot, min(TASKS, count - begin))):
+        for number, id_ in enumerate(make_run_ids(slot, min(TASKS, count - begin))):
             busy = number % 20 == 0
             failed = busy or (begin + number) % 97 == 0
             yield {
@@ -84,11 +84,13 @@ def fill(store: Store, count: int) -> None:
             batch = []
     if batch:
         _insert(store, batch)
-    tick = Tick("0" * 21, START, "roster", "web-1", 4711)
+    tick = TickRecord("0" * 21, START, "roster", "web-1", 4711)
     if store.database.dialect == "postgresql":
         with store.database.write() as connection:  # as its autovacuum would in a minute
             connection.exec_driver_sql(f"ANALYZE {store.tables.runs.name}")
-    store.write(Noted(ticks=[(tick, [f"shop.tasks.task_{number}" for number in range(TASKS)])]))
+    store.write_batch(
+        WriteBatch(ticks=[(tick, [f"shop.tasks.task_{number}" for number in range(TASKS)])])
+    )
 
 
 def _insert(store: Store, batch: list[Row]) -> None:
@@ -107,12 +109,12 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
         "history()": store.history,
         'history(state="failed")': lambda: store.history(states=[RunState.FAILED]),
         'history(state="lost")': lambda: store.history(states=[RunState.LOST]),
-        "run": lambda: store.run(newest.id),
-        "attempts": lambda: store.attempts(newest),
-        "glance": lambda: store.glance(now),
+        "run": lambda: store.get_run(newest.id),
+        "attempts": lambda: store.newest_attempt(newest),
+        "glance": lambda: store.peek(now),
         "desk": lambda: at_the_desk(store, now),
-        "renew": lambda: store.renew([newest.id], now),
-        "cancelled": store.cancelled,
+        "renew": lambda: store.renew_leases([newest.id], now),
+        "cancelled": store.cancel_requests,
     }
     for kind, name in (("usual", usual), ("busy", busy)):
         asked |= {
@@ -120,25 +122,25 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
             f"{kind}: history, failed": partial(store.history, name, [RunState.FAILED]),
             f"{kind}: history, lost": partial(store.history, name, [RunState.LOST]),
             f"{kind}: last run": partial(store.history, name, FINAL, limit=1),
-            f"{kind}: what goes on": partial(store.going_on, name),
-            f"{kind}: what waits": partial(store.waiting, name),
-            f"{kind}: durations": partial(store.durations, name, 20),
-            f"{kind}: a day's slots": partial(known, store, Span(name, since, now)),
+            f"{kind}: what goes on": partial(store.active_runs, name),
+            f"{kind}: what waits": partial(store.count_waiting, name),
+            f"{kind}: durations": partial(store.recent_durations, name, 20),
+            f"{kind}: a day's slots": partial(known, store, SlotRange(name, since, now)),
         }
     return asked
 
 
-def known(store: Store, span: Span) -> None:
+def known(store: Store, span: SlotRange) -> None:
     """Find out which slots need not be filled in."""
     with store.database.read() as connection:
-        known_slots(connection, store.tables, span)
+        handled_slots(connection, store.tables, span)
 
 
 def at_the_desk(store: Store, now: datetime) -> None:
     """Find out what a decision needs to know."""
-    with store.deciding(now, now + MINUTE) as desk:
-        desk.expire(Outcome, ())
-        desk.facts()
+    with store.claim_transaction(now, now + MINUTE) as desk:
+        desk.expire_leases(Outcome, ())
+        desk.snapshot()
 
 
 def timed(work: Callable[[], object], times: int) -> float:
@@ -188,11 +190,11 @@ def claim_and_end(store: Store, now: datetime) -> None:
     """Claim 100 runs and write that they succeeded, as a tick does."""
     lease = now + MINUTE
     slots = [
-        Pending(f"shop.tasks.task_{number}", now, Trigger.SCHEDULE, now) for number in range(100)
+        WaitingRun(f"shop.tasks.task_{number}", now, Trigger.SCHEDULE, now) for number in range(100)
     ]
-    with store.deciding(now, lease) as desk:
+    with store.claim_transaction(now, lease) as desk:
         claimed, _ = desk.claim(slots)
-    store.write(Noted([Outcome(over(run, now)) for run in claimed]))
+    store.write_batch(WriteBatch([Outcome(over(run, now)) for run in claimed]))
 
 
 def over(run: Run, now: datetime) -> Run:

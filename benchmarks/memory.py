@@ -20,7 +20,7 @@ from tables import realistic
 
 from pyramid_cron.schedule import Cron
 from pyramid_cron.settings import parse_settings
-from pyramid_cron.state import Cronwork
+from pyramid_cron.state import CronApp
 from pyramid_cron.task import Task
 
 TASKS = 10_000
@@ -38,10 +38,10 @@ def job() -> None:
 
 def tasks_and_calendar(names: Sequence[str], expressions: Sequence[str]) -> object:
     """Register as the directive does, and ask what is due in a minute."""
-    cron = Cronwork(parse_settings({"cron.url": "sqlite://", "cron.timezone": ZONE}))
+    cron = CronApp(parse_settings({"cron.url": "sqlite://", "cron.timezone": ZONE}))
     for name, expression in zip(names, expressions, strict=True):
-        cron.register(Task(name, job, (Cron(expression).bound(ZONE),), ZONE))
-    cron.tasks.calendar.due(MIDNIGHT - timedelta(minutes=1), MIDNIGHT)
+        cron.register(Task(name, job, (Cron(expression).with_timezone(ZONE),), ZONE))
+    cron.task_registry.calendar.due(MIDNIGHT - timedelta(minutes=1), MIDNIGHT)
     return cron
 
 

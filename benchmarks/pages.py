@@ -17,7 +17,7 @@ from history import MINUTE, START, TASKS, fill, timed
 from pyramid.config import Configurator
 from webtest import TestApp
 
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 
 BROWSER = {"Accept": "text/html"}
 COLUMNS = (Column("page"), Column("HTML", ",.1f"), Column("JSON", ",.1f"))
@@ -45,7 +45,7 @@ def main() -> None:
                 lambda _: None, name=f"shop.tasks.task_{number}", schedule="*/5 * * * *"
             )
         app = TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
-        cron = cronwork(config.registry)
+        cron = get_cron(config.registry)
         fill(cron.store, count)
         cron.clock = lambda: START + (count // TASKS + 1) * MINUTE
         newest = app.get("/cron/runs").json

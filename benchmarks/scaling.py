@@ -48,12 +48,12 @@ from sqlalchemy import event
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pyramid_cron.due.facts import Pending
-from pyramid_cron.execute.whole import whole_tick
-from pyramid_cron.run import Run, RunState, Trigger, changed
-from pyramid_cron.state import Cronwork, cronwork
-from pyramid_cron.store.dialects import BUSY_TIMEOUT
-from pyramid_cron.store.outcomes import Noted, Outcome
+from pyramid_cron.due.facts import WaitingRun
+from pyramid_cron.execute.whole import run_tick_and_wait
+from pyramid_cron.run import Run, RunState, Trigger, evolve
+from pyramid_cron.state import CronApp, get_cron
+from pyramid_cron.store.dialects import STORE_WAIT_SECONDS
+from pyramid_cron.store.outcomes import WriteBatch, Outcome
 from pyramid_cron.store.store import Store
 from tests import databases
 
@@ -115,7 +115,7 @@ class Cost:
 def watch(store: Store) -> Turns:
     """Return what will tell of all turns that are taken here from now on."""
     turns, local = Turns(), threading.local()
-    writing = store._writing
+    writing = store._exclusive_transaction
 
     @contextmanager
     def watched() -> Iterator[Any]:
@@ -139,7 +139,7 @@ def watch(store: Store) -> Turns:
         local.trips = getattr(local, "trips", 0) + (len(parameters) if one_by_one else 1)
 
     store.open()
-    store._writing = watched
+    store._exclusive_transaction = watched
     for name in ("deciding", "write", "renew", "entrust", "adopt", "prune"):
         setattr(store, name, named(name, getattr(store, name)))
     event.listen(store.database._engine, "before_cursor_execute", executed)
@@ -169,7 +169,7 @@ def application(settings: Settings, count: int, **policy: Any) -> Any:
 def ticking(settings: Settings, count: int, **policy: Any) -> Iterator[tuple[Any, Turns]]:
     """Give a registry that has ticked once, and the turns that it takes from now on."""
     registry = application(settings, count, **policy)
-    cron = cronwork(registry)
+    cron = get_cron(registry)
     turns = watch(cron.store)
     try:
         yield registry, turns
@@ -179,8 +179,8 @@ def ticking(settings: Settings, count: int, **policy: Any) -> Iterator[tuple[Any
 
 def tick(registry: Any, moment: datetime) -> None:
     """Tick, and put the tick on record at once, which otherwise a thread does."""
-    whole_tick(cronwork(registry), registry, moment)
-    cronwork(registry).supervisor.write()
+    run_tick_and_wait(get_cron(registry), registry, moment)
+    get_cron(registry).supervisor.flush()
 
 
 # What is measured, each in a store of its own.
@@ -198,7 +198,7 @@ def of_ticks(
             tick(registry, START + number * MINUTE)
             costs.append(Cost(turns.seconds, turns.trips))
             begin = time.perf_counter()
-            cronwork(registry).store.glance(START + number * MINUTE)
+            get_cron(registry).store.peek(START + number * MINUTE)
             looks.append(time.perf_counter() - begin)
     return typical_cost(typical, costs), typical(looks)
 
@@ -212,13 +212,13 @@ def of_late_ticks(settings: Settings, typical: Typical, rounds: int) -> Cost:
     ):
         tick(first, START)
         tick(second, START)
-        store = cronwork(second).store
-        glance = store.glance
+        store = get_cron(second).store
+        glance = store.peek
         for number in range(1, rounds + 1):
             moment = START + number * MINUTE
             seen = glance(moment)
             tick(first, moment)
-            store.glance = lambda _, seen=seen: seen
+            store.peek = lambda _, seen=seen: seen
             turns.forget()
             tick(second, moment)
             assert turns.count("deciding") == 1
@@ -230,16 +230,16 @@ def of_runs(settings: Settings, typical: Typical, rounds: int) -> dict[str, Cost
     """Return what else there is to do, by name: for a run elsewhere, and once a minute."""
     costs: dict[str, list[Cost]] = {}
     with ticking(settings, 1, min="*") as (registry, turns):
-        cron = cronwork(registry)
+        cron = get_cron(registry)
         for number in range(rounds):
             moment = START + number * MINUTE
             [run] = claimed(cron, 1, moment)
-            ended = changed(run, state=RunState.SUCCEEDED, started=moment, finished=moment)
+            ended = evolve(run, state=RunState.SUCCEEDED, started=moment, finished=moment)
             for name, call, *arguments in (
-                ("renew", cron.store.renew, [run.id], moment + LEASE),
-                ("entrust", cron.store.entrust, run.id, moment + LEASE),
-                ("adopt", cron.store.adopt, run.id, moment, moment + LEASE),
-                ("end", cron.store.write, Noted([Outcome(ended)])),
+                ("renew", cron.store.renew_leases, [run.id], moment + LEASE),
+                ("entrust", cron.store.hand_off, run.id, moment + LEASE),
+                ("adopt", cron.store.take_over, run.id, moment, moment + LEASE),
+                ("end", cron.store.write_batch, WriteBatch([Outcome(ended)])),
                 ("prune", cron.store.prune, START - MINUTE, 500),
             ):
                 turns.forget()
@@ -252,22 +252,22 @@ def of_renewals(settings: Settings, typical: Typical, rounds: int) -> tuple[Cost
     """Return what renewing 100 leases costs, and how long it takes to ask for ends asked for."""
     costs, asks = [], []
     with ticking(settings, 1, min="*") as (registry, turns):
-        cron = cronwork(registry)
+        cron = get_cron(registry)
         ids = [run.id for run in claimed(cron, 100, START)]
         for number in range(rounds):
             turns.forget()
-            cron.store.renew(ids, START + number * MINUTE + LEASE)
+            cron.store.renew_leases(ids, START + number * MINUTE + LEASE)
             costs.append(Cost(turns.seconds, turns.trips))
             begin = time.perf_counter()
-            cron.store.cancelled()
+            cron.store.cancel_requests()
             asks.append(time.perf_counter() - begin)
     return typical_cost(typical, costs), typical(asks)
 
 
-def claimed(cron: Cronwork, count: int, moment: datetime) -> list[Run]:
+def claimed(cron: CronApp, count: int, moment: datetime) -> list[Run]:
     """Claim so many runs."""
-    due = [Pending(f"task {n}", moment, Trigger.SCHEDULE, moment) for n in range(count)]
-    with cron.store.deciding(moment, moment + LEASE) as desk:
+    due = [WaitingRun(f"task {n}", moment, Trigger.SCHEDULE, moment) for n in range(count)]
+    with cron.store.claim_transaction(moment, moment + LEASE) as desk:
         return desk.claim(due)[0]
 
 
@@ -350,13 +350,13 @@ def client(settings: Settings, count: int, minutes: int, barrier: Any, told: Any
     """Hit a store for some minutes in the same instants as others do; tell when, and what for."""
     logging.disable()
     with ticking(settings, count, min="*") as (registry, turns):
-        cron = cronwork(registry)
+        cron = get_cron(registry)
         for number in range(minutes):
             time.sleep(0.3)  # in which what was noted before is written
             barrier.wait(60)
             turns.forget()
             begin, computed = time.perf_counter(), time.process_time()
-            runs = whole_tick(cron, registry, START + number * MINUTE).runs
+            runs = run_tick_and_wait(cron, registry, START + number * MINUTE).runs
             end, computed = time.perf_counter(), time.process_time() - computed
             told.put((number, begin, end, computed, turns.count("deciding"), len(runs)))
 
@@ -460,7 +460,7 @@ def extrapolate(found: Measured, hosts: tuple[int, ...], rtt: float, unit: str) 
         answer = count * found.late.at(rtt)
         room = max(0.0, 60 * SHARE - late)
         print(f"  {count:>10,}{idle / 60:>12.1%}{late / 60:>12.1%}", end="")
-        print(f"{answer:>8.2f} {'!' if answer > BUSY_TIMEOUT else 's'}", end="")
+        print(f"{answer:>8.2f} {'!' if answer > STORE_WAIT_SECONDS else 's'}", end="")
         print("".join(f"{int(room / cost.at(rtt)):>12,}" for cost in found.runs.values()))
 
 
@@ -470,7 +470,7 @@ Measured are the costs, on this machine, one client at a time, and the clients a
 said of more hosts is extrapolated, with {rtt * 1e3:g} ms for a round trip, in SQLite none.
 "idle": nothing is due. "late": something is, all hosts hit in the same instant, and each takes its
 turn to find it claimed; "last answer" is when the last of them has its answer. "!": those at the
-end of the line wait for more than {BUSY_TIMEOUT} s and are answered 503; the slots are run all the
+end of the line wait for more than {STORE_WAIT_SECONDS} s and are answered 503; the slots are run all the
 same, by those at its front. Hosts that don't hit in the same instant don't wait.
 "runs a minute": those for which half of the store's time is left then. So many tasks can be due
 each minute. A run that lasts for more than 0.2 s costs as much again as its end, and one that lasts

@@ -14,7 +14,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.router import Router
 
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 
 
 def bare(_: Request) -> Response:
@@ -46,7 +46,7 @@ def application(folder: Path, register: Callable[[Configurator], None]) -> Route
 
 def set_clock(app: Router, moment: datetime) -> None:
     """Let the application's cron take this for the time."""
-    cronwork(app.registry).clock = lambda: moment
+    get_cron(app.registry).clock = lambda: moment
 
 
 def hit(app: Router, path: str) -> None:

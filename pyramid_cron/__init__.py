@@ -11,21 +11,21 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .control import request_scheduler, scheduler
 from .directives import add_cron_queue, add_cron_task
-from .execute.apart import tell_apart
-from .execute.stop import arrange
-from .monitors import check, watch
+from .execute.apart import notify_in_thread
+from .execute.stop import install_shutdown_hooks
+from .monitors import check_monitors, subscribe_monitors
 from .run import Run, RunState, TaskCancelled, TaskTimeout
 from .schedule import At, Cron, Every
 from .settings import parse_settings
 from .sources.command import add_cron_command
 from .sources.crontab import add_crontab
 from .sources.folder import add_cron_folder
-from .state import Cronwork, ICronwork, cronwork
-from .store.engine import unusable
+from .state import CronApp, ICronApp, get_cron
+from .store.engine import explain_unusable
 from .task import Retry
 from .version import __version__
-from .web import add_routes, add_views, put_first
-from .web.urls import ROUTE
+from .web import add_routes, add_views, put_routes_first
+from .web.urls import TRIGGER_ROUTE
 from .web.views import tick_view
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "scheduler",
 ]
 
-LAST = 1000
+AFTER_APPLICATION_ORDER = 1000
 """The order of actions that come after all of the application's own."""
 
 
@@ -58,26 +58,28 @@ def includeme(config: Configurator) -> None:
 
     def set_up() -> None:
         settings = parse_settings(config.registry.settings)
-        cron = Cronwork(settings, tell=partial(tell_apart, config.registry))
-        config.registry.registerUtility(cron, ICronwork)
-        config.add_route(ROUTE, cron.settings.path)
+        cron = CronApp(settings, notify=partial(notify_in_thread, config.registry))
+        config.registry.registerUtility(cron, ICronApp)
+        config.add_route(TRIGGER_ROUTE, cron.settings.path)
         add_routes(config, cron.settings.path)
-        watch(config, cron.settings)
+        subscribe_monitors(config, cron.settings)
 
     def check_store() -> None:
-        problem = unusable(cronwork(config.registry).settings.url)
+        problem = explain_unusable(get_cron(config.registry).settings.url)
         if problem:
             raise ConfigurationError(problem)
 
     def arrange_stop(event: ApplicationCreated) -> None:
-        cron = cronwork(event.app.registry)
-        arrange(cron.supervisor, cron.settings.shutdown_timeout.total_seconds())
+        cron = get_cron(event.app.registry)
+        install_shutdown_hooks(cron.supervisor, cron.settings.shutdown_timeout.total_seconds())
 
     config.add_subscriber(arrange_stop, ApplicationCreated)
     config.action("pyramid_cron settings", set_up, order=PHASE0_CONFIG)
-    config.action("pyramid_cron store", check_store, order=LAST)
-    config.action("pyramid_cron routes", put_first, (config,), order=LAST)
-    config.action("pyramid_cron monitors", check, (config.registry,), order=LAST)
+    config.action("pyramid_cron store", check_store, order=AFTER_APPLICATION_ORDER)
+    config.action("pyramid_cron routes", put_routes_first, (config,), order=AFTER_APPLICATION_ORDER)
+    config.action(
+        "pyramid_cron monitors", check_monitors, (config.registry,), order=AFTER_APPLICATION_ORDER
+    )
     config.add_directive("add_cron_task", add_cron_task)
     config.add_directive("add_cron_command", add_cron_command)
     config.add_directive("add_cron_folder", add_cron_folder)
@@ -86,7 +88,7 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.add_view(
         tick_view,
-        route_name=ROUTE,
+        route_name=TRIGGER_ROUTE,
         permission=NO_PERMISSION_REQUIRED,
         require_csrf=False,
     )

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-NEEDED = ("jinja2", "waitress")
+DEMO_MODULES = ("jinja2", "waitress")
 """What the demo imports beside what pyramid_cron itself needs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the demo; return the exit code: 0 once stopped, 2 if it can't start."""
-    options = parser().parse_args(arguments)
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    options = build_parser().parse_args(arguments)
+    missing = [name for name in DEMO_MODULES if find_spec(name) is None]
     if missing:
         needed = ", ".join(missing)
         print(f'the demo needs {needed}: pip install "pyramid_cron[demo]"', file=sys.stderr)
@@ -24,19 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve(options.port)
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m pyramid_cron",
         description="Serve a demo: a small shop whose tasks run in it, with a trigger of its own.",
     )
     parser.add_argument(
-        "--port", type=_port, default=6543, help="where to listen on 127.0.0.1; 0 for any free port"
+        "--port",
+        type=_parse_port,
+        default=6543,
+        help="where to listen on 127.0.0.1; 0 for any free port",
     )
     return parser
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     try:
         port = int(text)
     except ValueError:

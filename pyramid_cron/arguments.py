@@ -17,21 +17,23 @@ from typing import Any, TypeVar
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from .counts import count
+from .counts import parse_count
 from .schedule import At
-from .schedule.duration import LONGEST, seconds, span
-from .task import CELERY, NAME, ONE_ATTEMPT, Retry, jitter_offset
+from .schedule.duration import MAX_DURATION, parse_seconds, parse_duration
+from .task import CELERY_EXECUTOR, TASK_NAME_PATTERN, ONE_ATTEMPT, Retry, compute_jitter_offset
 
-SEND_OPTIONS = frozenset(("queue", "priority", "exchange", "routing_key", "headers", "compression"))
+CELERY_SEND_OPTIONS = frozenset(
+    ("queue", "priority", "exchange", "routing_key", "headers", "compression")
+)
 """What may be said of how Celery sends a task."""
 
-END = datetime.max.replace(tzinfo=timezone.utc)
+MAX_MOMENT = datetime.max.replace(tzinfo=timezone.utc)
 
-E = TypeVar("E", bound=Enum)
+EnumT = TypeVar("E", bound=Enum)
 
 
 @contextmanager
-def naming(task_name: object) -> Iterator[None]:
+def naming_task(task_name: object) -> Iterator[None]:
     """Turn an error about an argument into one that names the task, too."""
     try:
         yield
@@ -41,7 +43,7 @@ def naming(task_name: object) -> Iterator[None]:
         raise ConfigurationError(f"cron task {task_name!r}: {error}") from error
 
 
-def resolved(config: Configurator, argument: str, value: Any) -> Callable[[Any], Any]:
+def resolve(config: Configurator, argument: str, value: Any) -> Callable[[Any], Any]:
     """Return a callable, which may be given by its dotted name."""
     try:
         found = config.maybe_dotted(value)
@@ -58,51 +60,51 @@ def resolved(config: Configurator, argument: str, value: Any) -> Callable[[Any],
     return found  # type: ignore[no-any-return]
 
 
-def name_of(function: Callable[[Any], Any], name: Any) -> str:
+def parse_task_name(function: Callable[[Any], Any], name: Any) -> str:
     """Return a task's name: that given, or where its function is."""
     if name is None:
-        named = _called(function)
+        named = _unwrap_partial(function)
         if not hasattr(named, "__qualname__"):
             named = type(named)
         name = f"{named.__module__}.{named.__qualname__}"
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not TASK_NAME_PATTERN.fullmatch(name):
         raise ConfigurationError(
             f"cron task: name={name!r}: must be text of 1 to 200 printable characters"
         )
     return name
 
 
-def _called(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _unwrap_partial(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return what a partial calls in the end, any other function itself."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
 
 
-def check_callable(argument: str, given: Any, function: Callable[[Any], Any]) -> None:
+def check_callable(argument: str, value: Any, function: Callable[[Any], Any]) -> None:
     """Refuse what can't be called with the system mapping alone, or would do nothing then."""
-    if _generates(_called(function)):
+    if _is_generator_function(_unwrap_partial(function)):
         raise ValueError(
-            f"{argument}={given!r} is a generator function: to call it runs nothing of it; use"
+            f"{argument}={value!r} is a generator function: to call it runs nothing of it; use"
             " a function without yield"
         )
-    signature = _signature(function)
+    signature = _signature_of(function)
     if signature is None:
-        inner = _signature(function.func) if isinstance(function, functools.partial) else None
+        inner = _signature_of(function.func) if isinstance(function, functools.partial) else None
         if inner is None:
             return  # some builtins do not tell
         raise ValueError(
-            f"{argument}={given!r} gives what can't be given: what it calls takes {inner}"
+            f"{argument}={value!r} gives what can't be given: what it calls takes {inner}"
         )
     try:
         signature.bind({})
     except TypeError as error:
         raise ValueError(
-            f"{argument}={given!r} takes {signature}; it must take one argument, the system mapping"
+            f"{argument}={value!r} takes {signature}; it must take one argument, the system mapping"
         ) from error
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
         # Of what is called itself: what it wraps may take more, which the wrapper adds.
         return inspect.signature(function, follow_wrapped=False)
@@ -110,33 +112,33 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _generates(function: Callable[[Any], Any]) -> bool:
+def _is_generator_function(function: Callable[[Any], Any]) -> bool:
     return any(
         inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
         for each in (function, type(function).__call__)
     )
 
 
-def condition(config: Configurator, when: Any) -> Callable[[Any], Any]:
+def parse_condition(config: Configurator, when: Any) -> Callable[[Any], Any]:
     """Return what ``when`` asks."""
-    found = resolved(config, "when", when)
+    found = resolve(config, "when", when)
     check_callable("when", when, found)
     return found
 
 
-def flag(argument: str, value: Any) -> bool:
+def parse_flag(argument: str, value: Any) -> bool:
     """Return a boolean; nothing else counts as one."""
     if not isinstance(value, bool):
         raise ValueError(f"{argument}={value!r}: must be True or False")
     return value
 
 
-def failures(value: Any) -> int | None:
+def parse_pause_after(value: Any) -> int | None:
     """Return after how many failures in a row to pause, if at all."""
-    return None if value is None else count("pause_after", value)
+    return None if value is None else parse_count("pause_after", value)
 
 
-def one_of(argument: str, names: Collection[str], value: Any) -> str:
+def parse_one_of(argument: str, names: Collection[str], value: Any) -> str:
     """Return text that is one of these names."""
     if not isinstance(value, str) or value not in names:
         shown = ", ".join(repr(each) for each in names)
@@ -144,7 +146,7 @@ def one_of(argument: str, names: Collection[str], value: Any) -> str:
     return value
 
 
-def executor(value: Any) -> str:
+def parse_executor(value: Any) -> str:
     """Return the name of an executor, which may become known later."""
     if not isinstance(value, str) or not value:
         raise ValueError(
@@ -153,58 +155,58 @@ def executor(value: Any) -> str:
     return value
 
 
-def send_options(options: Any, executor: Any) -> dict[str, Any]:
+def parse_send_options(options: Any, executor: Any) -> dict[str, Any]:
     """Return what Celery is told when the task is sent."""
     if options is None:
         return {}
-    if executor != CELERY:
+    if executor != CELERY_EXECUTOR:
         raise ValueError(f"celery={options!r}: only for executor='celery', not {executor!r}")
-    if not isinstance(options, dict) or not SEND_OPTIONS.issuperset(options):
-        known = ", ".join(sorted(SEND_OPTIONS))
+    if not isinstance(options, dict) or not CELERY_SEND_OPTIONS.issuperset(options):
+        known = ", ".join(sorted(CELERY_SEND_OPTIONS))
         raise ValueError(f"celery={options!r}: must be a dict with some of {known}")
     return dict(options)
 
 
-def choice(argument: str, kind: type[E], value: Any) -> E:
+def parse_choice(argument: str, enum_class: type[EnumT], value: Any) -> EnumT:
     """Return the member of an enumeration that has this text."""
     try:
-        return kind(value)
+        return enum_class(value)
     except ValueError:
-        names = ", ".join(repr(each.value) for each in kind)
+        names = ", ".join(repr(each.value) for each in enum_class)
         raise ValueError(f"{argument}={value!r}: must be one of {names}") from None
 
 
-def grace(value: Any) -> timedelta | None:
+def parse_grace(value: Any) -> timedelta | None:
     """Return how old a slot may become, None where that is more than can be counted back."""
-    found = span(value, what="grace", least=1, most=timedelta.max)
-    return None if found > LONGEST else found
+    found = parse_duration(value, argument="grace", min_seconds=1, max_duration=timedelta.max)
+    return None if found > MAX_DURATION else found
 
 
-def retry(value: Any) -> Retry:
+def parse_retry(value: Any) -> Retry:
     """Return how often a slot is tried."""
     if value is None:
         return ONE_ATTEMPT
     if isinstance(value, Retry):
         return value
-    return Retry(attempts=count("retry", value))
+    return Retry(attempts=parse_count("retry", value))
 
 
-def offset(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
+def parse_jitter(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
     """Return by how many seconds the task's slots are shifted."""
     if jitter is None:
         return 0
     if not schedules:
         raise ValueError(f"jitter={jitter!r}: a task that runs on demand has no slots to shift")
-    longest = seconds(jitter, what="jitter")
+    longest = parse_seconds(jitter, argument="jitter")
     for schedule in schedules:
-        if isinstance(schedule, At) and END - schedule.moment < timedelta(seconds=longest):
+        if isinstance(schedule, At) and MAX_MOMENT - schedule.moment < timedelta(seconds=longest):
             raise ValueError(f"jitter={jitter!r}: shifts {schedule!r} out of the calendar")
-    return jitter_offset(task_name, longest)
+    return compute_jitter_offset(task_name, longest)
 
 
-def monitor(monitor: Any) -> str:
+def parse_monitor(monitor: Any) -> str:
     """Return the name that monitors know the task by."""
-    if not isinstance(monitor, str) or not NAME.fullmatch(monitor.strip()):
+    if not isinstance(monitor, str) or not TASK_NAME_PATTERN.fullmatch(monitor.strip()):
         raise ValueError(
             f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
             " character"
@@ -212,10 +214,10 @@ def monitor(monitor: Any) -> str:
     return monitor.strip()
 
 
-def description(function: Callable[[Any], Any], description: Any) -> str:
+def parse_description(function: Callable[[Any], Any], description: Any) -> str:
     """Return what the task is for: what is said, or its function's first line."""
     if description is None:
-        return (inspect.getdoc(_called(function)) or "").partition("\n")[0]
+        return (inspect.getdoc(_unwrap_partial(function)) or "").partition("\n")[0]
     if not isinstance(description, str):
         raise ValueError(f"description={description!r}: must be text")
     return description

@@ -21,27 +21,27 @@ from pyramid.registry import Registry
 from pyramid.scripts.common import get_config_loader
 
 from .control import scheduler
-from .execute.celery import TASK, celery_app
-from .execute.queue import UNTAKEN
-from .monitors import LAST_CHANCE, monitoring
-from .state import cronwork
+from .execute.celery import CELERY_TASK_NAME, find_celery_app
+from .execute.queue import HANDOFF_TIMEOUT
+from .monitors import EXIT_FLUSH_SECONDS, get_monitoring
+from .state import get_cron
 from .store.engine import StoreError
 
 if TYPE_CHECKING:
     from celery import Celery
 
-VARIABLE = "PYRAMID_CRON_INI"
+INI_VARIABLE = "PYRAMID_CRON_INI"
 
-MAX_DELAY = 60
+TAKE_OVER_MAX_DELAY_SECONDS = 60
 """Seconds, at most, after which it is tried again to take up a run."""
 
-TRIES = UNTAKEN // timedelta(seconds=MAX_DELAY / 2)
+TAKE_OVER_TRIES = HANDOFF_TIMEOUT // timedelta(seconds=TAKE_OVER_MAX_DELAY_SECONDS / 2)
 """How often that is tried: until the run is lost anyway. The delays are random, up to the most."""
 
 log = logging.getLogger("pyramid_cron")
 
 
-class NotLoadedError(Exception):
+class ApplicationLoadError(Exception):
     """Raised when the application can't be made, so that no run can be taken up."""
 
 
@@ -57,86 +57,86 @@ def add_task(app: Celery) -> None:
     loaded: dict[int, Registry] = {}
     lock = threading.Lock()
     # A run that is not known may be a newer version's, or another application's.
-    not_taken_up = (StoreError, NotLoadedError, LookupError)
+    not_taken_up = (StoreError, ApplicationLoadError, LookupError)
 
     def registry() -> Registry:
         with lock:
             if os.getpid() not in loaded:  # what was made before a fork stays with the parent
                 loaded.clear()
-                loaded[os.getpid()] = _make_application()
+                loaded[os.getpid()] = _load_application()
             return loaded[os.getpid()]
 
     def run(run_id: str) -> None:
         try:
-            scheduler(registry()).carry_out(run_id)
+            scheduler(registry()).execute(run_id)
         except not_taken_up as error:
-            cause = isinstance(error, NotLoadedError)
+            cause = isinstance(error, ApplicationLoadError)
             log.warning("run=%s could not be taken up: %s", run_id, error, exc_info=cause)
             raise
 
     app.task(
         run,
-        name=TASK,
+        name=CELERY_TASK_NAME,
         ignore_result=True,
         # The message is all that will ever have it taken up.
         autoretry_for=not_taken_up,
-        max_retries=TRIES,
+        max_retries=TAKE_OVER_TRIES,
         retry_backoff=1,
-        retry_backoff_max=MAX_DELAY,
+        retry_backoff_max=TAKE_OVER_MAX_DELAY_SECONDS,
     )
 
     def send_the_last(**_: Any) -> None:
         # A process of the pool ends without what is to be done at exit.
         made = loaded.get(os.getpid())
-        if made is not None and (told := monitoring(made)) is not None:
-            told.flush(LAST_CHANCE)
+        if made is not None and (told := get_monitoring(made)) is not None:
+            told.flush(EXIT_FLUSH_SECONDS)
 
     worker_process_shutdown.connect(send_the_last, weak=False)
 
 
-def _make_application() -> Registry:
+def _load_application() -> Registry:
     try:
-        app = get_app(_ini())
+        app = get_app(_read_ini_variable())
         registry = getattr(app, "registry", None)
         # Middleware around an application need not show it.
         return registry if isinstance(registry, Registry) else global_registries.last
     except Exception as error:
-        raise NotLoadedError(f"the application can't be made: {error!r}") from error
+        raise ApplicationLoadError(f"the application can't be made: {error!r}") from error
 
 
-def _ini() -> str:
-    if VARIABLE not in os.environ:
+def _read_ini_variable() -> str:
+    if INI_VARIABLE not in os.environ:
         raise ConfigurationError(
-            f"the environment variable {VARIABLE} is missing; it names the application's"
+            f"the environment variable {INI_VARIABLE} is missing; it names the application's"
             " configuration, as in production.ini or production.ini#shop"
         )
-    return os.environ[VARIABLE]
+    return os.environ[INI_VARIABLE]
 
 
-def _worker_app() -> Celery:
-    app = celery_app(*_celery_settings())
+def _make_worker_app() -> Celery:
+    app = find_celery_app(*_read_celery_settings())
     add_task(app)
-    _arrange_logging(app)
+    _set_up_logging(app)
     return app
 
 
-def _celery_settings() -> tuple[str | None, str | None]:
+def _read_celery_settings() -> tuple[str | None, str | None]:
     """Return ``cron.celery.app`` and ``cron.celery.broker_url``."""
-    settings = get_appsettings(_ini())
+    settings = get_appsettings(_read_ini_variable())
     name, broker_url = settings.get("cron.celery.app"), settings.get("cron.celery.broker_url")
     if name or broker_url:
         return name or None, broker_url or None
     # The section is that of middleware, or the application's own code sets them.
-    cron = cronwork(_make_application())
+    cron = get_cron(_load_application())
     cron.close()
     return cron.settings.celery_app, cron.settings.celery_broker_url
 
 
-def _arrange_logging(app: Celery) -> None:
+def _set_up_logging(app: Celery) -> None:
     """Have what the configuration says of logging hold, but for Celery's own lines."""
     from celery.signals import setup_logging
 
-    loader = get_config_loader(_ini())
+    loader = get_config_loader(_read_ini_variable())
     if "loggers" not in loader.get_sections() or setup_logging.receivers:
         return  # Celery sets it up, or an app of the application's own has it done
 
@@ -159,5 +159,5 @@ def __getattr__(name: str) -> Any:
     """Return ``app``, which is made when a worker asks for it: not every import is a worker's."""
     if name != "app":
         raise AttributeError(name)
-    globals()["app"] = made = _worker_app()
+    globals()["app"] = made = _make_worker_app()
     return made

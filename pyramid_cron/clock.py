@@ -18,17 +18,17 @@ class Stopwatch:
     A wall clock that is set during a tick therefore changes neither its budget nor its durations.
     """
 
-    __slots__ = ("_monotonic", "_zero", "start")
+    __slots__ = ("_monotonic", "_monotonic_start", "start")
 
     def __init__(self, start: datetime, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.start = start
         self._monotonic = monotonic
-        self._zero = monotonic()
+        self._monotonic_start = monotonic()
 
-    def elapsed(self) -> float:
+    def elapsed_seconds(self) -> float:
         """Return the seconds since the start."""
-        return self._monotonic() - self._zero
+        return self._monotonic() - self._monotonic_start
 
     def now(self) -> datetime:
         """Return the moment of the start plus the seconds since."""
-        return self.start + timedelta(seconds=self._monotonic() - self._zero)
+        return self.start + timedelta(seconds=self._monotonic() - self._monotonic_start)

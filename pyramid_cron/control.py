@@ -14,28 +14,28 @@ from pyramid.request import Request
 from pyramid.scripting import prepare
 
 from . import events, logs
-from .counts import count
-from .due.after import whole
-from .due.facts import BACKFILL, BESIDE, Pending
+from .counts import parse_count
+from .due.after import floor_to_second
+from .due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
 from .due.health import Health
-from .due.pauses import Word, matcher, paused
-from .execute.by_hand import run_by_hand
-from .execute.defer import defer
-from .execute.queue import carry_out_sent
-from .health import health
+from .due.pauses import PauseRule, name_matcher, active_pause
+from .execute.by_hand import run_manually
+from .execute.defer import defer_until_commit
+from .execute.queue import run_handed_off
+from .health import assess_health
 from .run import Run, RunState, Trigger, as_payload
 from .schedule import At
-from .schedule.duration import span
-from .schedule.moments import in_utc
-from .state import Cronwork, cronwork
-from .store.filling import Span
-from .store.outcomes import Deferred
-from .task import NAME, Task
+from .schedule.duration import parse_duration
+from .schedule.moments import to_utc
+from .state import CronApp, get_cron
+from .store.filling import SlotRange
+from .store.outcomes import DeferredRun
+from .task import TASK_NAME_PATTERN, Task
 
-NONCES = {"delay": BACKFILL, "allow": BESIDE}
+BACKFILL_ORIGINS = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN}
 """What may be said of a backfill's ``overlap``."""
 
-FINAL = tuple(state for state in RunState if state.final)
+FINAL_STATES = tuple(state for state in RunState if state.is_final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class TaskStatus:
     last: Run | None
     running: tuple[Run, ...]
     waiting: int = 0
-    paused: Word | None = None
+    paused: PauseRule | None = None
 
 
 class Scheduler:
@@ -66,26 +66,26 @@ class Scheduler:
         self._request = request
 
     @property
-    def _cron(self) -> Cronwork:
-        cron = cronwork(self._registry)
-        cron.look_around()  # there are processes that no tick reaches
+    def _cron(self) -> CronApp:
+        cron = get_cron(self._registry)
+        cron.refresh_sources()  # there are processes that no tick reaches
         return cron
 
     def tasks(self) -> list[Task]:
         """Return the registered tasks, in order of registration."""
-        return list(self._cron.tasks.all)
+        return list(self._cron.task_registry.tasks)
 
     def status(self, name: str) -> TaskStatus:
         """Return how the task of this name stands. Raises LookupError if there is none."""
         cron = self._cron
-        task = cron.tasks.named(name)
+        task = cron.task_registry.get(name)
         return TaskStatus(
             task,
             next=task.following(cron.clock()),
-            last=next(iter(cron.store.history(name, FINAL, limit=1)), None),
-            running=tuple(cron.store.going_on(name)),
-            waiting=cron.store.waiting(name),
-            paused=paused(name, cron.clock(), cron.store.words()),
+            last=next(iter(cron.store.history(name, FINAL_STATES, limit=1)), None),
+            running=tuple(cron.store.active_runs(name)),
+            waiting=cron.store.count_waiting(name),
+            paused=active_pause(name, cron.clock(), cron.store.pause_rules()),
         )
 
     def history(
@@ -95,15 +95,15 @@ class Scheduler:
 
         Raises ValueError for a state there is not, or a limit below 1 or above 2147483647.
         """
-        states = None if state is None else (_state(state),)
-        return self._cron.store.history(name, states, count("limit", limit))
+        states = None if state is None else (_parse_state(state),)
+        return self._cron.store.history(name, states, parse_count("limit", limit))
 
     def health(self) -> Health:
         """Return how things stand: whether ticks come, and how each task is.
 
         Raises StoreError if the store can't be read.
         """
-        return health(self._cron)
+        return assess_health(self._cron)
 
     def run(self, name: str, payload: Any = None) -> Run:
         """Run a task now, in this request; return the run as it ended.
@@ -117,10 +117,10 @@ class Scheduler:
         raises.
         """
         cron = self._cron
-        task = cron.tasks.named(name)
+        task = cron.task_registry.get(name)
         with self._own_request() as request:
             keep = request is self._request
-            return run_by_hand(cron, request, task, payload, cron.clock(), keep=keep)
+            return run_manually(cron, request, task, payload, cron.clock(), commit_first=keep)
 
     def defer(
         self,
@@ -129,7 +129,7 @@ class Scheduler:
         at: datetime | str | None = None,
         after: str | float | timedelta | None = None,
         key: str | None = None,
-    ) -> Pending:
+    ) -> WaitingRun:
         """Run a task once, at the first tick that comes at a moment or later; return what waits.
 
         ``at`` is an aware datetime or ISO 8601 text with an offset, ``after`` an interval from the
@@ -144,17 +144,17 @@ class Scheduler:
         Raises LookupError if there is no such task, TypeError or ValueError for what is not JSON,
         no moment, no interval or no key, StoreError if it is to be put on record at once and can't.
         """
-        self._cron.tasks.named(name)
+        self._cron.task_registry.get(name)
         given = as_payload(payload)
         if key is not None:
             _check_key(key)
-        slot = _moment(self._cron.clock(), at, after)
+        slot = _parse_moment(self._cron.clock(), at, after)
         nonce = secrets.randbits(62) + 2
-        pending = Pending(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=given)
-        defer(self._cron, self._request, Deferred(pending, key))
+        pending = WaitingRun(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=given)
+        defer_until_commit(self._cron, self._request, DeferredRun(pending, key))
         return pending
 
-    def carry_out(self, run_id: str) -> Run | None:
+    def execute(self, run_id: str) -> Run | None:
         """Carry out a run that was sent to a queue; for the queue's worker to call.
 
         The run has a request and a transaction of its own. Returned is the run as it ended, or None
@@ -163,7 +163,7 @@ class Scheduler:
         application, and StoreError if the store can't be reached to take the run up. Both are to
         be tried again later, here or by another worker.
         """
-        return carry_out_sent(self._cron, self._registry, run_id)
+        return run_handed_off(self._cron, self._registry, run_id)
 
     def pause(
         self, pattern: str = "*", until: datetime | None = None, reason: str | None = None
@@ -177,12 +177,12 @@ class Scheduler:
         Raises ValueError for a wrong pattern or moment, LookupError if no task matches.
         """
         now = self._cron.clock()
-        if until is not None and (until := in_utc(until, "until")) <= now:
+        if until is not None and (until := to_utc(until, "until")) <= now:
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
         if reason is not None and not isinstance(reason, str):
             raise ValueError(f"reason={reason!r}: must be text")
-        names, _ = self._say(Word(now, True, pattern, until, reason))
-        self._tell([(events.TaskPaused, name, until, reason) for name in names])
+        names, _ = self._add_pause_rule(PauseRule(now, True, pattern, until, reason))
+        self._notify([(events.TaskPaused, name, until, reason) for name in names])
         return names
 
     def resume(self, pattern: str = "*") -> list[str]:
@@ -191,65 +191,65 @@ class Scheduler:
         For all that match, ``pause_after`` counts anew. Raises ValueError for a wrong pattern,
         LookupError if no task matches.
         """
-        word = Word(self._cron.clock(), False, pattern)
-        matching, before = self._say(word)
-        names = [name for name in matching if paused(name, word.moment, before)]
-        self._tell([(events.TaskResumed, name) for name in names])
+        word = PauseRule(self._cron.clock(), False, pattern)
+        matching, before = self._add_pause_rule(word)
+        names = [name for name in matching if active_pause(name, word.since, before)]
+        self._notify([(events.TaskResumed, name) for name in names])
         return names
 
-    def _tell(self, news: Sequence[tuple[Any, ...]]) -> None:
+    def _notify(self, queued_events: Sequence[tuple[Any, ...]]) -> None:
         with self._own_request() as request:
-            for kind, *values in news:
-                events.notify(kind, request, *values)
+            for kind, *values in queued_events:
+                events.notify_subscribers(kind, request, *values)
 
-    def _say(self, word: Word) -> tuple[list[str], list[Word]]:
+    def _add_pause_rule(self, rule: PauseRule) -> tuple[list[str], list[PauseRule]]:
         """Put a word on record; return the tasks it is about, and what had been said before."""
-        if not isinstance(word.pattern, str):
+        if not isinstance(rule.pattern, str):
             raise ValueError(
-                f"pattern={word.pattern!r}: must be text, a glob, or a regular expression after re:"
+                f"pattern={rule.pattern!r}: must be text, a glob, or a regular expression after re:"
             )
-        matches = matcher(word.pattern)
-        names = [name for name in self._cron.tasks.by_name if matches(name)]
+        matches = name_matcher(rule.pattern)
+        names = [name for name in self._cron.task_registry.by_name if matches(name)]
         if not names:
-            raise LookupError(f"no cron task matches {word.pattern!r}")
-        return names, self._cron.store.say(word)
+            raise LookupError(f"no cron task matches {rule.pattern!r}")
+        return names, self._cron.store.add_pause_rule(rule)
 
     def cancel(self, run_id: str) -> None:
         """Ask for the end of a run, wherever it goes on; its state tells when it has come.
 
         Raises LookupError if there is no such run, ValueError if it is over.
         """
-        run = self._run(run_id)
-        if run.state.final:
+        run = self._get_run(run_id)
+        if run.state.is_final:
             raise ValueError(f"run {run_id} is over: it has {run.state}")
         cron = self._cron
-        ended = cron.store.recall(run_id, cron.clock(), cron.outcome)
+        ended = cron.store.cancel_handed_off(run_id, cron.clock(), cron.outcome_of)
         if ended is None:
-            cron.store.ask_to_cancel(run_id)
+            cron.store.request_cancel(run_id)
             cron.supervisor.cancel(run_id)  # at once, if it is here
         else:
             logs.log_finished(ended)
-            self._tell([(events.RunCancelled, ended)])
+            self._notify([(events.RunCancelled, ended)])
 
     def retry(self, run_id: str) -> None:
         """Try the slot of a run that went wrong or was cancelled once more, at the next tick.
 
         Raises LookupError if there is no such run, ValueError if it has not gone wrong.
         """
-        run = self._run(run_id)
-        if not (run.state.failure or run.state is RunState.CANCELLED):
+        run = self._get_run(run_id)
+        if not (run.state.is_failure or run.state is RunState.CANCELLED):
             raise ValueError(f"run {run_id} can't be tried again: it is {run.state}")
-        self._cron.tasks.named(run.task)
-        again = Pending(
+        self._cron.task_registry.get(run.task)
+        again = WaitingRun(
             run.task,
             run.slot,
             Trigger.RETRY,
-            whole(self._cron.clock()),
-            attempt=self._cron.store.attempts(run) + 1,
+            floor_to_second(self._cron.clock()),
+            attempt=self._cron.store.newest_attempt(run) + 1,
             nonce=run.nonce,
             payload=run.payload,
         )
-        self._cron.store.hasten(again)
+        self._cron.store.enqueue_or_advance(again)
 
     def backfill(
         self,
@@ -272,20 +272,20 @@ class Scheduler:
         Raises LookupError if there is no such task, ValueError for moments that are naive, still to
         come, or in the wrong order, and for any other ``overlap``.
         """
-        task = self._cron.tasks.named(name)
-        if in_utc(since, "since") > in_utc(until, "until"):
+        task = self._cron.task_registry.get(name)
+        if to_utc(since, "since") > to_utc(until, "until"):
             raise ValueError(f"until={until!r} is before since={since!r}: swap them")
         if until > self._cron.clock():
             raise ValueError(
                 f"until={until!r} is in the future: those slots will run by themselves"
             )
-        if overlap not in NONCES:
+        if overlap not in BACKFILL_ORIGINS:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
-        slots = Span(name, since, until, task.between(since, until))
-        return self._cron.store.fill_in(slots, NONCES[overlap])
+        slots = SlotRange(name, since, until, task.between(since, until))
+        return self._cron.store.add_backfill(slots, BACKFILL_ORIGINS[overlap])
 
-    def _run(self, run_id: str) -> Run:
-        run = self._cron.store.run(run_id)
+    def _get_run(self, run_id: str) -> Run:
+        run = self._cron.store.get_run(run_id)
         if run is None:
             raise LookupError(f"there is no run {run_id!r}")
         return run
@@ -299,23 +299,23 @@ class Scheduler:
             yield made["request"]
 
 
-def _moment(
+def _parse_moment(
     now: datetime, at: datetime | str | None, after: str | float | timedelta | None
 ) -> datetime:
     if at is not None and after is not None:
         raise ValueError(f"at={at!r} and after={after!r} each say when; use one of them")
     if at is not None:
         return At(at).moment
-    start = whole(now)
-    return start if after is None else start + span(after, what="after")
+    start = floor_to_second(now)
+    return start if after is None else start + parse_duration(after, argument="after")
 
 
 def _check_key(key: Any) -> None:
-    if not isinstance(key, str) or not NAME.fullmatch(key):
+    if not isinstance(key, str) or not TASK_NAME_PATTERN.fullmatch(key):
         raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
 
 
-def _state(state: Any) -> RunState:
+def _parse_state(state: Any) -> RunState:
     try:
         return RunState(state)
     except ValueError:

@@ -11,32 +11,32 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from . import arguments, timing
-from .counts import count, integer
+from .counts import parse_count, parse_integer
 from .execute.celery import CelerySender
 from .execute.command import Command
 from .run import Run
 from .schedule import Cron, Schedule
-from .schedule.duration import span
-from .state import Cronwork, cronwork
-from .task import CELERY, REQUEST, THREAD, CatchUp, Overlap, Retry, Task
+from .schedule.duration import parse_duration
+from .state import CronApp, get_cron
+from .task import CELERY_EXECUTOR, REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Overlap, Retry, Task
 
-CATEGORY = "cron tasks"
+INTROSPECTION_CATEGORY = "cron tasks"
 """The introspection category of tasks."""
 
-LAST = 1000
+AFTER_APPLICATION_ORDER = 1000
 """The order of actions that come after all of the application's own."""
 
-Field = int | str | Iterable[int] | None
+FieldArgument = int | str | Iterable[int] | None
 
 
 def add_cron_task(
     config: Configurator,
     f: Callable[[dict[str, Any]], Any] | str,
-    min: Field = None,  # noqa: A002
-    hour: Field = None,
-    day: Field = None,
-    month: Field = None,
-    dow: Field = None,
+    min: FieldArgument = None,  # noqa: A002
+    hour: FieldArgument = None,
+    day: FieldArgument = None,
+    month: FieldArgument = None,
+    dow: FieldArgument = None,
     idle: bool = False,
     *,
     name: str | None = None,
@@ -115,62 +115,66 @@ def add_cron_task(
     :raises pyramid.exceptions.ConfigurationError: naming the task, the argument, the value and what
         would be right.
     """
-    with arguments.naming(f if name is None else name):
-        function = arguments.resolved(config, "f", f)
-    task_name = arguments.name_of(function, name)
-    with arguments.naming(task_name):
+    with arguments.naming_task(f if name is None else name):
+        function = arguments.resolve(config, "f", f)
+    task_name = arguments.parse_task_name(function, name)
+    with arguments.naming_task(task_name):
         arguments.check_callable("f", f, function)
         fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
-        schedules = timing.schedules(
+        schedules = timing.parse_schedules(
             task_name, fields, schedule=schedule, every=every, at=at, on_demand=on_demand
         )
         unbound = Task(
             name=task_name,
             function=function,
             schedules=schedules,
-            timezone=timing.zone(timezone),
-            idle=arguments.flag("idle", idle),
-            priority=integer("priority", priority),
-            when=None if when is None else arguments.condition(config, when),
-            overlap=arguments.choice("overlap", Overlap, overlap),
-            catch_up=arguments.choice("catch_up", CatchUp, catch_up),
-            grace=None if grace is None else arguments.grace(grace),
-            retry=arguments.retry(retry),
-            timeout=None if timeout is None else span(timeout, what="timeout", least=0.001),
-            pause_after=arguments.failures(pause_after),
-            offset=arguments.offset(task_name, jitter, schedules),
-            executor=arguments.executor(executor),
-            celery=arguments.send_options(celery, executor),
-            weight=count("weight", weight),
-            monitor=None if monitor is None else arguments.monitor(monitor),
-            description=arguments.description(function, description),
+            timezone=timing.parse_timezone(timezone),
+            idle=arguments.parse_flag("idle", idle),
+            priority=parse_integer("priority", priority),
+            when=None if when is None else arguments.parse_condition(config, when),
+            overlap=arguments.parse_choice("overlap", Overlap, overlap),
+            catch_up=arguments.parse_choice("catch_up", CatchUp, catch_up),
+            grace=None if grace is None else arguments.parse_grace(grace),
+            retry=arguments.parse_retry(retry),
+            timeout=None
+            if timeout is None
+            else parse_duration(timeout, argument="timeout", min_seconds=0.001),
+            pause_after=arguments.parse_pause_after(pause_after),
+            offset=arguments.parse_jitter(task_name, jitter, schedules),
+            executor=arguments.parse_executor(executor),
+            celery=arguments.parse_send_options(celery, executor),
+            weight=parse_count("weight", weight),
+            monitor=None if monitor is None else arguments.parse_monitor(monitor),
+            description=arguments.parse_description(function, description),
         )
     _register(config, unbound)
 
 
 def _register(config: Configurator, task: Task) -> None:
-    introspectable = config.introspectable(CATEGORY, task.name, task.name, "cron task")
-    introspectable.update(_shown(task))
+    introspectable = config.introspectable(
+        INTROSPECTION_CATEGORY, task.name, task.name, "cron task"
+    )
+    introspectable.update(_introspection_of(task))
 
     registered: list[Task] = []
 
     def register() -> None:
-        cron = cronwork(config.registry)
-        bound = _in_zone(task, task.timezone or cron.settings.timezone)
-        introspectable.update(_shown(bound))
-        with arguments.naming(task.name):
+        cron = get_cron(config.registry)
+        bound = _with_timezone(task, task.timezone or cron.settings.timezone)
+        introspectable.update(_introspection_of(bound))
+        with arguments.naming_task(task.name):
             check_weight(task.executor, task.weight, cron.settings.capacity)
         cron.register(bound)
         registered.append(bound)
 
     def check() -> None:
         if config.autocommit or registered:  # else another task was put in its place
-            with arguments.naming(task.name):
-                check_executor(cronwork(config.registry), task.executor)
+            with arguments.naming_task(task.name):
+                check_executor(get_cron(config.registry), task.executor)
 
-    if task.executor not in (REQUEST, THREAD):
+    if task.executor not in (REQUEST_EXECUTOR, THREAD_EXECUTOR):
         # Before the other: where actions are carried out at once, nothing refused is registered.
-        config.action(None, check, order=LAST)
+        config.action(None, check, order=AFTER_APPLICATION_ORDER)
     config.action(("cron task", task.name), register, introspectables=(introspectable,))
 
 
@@ -184,7 +188,11 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
 
     :raises pyramid.exceptions.ConfigurationError: if the name is taken, or ``send`` no callable.
     """
-    if not isinstance(name, str) or not name or name in (REQUEST, THREAD, CELERY):
+    if (
+        not isinstance(name, str)
+        or not name
+        or name in (REQUEST_EXECUTOR, THREAD_EXECUTOR, CELERY_EXECUTOR)
+    ):
         raise ConfigurationError(
             f"cron queue: name={name!r}: must be text, and none of 'request', 'thread', 'celery'"
         )
@@ -192,32 +200,37 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
         raise ConfigurationError(f"cron queue {name!r}: send={send!r}: must be callable")
 
     def register() -> None:
-        cronwork(config.registry).queues[name] = send
+        get_cron(config.registry).queues[name] = send
 
     config.action(("cron queue", name), register)
 
 
-def check_executor(cron: Cronwork, executor: str) -> None:
+def check_executor(cron: CronApp, executor: str) -> None:
     """Refuse an executor that there is not; ValueError says which there are."""
-    if executor == CELERY and CELERY not in cron.queues:
+    if executor == CELERY_EXECUTOR and CELERY_EXECUTOR not in cron.queues:
         try:
-            cron.queues[CELERY] = CelerySender(cron)
+            cron.queues[CELERY_EXECUTOR] = CelerySender(cron)
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
-    names = [REQUEST, THREAD, CELERY, *sorted({*cron.queues} - {CELERY})]
-    arguments.one_of("executor", names, executor)
+    names = [
+        REQUEST_EXECUTOR,
+        THREAD_EXECUTOR,
+        CELERY_EXECUTOR,
+        *sorted({*cron.queues} - {CELERY_EXECUTOR}),
+    ]
+    arguments.parse_one_of("executor", names, executor)
 
 
 def check_weight(executor: str, weight: int, capacity: int) -> None:
     """Refuse a weight that there is never room for."""
-    if executor != REQUEST and weight > capacity:
+    if executor != REQUEST_EXECUTOR and weight > capacity:
         raise ValueError(
             f"weight={weight!r}: it would never run, since cron.capacity is {capacity}; make one"
             " smaller or the other larger"
         )
 
 
-def _shown(task: Task) -> dict[str, Any]:
+def _introspection_of(task: Task) -> dict[str, Any]:
     command = task.function.line if isinstance(task.function, Command) else None
     return ({} if command is None else {"command": command}) | {
         "name": task.name,
@@ -242,10 +255,10 @@ def _shown(task: Task) -> dict[str, Any]:
     }
 
 
-def _in_zone(task: Task, zone: str) -> Task:
+def _with_timezone(task: Task, zone: str) -> Task:
     """Return the task with those of its schedules that have no zone of their own in this one."""
     schedules = tuple(
-        schedule.bound(zone) if isinstance(schedule, Cron) else schedule
+        schedule.with_timezone(zone) if isinstance(schedule, Cron) else schedule
         for schedule in task.schedules
     )
     return replace(task, schedules=schedules, timezone=zone)

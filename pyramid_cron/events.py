@@ -132,7 +132,7 @@ class TaskResumed(Event):
     task: str
 
 
-ENDS: dict[RunState, type[RunEvent]] = {
+END_EVENTS: dict[RunState, type[RunEvent]] = {
     RunState.SUCCEEDED: RunSucceeded,
     RunState.FAILED: RunFailed,
     RunState.TIMED_OUT: RunTimedOut,
@@ -146,28 +146,28 @@ Subscriber = Callable[[Event], Any]
 """What is called with an event; what it returns plays no part."""
 
 
-def _directly(subscriber: Subscriber, event: Event) -> None:
+def _call_directly(subscriber: Subscriber, event: Event) -> None:
     subscriber(event)
 
 
-def notify(
-    kind: type[Event],
+def notify_subscribers(
+    event_type: type[Event],
     request: Request,
     *values: Any,
-    call: Callable[[Subscriber, Event], None] = _directly,
+    call: Callable[[Subscriber, Event], None] = _call_directly,
 ) -> None:
     """Make ``call`` call those who subscribed to events of this kind, each on its own.
 
     The event is made only if anybody wants it: most applications want few, and runs are many.
     """
-    subscribers = request.registry.adapters.subscriptions([implementedBy(kind)], None)
+    subscribers = request.registry.adapters.subscriptions([implementedBy(event_type)], None)
     if not subscribers:
         return
-    event = kind(request, *values)
+    event = event_type(request, *values)
     for subscriber in subscribers:
         try:
             call(subscriber, event)
         except (KeyboardInterrupt, TaskInterrupted):
             raise
         except BaseException:  # a worker's own timeout, a coroutine that was cancelled
-            log.exception("a subscriber to %s failed: %r", kind.__name__, subscriber)
+            log.exception("a subscriber to %s failed: %r", event_type.__name__, subscriber)

@@ -10,18 +10,18 @@ from datetime import timedelta
 
 from .execute.command import Command
 from .schedule import At, Cron, Every
-from .sources.lines import Problem, parse
-from .task import NAME_LENGTH, ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Task
+from .sources.lines import CrontabSyntaxError, parse_crontab
+from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task
 
-HEAD = """\
+CRONTAB_HEADER = """\
 # The tasks of {config_uri}, written by pcron export.
 # CRON_TZ is understood by cronie; other crons need a file for each zone.
 """
 
-DEFAULTS = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+CRON_DEFAULT_VARIABLES = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
 """What cron gives to commands where the crontab does not say otherwise."""
 
-UNSETTABLE = frozenset({"LOGNAME", "USER", "CRON_TZ"})
+RESERVED_VARIABLES = frozenset({"LOGNAME", "USER", "CRON_TZ"})
 """Variables that no line is written for: cron sets them, or the zone of a task does."""
 
 _IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
@@ -32,49 +32,49 @@ class _CannotSayError(Exception):
 
 
 @dataclass(slots=True)
-class _State:
+class _ExportState:
     """The names that are taken, and the variables as the lines written so far have set them."""
 
-    names: set[str]
-    variables: dict[str, str] = field(default_factory=lambda: dict(DEFAULTS))
+    line_names: set[str]
+    variables: dict[str, str] = field(default_factory=lambda: dict(CRON_DEFAULT_VARIABLES))
 
-    def another(self, name: str, number: int) -> str:
+    def unique_name(self, name: str, number: int) -> str:
         """Return a name for a further line of a task that no other line has."""
         while True:
             mark = f" ({number})"
-            found = name[: NAME_LENGTH - len(mark)] + mark
-            if found not in self.names:
-                self.names.add(found)
+            found = name[: MAX_TASK_NAME_CHARACTERS - len(mark)] + mark
+            if found not in self.line_names:
+                self.line_names.add(found)
                 return found
             number += 1
 
-    def set(self, name: str, value: str) -> Iterator[str]:
+    def set_variable(self, name: str, value: str) -> Iterator[str]:
         """Yield the line that sets a variable, where it is needed."""
         if self.variables.get(name) != value:
             self.variables[name] = value
-            yield variable(name, value)
+            yield format_variable(name, value)
 
 
-def crontab(tasks: Iterable[Task], config_uri: str, pcron: str = "pcron") -> str:
+def export_crontab(tasks: Iterable[Task], config_uri: str, pcron: str = "pcron") -> str:
     """Return the lines of a crontab for tasks.
 
     Programs are given as they are; for functions it is ``pcron CONFIG_URI run NAME``, where
     ``pcron`` may be a path. What a crontab can't say is a comment that says so.
     """
     tasks = list(tasks)
-    state = _State({task.name for task in tasks})
-    blocks = [HEAD.format(config_uri=_one_line(config_uri))]
-    blocks += ["\n".join(_block(task, [pcron, config_uri], state)) + "\n" for task in tasks]
+    state = _ExportState({task.name for task in tasks})
+    blocks = [CRONTAB_HEADER.format(config_uri=_one_line(config_uri))]
+    blocks += ["\n".join(_format_task(task, [pcron, config_uri], state)) + "\n" for task in tasks]
     return "\n".join(blocks)
 
 
-def _block(task: Task, pcron: Sequence[str], state: _State) -> Iterator[str]:
-    yield from _comments(task)
+def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Iterator[str]:
+    yield from _format_comments(task)
     try:
-        entry = _command_entry(task)
+        entry = _make_command_line(task)
     except _CannotSayError as reason:
         yield f"# Run by pcron: {reason}."
-        entry = _pcron_entry(task, pcron)
+        entry = _make_pcron_line(task, pcron)
     if not task.schedules:
         yield "# On demand only; a crontab has no such line."
         yield f"# {entry.text}"
@@ -87,21 +87,21 @@ def _block(task: Task, pcron: Sequence[str], state: _State) -> Iterator[str]:
             yield f"# ({_one_line(str(error))})"
             continue
         number += 1
-        yield from state.set("CRON_TZ", _zone(schedule))
+        yield from state.set_variable("CRON_TZ", _zone_of(schedule))
         for name, value in entry.variables.items():
-            yield from state.set(name, value)
-        name = task.name if number == 1 else state.another(task.name, number)
+            yield from state.set_variable(name, value)
+        name = task.name if number == 1 else state.unique_name(task.name, number)
         yield f"# name: {name}"
-        unset = "".join(f"unset {each}; " for each in _left_over(entry, state))
+        unset = "".join(f"unset {each}; " for each in _variables_to_unset(entry, state))
         yield f"{fields} {unset}{entry.text}"
 
 
-def _zone(schedule: Cron | Every | At) -> str:
+def _zone_of(schedule: Cron | Every | At) -> str:
     return (schedule.timezone or "UTC") if isinstance(schedule, Cron) else "UTC"
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _CommandLine:
     """What follows the fields; ``variables`` have to be set above.
 
     ``strict`` is set where no other variables may be seen.
@@ -109,89 +109,95 @@ class _Line:
 
     text: str
     variables: Mapping[str, str]
-    strict: bool = False
+    is_isolated: bool = False
 
 
-def _left_over(entry: _Line, state: _State) -> list[str]:
+def _variables_to_unset(entry: _CommandLine, state: _ExportState) -> list[str]:
     """Return the variables of lines above that this command must not see."""
-    if not entry.strict:
+    if not entry.is_isolated:
         return []
-    known = {*entry.variables, *DEFAULTS, *UNSETTABLE, "HOME"}
+    known = {*entry.variables, *CRON_DEFAULT_VARIABLES, *RESERVED_VARIABLES, "HOME"}
     return [name for name in state.variables if name not in known and _IDENTIFIER.fullmatch(name)]
 
 
-def _pcron_entry(task: Task, pcron: Sequence[str]) -> _Line:
+def _make_pcron_line(task: Task, pcron: Sequence[str]) -> _CommandLine:
     words = [*pcron, "run", *(["--"] if task.name.startswith("-") else []), task.name]
-    return _Line(_escaped(_quoted(words)), DEFAULTS)
+    return _CommandLine(_escape_percent(_quote(words)), CRON_DEFAULT_VARIABLES)
 
 
-def _command_entry(task: Task) -> _Line:
+def _make_command_line(task: Task) -> _CommandLine:
     command = task.function
     if not isinstance(command, Command):
         raise _CannotSayError("it is a function of the application")
-    return _of_crontab(command) if is_of_crontab(command) else _of_program(command)
+    return _make_crontab_line(command) if is_from_crontab(command) else _make_program_line(command)
 
 
-def is_of_crontab(command: Command) -> bool:
+def is_from_crontab(command: Command) -> bool:
     """Return whether a command is what a line of a crontab makes."""
-    own = command.environment.own
+    own = command.environment.overrides
     return (
         command.environment.inherit == ()
         and {"SHELL", "HOME"} <= own.keys()
-        and command.argv == (own["SHELL"] or DEFAULTS["SHELL"], "-c", command.line)
+        and command.argv == (own["SHELL"] or CRON_DEFAULT_VARIABLES["SHELL"], "-c", command.line)
         and command.cwd == own["HOME"]
     )
 
 
-def _of_crontab(command: Command) -> _Line:
-    own = command.environment.own
-    variables = {name: value for name, value in own.items() if name not in UNSETTABLE}
-    return _Line(_written(command.line, command.stdin), variables, strict=True)
+def _make_crontab_line(command: Command) -> _CommandLine:
+    own = command.environment.overrides
+    variables = {name: value for name, value in own.items() if name not in RESERVED_VARIABLES}
+    return _CommandLine(_format_command(command.line, command.stdin), variables, is_isolated=True)
 
 
-def _of_program(command: Command) -> _Line:
+def _make_program_line(command: Command) -> _CommandLine:
     """Return what a shell makes of a program with its directory and environment."""
-    own, inherit = command.environment.own, command.environment.inherit
+    own, inherit = command.environment.overrides, command.environment.inherit
     prefix = [] if inherit is None else ["env", "-i"]
     if prefix or own:
         prefix = prefix or ["env"]
         prefix += [f"{name}={value}" for name, value in own.items()]
     if inherit:
         raise _CannotSayError("it gets some variables of the application's environment")
-    if not prefix and command.cwd is None and command.argv[:2] == (DEFAULTS["SHELL"], "-c"):
+    if (
+        not prefix
+        and command.cwd is None
+        and command.argv[:2] == (CRON_DEFAULT_VARIABLES["SHELL"], "-c")
+    ):
         text = command.line
     else:
-        text = _quoted([*prefix, *command.argv])
+        text = _quote([*prefix, *command.argv])
     if command.cwd is not None:
-        text = f"cd {_quoted([command.cwd])} && {text}"
-    return _Line(_written(text, command.stdin), {"SHELL": DEFAULTS["SHELL"]})
+        text = f"cd {_quote([command.cwd])} && {text}"
+    return _CommandLine(
+        _format_command(text, command.stdin), {"SHELL": CRON_DEFAULT_VARIABLES["SHELL"]}
+    )
 
 
-def _quoted(words: Iterable[str]) -> str:
+def _quote(arguments: Iterable[str]) -> str:
     # A backslash before a percent sign means something else to cron, whatever the quotes.
-    return shlex.join(words).replace("\\%", "\\''%")
+    return shlex.join(arguments).replace("\\%", "\\''%")
 
 
-def _escaped(text: str) -> str:
+def _escape_percent(text: str) -> str:
     return text.replace("%", "\\%")
 
 
-def _written(line: str, stdin: str | None) -> str:
+def _format_command(line: str, stdin: str | None) -> str:
     """Return a command and its input as a crontab has them; checked by reading them again."""
-    text = _escaped(line)
+    text = _escape_percent(line)
     if stdin is not None:
         body = stdin[:-1] if re.search(r"[^\n]\n\Z", stdin) else stdin
-        text += "%" + _escaped(body).replace("\n", "%")
+        text += "%" + _escape_percent(body).replace("\n", "%")
     try:
-        read = parse(f"* * * * * {text}".encode())
-    except (Problem, UnicodeEncodeError):
+        read = parse_crontab(f"* * * * * {text}".encode())
+    except (CrontabSyntaxError, UnicodeEncodeError):
         read = []
     if [(entry.command, entry.stdin) for entry in read] == [(line, stdin)]:
         return text
     raise _CannotSayError("a crontab can't say this command or its input")
 
 
-def variable(name: str, value: str) -> str:
+def format_variable(name: str, value: str) -> str:
     """Return the line that sets a variable."""
     if not _IDENTIFIER.fullmatch(name):
         name = f"'{name}'" if '"' in name else f'"{name}"'
@@ -199,15 +205,15 @@ def variable(name: str, value: str) -> str:
     return f"{name}={value}" if plain else f'{name}="{value}"'
 
 
-def _comments(task: Task) -> Iterator[str]:
+def _format_comments(task: Task) -> Iterator[str]:
     about = task.description
     if about and not (isinstance(task.function, Command) and about == task.function.line):
         yield f"# {task.name}: {_one_line(about)}"
-    if policies := _policies(task):
+    if policies := _list_policies(task):
         yield f"# Without its policies: {', '.join(policies)}."
 
 
-def _policies(task: Task) -> list[str]:
+def _list_policies(task: Task) -> list[str]:
     """Return what differs from the defaults, none of which a crontab knows."""
     said = [
         ("idle", task.idle, task.idle),
@@ -220,7 +226,7 @@ def _policies(task: Task) -> list[str]:
         ("timeout", task.timeout, task.timeout is not None),
         ("pause_after", task.pause_after, task.pause_after is not None),
         ("jitter", f"{timedelta(seconds=task.offset)} later", task.offset),
-        ("executor", task.executor, task.executor != REQUEST),
+        ("executor", task.executor, task.executor != REQUEST_EXECUTOR),
         ("weight", task.weight, task.weight != 1),
         ("celery", dict(task.celery), task.celery),
         ("monitor", task.monitor, task.monitor is not None),

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from netaddr import IPAddress
 
-from .networks import NONE, Networks, parse_address
+from .networks import NO_NETWORKS, Networks, parse_address
 
 #: What a request bears that came through a proxy.
 FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 
 #: Shown in place of a peer address that is none, so that no foreign text reaches an answer.
-UNKNOWN = "unknown"
+UNKNOWN_ADDRESS = "unknown"
 
 _BRACKETS_OR_PORT = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
@@ -36,7 +36,7 @@ class Verdict:
     reason: str | None = None
 
     @property
-    def allowed(self) -> bool:
+    def is_allowed(self) -> bool:
         """Whether the request may trigger a tick."""
         return self.reason is None
 
@@ -50,7 +50,7 @@ class Guard:
 
     allow: Networks
     tokens: tuple[str, ...] = field(default=(), repr=False)
-    trusted_proxies: Networks = NONE
+    trusted_proxies: Networks = NO_NETWORKS
 
     def check(self, remote_addr: str | None, headers: Mapping[str, str]) -> Verdict:
         """Judge a request by its peer (``REMOTE_ADDR``) and headers (names in any case).
@@ -59,15 +59,17 @@ class Guard:
         """
         peer = parse_address(remote_addr or "")
         if peer is None:
-            return Verdict(UNKNOWN, _no_peer(remote_addr))
-        client, reason = self._client(peer, headers)
+            return Verdict(UNKNOWN_ADDRESS, _explain_missing_peer(remote_addr))
+        client, reason = self._find_client(peer, headers)
         if reason is None and client not in self.allow:
             reason = f"{client} is not in cron.allow"
         if reason is None and self.tokens:
-            reason = self._token_fault(headers.get("Authorization"))
+            reason = self._explain_token_refusal(headers.get("Authorization"))
         return Verdict(str(client), reason)
 
-    def _client(self, peer: IPAddress, headers: Mapping[str, str]) -> tuple[IPAddress, str | None]:
+    def _find_client(
+        self, peer: IPAddress, headers: Mapping[str, str]
+    ) -> tuple[IPAddress, str | None]:
         """Whose request it is; without a certain answer the peer, and a reason to refuse."""
         present = [name for name in FORWARDING_HEADERS if name in headers]
         if not present:
@@ -77,9 +79,9 @@ class Guard:
             return peer, f"came through a proxy that is not in cron.trusted_proxies (has {names})"
         if "X-Forwarded-For" not in present:
             return peer, f"only X-Forwarded-For is believed of a trusted proxy (has {names})"
-        return self._forwarded_client(peer, headers["X-Forwarded-For"])
+        return self._find_forwarded_client(peer, headers["X-Forwarded-For"])
 
-    def _forwarded_client(self, peer: IPAddress, header: str) -> tuple[IPAddress, str | None]:
+    def _find_forwarded_client(self, peer: IPAddress, header: str) -> tuple[IPAddress, str | None]:
         """Walk the hops from the nearest: the first that is no trusted proxy is the client."""
         client = peer
         for hop in reversed(header.split(",")):
@@ -90,7 +92,7 @@ class Guard:
                 client = address
         return client, None
 
-    def _token_fault(self, authorization: str | None) -> str | None:
+    def _explain_token_refusal(self, authorization: str | None) -> str | None:
         """Why the ``Authorization`` header is not good enough; ``None`` if it is."""
         scheme, _, given = (authorization or "").strip().partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
@@ -110,7 +112,7 @@ def _parse_hop(text: str) -> IPAddress | None:
     return parse_address((match[1] or match[2]) if match else hop)
 
 
-def _no_peer(remote_addr: str | None) -> str:
+def _explain_missing_peer(remote_addr: str | None) -> str:
     return (
         f"the server gives no peer IP address (REMOTE_ADDR is {(remote_addr or '')[:80]!a}), "
         "as on a unix socket: have it listen on a TCP port"

@@ -19,25 +19,29 @@ P = ParamSpec("P")
 
 log = logging.getLogger("pyramid_cron")
 
-USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+STANDARD_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+}
 """The attributes that every record of a log has."""
 
 
-def instant(moment: datetime) -> str:
+def format_instant(moment: datetime) -> str:
     """Return an aware moment as ISO 8601 in UTC, with Z: ``2026-12-01T09:00:00Z``."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _harmless(say: Callable[P, None]) -> Callable[P, None]:
+def _never_raise(function: Callable[P, None]) -> Callable[P, None]:
     """Let nothing out that an application's filters and handlers raise.
 
     It goes where the standard library puts what goes wrong in its own handlers: to stderr.
     """
 
-    @wraps(say)
+    @wraps(function)
     def said(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            say(*args, **kwargs)
+            function(*args, **kwargs)
         except Exception:
             if logging.raiseExceptions and sys.stderr is not None:
                 with suppress(Exception):  # not all that is raised can be shown
@@ -46,36 +50,46 @@ def _harmless(say: Callable[P, None]) -> Callable[P, None]:
     return said
 
 
-@_harmless
-def run_failed(run: Run, error: BaseException) -> None:
+@_never_raise
+def log_failure(run: Run, error: BaseException) -> None:
     """Say at ERROR what a run died of, with the traceback.
 
     Where it was told to stop, that is all there is to say, at WARNING; where it was just then is
     kept with the run. The same goes for a program, at ERROR.
     """
     if isinstance(error, TaskInterrupted):
-        log.warning("%s run=%s %s", run.task, run.id, _in_line(error), extra=_extra(run))
+        log.warning(
+            "%s run=%s %s", run.task, run.id, _escape_unprintable(error), extra=_run_fields(run)
+        )
     elif isinstance(error, CommandError):
-        log.error("%s run=%s failed: %s", run.task, run.id, _in_line(error), extra=_extra(run))
+        log.error(
+            "%s run=%s failed: %s",
+            run.task,
+            run.id,
+            _escape_unprintable(error),
+            extra=_run_fields(run),
+        )
     else:
-        log.error("%s run=%s failed", run.task, run.id, exc_info=error, extra=_extra(run))
+        log.error("%s run=%s failed", run.task, run.id, exc_info=error, extra=_run_fields(run))
 
 
-@_harmless
-def beside_the_run(run: Run, error: BaseException) -> None:
+@_never_raise
+def log_internal_error(run: Run, error: BaseException) -> None:
     """Say at ERROR what went wrong around a run, rather than in its task, with the traceback."""
     log.error("%s run=%s: something went wrong beside it", run.task, run.id, exc_info=error)
 
 
-@_harmless
+@_never_raise
 def log_started(run: Run) -> None:
     """Say at INFO that a run begins."""
     if log.isEnabledFor(logging.INFO):
-        slot, state = instant(run.slot), str(run.state)
-        log.info("%s run=%s slot=%s state=%s", run.task, run.id, slot, state, extra=_extra(run))
+        slot, state = format_instant(run.slot), str(run.state)
+        log.info(
+            "%s run=%s slot=%s state=%s", run.task, run.id, slot, state, extra=_run_fields(run)
+        )
 
 
-@_harmless
+@_never_raise
 def log_finished(run: Run) -> None:
     """Say at INFO how a run ended."""
     if not log.isEnabledFor(logging.INFO):
@@ -85,50 +99,50 @@ def log_finished(run: Run) -> None:
     if run.count > 1:
         reason += f" count={run.count}"
     if run.error is not None and run.traceback is None:
-        reason += f" ({_in_line(run.error)})"
+        reason += f" ({_escape_unprintable(run.error)})"
     log.info(
         "%s run=%s slot=%s state=%s duration=%s%s",
         run.task,
         run.id,
-        instant(run.slot),
+        format_instant(run.slot),
         str(run.state),
         duration,
         reason,
-        extra=_extra(run) | _result(run),
+        extra=_run_fields(run) | _result_fields(run),
     )
 
 
-@_harmless
-def nothing_due(moment: datetime) -> None:
+@_never_raise
+def log_nothing_due(moment: datetime) -> None:
     """Say at DEBUG that a tick found nothing to do."""
     log.debug("nothing due at %s", moment)
 
 
-@_harmless
-def never_fits(task: str, usual: float, budget: float) -> None:
+@_never_raise
+def log_never_fits(task: str, median_duration: float, budget: float) -> None:
     """Say at WARNING that an idle task does not run, since it takes longer than ticks have."""
     log.warning(
         "%s does not run: it is idle, usually takes %.1f s, and cron.budget is %g s",
         task,
-        usual,
+        median_duration,
         budget,
         extra={"task": task},
     )
 
 
-def _in_line(told: object) -> str:
+def _escape_unprintable(value: object) -> str:
     """Return a text with all spelled out that would begin another line, or steer a terminal."""
-    text = str(told)
+    text = str(value)
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
-def _extra(run: Run) -> dict[str, Any]:
+def _run_fields(run: Run) -> dict[str, Any]:
     return {
         "task": run.task,
         "run": run.id,
-        "slot": instant(run.slot),
+        "slot": format_instant(run.slot),
         "state": str(run.state),
         "attempt": run.attempt,
         "trigger": str(run.trigger),
@@ -137,10 +151,10 @@ def _extra(run: Run) -> dict[str, Any]:
     }
 
 
-def _result(run: Run) -> dict[str, Any]:
+def _result_fields(run: Run) -> dict[str, Any]:
     return {
-        "started": run.started and instant(run.started),
-        "finished": run.finished and instant(run.finished),
+        "started": run.started and format_instant(run.started),
+        "finished": run.finished and format_instant(run.finished),
         "error": run.error,
         "output": run.output,
         "stdout": run.stdout,
@@ -161,9 +175,13 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without the end of the line."""
-        values = {name: value for name, value in vars(record).items() if name not in USUAL}
+        values = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in STANDARD_RECORD_ATTRIBUTES
+        }
         values |= {
-            "time": instant(datetime.fromtimestamp(record.created, timezone.utc)),
+            "time": format_instant(datetime.fromtimestamp(record.created, timezone.utc)),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -175,7 +193,7 @@ class JSONFormatter(logging.Formatter):
         if record.stack_info:
             values["stack"] = self.formatStack(record.stack_info)
         order = ("time", "level", "logger", "message", *values)
-        parts = [f"{json.dumps(name)}: {_dumped(values[name])}" for name in dict.fromkeys(order)]
+        parts = [f"{json.dumps(name)}: {_dump_json(values[name])}" for name in dict.fromkeys(order)]
         return "{" + ", ".join(parts) + "}"
 
 
@@ -208,14 +226,14 @@ class RunLogHandler(TimedRotatingFileHandler):
             super().emit(record)
 
 
-def _dumped(value: Any) -> str:
+def _dump_json(value: Any) -> str:
     try:
-        return json.dumps(value, default=_text, allow_nan=False)
+        return json.dumps(value, default=_to_text, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        return json.dumps(_text(value))
+        return json.dumps(_to_text(value))
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     try:
         return str(value)
     except Exception:

@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from .due.health import Health, HealthState
-from .health import assess_record
+from .health import assess_overview
 from .run import RunState
-from .state import Cronwork
-from .store.overview import Overview, overview
+from .state import CronApp
+from .store.overview import Overview, read_overview
 
-PREFIX = "pyramid_cron_"
-EXPECTED = (RunState.SUCCEEDED.value, RunState.FAILED.value)
+METRIC_PREFIX = "pyramid_cron_"
+ALWAYS_REPORTED_STATES = (RunState.SUCCEEDED.value, RunState.FAILED.value)
 """States that are told of from the start, so that the first run in them is seen as an increase."""
 
 
@@ -24,15 +24,15 @@ class ExtraMissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class MetricsInput:
     """What is told: names of registered tasks, what is on record, and how things are by that."""
 
-    tasks: tuple[str, ...]
-    record: Overview
+    task_names: tuple[str, ...]
+    overview: Overview
     health: Health
 
 
-def exposition(cron: Cronwork, accept: str, now: datetime) -> tuple[bytes, str]:
+def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, str]:
     """Return the metrics at a moment (aware, UTC), in the format asked for, and its content type.
 
     Raises ExtraMissingError without prometheus_client, StoreError if the store can't be read.
@@ -44,10 +44,10 @@ def exposition(cron: Cronwork, accept: str, now: datetime) -> tuple[bytes, str]:
         raise ExtraMissingError(
             "metrics need prometheus_client: install pyramid_cron[prometheus]"
         ) from None
-    record = overview(cron.store, cron.tasks.roster)
-    health = assess_record(cron, record, now)
+    record = read_overview(cron.store, cron.task_registry.task_set_id)
+    health = assess_overview(cron, record, now)
     registry = CollectorRegistry()
-    registry.register(_Collector(Snapshot(tuple(cron.tasks.by_name), record, health)))
+    registry.register(_Collector(MetricsInput(tuple(cron.task_registry.by_name), record, health)))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -55,8 +55,8 @@ def exposition(cron: Cronwork, accept: str, now: datetime) -> tuple[bytes, str]:
 class _Collector:
     """Gives prometheus_client what there is to tell."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, metrics_input: MetricsInput) -> None:
+        self._input = metrics_input
 
     def describe(self) -> Iterable[Any]:
         """Return nothing: what is told takes no names from anything else in the registry."""
@@ -64,44 +64,46 @@ class _Collector:
 
     def collect(self) -> Iterator[Any]:
         """Yield the metrics."""
-        yield from _counters(self._snapshot)
-        yield from _summaries(self._snapshot)
-        yield from _of_tasks(self._snapshot)
-        yield from _of_all(self._snapshot)
+        yield from _collect_counters(self._input)
+        yield from _collect_summaries(self._input)
+        yield from _collect_task_gauges(self._input)
+        yield from _collect_global_gauges(self._input)
 
 
-def _counters(snapshot: Snapshot) -> Iterator[Any]:
+def _collect_counters(metrics_input: MetricsInput) -> Iterator[Any]:
     from prometheus_client.core import CounterMetricFamily
 
     runs: dict[tuple[str, str], int] = {
-        (task, state): 0 for task in snapshot.tasks for state in EXPECTED
+        (task, state): 0 for task in metrics_input.task_names for state in ALWAYS_REPORTED_STATES
     }
     skipped: dict[tuple[str, str], int] = {}
-    for total in snapshot.record.totals:
+    for total in metrics_input.overview.run_stats:
         key = total.task, total.state
         runs[key] = runs.get(key, 0) + total.count
-        if total.skipped:
+        if total.is_skipped:
             skipped[total.task, total.reason] = total.count
     by_state = CounterMetricFamily(
-        f"{PREFIX}runs", "Runs that are over, and slots skipped.", labels=("task", "state")
+        f"{METRIC_PREFIX}runs", "Runs that are over, and slots skipped.", labels=("task", "state")
     )
-    yield _filled(by_state, runs)
+    yield _fill_family(by_state, runs)
     by_reason = CounterMetricFamily(
-        f"{PREFIX}skipped_slots", "Slots that did not run.", labels=("task", "reason")
+        f"{METRIC_PREFIX}skipped_slots", "Slots that did not run.", labels=("task", "reason")
     )
-    yield _filled(by_reason, skipped)
-    yield CounterMetricFamily(f"{PREFIX}ticks", "Ticks.", value=snapshot.record.ticks)
+    yield _fill_family(by_reason, skipped)
+    yield CounterMetricFamily(
+        f"{METRIC_PREFIX}ticks", "Ticks.", value=metrics_input.overview.tick_count
+    )
 
 
-def _summaries(snapshot: Snapshot) -> Iterator[Any]:
+def _collect_summaries(metrics_input: MetricsInput) -> Iterator[Any]:
     from prometheus_client.core import SummaryMetricFamily
 
     durations: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     lateness: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-    for total in snapshot.record.totals:
+    for total in metrics_input.overview.run_stats:
         for sums, count, seconds in (
-            (durations, total.timed, total.duration),
-            (lateness, total.begun, total.lateness),
+            (durations, total.duration_count, total.duration_sum),
+            (lateness, total.lateness_count, total.lateness_sum),
         ):
             if count:
                 known = sums[total.task]
@@ -110,54 +112,60 @@ def _summaries(snapshot: Snapshot) -> Iterator[Any]:
         ("duration", "What runs took, from start to finish.", durations),
         ("lateness", "How long after their slots runs began, retries left out.", lateness),
     ):
-        family = SummaryMetricFamily(f"{PREFIX}run_{name}_seconds", help_text, labels=("task",))
+        family = SummaryMetricFamily(
+            f"{METRIC_PREFIX}run_{name}_seconds", help_text, labels=("task",)
+        )
         for task, (number, in_all) in sums.items():
             family.add_metric((task,), count_value=int(number), sum_value=in_all)
         yield family
 
 
-def _of_tasks(snapshot: Snapshot) -> Iterator[Any]:
-    record = snapshot.record
+def _collect_task_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
+    record = metrics_input.overview
     success = {
-        (total.task,): total.finished.timestamp()
-        for total in record.totals
-        if total.state == RunState.SUCCEEDED.value and total.finished is not None
+        (total.task,): total.last_finished.timestamp()
+        for total in record.run_stats
+        if total.state == RunState.SUCCEEDED.value and total.last_finished is not None
     }
-    running: dict[tuple[str, ...], int] = dict.fromkeys(((task,) for task in snapshot.tasks), 0)
+    running: dict[tuple[str, ...], int] = dict.fromkeys(
+        ((task,) for task in metrics_input.task_names), 0
+    )
     waiting = dict(running)
-    for active in record.active:
+    for active in record.active_runs:
         running[active.run.task,] = running.get((active.run.task,), 0) + 1
-    for queue in record.queues:
+    for queue in record.waiting:
         waiting[queue.task,] = waiting.get((queue.task,), 0) + queue.count
     states = {
         (task.name, state.value): int(task.state is state)
-        for task in snapshot.health.tasks
+        for task in metrics_input.health.tasks
         for state in HealthState
     }
-    yield _gauge("last_success_timestamp_seconds", "When the last success ended.", success)
-    yield _gauge("running_runs", "Runs that are claimed and not over.", running)
-    yield _gauge("waiting_slots", "Slots that wait for a later tick.", waiting)
-    yield _gauge("task_state", "1 for the state that a task is in.", states, ("task", "state"))
+    yield _make_gauge("last_success_timestamp_seconds", "When the last success ended.", success)
+    yield _make_gauge("running_runs", "Runs that are claimed and not over.", running)
+    yield _make_gauge("waiting_slots", "Slots that wait for a later tick.", waiting)
+    yield _make_gauge("task_state", "1 for the state that a task is in.", states, ("task", "state"))
 
 
-def _of_all(snapshot: Snapshot) -> Iterator[Any]:
-    health = snapshot.health
-    yield _gauge("healthy", "1 if all is well, else 0.", {(): int(health.healthy)}, ())
+def _collect_global_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
+    health = metrics_input.health
+    yield _make_gauge("healthy", "1 if all is well, else 0.", {(): int(health.is_healthy)}, ())
     if health.last_tick is not None and health.since_last_tick is not None:
         age, moment = {(): health.since_last_tick}, {(): health.last_tick.timestamp()}
-        yield _gauge("last_tick_age_seconds", "Seconds since the last tick.", age, ())
-        yield _gauge("last_tick_timestamp_seconds", "When the last tick came.", moment, ())
+        yield _make_gauge("last_tick_age_seconds", "Seconds since the last tick.", age, ())
+        yield _make_gauge("last_tick_timestamp_seconds", "When the last tick came.", moment, ())
 
 
-def _gauge(
+def _make_gauge(
     name: str, help_text: str, values: dict[Any, Any], labels: tuple[str, ...] = ("task",)
 ) -> Any:
     from prometheus_client.core import GaugeMetricFamily
 
-    return _filled(GaugeMetricFamily(f"{PREFIX}{name}", help_text, labels=labels), values)
+    return _fill_family(
+        GaugeMetricFamily(f"{METRIC_PREFIX}{name}", help_text, labels=labels), values
+    )
 
 
-def _filled(family: Any, values: dict[Any, Any]) -> Any:
+def _fill_family(family: Any, values: dict[Any, Any]) -> Any:
     for labels, value in values.items():
         family.add_metric(labels, value)
     return family

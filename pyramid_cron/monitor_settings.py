@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 
 from pyramid.settings import asbool, truthy
 
-from .setting import Setting, entries, optional_text, text
+from .setting import Setting, parse_words, parse_optional_text, parse_text
 
-SDKS: dict[str, str | None] = {
+MONITOR_MODULES: dict[str, str | None] = {
     "healthchecks": None,
     "steadycron": None,
     "sentry": "sentry_sdk",
 }
 """The monitors there are, each with the module it needs; the extras are called as the monitors."""
 
-_FALSY = frozenset(("f", "false", "n", "no", "off", "0"))
-_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+_FALSE_WORDS = frozenset(("f", "false", "n", "no", "off", "0"))
+_MONITOR_KEY = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class MonitorSettings:
     sentry_environment: str | None
 
 
-def _monitors(given: Any) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(entries(given)))
+def _parse_monitors(value: Any) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(parse_words(value)))
     for name in names:
-        if name not in SDKS:
+        if name not in MONITOR_MODULES:
             raise ValueError(f"{name!r} is no monitor")
-        module = SDKS[name]
+        module = MONITOR_MODULES[name]
         if module is not None and find_spec(module) is None:
             raise ValueError(
                 f"{name!r} needs the package {module}, which is not installed:"
@@ -56,8 +56,8 @@ def _monitors(given: Any) -> tuple[str, ...]:
     return names
 
 
-def _url(given: Any) -> str:
-    url = text(given)
+def _parse_http_url(value: Any) -> str:
+    url = parse_text(value)
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -68,142 +68,142 @@ def _url(given: Any) -> str:
     return url
 
 
-def _base(given: Any) -> str:
-    return _url(given).rstrip("/")
+def _parse_service_url(value: Any) -> str:
+    return _parse_http_url(value).rstrip("/")
 
 
-def _optional(parse: Callable[[Any], str]) -> Callable[[Any], str | None]:
+def _make_optional_parser(parse: Callable[[Any], str]) -> Callable[[Any], str | None]:
     def read(given: Any) -> str | None:
-        found = optional_text(given)
+        found = parse_optional_text(given)
         return None if found is None else parse(found)
 
     return read
 
 
-def _key(given: Any) -> str:
-    if not _TOKEN.fullmatch(key := text(given)):
+def _parse_key(value: Any) -> str:
+    if not _MONITOR_KEY.fullmatch(key := parse_text(value)):
         raise ValueError(f"{key!r} is no key")
     return key
 
 
-def _flag(given: Any) -> bool:
-    if isinstance(given, bool):
-        return given
-    word = text(given).lower()
-    if word not in truthy and word not in _FALSY:
-        raise ValueError(f"{given!r} is neither true nor false")
+def _parse_flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = parse_text(value).lower()
+    if word not in truthy and word not in _FALSE_WORDS:
+        raise ValueError(f"{value!r} is neither true nor false")
     return bool(asbool(word))
 
 
-def _tokens(given: Any) -> Mapping[str, str]:
+def _parse_tokens(value: Any) -> Mapping[str, str]:
     """Read ``name=token`` lines, or a mapping; a name may have spaces and ``=`` in it."""
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
     else:
-        lines = [] if given is None else _lines(given)
+        lines = [] if value is None else _split_lines(value)
         pairs = [(name, token) for name, _, token in (line.rpartition("=") for line in lines)]
     tokens = {}
     for name, token in pairs:
-        tokens[text(name)] = _key(token)
+        tokens[parse_text(name)] = _parse_key(token)
     return tokens
 
 
-def _lines(given: Any) -> list[str]:
-    if not isinstance(given, str):
+def _split_lines(value: Any) -> list[str]:
+    if not isinstance(value, str):
         raise ValueError("neither text nor a mapping")
-    return [line.strip() for line in given.splitlines() if line.strip()]
+    return [line.strip() for line in value.splitlines() if line.strip()]
 
 
-_HTTP = "an http or https URL"
+_HTTP_URL_HINT = "an http or https URL"
 
 MONITOR_SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.monitors",
         "",
-        _monitors,
-        f"any of {', '.join(SDKS)}, separated by whitespace",
+        _parse_monitors,
+        f"any of {', '.join(MONITOR_MODULES)}, separated by whitespace",
         "monitoring services that are told of the runs of tasks with monitor=",
     ),
     Setting(
         "cron.heartbeat_url",
         "",
-        _optional(_url),
-        _HTTP,
+        _make_optional_parser(_parse_http_url),
+        _HTTP_URL_HINT,
         "what is requested by GET after each tick",
-        secret=True,
+        is_secret=True,
     ),
     Setting(
         "cron.healthchecks.url",
         "https://hc-ping.com",
-        _base,
-        _HTTP,
+        _parse_service_url,
+        _HTTP_URL_HINT,
         "where Healthchecks takes pings",
     ),
     Setting(
         "cron.healthchecks.ping_key",
         "",
-        _optional(_key),
+        _make_optional_parser(_parse_key),
         "letters, digits and ._~-",
         "ping key of a Healthchecks project, for tasks whose monitor= is a slug and no UUID",
-        secret=True,
+        is_secret=True,
     ),
     Setting(
         "cron.steadycron.api_key",
         "",
-        optional_text,
+        parse_optional_text,
         "an API key that may read",
         "API key with which SteadyCron tells the tokens of monitors; without it, that in the"
         " environment variable STEADYCRON_API_KEY",
-        secret=True,
+        is_secret=True,
     ),
     Setting(
         "cron.steadycron.api_url",
         "https://api.steadycron.com",
-        _base,
-        _HTTP,
+        _parse_service_url,
+        _HTTP_URL_HINT,
         "where SteadyCron's API is",
     ),
     Setting(
         "cron.steadycron.ping_url",
         "https://ping.steadycron.com",
-        _base,
-        _HTTP,
+        _parse_service_url,
+        _HTTP_URL_HINT,
         "where SteadyCron takes pings",
     ),
     Setting(
         "cron.steadycron.environment",
         "",
-        optional_text,
+        parse_optional_text,
         "a name",
         "environment that pings to SteadyCron name",
     ),
     Setting(
         "cron.steadycron.capture_errors",
         "false",
-        _flag,
+        _parse_flag,
         "true or false",
         "whether SteadyCron is sent the error of a run that failed",
     ),
     Setting(
         "cron.steadycron.tokens",
         "",
-        _tokens,
+        _parse_tokens,
         "lines such as nightly-backup=token, or a mapping",
         "ping tokens of monitors, which then need not be asked for",
-        secret=True,
+        is_secret=True,
     ),
     Setting(
         "cron.sentry.dsn",
         "",
-        _optional(_url),
+        _make_optional_parser(_parse_http_url),
         "a DSN such as https://key@host/1",
         "Sentry project that check-ins go to; without it, that of the application's own sentry_sdk",
-        secret=True,
+        is_secret=True,
     ),
     Setting(
         "cron.sentry.environment",
         "",
-        optional_text,
+        parse_optional_text,
         "a name",
         "environment that check-ins name; without it, that of sentry_sdk",
     ),

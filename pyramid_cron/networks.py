@@ -17,7 +17,7 @@ from netaddr import (
     valid_glob,
 )
 
-_WHOLE = tuple(
+_ALL_ADDRESSES = tuple(
     IPRange(IPAddress(0, version), IPAddress(2**bits - 1, version))
     for version, bits in ((4, 32), (6, 128))
 )
@@ -37,12 +37,12 @@ class Networks:
         return any(address in span for span in self.spans)
 
     @property
-    def boundless(self) -> bool:
+    def is_unbounded(self) -> bool:
         """Whether every IPv4 or every IPv6 address is in it."""
-        return any(span in _WHOLE for span in self.spans)
+        return any(span in _ALL_ADDRESSES for span in self.spans)
 
 
-NONE = Networks()
+NO_NETWORKS = Networks()
 """No address at all."""
 
 
@@ -62,16 +62,16 @@ def parse_address(text: str) -> IPAddress | None:
     Abbreviations such as ``10.1`` are refused; ``::ffff:127.0.0.1`` is read as ``127.0.0.1``.
     """
     try:
-        return _unmapped(_strict_address(_SCOPE.sub("", text) if ":" in text else text))
+        return _unmap(_parse_strict_address(_SCOPE.sub("", text) if ":" in text else text))
     except AddrFormatError:
         return None
 
 
 def _parse_entry(entry: str) -> list[IPRange]:
     if entry == "*":
-        return list(_WHOLE)
+        return list(_ALL_ADDRESSES)
     try:
-        first, last = map(_unmapped, _ends(entry))
+        first, last = map(_unmap, _parse_ends(entry))
     except AddrFormatError:
         raise ValueError(f"{entry!r} is no IP address, block, range or glob") from None
     if first.version != last.version:
@@ -81,28 +81,28 @@ def _parse_entry(entry: str) -> list[IPRange]:
     return [IPRange(first, last)]
 
 
-def _ends(entry: str) -> tuple[IPAddress, IPAddress]:
+def _parse_ends(entry: str) -> tuple[IPAddress, IPAddress]:
     """Return the first and the last address; AddrFormatError where the entry can't be read."""
     if _GLOB.fullmatch(entry) and valid_glob(entry):
         first, last = glob_to_iptuple(entry)
         return first, last
     if "/" in entry:
-        return _block_ends(entry)
+        return _parse_block_ends(entry)
     start, dash, end = entry.partition("-")
-    first = _strict_address(start)
-    return first, _strict_address(end) if dash else first
+    first = _parse_strict_address(start)
+    return first, _parse_strict_address(end) if dash else first
 
 
-def _block_ends(entry: str) -> tuple[IPAddress, IPAddress]:
+def _parse_block_ends(entry: str) -> tuple[IPAddress, IPAddress]:
     start, _, bits = entry.partition("/")
-    _strict_address(start)
+    _parse_strict_address(start)
     if not _PREFIX_LENGTH.fullmatch(bits):
         raise AddrFormatError(entry)
     block = IPNetwork(entry)  # of a host in a block, 10.0.0.5/8, this is the block
     return IPAddress(block.first, block.version), IPAddress(block.last, block.version)
 
 
-def _strict_address(text: str) -> IPAddress:
+def _parse_strict_address(text: str) -> IPAddress:
     """Read an address in full spelling; AddrFormatError for anything else."""
     try:
         return IPAddress(text, flags=INET_PTON)
@@ -110,5 +110,5 @@ def _strict_address(text: str) -> IPAddress:
         raise AddrFormatError(text) from None
 
 
-def _unmapped(ip: IPAddress) -> IPAddress:
+def _unmap(ip: IPAddress) -> IPAddress:
     return ip.ipv4() if ip.is_ipv4_mapped() else ip

@@ -30,8 +30,8 @@ class RunState(str, Enum):
     __str__ = str.__str__
 
     def __init__(self, text: str) -> None:
-        self.final = text not in ("claimed", "running")
-        self.failure = text in ("failed", "timed_out", "lost")
+        self.is_final = text not in ("claimed", "running")
+        self.is_failure = text in ("failed", "timed_out", "lost")
 
 
 class Trigger(str, Enum):
@@ -47,7 +47,7 @@ class Trigger(str, Enum):
     __str__ = str.__str__
 
 
-class Reason(str, Enum):
+class RunReason(str, Enum):
     """Why a slot was skipped; each member equals its own lower-case text."""
 
     OVERLAP = "overlap"
@@ -109,26 +109,26 @@ class Run:
     state: RunState
     host: str
     pid: int
-    reason: Reason | None = None
+    reason: RunReason | None = None
     count: int = 1
     started: datetime | None = None
     finished: datetime | None = None
     error: str | None = None
     traceback: str | None = None
-    logged: str | None = None
+    log: str | None = None
     progress: Progress | None = None
     payload: Any = None
     nonce: int = 0
     stdout: str | None = None
     stderr: str | None = None
-    called_off: bool = field(default=False, compare=False, repr=False)
+    is_cancel_requested: bool = field(default=False, compare=False, repr=False)
 
     @property
     def output(self) -> str | None:
         """What was logged during the run, and after that what a program wrote; None if nothing."""
         if self.stdout is None and self.stderr is None:
-            return self.logged
-        return "".join(filter(None, (self.logged, self.stdout, self.stderr))) or None
+            return self.log
+        return "".join(filter(None, (self.log, self.stdout, self.stderr))) or None
 
     @property
     def duration(self) -> float | None:
@@ -138,7 +138,7 @@ class Run:
         return (self.finished - self.started).total_seconds()
 
 
-def changed(run: Run, **changes: Any) -> Run:
+def evolve(run: Run, **changes: Any) -> Run:
     """Return the run with some of its values changed: what ``dataclasses.replace`` does, faster.
 
     Every run that a tick makes is changed at least twice.
@@ -148,21 +148,21 @@ def changed(run: Run, **changes: Any) -> Run:
     return new
 
 
-ID = re.compile(r"[0-9a-f]{26}")
+RUN_ID_PATTERN = re.compile(r"[0-9a-f]{26}")
 """What is the id of a run."""
 
 
-def new_ids(moment: datetime, count: int) -> list[str]:
+def make_run_ids(moment: datetime, count: int) -> list[str]:
     """Return ids for runs claimed together at ``moment``: they sort in time and in the order given.
 
     All ids of one call share everything but their last five characters, so the rows of one claim
     lie side by side in the store's primary key.
     """
-    batch = new_batch(moment)
+    batch = make_id_prefix(moment)
     return [f"{batch}{number:05x}" for number in range(count)]
 
 
-def new_batch(moment: datetime) -> str:
+def make_id_prefix(moment: datetime) -> str:
     """Return 21 hexadecimal digits: milliseconds since the epoch, then 36 random bits."""
     # Nobody must be kept from guessing one, and Python seeds anew after a fork.
     return f"{first_id(moment)}{random.getrandbits(36):09x}"
@@ -173,7 +173,7 @@ def first_id(moment: datetime) -> str:
     return f"{max(0, int(moment.timestamp() * 1000)):012x}"
 
 
-PAYLOAD_LIMIT = 4 * 1024 * 1024
+MAX_PAYLOAD_CHARACTERS = 4 * 1024 * 1024
 """Characters of JSON that a payload may have: every database takes a row with it."""
 
 
@@ -187,29 +187,29 @@ def as_payload(value: Any) -> Any:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"payload: must be JSON; {error}") from None
-    if len(text) > PAYLOAD_LIMIT:
+    if len(text) > MAX_PAYLOAD_CHARACTERS:
         raise ValueError(
-            f"payload: has {len(text):,} characters of JSON, at most {PAYLOAD_LIMIT:,} are kept; "
+            f"payload: has {len(text):,} characters of JSON, at most {MAX_PAYLOAD_CHARACTERS:,} are kept; "
             "give the task what it finds the rest by"
         )
     return json.loads(text)
 
 
-TEXT_LIMIT = 64 * 1024
+MAX_RUN_TEXT_BYTES = 64 * 1024
 """Bytes of UTF-8 kept of any one text of a run: the last ones."""
 
 
-def storable(text: str) -> str:
+def make_storable(text: str) -> str:
     """Return the text as every database can keep it: no NUL, no lone surrogate, not too long."""
     data = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
-    return data[-TEXT_LIMIT:].decode("utf-8", "ignore")
+    return data[-MAX_RUN_TEXT_BYTES:].decode("utf-8", "ignore")
 
 
-ERROR_LIMIT = 1000
+MAX_ERROR_CHARACTERS = 1000
 """Characters that the error of a run may have: lists, log lines and alarms show it whole."""
 
 
-def brief(text: str) -> str:
+def truncate_error(text: str) -> str:
     """Return the beginning of a text as every database can keep it, an ellipsis for the rest."""
-    kept = storable(text[: ERROR_LIMIT + 1])
-    return kept if len(kept) <= ERROR_LIMIT else f"{kept[: ERROR_LIMIT - 1]}…"
+    kept = make_storable(text[: MAX_ERROR_CHARACTERS + 1])
+    return kept if len(kept) <= MAX_ERROR_CHARACTERS else f"{kept[: MAX_ERROR_CHARACTERS - 1]}…"

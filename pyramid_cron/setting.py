@@ -9,7 +9,7 @@ from typing import Any
 from pyramid.exceptions import ConfigurationError
 from pyramid.settings import aslist
 
-PREFIX = "cron."
+SETTING_PREFIX = "cron."
 """What the names of all settings begin with."""
 
 
@@ -26,50 +26,50 @@ class Setting:
     name: str
     default: str
     parse: Callable[[Any], Any]
-    expected: str
+    expectation: str
     meaning: str
     find_default: Callable[[], Any] | None = None
-    secret: bool = False
+    is_secret: bool = False
     attribute: str = ""
 
     @property
     def field_name(self) -> str:
         """Name of its field in :class:`~pyramid_cron.settings.Settings`."""
-        return self.attribute or self.name.removeprefix(PREFIX).replace(".", "_")
+        return self.attribute or self.name.removeprefix(SETTING_PREFIX).replace(".", "_")
 
-    def value(self, settings: Mapping[str, Any]) -> Any:
+    def read_from(self, settings: Mapping[str, Any]) -> Any:
         """Return its value there, or its default. Raises :exc:`ConfigurationError` naming it."""
         if self.find_default and self.name not in settings:
             return self.find_default()
         try:
             return self.parse(settings.get(self.name, self.default))
         except ValueError as error:
-            fault = "a bad value (not shown)" if self.secret else error
-            raise ConfigurationError(f"{self.name}: {fault}; expected {self.expected}") from None
+            fault = "a bad value (not shown)" if self.is_secret else error
+            raise ConfigurationError(f"{self.name}: {fault}; expected {self.expectation}") from None
 
 
-def text(given: Any) -> str:
+def parse_text(value: Any) -> str:
     """Return text that is there, stripped."""
-    if not isinstance(given, str):
-        raise ValueError(f"{given!r} is not text")
-    if not given.strip():
-        raise ValueError(f"{given!r} is empty")
-    return given.strip()
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    if not value.strip():
+        raise ValueError(f"{value!r} is empty")
+    return value.strip()
 
 
-def entries(given: Any) -> list[str]:
+def parse_words(value: Any) -> list[str]:
     """Words of a text, or of the texts of a list, as :func:`pyramid.settings.aslist` has it."""
-    if given is None:
+    if value is None:
         return []
-    if not isinstance(given, (str, list, tuple, set, frozenset)):
-        raise ValueError(f"{given!r} is neither text nor a list")
-    words: list[str] = aslist(given)
+    if not isinstance(value, (str, list, tuple, set, frozenset)):
+        raise ValueError(f"{value!r} is neither text nor a list")
+    words: list[str] = aslist(value)
     for word in words:
-        text(word)
+        parse_text(word)
     return words
 
 
-def optional_text(given: Any) -> str | None:
+def parse_optional_text(value: Any) -> str | None:
     """Return text, stripped; None for what is blank."""
-    blank = given is None or (isinstance(given, str) and not given.strip())
-    return None if blank else text(given)
+    blank = value is None or (isinstance(value, str) and not value.strip())
+    return None if blank else parse_text(value)

@@ -19,7 +19,7 @@ from . import values
 from .guard import Guard
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .networks import Networks
-from .setting import PREFIX, Setting, optional_text
+from .setting import SETTING_PREFIX, Setting, parse_optional_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Settings(MonitorSettings):
     retention: timedelta
     shutdown_timeout: timedelta
 
-    def guard(self) -> Guard:
+    def make_guard(self) -> Guard:
         """Return the guard that decides by these settings."""
         return Guard(self.allow, self.tokens, self.trusted_proxies)
 
@@ -60,10 +60,10 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """
     names = [setting.name for setting in SETTINGS]
     for name in settings:
-        if name not in names and name.startswith(PREFIX):
-            raise ConfigurationError(_unknown(name, names))
-    parsed = Settings(**{setting.field_name: setting.value(settings) for setting in SETTINGS})
-    if parsed.allow.boundless and not parsed.tokens:
+        if name not in names and name.startswith(SETTING_PREFIX):
+            raise ConfigurationError(_explain_unknown(name, names))
+    parsed = Settings(**{setting.field_name: setting.read_from(settings) for setting in SETTINGS})
+    if parsed.allow.is_unbounded and not parsed.tokens:
         raise ConfigurationError(
             f"cron.allow: {settings['cron.allow']!r} lets in every address; "
             "expected a cron.token to go with it, or fewer addresses"
@@ -71,7 +71,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     return parsed
 
 
-def _unknown(name: str, names: list[str]) -> str:
+def _explain_unknown(name: str, names: list[str]) -> str:
     nearest = get_close_matches(name, names, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(names)}"
     return f"{name} is no setting of pyramid_cron; {hint}"
@@ -82,7 +82,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.url",
         "sqlite:///pyramid_cron.sqlite",
-        values.url,
+        values.parse_store_url,
         "a SQLAlchemy URL such as sqlite:///relative.sqlite, sqlite:////absolute.sqlite, sqlite://,"
         " postgresql://user@host/database or mariadb://user@host/database",
         "SQLAlchemy URL of the run store: SQLite, PostgreSQL or MariaDB; sqlite:// keeps it in"
@@ -91,75 +91,75 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.table_prefix",
         "cron_",
-        values.table_prefix,
-        f"up to {values.LONGEST_TABLE_PREFIX} ASCII letters, digits and underscores,"
+        values.parse_table_prefix,
+        f"up to {values.MAX_TABLE_PREFIX_LENGTH} ASCII letters, digits and underscores,"
         " no digit first",
         "what the names of the store's tables begin with",
     ),
     Setting(
         "cron.timezone",
         "the host's local zone",
-        values.timezone,
-        values.ZONE_NAME,
+        values.parse_zone_name,
+        values.ZONE_NAME_HINT,
         "zone of all schedules that name none of their own",
-        find_default=values.host_timezone,
+        find_default=values.find_host_timezone,
     ),
     Setting(
         "cron.path",
         "/cron",
-        values.path,
+        values.parse_path,
         "a path such as /cron: beginning but not ending with a slash, of letters, digits and ._~-",
         "where the tick and the pages live; honours route_prefix",
     ),
     Setting(
         "cron.allow",
         "127.0.0.1 ::1",
-        values.allow,
-        values.NETWORKS,
+        values.parse_allow,
+        values.NETWORKS_HINT,
         "addresses that may trigger; * for any, which requires cron.token",
     ),
     Setting(
         "cron.token",
         "",
-        values.tokens,
+        values.parse_tokens,
         "printable ASCII without spaces, several tokens separated by whitespace, none of which"
         " begins with ; or #: ini files have no comments at the end of a line",
         "bearer tokens; when set, one is required as well as an allowed address",
-        secret=True,
+        is_secret=True,
         attribute="tokens",
     ),
     Setting(
         "cron.trusted_proxies",
         "",
-        values.trusted_proxies,
-        values.NETWORKS,
+        values.parse_trusted_proxies,
+        values.NETWORKS_HINT,
         "proxies whose X-Forwarded-For is believed",
     ),
     Setting(
         "cron.permission",
         "",
-        optional_text,
+        parse_optional_text,
         "the name of a permission",
         "permission that lets somebody see the pages, instead of the rule for the trigger",
     ),
     Setting(
         "cron.budget",
         "60",
-        values.budget,
+        values.parse_budget,
         "a finite number of seconds above 0",
         "seconds a tick has",
     ),
     Setting(
         "cron.capacity",
         "8",
-        values.capacity,
+        values.parse_capacity,
         "an integer, 1 or more",
         "total weight that may run outside of requests at once, over all processes and hosts",
     ),
     Setting(
         "cron.base_url",
         "",
-        values.base_url,
+        values.parse_base_url,
         "a URL such as https://example.com or https://example.com/shop",
         "where tasks outside the tick's request find the application; by default where the trigger"
         " was hit",
@@ -167,16 +167,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.celery.broker_url",
         "",
-        optional_text,
+        parse_optional_text,
         "the URL of a broker, such as redis://127.0.0.1:6379/0",
         'where tasks with executor="celery" are sent',
-        secret=True,
+        is_secret=True,
         attribute="celery_broker_url",
     ),
     Setting(
         "cron.celery.app",
         "",
-        optional_text,
+        parse_optional_text,
         "the dotted name of a Celery app, such as shop.celery:app",
         "the application's own Celery app, which sends them instead",
         attribute="celery_app",
@@ -184,21 +184,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.lease",
         "60",
-        values.duration(timedelta(seconds=1)),
+        values.make_duration_parser(timedelta(seconds=1)),
         "at least a second: seconds, or text such as 90s or 5m",
         "how long a process may show no sign of life before its runs count as lost",
     ),
     Setting(
         "cron.retention",
         "30d",
-        values.duration(timedelta(minutes=1)),
+        values.make_duration_parser(timedelta(minutes=1)),
         "at least a minute: seconds, or text such as 12h or 30d",
         "how long runs are kept",
     ),
     Setting(
         "cron.shutdown_timeout",
         "30",
-        values.duration(timedelta(0)),
+        values.make_duration_parser(timedelta(0)),
         "seconds, or text such as 90s or 5m",
         "how long running tasks may go on when the process stops, before they are cancelled",
     ),

@@ -11,15 +11,17 @@ from enum import Enum
 from itertools import chain
 from typing import Any
 
-from .counts import count
+from .counts import parse_count
 from .schedule import At, Cron, Every
-from .schedule.duration import span
-from .schedule.sealed import sealed
+from .schedule.duration import parse_duration
+from .schedule.sealed import seal
 
-NAME_LENGTH = 200
+MAX_TASK_NAME_CHARACTERS = 200
 """How many characters a task's name may have: as many as the store's columns take."""
 
-NAME = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{NAME_LENGTH}}}")
+TASK_NAME_PATTERN = re.compile(
+    rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{MAX_TASK_NAME_CHARACTERS}}}"
+)
 """What may be a task's name: printable, and not too long."""
 
 Schedules = tuple[Cron | Every | At, ...]
@@ -49,7 +51,7 @@ class CatchUp(str, Enum):
     __str__ = str.__str__
 
 
-@sealed
+@seal
 @dataclass(frozen=True, slots=True, init=False)
 class Retry:
     """How often and when a slot that went wrong is tried again.
@@ -78,18 +80,21 @@ class Retry:
             raise ValueError(f"factor={factor!r}: must be a number")
         if not 1 <= factor < float("inf"):
             raise ValueError(f"factor={factor!r}: must be 1 or more")
-        first, longest = span(delay, what="delay"), span(max_delay, what="max_delay")
+        first, longest = (
+            parse_duration(delay, argument="delay"),
+            parse_duration(max_delay, argument="max_delay"),
+        )
         if first > longest:
             raise ValueError(
                 f"delay={delay!r}: must not be more than max_delay={max_delay!r}; give a longer"
                 " max_delay, or a shorter delay"
             )
-        object.__setattr__(self, "attempts", count("attempts", attempts))
+        object.__setattr__(self, "attempts", parse_count("attempts", attempts))
         object.__setattr__(self, "delay", first.total_seconds())
         object.__setattr__(self, "factor", factor)
         object.__setattr__(self, "max_delay", longest.total_seconds())
 
-    def wait(self, attempt: int) -> timedelta:
+    def delay_after(self, attempt: int) -> timedelta:
         """Return how long after the attempt of this number (from 1) the next one is due."""
         try:
             grown = self.delay * float(self.factor) ** (attempt - 1)
@@ -98,17 +103,17 @@ class Retry:
         return timedelta(seconds=min(grown, self.max_delay))
 
 
-REQUEST = "request"
+REQUEST_EXECUTOR = "request"
 """The executor of tasks that run in the tick's request."""
 
-THREAD = "thread"
+THREAD_EXECUTOR = "thread"
 """The executor of tasks that run in a thread of this process, after the tick has answered."""
 
-CELERY = "celery"
+CELERY_EXECUTOR = "celery"
 """The executor of tasks that a Celery worker carries out."""
 
 ONE_ATTEMPT = Retry(attempts=1)
-HOUR = timedelta(hours=1)
+DEFAULT_GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +137,19 @@ class Task:
     when: Callable[[System], Any] | None = None
     overlap: Overlap = Overlap.SKIP
     catch_up: CatchUp = CatchUp.ONCE
-    grace: timedelta | None = HOUR
+    grace: timedelta | None = DEFAULT_GRACE
     retry: Retry = ONE_ATTEMPT
     timeout: timedelta | None = None
     pause_after: int | None = None
     offset: int = 0
     monitor: str | None = None
     description: str = ""
-    executor: str = REQUEST
+    executor: str = REQUEST_EXECUTOR
     weight: int = 1
     celery: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
-    def pace(self) -> timedelta | None:
+    def fixed_delay(self) -> timedelta | None:
         """How long after the end of a run the next one is due, where that is what counts.
 
         That is the interval of a task with ``every`` and ``overlap="delay"``.
@@ -188,7 +193,7 @@ def _between(schedule: Cron | Every | At, since: datetime, until: datetime) -> I
         slot = schedule.following(slot)
 
 
-def jitter_offset(name: str, jitter: int) -> int:
+def compute_jitter_offset(name: str, jitter: int) -> int:
     """Return the seconds by which the task's slots are shifted: 0 <= offset < ``jitter``.
 
     The same name has the same offset on every host, always. From two minutes up it is a whole

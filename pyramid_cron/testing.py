@@ -9,13 +9,13 @@ from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
 from .clock import Stopwatch
-from .due.plan import Planned, plan
-from .execute.by_hand import run_by_hand
+from .due.plan import PlannedRun, forecast
+from .execute.by_hand import run_manually
 from .execute.tick import TickReport
-from .execute.whole import whole_tick
+from .execute.whole import run_tick_and_wait
 from .run import Run
-from .schedule.moments import in_utc
-from .state import cronwork
+from .schedule.moments import to_utc
+from .state import get_cron
 
 
 class CronTester:
@@ -31,8 +31,8 @@ class CronTester:
     """
 
     def __init__(self, app: Any) -> None:
-        self.registry = _registry(app)
-        self._cron = cronwork(self.registry)
+        self.registry = _find_registry(app)
+        self._cron = get_cron(self.registry)
 
     def tick(self, at: datetime | None = None) -> TickReport:
         """Make one tick at an aware moment (default: now); return what it did.
@@ -42,31 +42,31 @@ class CronTester:
         sends to a queue is reported as it is once that is sent, ``claimed`` as a rule; what can't
         be sent is ``waiting``.
         """
-        moment = self._now(at)
-        return whole_tick(self._cron, self.registry, moment)
+        moment = self._set_clock(at)
+        return run_tick_and_wait(self._cron, self.registry, moment)
 
     def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
         """Run one task by hand at an aware moment (default: now); return the run as it ended."""
-        task, moment = self._cron.tasks.named(name), self._now(at)
+        task, moment = self._cron.task_registry.get(name), self._set_clock(at)
         with prepare(registry=self.registry) as made:
-            return run_by_hand(self._cron, made["request"], task, payload, moment)
+            return run_manually(self._cron, made["request"], task, payload, moment)
 
-    def simulate(self, since: datetime, until: datetime) -> list[Planned]:
+    def simulate(self, since: datetime, until: datetime) -> list[PlannedRun]:
         """Return the slots with ``since < slot <= until`` and their tasks' names; run nothing."""
-        tasks = self._cron.tasks
-        start, end = in_utc(since, "since"), in_utc(until, "until")
-        return list(plan(tasks.all, tasks.calendar, start, end))
+        tasks = self._cron.task_registry
+        start, end = to_utc(since, "since"), to_utc(until, "until")
+        return list(forecast(tasks.tasks, tasks.calendar, start, end))
 
-    def _now(self, at: datetime | None) -> datetime:
+    def _set_clock(self, at: datetime | None) -> datetime:
         """Return the moment that is meant; the application's clock goes on from there."""
         if at is None:
             return self._cron.clock()
-        moment = in_utc(at, "at")
+        moment = to_utc(at, "at")
         self._cron.clock = Stopwatch(moment).now
         return moment
 
 
-def _registry(app: Any) -> Registry:
+def _find_registry(app: Any) -> Registry:
     wrapped = getattr(app, "app", None)
     for each in (app, getattr(app, "registry", None), getattr(wrapped, "registry", None)):
         if isinstance(each, Registry):

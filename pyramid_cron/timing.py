@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from .arguments import flag
+from .arguments import parse_flag
 from .schedule import At, Cron, Every
-from .schedule.zone import named
+from .schedule.zone import get_zone
 
-T = TypeVar("T")
+ArgumentT = TypeVar("T")
 
 
-def schedules(
+def parse_schedules(
     task_name: str,
     fields: dict[str, Any],
     *,
@@ -28,64 +28,66 @@ def schedules(
         "schedule": schedule,
         "every": every,
         "at": at,
-        "on_demand": flag("on_demand", on_demand) or None,
+        "on_demand": parse_flag("on_demand", on_demand) or None,
     }
     said = {way: value for way, value in ways.items() if value is not None}
     if len(said) + bool(given) > 1:
         raise ValueError(
-            f"{_and(given | said)} each say when; use one of fields, schedule, every, at, on_demand"
+            f"{_join_arguments(given | said)} each say when; use one of fields, schedule, every, at, on_demand"
         )
     if on_demand:
         return ()
     if every is not None:
-        return (_argument("every", Every, every),)
+        return (_construct("every", Every, every),)
     if at is not None:
-        return (_argument("at", At, at),)
+        return (_construct("at", At, at),)
     if schedule is not None:
-        return _several(task_name, schedule)
-    return (Cron._named(task_name, **given) if given else Cron("* * * * *"),)
+        return _parse_schedule_list(task_name, schedule)
+    return (Cron.for_task(task_name, **given) if given else Cron("* * * * *"),)
 
 
-def _and(said: dict[str, Any]) -> str:
+def _join_arguments(arguments: dict[str, Any]) -> str:
     """Return the arguments as they were written: ``min=0, hour=2 and every='1h'``."""
-    *written, last = [f"{argument}={value!r}" for argument, value in said.items()]
+    *written, last = [f"{argument}={value!r}" for argument, value in arguments.items()]
     return f"{', '.join(written)} and {last}"
 
 
-def _several(task_name: str, schedule: Any) -> tuple[Cron | Every | At, ...]:
+def _parse_schedule_list(task_name: str, schedule: Any) -> tuple[Cron | Every | At, ...]:
     several = schedule if isinstance(schedule, (list, tuple, set, frozenset)) else [schedule]
     if not several:
         raise ValueError(f"schedule={schedule!r} is empty; use on_demand=True for no schedule")
-    found = [_one(task_name, each) for each in several]
+    found = [_parse_schedule(task_name, each) for each in several]
     return tuple(dict.fromkeys(found))
 
 
-def _one(task_name: str, schedule: Any) -> Cron | Every | At:
+def _parse_schedule(task_name: str, schedule: Any) -> Cron | Every | At:
     if isinstance(schedule, (Cron, Every, At)):
         return schedule
     if isinstance(schedule, str):
-        make = partial(Cron._named, task_name)
-        return _argument("schedule", make, schedule, called="expression")
+        make = partial(Cron.for_task, task_name)
+        return _construct("schedule", make, schedule, alias="expression")
     raise ValueError(
         f"schedule={schedule!r}: must be five cron fields as text, a Cron, Every or At, or a list"
     )
 
 
-def _argument(argument: str, make: Callable[[Any], T], value: Any, called: str = "") -> T:
+def _construct(
+    argument: str, make: Callable[[Any], ArgumentT], value: Any, alias: str = ""
+) -> ArgumentT:
     """Return what is made of a value, which is ``called`` something else where that is done."""
     try:
         return make(value)
     except (TypeError, ValueError) as error:
-        reason = str(error).removeprefix(f"{called or argument}={value!r}: ")
+        reason = str(error).removeprefix(f"{alias or argument}={value!r}: ")
         raise ValueError(f"{argument}={value!r}: {reason}") from error
 
 
-def zone(timezone: Any) -> str:
+def parse_timezone(timezone: Any) -> str:
     """Return the zone's name, or an empty one where the application's own is meant."""
     if timezone is None:
         return ""
     try:
-        return str(named(timezone).key)
+        return str(get_zone(timezone).key)
     except ValueError as error:
         raise ValueError(
             f"timezone={timezone!r} is no IANA time zone; use a name such as 'Europe/Berlin'"

@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import timedelta
 
-from pyramid_cron.monitors import monitoring
+from pyramid_cron.monitors import get_monitoring
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 
@@ -27,7 +27,7 @@ class App:
         return runs
 
     def flush(self, timeout=20):
-        return monitoring(self.config.registry).flush(timeout)
+        return get_monitoring(self.config.registry).flush(timeout)
 
 
 def main(url, store, what):

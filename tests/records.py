@@ -3,9 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from pyramid_cron.due.facts import Pending
+from pyramid_cron.due.facts import WaitingRun
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.outcomes import Noted, Outcome
+from pyramid_cron.store.outcomes import WriteBatch, Outcome
 from tests.apps import NOON
 
 MINUTE = timedelta(minutes=1)
@@ -14,7 +14,7 @@ SECOND = timedelta(seconds=1)
 
 def slot(task="a", moment=NOON, **changes):
     """A slot of a task that is to run."""
-    return replace(Pending(task, moment, Trigger.SCHEDULE, moment), **changes)
+    return replace(WaitingRun(task, moment, Trigger.SCHEDULE, moment), **changes)
 
 
 def claim(store, *pending, now=NOON, lease=MINUTE):
@@ -36,7 +36,7 @@ def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
 
 def write(store, *runs, then=(), pause_after=None):
     """Write what became of runs."""
-    store.write(Noted([Outcome(run, then, pause_after) for run in runs]))
+    store.write(WriteBatch([Outcome(run, then, pause_after) for run in runs]))
 
 
 def failing(run):

@@ -54,9 +54,9 @@ def _described(table: Table, make: Callable[..., Table]) -> list[str]:
 
 
 def _kind(column: Column[Any]) -> str:
-    if isinstance(column.type, tables.Instant):
+    if isinstance(column.type, tables.UtcMicroseconds):
         return "instant"
-    if isinstance(column.type, tables.Name):
+    if isinstance(column.type, tables.TaskName):
         return "name"
     return "text" if isinstance(column.type, String) else "integer"
 
@@ -95,7 +95,7 @@ def _default(setting: Setting) -> str:
 
 
 def _meaning(setting: Setting) -> str:
-    meaning, expected = _escaped(setting.meaning), _escaped(setting.expected)
+    meaning, expected = _escaped(setting.meaning), _escaped(setting.expectation)
     return f"{meaning[0].upper()}{meaning[1:]}. Takes {expected}."
 
 

@@ -16,7 +16,7 @@ from waitress import create_server
 
 from ..clock import utc_now
 from ..settings import parse_settings
-from ..state import cronwork
+from ..state import get_cron
 from .shop import main
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def serve(port: int) -> int:
         Thread(target=server.run, daemon=True).start()
         trigger(url, stops)
         server.task_dispatcher.shutdown(timeout=TICK_PATIENCE)
-        cronwork(app.registry).close()
+        get_cron(app.registry).close()
     print("Stopped.", flush=True)
     return 0
 

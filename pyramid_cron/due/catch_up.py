@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from types import MappingProxyType
 
-from ..run import Reason, Trigger
+from ..run import RunReason, Trigger
 from ..task import CatchUp, Task
 
-ON_TIME = timedelta(minutes=1)
+SLOT_ON_TIME_LIMIT = timedelta(minutes=1)
 """A slot that a tick comes for within this time was not missed."""
 
 MANY = 100
@@ -23,7 +23,7 @@ NO_COUNTS: Mapping[datetime, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class DueSlot:
     """A slot (aware, UTC) that is to run, and why."""
 
     moment: datetime
@@ -31,12 +31,12 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedSlots:
     """Slots that do not run: how many, the newest of them (aware, UTC), and why."""
 
     newest: datetime
     count: int
-    reason: Reason
+    reason: RunReason
 
 
 def catch_up(
@@ -44,7 +44,7 @@ def catch_up(
     slots: Sequence[datetime],
     now: datetime,
     counts: Mapping[datetime, int] = NO_COUNTS,
-) -> tuple[list[Slot], list[Skipped]]:
+) -> tuple[list[DueSlot], list[SkippedSlots]]:
     """Return the slots to run, oldest first, and those that are skipped.
 
     ``slots`` are the task's slots since its last tick, oldest first, and ``counts`` how many each
@@ -53,11 +53,11 @@ def catch_up(
     """
     first = 0 if task.grace is None else bisect_left(slots, now - task.grace)
     if task.catch_up is CatchUp.NONE:
-        first = max(first, bisect_right(slots, now - ON_TIME))
-    skipped = _skipped(slots[:first], Reason.MISSED, counts)
+        first = max(first, bisect_right(slots, now - SLOT_ON_TIME_LIMIT))
+    skipped = _make_skipped_slots(slots[:first], RunReason.MISSED, counts)
     last = first if task.catch_up is CatchUp.ALL else max(first, len(slots) - 1)
-    skipped += _skipped(slots[first:last], Reason.SUPERSEDED, counts)
-    return [_slot(slot, now) for slot in slots[last:]], skipped
+    skipped += _make_skipped_slots(slots[first:last], RunReason.SUPERSEDED, counts)
+    return [_make_due_slot(slot, now) for slot in slots[last:]], skipped
 
 
 def condense(
@@ -75,7 +75,7 @@ def condense(
     if task.catch_up is CatchUp.ALL:
         end = 0 if task.grace is None else bisect_left(slots, now - task.grace)
     cuts = {bisect_left(slots, change, hi=end) for change in changes}
-    cuts |= {0, 1, bisect_right(slots, now - ON_TIME, hi=end), end}
+    cuts |= {0, 1, bisect_right(slots, now - SLOT_ON_TIME_LIMIT, hi=end), end}
     cuts |= {cut - 1 for cut in cuts}
     pieces = list(pairwise(sorted(cut for cut in cuts if 0 <= cut <= end)))
     counts = {slots[stop - 1]: stop - start for start, stop in pieces if stop - start > 1}
@@ -87,16 +87,16 @@ def total(slots: Sequence[datetime], counts: Mapping[datetime, int]) -> int:
     return sum(counts.get(slot, 1) for slot in slots)
 
 
-def on_time(slot: datetime, now: datetime) -> bool:
+def is_on_time(slot: datetime, now: datetime) -> bool:
     """Return whether a slot is not late at a moment."""
-    return now - slot < ON_TIME
+    return now - slot < SLOT_ON_TIME_LIMIT
 
 
-def _slot(moment: datetime, now: datetime) -> Slot:
-    return Slot(moment, Trigger.SCHEDULE if on_time(moment, now) else Trigger.CATCH_UP)
+def _make_due_slot(moment: datetime, now: datetime) -> DueSlot:
+    return DueSlot(moment, Trigger.SCHEDULE if is_on_time(moment, now) else Trigger.CATCH_UP)
 
 
-def _skipped(
-    slots: Sequence[datetime], reason: Reason, counts: Mapping[datetime, int]
-) -> list[Skipped]:
-    return [Skipped(slots[-1], total(slots, counts), reason)] if slots else []
+def _make_skipped_slots(
+    slots: Sequence[datetime], reason: RunReason, counts: Mapping[datetime, int]
+) -> list[SkippedSlots]:
+    return [SkippedSlots(slots[-1], total(slots, counts), reason)] if slots else []

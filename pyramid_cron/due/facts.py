@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from ..run import Run, Trigger
-from .pauses import Word
+from .pauses import PauseRule
 
-BACKFILL = 1
+BACKFILL_ORIGIN = 1
 """The nonce of slots that are filled in afterwards, while no other run of the task goes on."""
 
-BESIDE = -1
+PARALLEL_BACKFILL_ORIGIN = -1
 """The nonce of slots that are filled in afterwards, beside whatever runs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class WaitingRun:
     """A slot of a task that is to run, not before a moment; all moments are aware, in UTC.
 
     That is earlier than the slot where this takes the place of another that has waited since.
@@ -41,27 +41,27 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
+class ActiveRun:
     """A run that goes on, and until when its process has promised to tell so.
 
     ``weight`` is what it takes of the capacity: nothing, if it runs in a request.
     """
 
     run: Run
-    lease: datetime
+    lease_until: datetime
     weight: int = 0
 
     def __str__(self) -> str:
-        return self.told(datetime.isoformat)
+        return self.describe(datetime.isoformat)
 
-    def told(self, show: Callable[[datetime], str]) -> str:
+    def describe(self, format_moment: Callable[[datetime], str]) -> str:
         """Return what it is in a line, with moments as ``show`` returns them."""
         run = self.run
-        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {show(self.lease)}"
+        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {format_moment(self.lease_until)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Snapshot:
     """What the store knows at the moment of a tick.
 
     ``waiting`` is what is ripe, ``active`` the runs that go on by task, ``paced`` what waits, ripe
@@ -69,13 +69,13 @@ class Facts:
     resumed, oldest first. ``last_tick`` is the one before, None where that is not known.
     """
 
-    waiting: Sequence[Pending] = ()
-    active: Mapping[str, Sequence[Active]] = field(default_factory=dict)
-    paced: Mapping[str, Sequence[Pending]] = field(default_factory=dict)
-    words: Sequence[Word] = ()
+    waiting: Sequence[WaitingRun] = ()
+    active: Mapping[str, Sequence[ActiveRun]] = field(default_factory=dict)
+    fixed_delay_waiting: Mapping[str, Sequence[WaitingRun]] = field(default_factory=dict)
+    pause_rules: Sequence[PauseRule] = ()
     last_tick: datetime | None = None
 
     @property
-    def load(self) -> int:
+    def background_weight(self) -> int:
         """The weight of all that runs outside of requests, over all processes and hosts."""
         return sum(each.weight for runs in self.active.values() for each in runs)

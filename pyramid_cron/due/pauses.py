@@ -11,35 +11,35 @@ from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class PauseRule:
     """That tasks whose names match ``pattern`` are paused, or resumed, from ``moment`` on.
 
     A pause ends at ``until`` where that is set. Moments are aware, in UTC.
     """
 
-    moment: datetime
-    pauses: bool
+    since: datetime
+    is_pause: bool
     pattern: str
     until: datetime | None = None
     reason: str | None = None
 
 
-def paused(name: str, at: datetime, words: Sequence[Word]) -> Word | None:
+def active_pause(name: str, at: datetime, rules: Sequence[PauseRule]) -> PauseRule | None:
     """Return the pause that the task is in at a moment, or None. ``words`` are oldest first."""
-    for word in reversed(words):
-        if word.moment <= at and matcher(word.pattern)(name):
-            lasts = word.pauses and (word.until is None or at < word.until)
+    for word in reversed(rules):
+        if word.since <= at and name_matcher(word.pattern)(name):
+            lasts = word.is_pause and (word.until is None or at < word.until)
             return word if lasts else None
     return None
 
 
-def changes(words: Sequence[Word]) -> set[datetime]:
+def changes(words: Sequence[PauseRule]) -> set[datetime]:
     """Return the moments at which any task may begin or cease to be paused."""
-    return {moment for word in words for moment in (word.moment, word.until) if moment is not None}
+    return {moment for word in words for moment in (word.since, word.until) if moment is not None}
 
 
 @lru_cache(maxsize=256)
-def matcher(pattern: str) -> Callable[[str], object]:
+def name_matcher(pattern: str) -> Callable[[str], object]:
     """Return what tells whether a task's name matches: a glob, or with ``re:`` in front a regex.
 
     A regular expression may match anywhere in the name. Raises ValueError for one that is wrong.

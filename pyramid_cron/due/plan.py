@@ -10,29 +10,29 @@ from ..task import Task
 from .slots import SlotCalendar
 
 
-class Planned(NamedTuple):
+class PlannedRun(NamedTuple):
     """A slot (aware, UTC) and the name of the task that would run."""
 
     slot: datetime
     task: str
 
 
-def plan(
+def forecast(
     tasks: tuple[Task, ...], calendar: SlotCalendar, since: datetime, until: datetime
-) -> Iterator[Planned]:
+) -> Iterator[PlannedRun]:
     """Yield the slots with ``since < slot <= until`` in the order in which ticks would run them.
 
     ``calendar`` is that of the tasks.
     """
-    places = _places(tasks)
+    places = _rank_tasks(tasks)
     for slot, positions in calendar.slots_after(since):
         if slot > until:
             return
         for position in sorted(positions, key=places.__getitem__):
-            yield Planned(slot, tasks[position].name)
+            yield PlannedRun(slot, tasks[position].name)
 
 
-def _places(tasks: tuple[Task, ...]) -> list[int]:
+def _rank_tasks(tasks: tuple[Task, ...]) -> list[int]:
     """Return for each task its place among all when they run at the same time."""
     ranked = sorted(range(len(tasks)), key=lambda at: (tasks[at].idle, -tasks[at].priority))
     places = [0] * len(tasks)

@@ -17,15 +17,15 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from ..schedule import Schedule
-from ..schedule.moments import in_utc
+from ..schedule.moments import to_utc
 from ..task import Schedules, Task
 
-INSTANT = timedelta.resolution
+SLOT_RESOLUTION = timedelta.resolution
 
-LONG = timedelta(hours=1)
+LONG_WINDOW = timedelta(hours=1)
 """In a longer window it takes less time to go through one schedule after the other."""
 
-LOOK_BACK = timedelta(days=30)
+SLOT_LOOK_BACK = timedelta(days=30)
 """Older slots are not even counted, unless a task's ``grace`` is longer, or without limit."""
 
 WALKS = 2
@@ -36,7 +36,7 @@ Entry: TypeAlias = tuple[Sequence[Schedule], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class TaskSet:
     """The tasks that one version of the app knows, and when it last ticked (aware, UTC).
 
     During a deployment two versions may tick in turn. A tick of the one says nothing about tasks
@@ -44,13 +44,13 @@ class Roster:
     """
 
     id: str
-    names: frozenset[str]
+    task_names: frozenset[str]
     last_tick: datetime
 
 
-def roster_id(names: Iterable[str]) -> str:
+def compute_task_set_id(task_names: Iterable[str]) -> str:
     """Return the id that every process with the same task names computes."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(sorted(task_names)).encode()).hexdigest()[:32]
 
 
 def window_start(now: datetime, last_tick: datetime | None) -> datetime:
@@ -60,21 +60,24 @@ def window_start(now: datetime, last_tick: datetime | None) -> datetime:
     the minute, itself included.
     """
     if last_tick is None or last_tick > now:
-        return now.replace(second=0, microsecond=0) - INSTANT
+        return now.replace(second=0, microsecond=0) - SLOT_RESOLUTION
     return last_tick
 
 
 def window_starts(
-    names: Iterable[str], now: datetime, mine: datetime | None, newer: Sequence[Roster]
+    task_names: Iterable[str],
+    now: datetime,
+    own_last_tick: datetime | None,
+    newer_task_sets: Sequence[TaskSet],
 ) -> list[datetime]:
     """Return the start of each task's window where other versions ticked after this one did."""
-    own = () if mine is None else (mine,)
+    own = () if own_last_tick is None else (own_last_tick,)
 
     def start(name: str) -> datetime:
-        others = [each.last_tick for each in newer if name in each.names]
+        others = [each.last_tick for each in newer_task_sets if name in each.task_names]
         return window_start(now, max((*own, *others), default=None))
 
-    return [start(name) for name in names]
+    return [start(name) for name in task_names]
 
 
 def slots_since(
@@ -88,8 +91,8 @@ def slots_since(
     ``starts`` are the starts of the tasks' windows, or of all of them.
     """
     first = starts if isinstance(starts, datetime) else min(starts, default=now)
-    if now - first > LONG:
-        yield from _long(tasks, starts, now)
+    if now - first > LONG_WINDOW:
+        yield from _slots_by_schedule(tasks, starts, now)
         return
     found: dict[int, list[datetime]] = {}
     for slot, position in calendar.due(first, now):
@@ -98,27 +101,27 @@ def slots_since(
     yield from found.items()
 
 
-Kind = tuple[Schedules, int, datetime]
+ScheduleWindow = tuple[Schedules, int, datetime]
 
 
-def _long(
+def _slots_by_schedule(
     tasks: Sequence[Task], starts: Sequence[datetime] | datetime, now: datetime
 ) -> Iterator[tuple[int, Sequence[datetime]]]:
     """Go through the distinct schedules one by one, so that only one's slots are held at once."""
-    for (_, _, start), positions in _alike(tasks, starts, now).items():
+    for (_, _, start), positions in _group_by_schedule(tasks, starts, now).items():
         if slots := tasks[positions[0]].between(start, now):
             for position in positions:
                 yield position, slots
 
 
-def _alike(
+def _group_by_schedule(
     tasks: Sequence[Task], starts: Sequence[datetime] | datetime, now: datetime
-) -> Mapping[Kind, list[int]]:
-    found: dict[Kind, list[int]] = {}
+) -> Mapping[ScheduleWindow, list[int]]:
+    found: dict[ScheduleWindow, list[int]] = {}
     for position, task in enumerate(tasks):
         start = starts if isinstance(starts, datetime) else starts[position]
         if task.grace is not None:
-            start = max(start, now - max(LOOK_BACK, task.grace))
+            start = max(start, now - max(SLOT_LOOK_BACK, task.grace))
         found.setdefault((task.schedules, task.offset, start), []).append(position)
     return found
 
@@ -144,7 +147,7 @@ class SlotCalendar:
         Moments are aware in any zone, slots are in UTC; a naive moment is a ValueError. All slots
         come at once: for a long span use :meth:`slots_after`.
         """
-        since, until = in_utc(since, "since"), in_utc(until, "until")
+        since, until = to_utc(since, "since"), to_utc(until, "until")
         if until <= since:
             return []
         with self._lock:
@@ -159,7 +162,7 @@ class SlotCalendar:
 
         At the end of the last window it is known already.
         """
-        after = in_utc(after, "after")
+        after = to_utc(after, "after")
         with self._lock:
             walk = self._take_walk(after)
             slot = walk.peek(after)
@@ -171,7 +174,7 @@ class SlotCalendar:
 
         They may have no end. It is a walk of its own, and costs :meth:`due` nothing.
         """
-        return _Walk(self._schedules, in_utc(since, "since")).go()
+        return _Walk(self._schedules, to_utc(since, "since")).go()
 
     def _take_walk(self, since: datetime) -> _Walk:
         """Take the walk that has come nearest to a moment, or begin one there.

@@ -9,24 +9,27 @@ from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
 from .. import events
-from .held import News
-from .transaction import between_transactions
+from .held import QueuedEvent
+from .transaction import without_transaction
 
 
-def tell_apart(registry: Registry, news: Sequence[News]) -> None:
+def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
     """Call subscribers from a thread of their own, so that a slow one keeps nobody from watching.
 
     The events have a request made for the purpose.
     """
     teller = threading.Thread(
-        target=_tell, args=(registry, news), name="pyramid_cron events", daemon=True
+        target=_call_subscribers,
+        args=(registry, queued_events),
+        name="pyramid_cron events",
+        daemon=True,
     )
     teller.start()
 
 
-def _tell(registry: Registry, news: Sequence[News]) -> None:
+def _call_subscribers(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
     with prepare(registry=registry) as made:
         request = made["request"]
-        with between_transactions(request) as transactions:
-            for kind, *values in news:
-                events.notify(kind, request, *values, call=transactions.call)
+        with without_transaction(request) as transactions:
+            for kind, *values in queued_events:
+                events.notify_subscribers(kind, request, *values, call=transactions.call_subscriber)

@@ -10,17 +10,23 @@ from typing import Any
 from pyramid.request import Request
 
 from ..clock import Stopwatch
-from ..due.decide import in_the_way, overlapping
-from ..due.facts import Pending
+from ..due.decide import blocking_runs, skipped_for_overlap
+from ..due.facts import WaitingRun
 from ..run import Run, RunState, Trigger, as_payload
-from ..state import Cronwork
+from ..state import CronApp
 from ..task import Task
-from .carry import carrying
-from .live import current
+from .carry import runner_in_request
+from .live import current_execution
 
 
-def run_by_hand(
-    cron: Cronwork, request: Request, task: Task, payload: Any, now: datetime, *, keep: bool = False
+def run_manually(
+    cron: CronApp,
+    request: Request,
+    task: Task,
+    payload: Any,
+    now: datetime,
+    *,
+    commit_first: bool = False,
 ) -> Run:
     """Run one task at once, whatever its schedule says; return the run as it ended.
 
@@ -30,22 +36,24 @@ def run_by_hand(
     task's ``overlap`` allows that. Raises TypeError or ValueError for a payload that is not JSON.
     """
     given = as_payload(payload)
-    asked = Pending(
+    asked = WaitingRun(
         task.name, now, Trigger.MANUAL, now, nonce=secrets.randbits(62) + 2, payload=given
     )
-    caller = current.get()
-    with carrying(cron, request, Stopwatch(now), keep=keep or caller is not None) as runner:
-        with cron.supervisor.deciding(runner.clock) as desk:
-            if active := in_the_way(task, desk.active(task.name)):
-                skip = replace(overlapping(task, [now], active), asked=asked)
+    caller = current_execution.get()
+    with runner_in_request(
+        cron, request, Stopwatch(now), keep=commit_first or caller is not None
+    ) as runner:
+        with cron.supervisor.claim_transaction(runner.clock) as desk:
+            if active := blocking_runs(task, desk.active_runs(task.name)):
+                skip = replace(skipped_for_overlap(task, [now], active), asked=asked)
                 _, [run] = desk.claim([], [skip])
             else:
                 [run], _ = desk.claim([asked])
         if run.state is RunState.SKIPPED:
-            runner.ended(run)
+            runner.announce_end(run)
         else:
-            with cron.supervisor.holding([run], runner.clock):
-                run = runner.carry_out(task, run) or run
+            with cron.supervisor.supervising([run], runner.clock):
+                run = runner.run(task, run) or run
     if caller is not None:
-        caller.heed()
+        caller.raise_if_interrupted()
     return run

@@ -9,15 +9,15 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
 
 from ..run import Run
-from ..state import Cronwork
+from ..state import CronApp
 
 if TYPE_CHECKING:
     from celery import Celery
 
-TASK = "pyramid_cron.run"
+CELERY_TASK_NAME = "pyramid_cron.run"
 """The name of the Celery task that carries runs out; its argument is the run's id."""
 
-SECONDS = 5
+BROKER_TIMEOUT_SECONDS = 5
 """How long a broker may take to be reached, or to answer, before it counts as down."""
 
 
@@ -27,7 +27,7 @@ class CelerySender:
     Raises ConfigurationError if neither is set, if the app is none, or Celery is not installed.
     """
 
-    def __init__(self, cron: Cronwork) -> None:
+    def __init__(self, cron: CronApp) -> None:
         self._cron = cron
         self.app  # noqa: B018 (what is wrong with it is to be found now)
 
@@ -35,19 +35,21 @@ class CelerySender:
     def app(self) -> Celery:
         """The Celery app that sends."""
         name = self._cron.settings.celery_app
-        app = celery_app(name, self._cron.settings.celery_broker_url)
+        app = find_celery_app(name, self._cron.settings.celery_broker_url)
         if name is None:
             # Not for workers, which wait for long where nothing comes.
-            app.conf.broker_transport_options |= {"socket_timeout": SECONDS}
+            app.conf.broker_transport_options |= {"socket_timeout": BROKER_TIMEOUT_SECONDS}
         return app
 
     def __call__(self, run: Run) -> None:
         """Send a run; raises what Celery raises if the broker can't be reached."""
-        options = self._cron.tasks.named(run.task).celery
-        self.app.send_task(TASK, args=[run.id], retry=False, ignore_result=True, **options)
+        options = self._cron.task_registry.get(run.task).celery
+        self.app.send_task(
+            CELERY_TASK_NAME, args=[run.id], retry=False, ignore_result=True, **options
+        )
 
 
-def celery_app(name: str | None, broker_url: str | None) -> Celery:
+def find_celery_app(name: str | None, broker_url: str | None) -> Celery:
     """Return the application's own Celery app of this dotted name, or one for a broker.
 
     Raises ConfigurationError if neither is given, if the app is none, or Celery is not installed.
@@ -66,8 +68,8 @@ def celery_app(name: str | None, broker_url: str | None) -> Celery:
         ) from None
     if name is None:
         app = Celery("pyramid_cron", broker=broker_url, set_as_current=False)
-        app.conf.broker_connection_timeout = SECONDS
-        app.conf.broker_transport_options = {"socket_connect_timeout": SECONDS}
+        app.conf.broker_connection_timeout = BROKER_TIMEOUT_SECONDS
+        app.conf.broker_transport_options = {"socket_connect_timeout": BROKER_TIMEOUT_SECONDS}
         app.conf.broker_connection_retry_on_startup = True
         return app
     try:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..logs import instant
+from ..logs import format_instant
 from ..run import CommandError, Run
-from .live import current
+from .live import current_execution
 from .process import Process
 
 
@@ -26,12 +26,12 @@ class Environment:
     """
 
     inherit: tuple[str, ...] | None = None
-    own: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     def variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the variables, given those of this process."""
         names = inherited if self.inherit is None else self.inherit
-        return {name: inherited[name] for name in names if name in inherited} | dict(self.own)
+        return {name: inherited[name] for name in names if name in inherited} | dict(self.overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,23 @@ class Command:
     environment: Environment = Environment()
     cwd: str | None = None
     stdin: str | None = None
-    crontab: str | None = field(default=None, compare=False)
+    crontab_path: str | None = field(default=None, compare=False)
 
     def __call__(self, system: Mapping[str, Any]) -> None:
         """Run the program to its end. Raises CommandError unless its exit status is 0."""
-        environ = self.environment.variables(os.environ) | told(system)
+        environ = self.environment.variables(os.environ) | run_environment(system)
         process = Process(self.argv, environ, self.cwd, self.stdin)
-        live = current.get()
+        live = current_execution.get()
         if live is not None:
             live.kill = process.kill
-            live.texts |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
+            live.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
         process.run()
         if process.error is not None:
-            raise self._trouble(process.error, environ) from process.error
+            raise self._explain_start_failure(process.error, environ) from process.error
         if process.returncode:
-            raise CommandError(ending(process.returncode))
+            raise CommandError(describe_exit(process.returncode))
 
-    def _trouble(self, error: BaseException, environ: Mapping[str, str]) -> Exception:
+    def _explain_start_failure(self, error: BaseException, environ: Mapping[str, str]) -> Exception:
         """Return what kept the program from starting."""
         program = self.argv[0]
         if self.cwd is not None and not os.path.isdir(self.cwd):
@@ -81,13 +81,13 @@ class Command:
         return CommandError(f"{program!r} could not be started: {error}")
 
 
-def told(system: Mapping[str, Any]) -> dict[str, str]:
+def run_environment(system: Mapping[str, Any]) -> dict[str, str]:
     """Return what every program is told of its run."""
     run: Run = system["run"]
     variables = {
         "CRON_TASK": run.task,
         "CRON_RUN": run.id,
-        "CRON_SLOT": instant(run.slot),
+        "CRON_SLOT": format_instant(run.slot),
         "CRON_ATTEMPT": str(run.attempt),
         "CRON_TRIGGER": run.trigger.value,
     }
@@ -96,7 +96,7 @@ def told(system: Mapping[str, Any]) -> dict[str, str]:
     return variables
 
 
-def ending(returncode: int) -> str:
+def describe_exit(returncode: int) -> str:
     """Say how a program ended: ``exit status 3``, ``killed by SIGKILL``."""
     if returncode > 0:
         return f"exit status {returncode}"
@@ -106,6 +106,6 @@ def ending(returncode: int) -> str:
         return f"killed by signal {-returncode}"
 
 
-def shown(argv: tuple[str, ...]) -> str:
+def quote_arguments(argv: tuple[str, ...]) -> str:
     """Return arguments as a shell would take them."""
     return shlex.join(argv)

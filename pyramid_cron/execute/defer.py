@@ -14,32 +14,32 @@ from typing import Any
 from pyramid.request import Request
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
-from ..state import Cronwork
+from ..state import CronApp
 from ..store.engine import StoreError
-from ..store.outcomes import Deferred
-from .transaction import current_manager
+from ..store.outcomes import DeferredRun
+from .transaction import current_transaction_manager
 
 log = logging.getLogger("pyramid_cron")
 
 
-def defer(cron: Cronwork, request: Request | None, deferred: Deferred) -> None:
+def defer_until_commit(cron: CronApp, request: Request | None, deferred_run: DeferredRun) -> None:
     """Write it when the transaction it is asked for in is committed; at once where there is none.
 
     Raises StoreError only in the latter case. In the other, what can't be written is written later.
     """
-    transaction = _open_transaction(request)
+    transaction = _find_open_transaction(request)
     if transaction is None:
-        cron.store.defer(deferred)
+        cron.store.add_deferred_run(deferred_run)
     else:
-        asked = _Asked()
+        asked = _DeferredDataManager()
         with suppress(ValueError, TransactionFailedError):  # it is being ended already
             transaction.join(asked)
-        transaction.addAfterCommitHook(_write, (cron, deferred, asked))
+        transaction.addAfterCommitHook(_write_after_commit, (cron, deferred_run, asked))
 
 
-def _open_transaction(request: Request | None) -> Any:
+def _find_open_transaction(request: Request | None) -> Any:
     """Return the transaction that the caller's work is in: a task's, or the request's own."""
-    manager = current_manager()
+    manager = current_transaction_manager()
     if manager is None and request is not None:
         manager = getattr(request, "tm", None)
         # A manager that begins by itself would do so here, and nobody would commit.
@@ -51,18 +51,18 @@ def _open_transaction(request: Request | None) -> Any:
         return None
 
 
-class _Asked:
+class _DeferredDataManager:
     """A data manager, so that what was asked for is dropped with the savepoint it came after.
 
     What came before a savepoint stays when that is rolled back.
     """
 
-    dropped = False
+    is_dropped = False
 
     def abort(self, _: Any) -> None:
-        self.dropped = True
+        self.is_dropped = True
 
-    def savepoint(self) -> _Asked:
+    def savepoint(self) -> _DeferredDataManager:
         return self
 
     def rollback(self) -> None:
@@ -71,18 +71,20 @@ class _Asked:
     def sortKey(self) -> str:  # noqa: N802
         return "pyramid_cron"
 
-    def _nothing(self, _: Any) -> None:
+    def _do_nothing(self, _: Any) -> None:
         pass
 
-    tpc_begin = commit = tpc_vote = tpc_finish = tpc_abort = _nothing
+    tpc_begin = commit = tpc_vote = tpc_finish = tpc_abort = _do_nothing
 
 
-def _write(committed: bool, cron: Cronwork, deferred: Deferred, asked: _Asked) -> None:
-    if not committed or asked.dropped:
+def _write_after_commit(
+    is_committed: bool, cron: CronApp, deferred_run: DeferredRun, data_manager: _DeferredDataManager
+) -> None:
+    if not is_committed or data_manager.is_dropped:
         return
-    cron.journal.note_deferred(deferred)
+    cron.write_buffer.add_deferred_run(deferred_run)
     try:
-        cron.supervisor.write()
+        cron.supervisor.flush()
     except StoreError as error:
-        log.warning("%s will be deferred later: %s", deferred.pending.task, error)
+        log.warning("%s will be deferred later: %s", deferred_run.waiting_run.task, error)
         cron.supervisor.wake()

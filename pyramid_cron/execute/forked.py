@@ -8,17 +8,17 @@ from contextlib import suppress
 from typing import NoReturn
 
 
-def end_unless(pid: int) -> None:
+def exit_if_forked(parent_pid: int) -> None:
     """End this process where the task ends, with what that raises, unless it is ``pid``.
 
     What is behind the task belongs to the process that this one was forked from: the transaction
     and its connections, the other tasks, the record, the answer.
     """
-    if os.getpid() != pid:
-        _leave(sys.exc_info()[1])
+    if os.getpid() != parent_pid:
+        _exit_forked_process(sys.exc_info()[1])
 
 
-def _leave(error: BaseException | None) -> NoReturn:
+def _exit_forked_process(error: BaseException | None) -> NoReturn:
     """End this process as Python ends one that an error comes out of, but touch nothing else."""
     code = 0 if error is None else 1
     try:

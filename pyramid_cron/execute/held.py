@@ -9,20 +9,20 @@ from typing import Any
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..due.facts import Pending
-from ..run import Run, RunState, TaskCancelled, TaskTimeout, Trigger, changed
-from ..store.journal import Journal
-from ..store.outcomes import Noted, Outcome, Paused
+from ..due.facts import WaitingRun
+from ..run import Run, RunState, TaskCancelled, TaskTimeout, Trigger, evolve
+from ..store.journal import WriteBuffer
+from ..store.outcomes import WriteBatch, Outcome, FailurePause
 from ..store.store import Store
-from .live import Live
+from .live import Execution
 
-News = tuple[Any, ...]
+QueuedEvent = tuple[Any, ...]
 """A kind of event and its values."""
 
 log = logging.getLogger("pyramid_cron")
 
 
-class Held:
+class Executions:
     """The runs of this process by their ids, their leases, and their ends.
 
     ``lease`` is how long each is ours if nothing is heard of us, ``outcome`` tells what comes of a
@@ -32,115 +32,115 @@ class Held:
     def __init__(
         self,
         store: Store,
-        journal: Journal,
+        write_buffer: WriteBuffer,
         lease: timedelta,
-        outcome: Callable[[Run, bool], Outcome],
-        wall: Callable[[], datetime],
+        outcome_of: Callable[[Run, bool], Outcome],
+        wall_clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._journal = journal
+        self._write_buffer = write_buffer
         self._lease = lease
-        self._outcome = outcome
-        self._wall = wall
-        self._lives: dict[str, Live] = {}
-        self._news: list[News] = []
+        self._outcome_of = outcome_of
+        self._wall_clock = wall_clock
+        self._by_run_id: dict[str, Execution] = {}
+        self._queued_events: list[QueuedEvent] = []
 
     def __len__(self) -> int:
-        return len(self._lives)
+        return len(self._by_run_id)
 
-    def lives(self) -> list[Live]:
+    def all(self) -> list[Execution]:
         """Return them as they are now: other threads may add some, and take some away."""
-        return list(self._lives.values())
+        return list(self._by_run_id.values())
 
-    def going_on(self) -> list[Live]:
+    def unfinished(self) -> list[Execution]:
         """Return those that are not over, and not given up."""
-        return [live for live in self.lives() if not (live.given_up or live.run.state.final)]
+        return [live for live in self.all() if not (live.is_abandoned or live.run.state.is_final)]
 
-    def all_ours(self) -> bool:
+    def has_valid_leases(self) -> bool:
         """Return whether all leases last, as far as is known here."""
-        return all(live.ours() for live in self.lives())
+        return all(live.has_valid_lease() for live in self.all())
 
-    def lease_from(self, clock: Stopwatch) -> datetime:
+    def new_lease(self, clock: Stopwatch) -> datetime:
         """Return until when a lease lasts that begins now."""
-        return max(clock.now(), self._wall()) + self._lease
+        return max(clock.now(), self._wall_clock()) + self._lease
 
     def add(self, runs: Iterable[Run], clock: Stopwatch) -> None:
         """Hold runs that were just claimed."""
-        lease = self.lease_from(clock)
-        self._lives |= {run.id: Live(run, clock, self._wall, lease) for run in runs}
+        lease = self.new_lease(clock)
+        self._by_run_id |= {run.id: Execution(run, clock, self._wall_clock, lease) for run in runs}
 
-    def live(self, run_id: str) -> Live | None:
+    def get(self, run_id: str) -> Execution | None:
         """Return a run that is held, or None if it is not ours any more."""
-        return self._lives.get(run_id)
+        return self._by_run_id.get(run_id)
 
-    def regain(self, live: Live) -> bool:
+    def reclaim(self, execution: Execution) -> bool:
         """Return whether a run is still ours whose lease has passed, and begin a new one if it is.
 
         After a pause longer than the lease (a frozen process, a sleeping computer) the store has
         the last word. Raises StoreError where that can't be asked.
         """
-        self._renew([live])
-        return live.run.id in self._lives
+        self._renew([execution])
+        return execution.run.id in self._by_run_id
 
-    def let_go(self, run_id: str) -> bool:
+    def hand_off(self, run_id: str) -> bool:
         """Hold a run no longer, which goes to another process; False if it is not ours."""
-        live = self._lives.get(run_id)
-        if live is None or live.given_up:
+        live = self._by_run_id.get(run_id)
+        if live is None or live.is_abandoned:
             return False
-        return self._lives.pop(run_id, None) is not None
+        return self._by_run_id.pop(run_id, None) is not None
 
-    def release(self, noted: Noted) -> None:
+    def remove_finished(self, batch: WriteBatch) -> None:
         """Hold those no longer whose end is written."""
-        for outcome in noted.outcomes:
-            if outcome.run.state.final:
-                self._lives.pop(outcome.run.id, None)
+        for outcome in batch.outcomes:
+            if outcome.run.state.is_final:
+                self._by_run_id.pop(outcome.run.id, None)
 
-    def forget(self) -> None:
+    def clear_after_fork(self) -> None:
         """Hold none any more, in a process that was forked from the one that has claimed them."""
-        self._lives = {}
+        self._by_run_id = {}
 
     # Leases.
 
     def cancel(self, run_id: str) -> None:
         """Tell a run to stop, if it is held."""
-        live = self._lives.get(run_id)
+        live = self._by_run_id.get(run_id)
         if live is not None:
             live.interrupt(TaskCancelled("was cancelled"))
 
-    def keep(self) -> None:
+    def heartbeat(self) -> None:
         """Heed who was cancelled, and renew the leases that have lasted for a third.
 
         Raises StoreError.
         """
-        lives = self.lives()
+        lives = self.all()
         if not lives:
             return
-        for run_id in self._store.cancelled():
+        for run_id in self._store.cancel_requests():
             self.cancel(run_id)
         third = self._lease / 3
-        late = [live for live in lives if live.lease - live.moment() < 2 * third]
+        late = [live for live in lives if live.lease_until - live.lease_clock() < 2 * third]
         if late:
             self._renew(late)
 
-    def _renew(self, lives: Sequence[Live]) -> None:
-        leases = {live.run.id: live.moment() + self._lease for live in lives}
-        ours = self._store.renew(list(leases), max(leases.values()))
-        for live in lives:
+    def _renew(self, executions: Sequence[Execution]) -> None:
+        leases = {live.run.id: live.lease_clock() + self._lease for live in executions}
+        ours = self._store.renew_leases(list(leases), max(leases.values()))
+        for live in executions:
             if live.run.id in ours:
-                live.lease = leases[live.run.id]
+                live.lease_until = leases[live.run.id]
                 continue
-            self._lives.pop(live.run.id, None)
-            if not live.run.state.final:  # else its end may have been written meanwhile
+            self._by_run_id.pop(live.run.id, None)
+            if not live.run.state.is_final:  # else its end may have been written meanwhile
                 live.interrupt(TaskCancelled("was taken for lost, since its lease had passed"))
                 log.warning("%s run=%s is not ours any more", live.run.task, live.run.id)
 
     # Ends that are not the task's own.
 
-    def leave(self, live: Live, why: str) -> Run:
+    def requeue(self, execution: Execution, error: str) -> Run:
         """Give a slot back to whoever ticks next, since it is not begun with here."""
-        run = live.run
-        now = live.clock.now()
-        later = Pending(
+        run = execution.run
+        now = execution.clock.now()
+        later = WaitingRun(
             run.task,
             run.slot,
             Trigger.RETRY,
@@ -149,60 +149,62 @@ class Held:
             nonce=run.nonce,
             payload=run.payload,
         )
-        left = changed(run, state=RunState.CANCELLED, finished=now, error=why)
-        live.given_up = True
-        self._journal.note(Outcome(left, [later]))
+        left = evolve(run, state=RunState.CANCELLED, finished=now, error=error)
+        execution.is_abandoned = True
+        self._write_buffer.add_outcome(Outcome(left, [later]))
         logs.log_finished(left)
         return left
 
-    def call_off(self, live: Live) -> Run:
+    def cancel_unstarted(self, execution: Execution) -> Run:
         """Put on record that a run is over which was told to stop before it began."""
-        live.given_up = True
-        run = changed(
-            live.run,
+        execution.is_abandoned = True
+        run = evolve(
+            execution.run,
             state=RunState.CANCELLED,
-            finished=live.clock.now(),
-            error=f"{live.interruption} before it began",
+            finished=execution.clock.now(),
+            error=f"{execution.interruption} before it began",
         )
         logs.log_finished(run)
-        self._end(run)
+        self._record_end(run)
         return run
 
-    def give_up(self, live: Live) -> None:
+    def abandon(self, execution: Execution) -> None:
         """Put on record that a run is over which does not end, so that it blocks nothing."""
-        live.given_up = True
-        if live.kill():
+        execution.is_abandoned = True
+        if execution.kill():
             then, told = "it was killed", "does not stop in time; it is killed"
         else:
             then = "it could not be stopped and may still be going on"
             told = "does not stop; it is given up"
-        timed_out = isinstance(live.interruption, TaskTimeout)
-        run = changed(
-            live.run,
+        timed_out = isinstance(execution.interruption, TaskTimeout)
+        run = evolve(
+            execution.run,
             state=RunState.TIMED_OUT if timed_out else RunState.CANCELLED,
-            finished=live.clock.now(),
-            error=f"{live.interruption}; {then}",
-            **live.written(),
+            finished=execution.clock.now(),
+            error=f"{execution.interruption}; {then}",
+            **execution.collect_outputs(),
         )
         log.warning("%s run=%s %s", run.task, run.id, told)
-        self._end(run, live.stopped)
+        self._record_end(run, execution.by_shutdown)
 
-    def _end(self, run: Run, stopped: bool = False) -> None:
-        self._journal.note(self._outcome(run, stopped))
-        self._news.append((events.ENDS[run.state], run))
+    def _record_end(self, run: Run, by_shutdown: bool = False) -> None:
+        self._write_buffer.add_outcome(self._outcome_of(run, by_shutdown))
+        self._queued_events.append((events.END_EVENTS[run.state], run))
 
     # What nobody was told of yet.
 
     @property
-    def has_news(self) -> bool:
+    def has_events(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self._news)
+        return bool(self._queued_events)
 
-    def note_paused(self, paused: Iterable[Paused]) -> None:
+    def add_pause_events(self, pauses: Iterable[FailurePause]) -> None:
         """Note which tasks were paused, since they kept failing."""
-        self._news += [(events.TaskPaused, each.task, None, each.reason) for each in paused]
+        self._queued_events += [
+            (events.TaskPaused, each.task, None, each.reason) for each in pauses
+        ]
 
-    def take_news(self) -> list[News]:
+    def drain_events(self) -> list[QueuedEvent]:
         """Return what has happened that nobody was told of yet."""
-        news, self._news = self._news, []
+        news, self._queued_events = self._queued_events, []
         return news

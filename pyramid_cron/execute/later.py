@@ -8,35 +8,35 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from .. import logs
-from ..due.decide import Decisions, in_the_way, usual_duration
-from ..due.facts import Pending
-from ..due.pauses import paused
+from ..due.decide import TickPlan, blocking_runs, median_duration
+from ..due.facts import WaitingRun
+from ..due.pauses import active_pause
 from ..run import Run, RunState
-from ..state import Cronwork, Tasks
-from ..task import REQUEST
-from .launch import Launch
-from .runner import Runner
+from ..state import CronApp, TaskRegistry
+from ..task import REQUEST_EXECUTOR
+from .launch import BackgroundLaunch
+from .runner import RequestRunner
 
-RECENT = 20
+USUAL_DURATION_RUNS = 20
 """How many of an idle task's latest successes tell its usual duration."""
 
-RESTART_PATIENCE = 5.0
+RESTART_WAIT_SECONDS = 5.0
 """Seconds that a tick waits for a run to stop that is to be restarted."""
 
 
-class Left(Enum):
+class ClaimRefusal(Enum):
     """Why a slot is not claimed just now.
 
     A run is ``IN_THE_WAY``, or else it ``WAITS`` for a later tick, or somebody has ``TAKEN`` it.
     """
 
-    IN_THE_WAY = "in the way"
-    WAITS = "waits"
+    BLOCKED = "in the way"
+    POSTPONED = "waits"
     TAKEN = "taken"
 
 
 @dataclass(slots=True)
-class Progress:
+class TickProgress:
     """What a tick has done so far.
 
     ``too_long`` are the idle tasks of which it has said that they never fit into a tick.
@@ -44,8 +44,8 @@ class Progress:
 
     runs: list[Run] = field(default_factory=list)
     skipped: list[Run] = field(default_factory=list)
-    waiting: list[Pending] = field(default_factory=list)
-    too_long: set[str] = field(default_factory=set)
+    waiting: list[WaitingRun] = field(default_factory=list)
+    oversized_tasks: set[str] = field(default_factory=set)
 
     def add(self, run: Run | None) -> None:
         """Add a run as it ended; None is one that somebody else took for lost."""
@@ -53,118 +53,148 @@ class Progress:
             (self.skipped if run.state is RunState.SKIPPED else self.runs).append(run)
 
 
-def restart(
-    cron: Cronwork,
-    runner: Runner,
-    launch: Launch,
-    tasks: Tasks,
-    decisions: Decisions,
-    done: Progress,
+def run_restarts(
+    cron: CronApp,
+    runner: RequestRunner,
+    launch: BackgroundLaunch,
+    task_registry: TaskRegistry,
+    plan: TickPlan,
+    progress: TickProgress,
 ) -> None:
     """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
-    give_up = time.monotonic() + RESTART_PATIENCE
+    give_up = time.monotonic() + RESTART_WAIT_SECONDS
     begun: set[str] = set()
-    for each in decisions.restart:
+    for each in plan.restarts:
         if each.task in begun:  # outside, that ends only after this tick
-            done.waiting.append(each)
+            progress.waiting.append(each)
             continue
-        run = _claim_soon(cron, runner, tasks, each, lambda: time.monotonic() < give_up)
-        if isinstance(run, Run) and tasks.named(each.task).executor != REQUEST:
+        run = _claim_when_unblocked(
+            cron, runner, task_registry, each, lambda: time.monotonic() < give_up
+        )
+        if isinstance(run, Run) and task_registry.get(each.task).executor != REQUEST_EXECUTOR:
             begun.add(each.task)
             launch.add([run])
-            done.add(run)
+            progress.add(run)
         else:
-            _carry_out_one(runner, tasks, each, run, done)
+            _run_or_postpone(runner, task_registry, each, run, progress)
 
 
-def while_time_is_left(
-    cron: Cronwork, runner: Runner, tasks: Tasks, decisions: Decisions, done: Progress
+def run_backlog_and_idle(
+    cron: CronApp,
+    runner: RequestRunner,
+    task_registry: TaskRegistry,
+    plan: TickPlan,
+    progress: TickProgress,
 ) -> None:
     """Run what catches up and what is idle; what finds no time waits for a later tick."""
-    for each in decisions.patient:
-        run = _claim_one(cron, runner, tasks, each) if runner.time_left() > 0 else Left.WAITS
-        _carry_out_one(runner, tasks, each, run, done)
-    for each in decisions.idle:
-        others = decisions.idle_cancel.get(each.task, ())
-        run = _claim_idle(cron, runner, tasks, each, others, done)
-        _carry_out_one(runner, tasks, each, run, done)
+    for each in plan.backlog:
+        run = (
+            _try_claim(cron, runner, task_registry, each)
+            if runner.time_left() > 0
+            else ClaimRefusal.POSTPONED
+        )
+        _run_or_postpone(runner, task_registry, each, run, progress)
+    for each in plan.idle:
+        others = plan.idle_restart_ids.get(each.task, ())
+        run = _claim_idle(cron, runner, task_registry, each, others, progress)
+        _run_or_postpone(runner, task_registry, each, run, progress)
 
 
-def _carry_out_one(
-    runner: Runner, tasks: Tasks, each: Pending, run: Run | Left, done: Progress
+def _run_or_postpone(
+    runner: RequestRunner,
+    task_registry: TaskRegistry,
+    waiting_run: WaitingRun,
+    run: Run | ClaimRefusal,
+    progress: TickProgress,
 ) -> None:
-    if isinstance(run, Left):
-        if run is not Left.TAKEN:
-            done.waiting.append(each)
+    if isinstance(run, ClaimRefusal):
+        if run is not ClaimRefusal.TAKEN:
+            progress.waiting.append(waiting_run)
     else:
-        done.add(runner.carry_out(tasks.named(each.task), run))
+        progress.add(runner.run(task_registry.get(waiting_run.task), run))
 
 
-def _fits(cron: Cronwork, runner: Runner, each: Pending, done: Progress) -> bool:
+def _fits_in_budget(
+    cron: CronApp, runner: RequestRunner, waiting_run: WaitingRun, progress: TickProgress
+) -> bool:
     """Return whether an idle task may start now; say so if it never may."""
     time_left, budget = runner.time_left(), cron.settings.budget
     if time_left <= 0:
         return False
-    usual = usual_duration(cron.store.durations(each.task, RECENT))
-    if usual > budget and each.task not in done.too_long:
-        done.too_long.add(each.task)
-        logs.never_fits(each.task, usual, budget)
+    usual = median_duration(cron.store.recent_durations(waiting_run.task, USUAL_DURATION_RUNS))
+    if usual > budget and waiting_run.task not in progress.oversized_tasks:
+        progress.oversized_tasks.add(waiting_run.task)
+        logs.log_never_fits(waiting_run.task, usual, budget)
     return usual <= time_left
 
 
 def _claim_idle(
-    cron: Cronwork,
-    runner: Runner,
-    tasks: Tasks,
-    each: Pending,
-    others: Sequence[str],
-    done: Progress,
-) -> Run | Left:
+    cron: CronApp,
+    runner: RequestRunner,
+    task_registry: TaskRegistry,
+    waiting_run: WaitingRun,
+    restart_ids: Sequence[str],
+    progress: TickProgress,
+) -> Run | ClaimRefusal:
     """Claim an idle slot if it fits, and still does once the others have stopped."""
-    give_up = time.monotonic() + RESTART_PATIENCE
-    if not _fits(cron, runner, each, done):
-        return Left.WAITS
-    if others:
-        with cron.supervisor.deciding(runner.clock) as desk:
-            desk.cancel(others)
+    give_up = time.monotonic() + RESTART_WAIT_SECONDS
+    if not _fits_in_budget(cron, runner, waiting_run, progress):
+        return ClaimRefusal.POSTPONED
+    if restart_ids:
+        with cron.supervisor.claim_transaction(runner.clock) as desk:
+            desk.request_cancels(restart_ids)
 
     def patient() -> bool:
-        return bool(others) and time.monotonic() < give_up and _fits(cron, runner, each, done)
+        return (
+            bool(restart_ids)
+            and time.monotonic() < give_up
+            and _fits_in_budget(cron, runner, waiting_run, progress)
+        )
 
-    return _claim_soon(cron, runner, tasks, each, patient)
+    return _claim_when_unblocked(cron, runner, task_registry, waiting_run, patient)
 
 
-def _claim_soon(
-    cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending, patient: Callable[[], bool]
-) -> Run | Left:
+def _claim_when_unblocked(
+    cron: CronApp,
+    runner: RequestRunner,
+    task_registry: TaskRegistry,
+    waiting_run: WaitingRun,
+    can_wait: Callable[[], bool],
+) -> Run | ClaimRefusal:
     """Claim what may have to wait for a run to stop, unless that takes more than patience."""
-    run = _claim_one(cron, runner, tasks, each)
-    while run is Left.IN_THE_WAY and patient():
+    run = _try_claim(cron, runner, task_registry, waiting_run)
+    while run is ClaimRefusal.BLOCKED and can_wait():
         time.sleep(0.1)
-        run = _claim_one(cron, runner, tasks, each)
+        run = _try_claim(cron, runner, task_registry, waiting_run)
     return run
 
 
-def _claim_one(cron: Cronwork, runner: Runner, tasks: Tasks, each: Pending) -> Run | Left:
+def _try_claim(
+    cron: CronApp, runner: RequestRunner, task_registry: TaskRegistry, waiting_run: WaitingRun
+) -> Run | ClaimRefusal:
     """Claim what waits just before it runs, if it still may."""
-    task = tasks.named(each.task)
-    with cron.supervisor.deciding(runner.clock) as desk:
-        active = desk.active(task.name)
-        if any(_is_of(run.run, each) for run in active):
-            return Left.TAKEN
-        if paused(task.name, runner.clock.now(), desk.words()):
-            return Left.WAITS
-        if in_the_way(task, active, each.nonce):
-            return Left.IN_THE_WAY
-        outside = task.executor != REQUEST
-        if outside and desk.load() + task.weight > cron.settings.capacity:
-            return Left.WAITS
-        desk.drop([each])
-        claimed, _ = desk.claim([each], weigh=tasks.weight)
-    cron.supervisor.hold(claimed, runner.clock)
-    return claimed[0] if claimed else Left.TAKEN
+    task = task_registry.get(waiting_run.task)
+    with cron.supervisor.claim_transaction(runner.clock) as desk:
+        active = desk.active_runs(task.name)
+        if any(_is_same_slot(run.run, waiting_run) for run in active):
+            return ClaimRefusal.TAKEN
+        if active_pause(task.name, runner.clock.now(), desk.pause_rules()):
+            return ClaimRefusal.POSTPONED
+        if blocking_runs(task, active, waiting_run.nonce):
+            return ClaimRefusal.BLOCKED
+        outside = task.executor != REQUEST_EXECUTOR
+        if outside and desk.background_weight() + task.weight > cron.settings.capacity:
+            return ClaimRefusal.POSTPONED
+        desk.dequeue([waiting_run])
+        claimed, _ = desk.claim([waiting_run], weight_of=task_registry.weight)
+    cron.supervisor.supervise(claimed, runner.clock)
+    return claimed[0] if claimed else ClaimRefusal.TAKEN
 
 
-def _is_of(run: Run, each: Pending) -> bool:
+def _is_same_slot(run: Run, waiting_run: WaitingRun) -> bool:
     """Return whether a run is one of this slot."""
-    return (run.slot, run.attempt, run.nonce) == (each.slot, each.attempt, each.nonce)
+    return (run.slot, run.attempt, run.nonce) == (
+        waiting_run.slot,
+        waiting_run.attempt,
+        waiting_run.nonce,
+    )

@@ -12,30 +12,32 @@ from pyramid.request import Request
 
 from ..clock import Stopwatch
 from ..run import Run
-from ..state import Cronwork, Tasks
-from ..task import THREAD
-from .carry import address, carry_out_apart
-from .queue import send_all
+from ..state import CronApp, TaskRegistry
+from ..task import THREAD_EXECUTOR
+from .carry import url_environ_of, run_in_own_request
+from .queue import send_runs
 
-PATIENCE = 10.0
+LAUNCH_FALLBACK_SECONDS = 10.0
 """Seconds from the end of a tick after which its runs begin, whatever became of its answer.
 
 Where another finished callback of the request raises, Pyramid does not call those behind it.
 """
 
 
-class Launch:
+class BackgroundLaunch:
     """Runs that one tick has claimed, which begin once, when its request is finished.
 
     ``tasks`` are those of the tick; some may have gone since. Should the process end before, their
     leases pass, as they do for everything it has claimed.
     """
 
-    def __init__(self, cron: Cronwork, tasks: Tasks, request: Request, clock: Stopwatch) -> None:
+    def __init__(
+        self, cron: CronApp, task_registry: TaskRegistry, request: Request, clock: Stopwatch
+    ) -> None:
         self._cron = cron
-        self._tasks = tasks
+        self._task_registry = task_registry
         self._registry: Registry = request.registry
-        self._address = address(request)
+        self._url_environ = url_environ_of(request)
         self._clock = clock
         self._runs: list[Run] = []
         self._lock = threading.Lock()
@@ -49,13 +51,13 @@ class Launch:
         self._runs += runs
 
     @contextmanager
-    def expected(self) -> Iterator[None]:
+    def safety_timer(self) -> Iterator[None]:
         """Begin some time after the block, even if nobody says that the request is finished."""
         try:
             yield
         finally:
             if self._runs:
-                self._timer = threading.Timer(PATIENCE, self, (None,))
+                self._timer = threading.Timer(LAUNCH_FALLBACK_SECONDS, self, (None,))
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -65,20 +67,22 @@ class Launch:
             runs, self._runs = self._runs, []
         if self._timer is not None:
             self._timer.cancel()
-        tasks = self._tasks
-        sent = [run for run in runs if tasks.named(run.task).executor != THREAD]
+        tasks = self._task_registry
+        sent = [run for run in runs if tasks.get(run.task).executor != THREAD_EXECUTOR]
         for run in runs:
             if run not in sent:
-                self._begin(run)
+                self._start_thread(run)
         if sent:
             # A broker that is slow must not keep the answer waiting.
             cron, clock = self._cron, self._clock
-            cron.threads.start("sending", sent, lambda: send_all(cron, tasks, sent, clock))
+            cron.background_threads.start(
+                "sending", sent, lambda: send_runs(cron, tasks, sent, clock)
+            )
 
-    def _begin(self, run: Run) -> None:
+    def _start_thread(self, run: Run) -> None:
         cron, registry, clock = self._cron, self._registry, self._clock
-        where = self._address
-        task = self._tasks.named(run.task)
-        cron.threads.start(
-            task.name, [run], lambda: carry_out_apart(cron, registry, task, run, clock, where)
+        where = self._url_environ
+        task = self._task_registry.get(run.task)
+        cron.background_threads.start(
+            task.name, [run], lambda: run_in_own_request(cron, registry, task, run, clock, where)
         )

@@ -20,21 +20,21 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..clock import Stopwatch
-from ..run import Progress, Run, TaskInterrupted, changed, storable
-from .forked import end_unless
+from ..run import Progress, Run, TaskInterrupted, evolve, make_storable
+from .forked import exit_if_forked
 
-GREATEST = sys.float_info.max
+MAX_PROGRESS = sys.float_info.max
 
 
-def _can_not_kill() -> bool:
+def _kill_nothing() -> bool:
     return False
 
 
-_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
+raise_in_thread.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 
-class Live:
+class Execution:
     """One run that this process has claimed, from its claim to its end.
 
     ``lease`` is until when it is ours by a :meth:`moment`, ``deadline`` when it has to be over by
@@ -47,136 +47,136 @@ class Live:
     """
 
     def __init__(
-        self, run: Run, clock: Stopwatch, wall: Callable[[], datetime], lease: datetime
+        self, run: Run, clock: Stopwatch, wall_clock: Callable[[], datetime], lease_until: datetime
     ) -> None:
         self.run = run
         self.clock = clock
-        self.wall = wall
-        self.lease = lease
+        self.wall_clock = wall_clock
+        self.lease_until = lease_until
         self.deadline: datetime | None = None
         self.interruption: TaskInterrupted | None = None
-        self.told: datetime | None = None
-        self.stopped = False
-        self.given_up = False
-        self.changed: Callable[[Run, bool], None] | None = None
-        self.on_record = False
-        self.texts: dict[str, Callable[[], str | None]] = {}
-        self.kill: Callable[[], bool] = _can_not_kill
-        self._changing = threading.RLock()
-        self._lock = threading.Lock()
-        self._thread: int | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: asyncio.Task[Any] | None = None
+        self.interrupted_at: datetime | None = None
+        self.by_shutdown = False
+        self.is_abandoned = False
+        self.on_change: Callable[[Run, bool], None] | None = None
+        self.is_start_recorded = False
+        self.outputs: dict[str, Callable[[], str | None]] = {}
+        self.kill: Callable[[], bool] = _kill_nothing
+        self._change_lock = threading.RLock()
+        self._interrupt_lock = threading.Lock()
+        self._thread_id: int | None = None
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._asyncio_task: asyncio.Task[Any] | None = None
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell how far the run has come; cheap, since it is written a moment later."""
-        known = None if total is None else _number("total", total)
-        text = None if message is None else storable(str(message))
-        self.change(progress=Progress(_number("done", done), known, text))
+        known = None if total is None else _check_progress_number("total", total)
+        text = None if message is None else make_storable(str(message))
+        self.update(progress=Progress(_check_progress_number("done", done), known, text))
 
-    def change(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Change the run and tell so, one change after the other; none comes after its end."""
-        with self._changing:
-            if not self.run.state.final:
-                self.run = changed(self.run, **changes)
-                if self.changed is not None and not self.given_up:
-                    self.changed(self.run, self.stopped)
+        with self._change_lock:
+            if not self.run.state.is_final:
+                self.run = evolve(self.run, **changes)
+                if self.on_change is not None and not self.is_abandoned:
+                    self.on_change(self.run, self.by_shutdown)
 
-    def written(self) -> dict[str, str | None]:
+    def collect_outputs(self) -> dict[str, str | None]:
         """Return what it has logged and written so far."""
-        return {name: text() for name, text in self.texts.items()}
+        return {name: text() for name, text in self.outputs.items()}
 
-    def call(self, work: Callable[..., Any], *values: Any) -> Any:
+    def call_interruptibly(self, work: Callable[..., Any], *values: Any) -> Any:
         """Return what ``work(*values)`` returns; for a coroutine, what that returns in the end.
 
         Raises the interruption if there was one, even where the work paid no heed to it. A process
         that the work has forked ends with it.
         """
-        token = current.set(self)
+        token = current_execution.set(self)
         try:
-            with self._lock:
+            with self._interrupt_lock:
                 if self.interruption is not None:
                     raise self.interruption
-                self._thread = threading.get_ident()
+                self._thread_id = threading.get_ident()
             try:
                 mine = os.getpid()
                 try:
                     answer = work(*values)
                     if answer is not None and inspect.isawaitable(answer):
-                        answer = asyncio.run(self._await(answer))
+                        answer = asyncio.run(self._run_awaitable(answer))
                 finally:
-                    end_unless(mine)
+                    exit_if_forked(mine)
             finally:
-                self._disarm()
+                self._leave_interruptible()
         finally:
-            current.reset(token)
-            self.heed()
+            current_execution.reset(token)
+            self.raise_if_interrupted()
         return answer
 
-    def heed(self) -> None:
+    def raise_if_interrupted(self) -> None:
         """Raise what it was told to stop with, if it was: somebody else may have caught that."""
         if self.interruption is not None:
             raise self.interruption
 
-    def _disarm(self) -> None:
+    def _leave_interruptible(self) -> None:
         """Leave the reach of interruptions; one that has not been delivered yet is withdrawn."""
-        while self._thread is not None:
+        while self._thread_id is not None:
             try:
-                with self._lock:
-                    self._thread = None
+                with self._interrupt_lock:
+                    self._thread_id = None
             except TaskInterrupted:
                 continue  # delivered at the last moment
         if self.interruption is not None:
-            _withdraw()
+            clear_pending_interrupt()
 
-    def interrupt(self, interruption: TaskInterrupted, stopped: bool = False) -> None:
+    def interrupt(self, interruption: TaskInterrupted, by_shutdown: bool = False) -> None:
         """Raise an exception in the task, unless it was told to stop already or is over."""
-        with self._lock:
+        with self._interrupt_lock:
             if self.interruption is not None:
                 return
             self.interruption = interruption
-            self.told = self.clock.now()
-            self.stopped = stopped
-            if self._loop is not None and self._waiting is not None:
-                self._loop.call_soon_threadsafe(self._waiting.cancel)
-            elif self._thread is not None:
-                _raise_in(self._thread, ctypes.py_object(type(interruption)))
+            self.interrupted_at = self.clock.now()
+            self.by_shutdown = by_shutdown
+            if self._event_loop is not None and self._asyncio_task is not None:
+                self._event_loop.call_soon_threadsafe(self._asyncio_task.cancel)
+            elif self._thread_id is not None:
+                raise_in_thread(self._thread_id, ctypes.py_object(type(interruption)))
 
-    def ours(self) -> bool:
+    def has_valid_lease(self) -> bool:
         """Return whether its lease lasts, as far as is known here."""
-        return self.clock.now() < self.lease and self.wall() < self.lease
+        return self.clock.now() < self.lease_until and self.wall_clock() < self.lease_until
 
-    def moment(self) -> datetime:
+    def lease_clock(self) -> datetime:
         """Return the moment from which a lease counts, for us and for others.
 
         They go by the wall clock, which may have been put forward since the tick began.
         """
-        return max(self.clock.now(), self.wall())
+        return max(self.clock.now(), self.wall_clock())
 
-    def overdue(self) -> bool:
+    def is_past_deadline(self) -> bool:
         """Return whether its time is up."""
         return self.deadline is not None and self.clock.now() >= self.deadline
 
-    def stuck(self, patience: timedelta) -> bool:
+    def is_unresponsive(self, grace: timedelta) -> bool:
         """Return whether it was told to stop so long ago that it can't be waited for."""
-        return self.told is not None and self.clock.now() - self.told >= patience
+        return self.interrupted_at is not None and self.clock.now() - self.interrupted_at >= grace
 
-    async def _await(self, awaitable: Any) -> Any:
-        self._loop = asyncio.get_running_loop()
-        with self._lock:
-            self._waiting = asyncio.current_task()
+    async def _run_awaitable(self, awaitable: Any) -> Any:
+        self._event_loop = asyncio.get_running_loop()
+        with self._interrupt_lock:
+            self._asyncio_task = asyncio.current_task()
         try:
             return await _Interruptible(awaitable, self)
         finally:
-            with self._lock:
-                self._waiting = None
+            with self._interrupt_lock:
+                self._asyncio_task = None
 
 
-class _Withdrawn(BaseException):
+class _CancelAsyncException(BaseException):
     """Takes the place of an exception that is to be raised in this thread, and is raised."""
 
 
-def _withdraw() -> None:
+def clear_pending_interrupt() -> None:
     """See to it that no exception is pending in this thread.
 
     It has to be raised for that: one that is only taken back leaves its mark on the interpreter.
@@ -184,25 +184,25 @@ def _withdraw() -> None:
     """
     while True:
         try:
-            _raise_in(threading.get_ident(), ctypes.py_object(_Withdrawn))
+            raise_in_thread(threading.get_ident(), ctypes.py_object(_CancelAsyncException))
             while True:
                 pass
-        except _Withdrawn:
+        except _CancelAsyncException:
             return
         except TaskInterrupted:
             continue  # delivered at the last moment
 
 
-current: ContextVar[Live | None] = ContextVar("pyramid_cron.live", default=None)
+current_execution: ContextVar[Execution | None] = ContextVar("pyramid_cron.live", default=None)
 """The run that goes on in this context."""
 
 
 class _Interruptible:
     """Awaits something, and turns the cancelling that wakes it up into the interruption."""
 
-    def __init__(self, awaitable: Any, live: Live) -> None:
+    def __init__(self, awaitable: Any, execution: Execution) -> None:
         self._awaitable = awaitable
-        self._live = live
+        self._execution = execution
 
     def __await__(self) -> Generator[Any, Any, Any]:
         awaited = self._awaitable.__await__()
@@ -214,25 +214,25 @@ class _Interruptible:
                 return end.value
             try:
                 answer = yield wish
-                send = _sending(awaited, answer)
+                send = _make_send(awaited, answer)
             except asyncio.CancelledError as error:
-                send = _throwing(awaited, self._live.interruption or error)
+                send = _make_throw(awaited, self._execution.interruption or error)
 
 
-def _sending(awaited: Any, answer: Any) -> Callable[[], Any]:
+def _make_send(awaited: Any, answer: Any) -> Callable[[], Any]:
     if answer is None:
         return lambda: next(awaited)
     return lambda: awaited.send(answer)
 
 
-def _throwing(awaited: Any, error: BaseException) -> Callable[[], Any]:
+def _make_throw(awaited: Any, error: BaseException) -> Callable[[], Any]:
     return lambda: awaited.throw(error)
 
 
-def _number(name: str, value: Any) -> float:
+def _check_progress_number(name: str, value: Any) -> float:
     if not isinstance(value, Real):
         raise TypeError(f"progress: {name}={value!r} is no number")
     number = int(value) if isinstance(value, Integral) else float(value)
-    if not -GREATEST <= number <= GREATEST:  # nor is NaN
+    if not -MAX_PROGRESS <= number <= MAX_PROGRESS:  # nor is NaN
         raise ValueError(f"progress: {name} must be finite, and no larger than a float can be")
     return number

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-HEAD = 32 * 1024
+OUTPUT_HEAD_BYTES = 32 * 1024
 """Bytes kept of the beginning of a stream."""
 
-TAIL = 32 * 1024
+OUTPUT_TAIL_BYTES = 32 * 1024
 """Bytes kept of its end."""
 
 
-class Clipped:
+class HeadTailBuffer:
     """The first and the last 32 KiB of a stream of bytes, and how much was left out between."""
 
     __slots__ = ("_head", "_size", "_tail")
@@ -22,11 +22,11 @@ class Clipped:
     def add(self, data: bytes) -> None:
         """Take in what comes next."""
         self._size += len(data)
-        room = HEAD - len(self._head)
+        room = OUTPUT_HEAD_BYTES - len(self._head)
         self._head += data[:room]
         self._tail += data[room:] if room else data
-        if len(self._tail) > 4 * TAIL:  # seldom, since what stays has to be moved
-            del self._tail[:-TAIL]
+        if len(self._tail) > 4 * OUTPUT_TAIL_BYTES:  # seldom, since what stays has to be moved
+            del self._tail[:-OUTPUT_TAIL_BYTES]
 
     def text(self) -> str | None:
         r"""Return what is kept, readable whatever it was; None if there was nothing.
@@ -36,18 +36,21 @@ class Clipped:
         """
         if not self._size:
             return None
-        if self._size <= HEAD + TAIL:
-            return _readable(self._head + self._tail)
-        head, tail = _whole_end(self._head), _whole_start(self._tail[-TAIL:])
+        if self._size <= OUTPUT_HEAD_BYTES + OUTPUT_TAIL_BYTES:
+            return _decode(self._head + self._tail)
+        head, tail = (
+            _trim_partial_end(self._head),
+            _trim_partial_start(self._tail[-OUTPUT_TAIL_BYTES:]),
+        )
         left_out = self._size - len(head) - len(tail)
-        return f"{_readable(head)}\n[... {left_out} bytes left out ...]\n{_readable(tail)}"
+        return f"{_decode(head)}\n[... {left_out} bytes left out ...]\n{_decode(tail)}"
 
 
-def _readable(data: bytes | bytearray) -> str:
+def _decode(data: bytes | bytearray) -> str:
     return data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
-def _whole_end(data: bytearray) -> bytearray:
+def _trim_partial_end(data: bytearray) -> bytearray:
     """Leave out a character at the end that was cut in two."""
     for length in range(1, min(4, len(data)) + 1):
         byte = data[-length]
@@ -57,7 +60,7 @@ def _whole_end(data: bytearray) -> bytearray:
     return data
 
 
-def _whole_start(data: bytearray) -> bytearray:
+def _trim_partial_start(data: bytearray) -> bytearray:
     """Leave out the rest of a character at the start that was cut in two."""
     start = 0
     while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:

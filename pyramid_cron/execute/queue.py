@@ -12,65 +12,67 @@ from pyramid.registry import Registry
 
 from ..clock import Stopwatch
 from ..run import Run, TaskCancelled
-from ..state import Cronwork, Tasks
+from ..state import CronApp, TaskRegistry
 from ..store.engine import StoreError
-from .carry import carry_out_apart
+from .carry import run_in_own_request
 
-UNTAKEN = timedelta(hours=1)
+HANDOFF_TIMEOUT = timedelta(hours=1)
 """How long a run that was sent may wait for a worker before it counts as lost."""
 
-Send = Callable[[Run], object]
+SendRun = Callable[[Run], object]
 """Sends a run's id to where :meth:`~pyramid_cron.control.Scheduler.carry_out` is called with it."""
 
 log = logging.getLogger("pyramid_cron")
 
 
-def send_all(cron: Cronwork, tasks: Tasks, runs: Iterable[Run], clock: Stopwatch) -> None:
+def send_runs(
+    cron: CronApp, task_registry: TaskRegistry, runs: Iterable[Run], clock: Stopwatch
+) -> None:
     """Send runs, each to its task's queue; those that can't be sent wait for a later tick."""
     by_queue: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        by_queue[tasks.named(run.task).executor].append(run)
+        by_queue[task_registry.get(run.task).executor].append(run)
     for queue, sent in by_queue.items():
         try:
-            _send(cron, queue, sent, clock)
+            _send_to_queue(cron, queue, sent, clock)
         except StoreError as error:
             log.error("runs for %s could not be put on record as sent: %s", queue, error)
 
 
-def _send(cron: Cronwork, queue: str, runs: Sequence[Run], clock: Stopwatch) -> None:
+def _send_to_queue(cron: CronApp, queue: str, runs: Sequence[Run], clock: Stopwatch) -> None:
     for place, run in enumerate(runs):
-        if not cron.supervisor.let_go(run.id):
+        if not cron.supervisor.hand_off(run.id):
             continue
         try:
             cron.queues[queue](run)
         except BaseException as error:  # SystemExit, too: nobody else would give the run back
-            rest = [run, *(each for each in runs[place + 1 :] if cron.supervisor.let_go(each.id))]
-            cron.store.give_back(rest, clock.now())
+            rest = [run, *(each for each in runs[place + 1 :] if cron.supervisor.hand_off(each.id))]
+            cron.store.release(rest, clock.now())
             names = ", ".join(each.task for each in rest)
             log.warning("%s can't be reached; %s will be sent later: %s", queue, names, error)
             return
-        cron.store.entrust(run.id, clock.now() + UNTAKEN)
+        cron.store.hand_off(run.id, clock.now() + HANDOFF_TIMEOUT)
 
 
-def carry_out_sent(cron: Cronwork, registry: Registry, run_id: str) -> Run | None:
+def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None:
     """Take up a run that was sent here, and carry it out; return it as it ended.
 
     None is returned if there is nothing to do: somebody has taken it up already, or it is over.
     Raises LookupError for a run or a task that is not known here, StoreError if it could not be
     taken up.
     """
-    sent = cron.store.run(run_id)
+    sent = cron.store.get_run(run_id)
     if sent is None:
         raise LookupError(f"there is no run {run_id!r}")
-    task = cron.sought(sent.task)  # its script may have come since this process last looked
+    task = cron.get_task(sent.task)  # its script may have come since this process last looked
     clock = Stopwatch(cron.clock())
-    run = cron.store.adopt(run_id, clock.now(), clock.now() + cron.settings.lease)
+    run = cron.store.take_over(run_id, clock.now(), clock.now() + cron.settings.lease)
     if run is None:
         log.info("%s run=%s is taken up already, or over", sent.task, run_id)
         return None
-    with cron.supervisor.holding([run], clock):
-        live = cron.supervisor.held.live(run_id)
+    with cron.supervisor.supervising([run], clock):
+        live = cron.supervisor.executions.get(run_id)
         with suppress(StoreError):  # it is ours from now on; the supervisor asks again in a moment
-            if live is not None and run_id in cron.store.cancelled():
+            if live is not None and run_id in cron.store.cancel_requests():
                 live.interrupt(TaskCancelled("was cancelled"))  # before it begins
-        return carry_out_apart(cron, registry, task, run, clock)
+        return run_in_own_request(cron, registry, task, run, clock)

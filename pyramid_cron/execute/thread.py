@@ -11,11 +11,11 @@ from .supervise import Supervisor
 
 log = logging.getLogger("pyramid_cron")
 
-CHECK = 0.05
+JOIN_INTERVAL_SECONDS = 0.05
 """Seconds between two looks at whether a run is still waited for."""
 
 
-class Threads:
+class BackgroundThreads:
     """The threads that one application's runs outside of requests are in, by the ids of the runs.
 
     No more begin than ``cron.capacity`` lets be claimed, so there is no queue before them.
@@ -23,7 +23,7 @@ class Threads:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._going_on: dict[str, threading.Thread] = {}
+        self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
     def start(self, name: str, runs: Sequence[Run], work: Callable[[], object]) -> None:
@@ -33,35 +33,35 @@ class Threads:
             try:
                 work()
             except BaseException as error:
-                self._supervisor.give_back(runs)
+                self._supervisor.requeue_unstarted(runs)
                 if not isinstance(error, Exception):
                     raise
                 log.exception("%s: something went wrong beside the runs themselves", name)
             finally:
-                self._forget(runs)
+                self._remove(runs)
 
         thread = threading.Thread(target=do, name=f"pyramid_cron {name}", daemon=True)
         with self._lock:
-            self._going_on |= {run.id: thread for run in runs}
+            self._threads |= {run.id: thread for run in runs}
         try:
             thread.start()
         except RuntimeError as error:
             log.error("%s has no thread to run in: %s", name, error)
-            self._forget(runs)
-            self._supervisor.give_back(runs)
+            self._remove(runs)
+            self._supervisor.requeue_unstarted(runs)
 
-    def wait(self, ids: Iterable[str]) -> None:
+    def join(self, run_ids: Iterable[str]) -> None:
         """Wait until these are over or sent, or given up because they do not stop."""
-        for run_id in ids:
+        for run_id in run_ids:
             with self._lock:
-                thread = self._going_on.get(run_id)
+                thread = self._threads.get(run_id)
             while thread is not None and thread.is_alive():
-                live = self._supervisor.held.live(run_id)
-                if live is not None and live.given_up:
+                live = self._supervisor.executions.get(run_id)
+                if live is not None and live.is_abandoned:
                     break
-                thread.join(CHECK)
+                thread.join(JOIN_INTERVAL_SECONDS)
 
-    def _forget(self, runs: Iterable[Run]) -> None:
+    def _remove(self, runs: Iterable[Run]) -> None:
         with self._lock:
             for run in runs:
-                self._going_on.pop(run.id, None)
+                self._threads.pop(run.id, None)

@@ -17,14 +17,16 @@ import transaction
 from pyramid.request import Request
 from transaction.interfaces import NoTransaction
 
-T = TypeVar("T")
-_current: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
+ResultT = TypeVar("T")
+_current_manager: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
 
 log = logging.getLogger("pyramid_cron")
 
 
 @contextmanager
-def between_transactions(request: Request, *, keep: bool = False) -> Iterator[Transactions]:
+def without_transaction(
+    request: Request, *, commit_first: bool = False
+) -> Iterator[TaskTransactions]:
     """Give the request's transactions, with none open.
 
     Work done earlier in the request is committed, as the tween would do in the end; without
@@ -33,14 +35,14 @@ def between_transactions(request: Request, *, keep: bool = False) -> Iterator[Tr
     """
     managed = getattr(request, "tm", None)
     manager = transaction.manager if managed is None else managed
-    if managed is None and not keep:
+    if managed is None and not commit_first:
         manager.abort()
         was_open = doomed = False
     else:
         doomed = _is_doomed(manager)
-        was_open = _end(manager) if keep else _end_anyhow(manager)
+        was_open = _commit_open(manager) if commit_first else _commit_or_abort(manager)
     try:
-        yield Transactions(manager)
+        yield TaskTransactions(manager)
     finally:
         if was_open:
             manager.begin()
@@ -55,7 +57,7 @@ def _is_doomed(manager: Any) -> bool:
         return False
 
 
-def _end(manager: Any) -> bool:
+def _commit_open(manager: Any) -> bool:
     """Commit the open transaction, if there is one; return whether there was."""
     try:
         _commit(manager)
@@ -64,31 +66,31 @@ def _end(manager: Any) -> bool:
     return True
 
 
-def _end_anyhow(manager: Any) -> bool:
+def _commit_or_abort(manager: Any) -> bool:
     """Commit the open transaction, or abort it if that fails; return whether there was one."""
     try:
-        return _end(manager)
+        return _commit_open(manager)
     except Exception:
         log.exception("what the request did before its tasks could not be committed")
         manager.abort()
     return True
 
 
-class Transactions:
+class TaskTransactions:
     """One transaction after the other, by one manager."""
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
 
-    def run(self, note: str, work: Callable[..., T], *values: Any) -> T:
+    def run(self, description: str, work: Callable[..., ResultT], *values: Any) -> ResultT:
         """Return what ``work(*values)`` returns, its transaction committed.
 
         It is aborted if anything is raised, and where work is doomed, which is no error, as with
         pyramid_tm. Work may end its transaction itself, and begin others.
         """
         manager = self._manager
-        manager.begin().description = note
-        token = _current.set(manager)
+        manager.begin().description = description
+        token = _current_manager.set(manager)
         try:
             result = work(*values)
             if _is_open(manager):  # else the work has ended it itself
@@ -97,10 +99,10 @@ class Transactions:
             _abort(manager)
             raise
         finally:
-            _current.reset(token)
+            _current_manager.reset(token)
         return result
 
-    def call(self, subscriber: Callable[[Any], Any], event: Any) -> None:
+    def call_subscriber(self, subscriber: Callable[[Any], Any], event: Any) -> None:
         """Call a subscriber to an event in a transaction of its own."""
         self.run("cron event", subscriber, event)
 
@@ -121,9 +123,9 @@ def _commit(manager: Any) -> None:
         manager.commit()
 
 
-def current_manager() -> Any:
+def current_transaction_manager() -> Any:
     """Return who manages the transaction that the calling task or subscriber is in, or None."""
-    return _current.get()
+    return _current_manager.get()
 
 
 def _abort(manager: Any) -> None:

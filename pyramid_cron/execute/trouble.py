@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 from ..store.engine import StoreError
 
-LASTING = 60.0
+STORE_WARNING_DELAY_SECONDS = 60.0
 """Seconds of trouble with the store after which it is told of, if no tick has."""
 
 log = logging.getLogger("pyramid_cron")
 
 
-class Trouble:
+class StoreWarnings:
     """What a process knows of the trouble it has with its store.
 
     Ticks tell of it when they answer. So it is told here only when none comes for long, when it
@@ -23,38 +23,41 @@ class Trouble:
     there, ``late`` whether it is late.
     """
 
-    def __init__(self, ticking: Callable[[], bool], late: Callable[[], bool]) -> None:
-        self._ticking = ticking
-        self._late = late
-        self._known: str | None = None
-        self._since: float | None = None
+    def __init__(self, is_ticking: Callable[[], bool], is_late: Callable[[], bool]) -> None:
+        self._is_ticking = is_ticking
+        self._is_late = is_late
+        self._last_error: str | None = None
+        self._failing_since: float | None = None
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
+    def tracking(self) -> Iterator[None]:
         """Keep in mind what trouble there is; whoever asked for what is done tells."""
         try:
             yield
         except StoreError as error:
-            self._known = str(error)
-            self._since = self._since or time.monotonic()
+            self._last_error = str(error)
+            self._failing_since = self._failing_since or time.monotonic()
             raise
 
     @contextmanager
-    def telling(self, *, last: bool = False) -> Iterator[None]:
+    def reporting(self, *, is_last: bool = False) -> Iterator[None]:
         """Do something that nobody asked for, and log what trouble there is, if it is time to."""
-        known = self._known
+        known = self._last_error
         try:
-            with self.remembering():
+            with self.tracking():
                 yield
         except StoreError as error:
             if str(error) == known:
                 return
-            if last or self._late() or (self._lasts() and not self._ticking()):
+            if is_last or self._is_late() or (self._is_persistent() and not self._is_ticking()):
                 log.warning("what happened could not be written yet: %s", error)
             else:
-                self._known = known
+                self._last_error = known
         else:
-            self._known = self._since = None
+            self._last_error = self._failing_since = None
 
-    def _lasts(self) -> bool:
-        return self._since is not None and time.monotonic() - self._since > LASTING
+    def _is_persistent(self) -> bool:
+        return (
+            self._failing_since is not None
+            and time.monotonic() - self._failing_since > STORE_WARNING_DELAY_SECONDS
+        )

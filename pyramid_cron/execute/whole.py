@@ -8,12 +8,12 @@ from datetime import datetime
 from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
-from ..state import Cronwork
-from ..store.handing import pending_again
-from .tick import TickReport, tick
+from ..state import CronApp
+from ..store.handing import make_released_run
+from .tick import TickReport, run_tick
 
 
-def whole_tick(cron: Cronwork, registry: Registry, now: datetime) -> TickReport:
+def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:
     """Make a tick at ``now`` (aware, UTC) in a request of its own; return what came of it.
 
     Runs in threads are reported as they ended; those sent to a queue as they are once that is done,
@@ -21,15 +21,15 @@ def whole_tick(cron: Cronwork, registry: Registry, now: datetime) -> TickReport:
     :func:`~pyramid_cron.execute.tick.tick` does.
     """
     with prepare(registry=registry) as made:
-        report = tick(cron, made["request"], now)
-    going_on = [run.id for run in report.runs if not run.state.final]
+        report = run_tick(cron, made["request"], now)
+    going_on = [run.id for run in report.runs if not run.state.is_final]
     if not going_on:
         return report
-    cron.threads.wait(going_on)
-    cron.supervisor.write()
-    found = {run_id: cron.store.run(run_id) for run_id in going_on}
+    cron.background_threads.join(going_on)
+    cron.supervisor.flush()
+    found = {run_id: cron.store.get_run(run_id) for run_id in going_on}
     runs = [(run, found.get(run.id, run)) for run in report.runs]
-    back = [pending_again(run, now) for run, left in runs if left is None]
+    back = [make_released_run(run, now) for run, left in runs if left is None]
     return replace(
         report,
         runs=tuple(left for _, left in runs if left is not None),

@@ -16,18 +16,18 @@ from pyramid.registry import Registry
 from zope.interface import Interface
 
 from .. import events
-from ..due.after import exhausted
+from ..due.after import is_exhausted
 from ..settings import Settings
-from ..state import cronwork
+from ..state import get_cron
 from ..task import Task
-from .courier import Courier
+from .courier import DeliveryQueue
 from .healthchecks import Healthchecks
 from .http import get
 from .report import Monitor, Report, deployment_of, report_of
 
-__all__ = ["Monitoring", "check", "monitoring", "watch"]
+__all__ = ["Monitoring", "check_monitors", "get_monitoring", "subscribe_monitors"]
 
-LAST_CHANCE = 3.0
+EXIT_FLUSH_SECONDS = 3.0
 """Seconds that are left at the end of the process to send what waits."""
 
 
@@ -40,32 +40,32 @@ class Monitoring:
 
     def __init__(self, settings: Settings) -> None:
         self._deployment = deployment_of(settings)
-        self._couriers = [Courier(each) for each in _monitors(settings)]
-        self._heartbeat = None
+        self._delivery_queues = [DeliveryQueue(each) for each in _make_monitors(settings)]
+        self._heartbeat_queue = None
         if (url := settings.heartbeat_url) is not None:
-            self._heartbeat = Courier(_Heartbeat(url))
-        _send_the_last_at_exit(self)
+            self._heartbeat_queue = DeliveryQueue(_Heartbeat(url))
+        _flush_at_exit(self)
 
-    def note_run(self, event: events.RunEvent) -> None:
+    def on_run(self, event: events.RunEvent) -> None:
         """Tell each monitor what happened to a run, if its task has a monitor."""
-        task = cronwork(event.registry).tasks.by_name.get(event.run.task)
+        task = get_cron(event.registry).task_registry.by_name.get(event.run.task)
         if task is None or task.monitor is None or isinstance(event, events.RunRetrying):
             return
-        again = event.run.state.failure and not exhausted(task, event.run)
-        report = report_of(task, event.run, self._deployment, again=again)
+        again = event.run.state.is_failure and not is_exhausted(task, event.run)
+        report = report_of(task, event.run, self._deployment, is_retrying=again)
         if report is not None:
-            for courier in self._couriers:
+            for courier in self._delivery_queues:
                 courier.put(report)
 
-    def note_tick(self, _event: events.TickFinished) -> None:
+    def on_tick(self, _event: events.TickFinished) -> None:
         """Send a heartbeat."""
-        if self._heartbeat is not None:
-            self._heartbeat.put(None)
+        if self._heartbeat_queue is not None:
+            self._heartbeat_queue.put(None)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all is sent that was to be; return whether it was within so many seconds."""
         until = time.monotonic() + timeout
-        couriers = [*self._couriers, *filter(None, [self._heartbeat])]
+        couriers = [*self._delivery_queues, *filter(None, [self._heartbeat_queue])]
         # Each has its chance: they send at the same time.
         done = [each.flush(max(0.0, until - time.monotonic())) for each in couriers]
         return all(done)
@@ -73,54 +73,54 @@ class Monitoring:
     def check(self, tasks: Iterable[Task]) -> None:
         """Raise ConfigurationError for a task that a monitor could not be told of."""
         for task in tasks:
-            for courier in self._couriers if task.monitor is not None else ():
+            for courier in self._delivery_queues if task.monitor is not None else ():
                 if (problem := courier.monitor.problem(task.monitor)) is not None:
                     raise ConfigurationError(
                         f"cron task {task.name!r}: monitor={task.monitor!r}: {problem}"
                     )
 
 
-def watch(config: Configurator, settings: Settings) -> None:
+def subscribe_monitors(config: Configurator, settings: Settings) -> None:
     """Subscribe to what the monitors are to be told, if there are any."""
     if not settings.monitors and settings.heartbeat_url is None:
         return
     made = Monitoring(settings)
     config.registry.registerUtility(made, IMonitoring)
     if settings.monitors:
-        config.add_subscriber(made.note_run, events.RunEvent)
+        config.add_subscriber(made.on_run, events.RunEvent)
     if settings.heartbeat_url is not None:
-        config.add_subscriber(made.note_tick, events.TickFinished)
+        config.add_subscriber(made.on_tick, events.TickFinished)
 
 
-def monitoring(registry: Registry) -> Monitoring | None:
+def get_monitoring(registry: Registry) -> Monitoring | None:
     """Return what tells the monitors of this application; None if it has none."""
     found: Monitoring | None = registry.queryUtility(IMonitoring)
     return found
 
 
-def check(registry: Registry) -> None:
+def check_monitors(registry: Registry) -> None:
     """Raise ConfigurationError for a task that one of the monitors could not be told of."""
-    if (made := monitoring(registry)) is not None:
-        made.check(cronwork(registry).tasks.all)
+    if (made := get_monitoring(registry)) is not None:
+        made.check(get_cron(registry).task_registry.tasks)
 
 
-def _send_the_last_at_exit(made: Monitoring) -> None:
-    reference = weakref.ref(made)
+def _flush_at_exit(monitoring: Monitoring) -> None:
+    reference = weakref.ref(monitoring)
 
     def at_exit() -> None:
         if (found := reference()) is not None:
-            found.flush(LAST_CHANCE)
+            found.flush(EXIT_FLUSH_SECONDS)
 
     # Does not keep an application alive that nobody else needs.
-    weakref.finalize(made, atexit.unregister, at_exit)
+    weakref.finalize(monitoring, atexit.unregister, at_exit)
     atexit.register(at_exit)
 
 
-def _monitors(settings: Settings) -> list[Monitor]:
-    return [_monitor(name, settings) for name in settings.monitors]
+def _make_monitors(settings: Settings) -> list[Monitor]:
+    return [_make_monitor(name, settings) for name in settings.monitors]
 
 
-def _monitor(name: str, settings: Settings) -> Monitor:
+def _make_monitor(name: str, settings: Settings) -> Monitor:
     # Their SDKs are there only where they are asked for.
     if name == "steadycron":
         from .steadycron import SteadyCron

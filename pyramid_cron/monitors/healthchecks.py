@@ -7,10 +7,15 @@ import uuid
 
 from ..monitor_settings import MonitorSettings
 from .http import get, post
-from .report import Kind, Report, TroubleError
+from .report import ReportKind, Report, DeliveryError
 
-_SUFFIXES = {Kind.START: "/start", Kind.SUCCESS: "", Kind.FAILURE: "/fail", Kind.AGAIN: "/log"}
-_SLUG = re.compile(r"[A-Za-z0-9_-]+")
+_PING_SUFFIXES = {
+    ReportKind.START: "/start",
+    ReportKind.SUCCESS: "",
+    ReportKind.FAILURE: "/fail",
+    ReportKind.RETRYING: "/log",
+}
+_CHECK_SLUG = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Healthchecks:
@@ -24,9 +29,9 @@ class Healthchecks:
 
     def problem(self, monitor: str) -> str | None:
         """Return why no check can have this name, or None."""
-        if _uuid(monitor) is not None:
+        if _parse_uuid(monitor) is not None:
             return None
-        if not _SLUG.fullmatch(monitor):
+        if not _CHECK_SLUG.fullmatch(monitor):
             return (
                 "Healthchecks knows checks by UUID, or by a slug of ASCII letters, digits,"
                 " hyphens and underscores"
@@ -37,17 +42,19 @@ class Healthchecks:
 
     def send(self, report: Report) -> None:
         """Ping the check; a failure goes with its text."""
-        found = _uuid(report.monitor)
+        found = _parse_uuid(report.monitor)
         check = str(found) if found else f"{self._ping_key}/{report.monitor}"
-        url = f"{self._url}/{check}{_SUFFIXES[report.kind]}?rid={report.id}"
+        url = f"{self._url}/{check}{_PING_SUFFIXES[report.kind]}?rid={report.id}"
         answer = post(url, report.text) if report.text else get(url)
         words = answer.strip().lower()
         # Some refusals are answered with 200: "OK (not found)", "OK (rate limited)".
         if words and (not words.startswith(("ok", "created")) or words.startswith("ok (")):
-            raise TroubleError(f"{self._url} answered {answer.strip()[:60]!r}", alone=True)
+            raise DeliveryError(
+                f"{self._url} answered {answer.strip()[:60]!r}", is_check_specific=True
+            )
 
 
-def _uuid(monitor: str) -> uuid.UUID | None:
+def _parse_uuid(monitor: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(monitor) if re.fullmatch(r"[0-9A-Fa-f-]{32,36}", monitor) else None
     except ValueError:

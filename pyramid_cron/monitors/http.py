@@ -10,12 +10,12 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ..version import __version__
-from .report import TroubleError
+from .report import DeliveryError
 
-TIMEOUT = 5.0
+MONITOR_TIMEOUT_SECONDS = 5.0
 """Seconds in which a monitor has to answer."""
 
-_ENOUGH = 10_000
+_MAX_ANSWER_BYTES = 10_000
 """Bytes of an answer that are read."""
 
 
@@ -37,27 +37,27 @@ def _request(url: str, body: bytes | None, headers: Mapping[str, str]) -> str:
     own = {"User-Agent": f"pyramid_cron/{__version__}"}
     request = urllib.request.Request(url, body, {**own, **headers})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
-            answer: bytes = response.read(_ENOUGH)
+        with urllib.request.urlopen(request, timeout=MONITOR_TIMEOUT_SECONDS) as response:  # noqa: S310
+            answer: bytes = response.read(_MAX_ANSWER_BYTES)
     except urllib.error.HTTPError as error:
         error.close()
-        cause = f"{_host(url)} answered {error.code} {error.reason}"
-        raise TroubleError(cause, alone=error.code < 500, status=error.code) from None
+        cause = f"{_host_of(url)} answered {error.code} {error.reason}"
+        raise DeliveryError(cause, is_check_specific=error.code < 500, status=error.code) from None
     except urllib.error.URLError as error:
-        raise TroubleError(f"{_host(url)}: {_said(error.reason)}") from None
+        raise DeliveryError(f"{_host_of(url)}: {_describe_failure(error.reason)}") from None
     except OSError as error:
-        raise TroubleError(f"{_host(url)}: {_said(error)}") from None
+        raise DeliveryError(f"{_host_of(url)}: {_describe_failure(error)}") from None
     except http.client.HTTPException as error:
-        raise TroubleError(f"{_host(url)}: no HTTP ({type(error).__name__})") from None
+        raise DeliveryError(f"{_host_of(url)}: no HTTP ({type(error).__name__})") from None
     return answer.decode("utf-8", "replace")
 
 
-def _said(reason: object) -> str:
+def _describe_failure(reason: object) -> str:
     if isinstance(reason, TimeoutError):
-        return f"no answer in {TIMEOUT:g} s"
+        return f"no answer in {MONITOR_TIMEOUT_SECONDS:g} s"
     return str(reason) or type(reason).__name__
 
 
-def _host(url: str) -> str:
+def _host_of(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from ..run import Reason, Run, RunState
+from ..run import RunReason, Run, RunState
 from ..settings import Settings
 from ..task import Task
 
-_NAMESPACE = uuid.UUID("b7f9d1c2-6a54-5e0b-9d3c-0f6e8a1c2d47")
+_REPORT_NAMESPACE = uuid.UUID("b7f9d1c2-6a54-5e0b-9d3c-0f6e8a1c2d47")
 
 
-class Kind(Enum):
+class ReportKind(Enum):
     """What is told: that it begins, went well, went wrong, or went wrong and is tried again."""
 
     START = "start"
     SUCCESS = "success"
     FAILURE = "failure"
-    AGAIN = "again"
+    RETRYING = "again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Report:
     that of the attempt, in seconds.
     """
 
-    kind: Kind
+    kind: ReportKind
     task: Task
     monitor: str
     id: uuid.UUID
@@ -41,16 +41,18 @@ class Report:
     duration: float | None = None
 
 
-class TroubleError(Exception):
+class DeliveryError(Exception):
     """A monitor could not be told; the text says why, without secrets.
 
     ``alone`` says that it may be the fault of this report's monitor name and not of the service.
     ``status`` is that of an HTTP answer, if there was one.
     """
 
-    def __init__(self, cause: str, *, alone: bool = False, status: int | None = None) -> None:
+    def __init__(
+        self, cause: str, *, is_check_specific: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(cause)
-        self.alone, self.status = alone, status
+        self.is_check_specific, self.status = is_check_specific, status
 
 
 class Monitor(Protocol):
@@ -65,30 +67,30 @@ class Monitor(Protocol):
         """Return why no report can be made under this name, or None."""
 
 
-def report_of(task: Task, run: Run, deployment: str, *, again: bool) -> Report | None:
+def report_of(task: Task, run: Run, deployment: str, *, is_retrying: bool) -> Report | None:
     """Return what monitors are told of a run as it is now, if anything.
 
     ``again`` says that it went wrong and is tried again; ``deployment`` keeps apart equal slots of
     installations that report to the same monitor.
     """
-    kind = Kind.AGAIN if again else _kind(run)
+    kind = ReportKind.RETRYING if is_retrying else _kind_of(run)
     if kind is None or task.monitor is None:
         return None
-    bad = kind in (Kind.FAILURE, Kind.AGAIN)
-    text = _text(run, task) if bad else ""
+    bad = kind in (ReportKind.FAILURE, ReportKind.RETRYING)
+    text = _text_of(run, task) if bad else ""
     return Report(kind, task, task.monitor, report_id(task, run, deployment), text, run.duration)
 
 
-def _kind(run: Run) -> Kind | None:
+def _kind_of(run: Run) -> ReportKind | None:
     if run.state is RunState.RUNNING:
-        return Kind.START
-    if run.state is RunState.SUCCEEDED or run.reason is Reason.CONDITION:
+        return ReportKind.START
+    if run.state is RunState.SUCCEEDED or run.reason is RunReason.CONDITION:
         # A task with nothing to do is fine, and its monitor was told that it begins.
-        return Kind.SUCCESS
-    return None if run.state is RunState.SKIPPED else Kind.FAILURE
+        return ReportKind.SUCCESS
+    return None if run.state is RunState.SKIPPED else ReportKind.FAILURE
 
 
-def _text(run: Run, task: Task) -> str:
+def _text_of(run: Run, task: Task) -> str:
     attempts = task.retry.attempts
     which = f" (attempt {run.attempt} of {attempts})" if run.attempt <= attempts > 1 else ""
     return f"{run.state}{which}: {run.error or 'no error is known'}"
@@ -101,7 +103,7 @@ def report_id(task: Task, run: Run, deployment: str) -> uuid.UUID:
     """
     by_hand = (run.attempt - 1) // task.retry.attempts
     name = "\n".join((deployment, run.task, run.slot.isoformat(), str(run.nonce), str(by_hand)))
-    return uuid.uuid5(_NAMESPACE, name)
+    return uuid.uuid5(_REPORT_NAMESPACE, name)
 
 
 def deployment_of(settings: Settings) -> str:

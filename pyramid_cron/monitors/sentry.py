@@ -16,7 +16,7 @@ from sentry_sdk.crons import capture_checkin
 from ..monitor_settings import MonitorSettings
 from ..schedule import Cron, Every
 from ..task import Task
-from .report import Kind, Report, TroubleError
+from .report import ReportKind, Report, DeliveryError
 
 PATIENCE = 5.0
 """Seconds in which Sentry has to take a check-in."""
@@ -24,7 +24,7 @@ PATIENCE = 5.0
 MARGIN = 5
 """Minutes that a run may begin late, beside its task's share of a jitter."""
 
-_STATUS = {Kind.START: "in_progress", Kind.SUCCESS: "ok", Kind.FAILURE: "error"}
+_STATUS = {ReportKind.START: "in_progress", ReportKind.SUCCESS: "ok", ReportKind.FAILURE: "error"}
 _SLUG = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_-]{1,50}")
 
 
@@ -55,7 +55,7 @@ class Sentry:
 
     def send(self, report: Report) -> None:
         """Check in; a failure that is tried again is no failure, and not told."""
-        if report.kind is Kind.AGAIN:
+        if report.kind is ReportKind.RETRYING:
             return
         is_own = self._dsn is not None or self._environment is not None
         client = self._own_client() if is_own else _client_of_application()
@@ -69,7 +69,7 @@ class Sentry:
                 monitor_config=monitor_config(report.task),
             )
         if taken is None:
-            raise TroubleError("sentry_sdk dropped the check-in")
+            raise DeliveryError("sentry_sdk dropped the check-in")
         if is_own:
             client.flush(timeout=PATIENCE + 1)  # another client is flushed by who made it
             client.transport.check()
@@ -97,7 +97,7 @@ class Sentry:
 def _client_of_application() -> Any:
     client = sentry_sdk.get_client()
     if not client.is_active():
-        raise TroubleError(
+        raise DeliveryError(
             "sentry_sdk is not initialised: call sentry_sdk.init, or set cron.sentry.dsn"
         )
     return client
@@ -119,7 +119,7 @@ class _Transport(sentry_sdk.HttpTransport):  # type: ignore[misc]
     def check(self) -> None:
         """Raise TroubleError if anything was dropped since this was last asked."""
         if self._drop_reasons:
-            raise TroubleError(_explained(self._drop_reasons.pop()))
+            raise DeliveryError(_explained(self._drop_reasons.pop()))
 
 
 def _explained(reason: str) -> str:
@@ -144,7 +144,9 @@ def monitor_config(task: Task) -> dict[str, Any] | None:
         "checkin_margin": MARGIN + _minutes(late),
     }
     if task.timeout is not None:
-        waits = [task.retry.wait(attempt) for attempt in range(1, min(task.retry.attempts, 1000))]
+        waits = [
+            task.retry.delay_after(attempt) for attempt in range(1, min(task.retry.attempts, 1000))
+        ]
         longest = sum(waits, task.timeout) + len(waits) * (task.timeout + _TICK)
         config["max_runtime"] = min(_minutes(longest), _MONTH)
     return config
@@ -156,8 +158,8 @@ _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 
 
 def _schedule(task: Task) -> dict[str, Any] | None:
-    if len(task.schedules) != 1 or task.pace is not None:
-        return _interval(task.pace) if task.pace is not None else None
+    if len(task.schedules) != 1 or task.fixed_delay is not None:
+        return _interval(task.fixed_delay) if task.fixed_delay is not None else None
     [schedule] = task.schedules
     try:
         return {"type": "crontab", "value": schedule.crontab()}

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from ..monitor_settings import MonitorSettings
 from .http import get, post
-from .report import Kind, Report, TroubleError
+from .report import ReportKind, Report, DeliveryError
 
 TOKEN_LIFETIME = 3600.0
 """Seconds that a token is used before it is asked for again."""
@@ -18,7 +18,7 @@ TOKEN_LIFETIME = 3600.0
 LONGEST_MESSAGE = 1024
 """Bytes of UTF-8 that SteadyCron takes of a message."""
 
-_SUFFIXES = {Kind.START: "/start", Kind.SUCCESS: "", Kind.FAILURE: "/fail"}
+_SUFFIXES = {ReportKind.START: "/start", ReportKind.SUCCESS: "", ReportKind.FAILURE: "/fail"}
 _REFUSALS = {
     404: "SteadyCron knows no such key",
     409: "SteadyCron knows several jobs with this key",
@@ -45,7 +45,7 @@ class SteadyCron:
 
     def send(self, report: Report) -> None:
         """Ping; a failure that is tried again is no failure, and not told."""
-        if report.kind is Kind.AGAIN:
+        if report.kind is ReportKind.RETRYING:
             return
         settings = self._settings
         environment = settings.steadycron_environment or os.environ.get("STEADYCRON_ENVIRONMENT")
@@ -55,7 +55,7 @@ class SteadyCron:
         path = f"{self._token(report.monitor)}{_SUFFIXES[report.kind]}?{urlencode(query)}"
         try:
             post(f"{settings.steadycron_ping_url}/{path}", message)
-        except TroubleError:
+        except DeliveryError:
             self._tokens.pop(report.monitor, None)  # it may be the token
             raise
 
@@ -77,18 +77,18 @@ class SteadyCron:
         headers = {"Authorization": f"Bearer {self._api_key()}"}
         try:
             answer = get(f"{url}?{urlencode({'key': monitor})}", headers)
-        except TroubleError as error:
+        except DeliveryError as error:
             if error.status in _REFUSALS:
-                raise TroubleError(_REFUSALS[error.status], alone=True) from None
+                raise DeliveryError(_REFUSALS[error.status], is_check_specific=True) from None
             raise
         job = _object(answer)
         if (kind := job.get("kind")) not in ("heartbeat", None):
-            raise TroubleError(
-                f"the job is of kind {str(kind)[:60]!r}, and no heartbeat", alone=True
+            raise DeliveryError(
+                f"the job is of kind {str(kind)[:60]!r}, and no heartbeat", is_check_specific=True
             )
         token = job.get("ping_token")
         if kind is None or not token or not isinstance(token, str):
-            raise TroubleError(f"{self._settings.steadycron_api_url} answered without a token")
+            raise DeliveryError(f"{self._settings.steadycron_api_url} answered without a token")
         return token
 
 

@@ -8,20 +8,20 @@ from datetime import datetime
 from typing import SupportsIndex, TypeAlias
 from zoneinfo import ZoneInfo
 
-from .dates import Dates
+from .dates import DateRule
 from .describe import describe_cron
-from .expression import arguments, crontab
-from .local import times_of_day
-from .moments import ceiling, floor, slot
-from .rule import Rule, from_expression, from_fields
-from .sealed import sealed
-from .slots import Slots
-from .zone import UTC, named
+from .expression import repr_arguments, cron_to_crontab
+from .local import minutes_of_day
+from .moments import ceil_second, floor_second, second_to_utc
+from .rule import CronFields, parse_expression, parse_fields
+from .sealed import seal
+from .slots import SlotSearch
+from .zone import UTC, get_zone
 
-FieldValue: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
+FieldInput: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
 
 
-@sealed
+@seal
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Cron:
     """A schedule by the fields of a crontab.
@@ -44,75 +44,75 @@ class Cron:
 
     minutes: int
     hours: int
-    dates: Dates
-    wildcard: bool
+    dates: DateRule
+    is_wildcard: bool
     timezone: str | None
     zone: ZoneInfo = field(compare=False)
-    _found: Slots | None = field(compare=False)
+    _search_cache: SlotSearch | None = field(compare=False)
 
     def __init__(
         self,
         expression: str | None = None,
         *,
-        min: FieldValue | None = None,  # noqa: A002
-        hour: FieldValue | None = None,
-        day: FieldValue | None = None,
-        month: FieldValue | None = None,
-        dow: FieldValue | None = None,
+        min: FieldInput | None = None,  # noqa: A002
+        hour: FieldInput | None = None,
+        day: FieldInput | None = None,
+        month: FieldInput | None = None,
+        dow: FieldInput | None = None,
         timezone: str | None = None,
     ) -> None:
         fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
-        self._fill(_read(expression, fields, None), timezone)
+        self._init(_parse_arguments(expression, fields, None), timezone)
 
     @classmethod
-    def _named(
+    def for_task(
         cls,
         name: str | None,
         expression: str | None = None,
         *,
         timezone: str | None = None,
-        **fields: FieldValue | None,
+        **fields: FieldInput | None,
     ) -> Cron:
         """Make the schedule of the task called ``name``, with which ``H`` is hashed."""
-        return cls._made(_read(expression, fields, name), timezone)
+        return cls._from_fields(_parse_arguments(expression, fields, name), timezone)
 
     @classmethod
-    def _made(cls, rule: Rule, timezone: str | None) -> Cron:
+    def _from_fields(cls, fields: CronFields, timezone: str | None) -> Cron:
         cron = cls.__new__(cls)
-        cron._fill(rule, timezone)
+        cron._init(fields, timezone)
         return cron
 
-    def _fill(self, rule: Rule, timezone: str | None) -> None:
+    def _init(self, fields: CronFields, timezone: str | None) -> None:
         put = object.__setattr__
-        put(self, "minutes", rule.minutes)
-        put(self, "hours", rule.hours)
-        put(self, "dates", rule.dates)
-        put(self, "wildcard", rule.wildcard)
+        put(self, "minutes", fields.minutes)
+        put(self, "hours", fields.hours)
+        put(self, "dates", fields.dates)
+        put(self, "wildcard", fields.is_wildcard)
         put(self, "timezone", timezone)
-        put(self, "zone", UTC if timezone is None else named(timezone))
+        put(self, "zone", UTC if timezone is None else get_zone(timezone))
         put(self, "_found", None)
 
-    def bound(self, timezone: str) -> Cron:
+    def with_timezone(self, timezone: str) -> Cron:
         """Return this schedule in ``timezone``, unless it has a zone of its own."""
-        return self if self.timezone is not None else self._made(self._rule, timezone)
+        return self if self.timezone is not None else self._from_fields(self._fields, timezone)
 
     def matches(self, moment: datetime) -> bool:
         """Tell whether ``moment`` lies in the minute that begins with a slot."""
-        at = floor(moment, "moment")
-        found = self._slots.at_or_after(at - 59)
+        at = floor_second(moment, "moment")
+        found = self._search.at_or_after(at - 59)
         return found is not None and found <= at
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after ``after``; None when none is left in the calendar."""
-        return slot(self._slots.at_or_after(floor(after, "after") + 1))
+        return second_to_utc(self._search.at_or_after(floor_second(after, "after") + 1))
 
     def preceding(self, before: datetime) -> datetime | None:
         """Return the last slot before ``before``; None when there was none in the calendar."""
-        return slot(self._slots.at_or_before(ceiling(before, "before") - 1))
+        return second_to_utc(self._search.at_or_before(ceil_second(before, "before") - 1))
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Go through the slots after ``start`` up to and including ``end``, in order."""
-        return self._slots.between(floor(start, "start") + 1, floor(end, "end"))
+        return self._search.between(floor_second(start, "start") + 1, floor_second(end, "end"))
 
     def describe(self) -> str:
         """Say in plain English when this is."""
@@ -124,40 +124,42 @@ class Cron:
         Raises ValueError for what it can't say: ``L``, ``5#2``, or a day and a weekday that must
         both match.
         """
-        return crontab(self)
+        return cron_to_crontab(self)
 
     def __repr__(self) -> str:
         zone = "" if self.timezone is None else f", timezone={self.timezone!r}"
-        return f"Cron({arguments(self)}{zone})"
+        return f"Cron({repr_arguments(self)}{zone})"
 
     __str__ = describe
 
     @property
-    def _slots(self) -> Slots:
+    def _search(self) -> SlotSearch:
         # Made when first asked for: of equal schedules only one is asked for slots.
-        if self._found is None:
-            times = times_of_day(self.minutes, self.hours)
-            slots = Slots(times, self.dates, self.wildcard, self.zone)
+        if self._search_cache is None:
+            times = minutes_of_day(self.minutes, self.hours)
+            slots = SlotSearch(times, self.dates, self.is_wildcard, self.zone)
             object.__setattr__(self, "_found", slots)
             return slots
-        return self._found
+        return self._search_cache
 
     @property
-    def _rule(self) -> Rule:
-        return Rule(self.minutes, self.hours, self.dates, self.wildcard)
+    def _fields(self) -> CronFields:
+        return CronFields(self.minutes, self.hours, self.dates, self.is_wildcard)
 
 
-def parse(text: str, *, name: str | None = None) -> Cron:
+def parse_cron(text: str, *, name: str | None = None) -> Cron:
     """Read a cron expression; ``H`` in it is hashed with ``name``, the task's."""
-    return Cron._named(name, text)
+    return Cron.for_task(name, text)
 
 
-def _read(expression: object, fields: Mapping[str, object], name: str | None) -> Rule:
+def _parse_arguments(
+    expression: object, fields: Mapping[str, object], name: str | None
+) -> CronFields:
     given = [key for key, value in fields.items() if value is not None]
     if expression is None:
-        return from_fields(fields, name)
+        return parse_fields(fields, name)
     if given:
         raise ValueError(
             f"expression={expression!r} and {', '.join(given)}: give one expression or fields"
         )
-    return from_expression(expression, name)
+    return parse_expression(expression, name)

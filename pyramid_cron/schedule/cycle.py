@@ -6,33 +6,33 @@ from dataclasses import dataclass
 from datetime import date
 
 from .cron import Cron
-from .dates import Dates
-from .describe import describe_every
-from .fields import DAY, DOW, MONTH
-from .rule import Rule
-from .zone import DAY as SECONDS_OF_DAY
+from .dates import DateRule
+from .describe import describe_interval
+from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD
+from .rule import CronFields
+from .zone import DAY_SECONDS as SECONDS_OF_DAY
 
-_EPOCH = date(1970, 1, 1).toordinal()
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 #: The first Monday after the Unix epoch, in days since that.
-MONDAY = 4
+FIRST_MONDAY_EPOCH_DAY = 4
 
 #: The longest cycle, in days: ten years.
-LONGEST = 3650
+MAX_CYCLE_DAYS = 3650
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle(Dates):
+class CyclicDateRule(DateRule):
     """A rule for dates: each ``length`` days, one of which is ``phase`` days after 1970-01-01."""
 
     length: int
     phase: int
 
-    def days(self, year: int, month: int) -> int:
+    def day_mask(self, year: int, month: int) -> int:
         """Return the days of this month which the rule names, as bits 1 to 31."""
-        first = date(year, month, 1).toordinal() - _EPOCH
+        first = date(year, month, 1).toordinal() - EPOCH_ORDINAL
         end = date(year + month // 12, month % 12 + 1, 1) if (year, month) < (9999, 12) else None
-        length = 31 if end is None else end.toordinal() - _EPOCH - first
+        length = 31 if end is None else end.toordinal() - EPOCH_ORDINAL - first
         start = (self.phase - first) % self.length
         return sum(2 << day for day in range(start, length, self.length))
 
@@ -59,29 +59,37 @@ class EveryDays(Cron):
         timezone: str | None = None,
     ) -> None:
         for name, value, least, most in (
-            ("days", days, 1, LONGEST),
+            ("days", days, 1, MAX_CYCLE_DAYS),
             ("hour", hour, 0, 23),
             ("min", min, 0, 59),
-            ("phase", phase, 0, LONGEST),
+            ("phase", phase, 0, MAX_CYCLE_DAYS),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"{name}={value!r}: use an int, {least} to {most}")
-        dates = Cycle(
-            *(DAY.full, False, MONTH.full, DOW.full, None, False, False),
+        dates = CyclicDateRule(
+            *(
+                DAY_FIELD.full_mask,
+                False,
+                MONTH_FIELD.full_mask,
+                DOW_FIELD.full_mask,
+                None,
+                False,
+                False,
+            ),
             length=days,
             phase=phase % days,
         )
-        self._fill(Rule(1 << min, 1 << hour, dates, wildcard=False), timezone)
+        self._init(CronFields(1 << min, 1 << hour, dates, is_wildcard=False), timezone)
 
     def describe(self) -> str:
         """Say in plain English when this is."""
         length, phase = self._cycle
         time = f"at {self._hour:02}:{self._minute:02}"
-        if length % 7 == 0 and phase % 7 == MONDAY:
+        if length % 7 == 0 and phase % 7 == FIRST_MONDAY_EPOCH_DAY:
             weeks = length // 7
             days = "on Mondays" if weeks == 1 else f"on Monday, every {weeks} weeks"
         else:
-            days = describe_every(length * SECONDS_OF_DAY)
+            days = describe_interval(length * SECONDS_OF_DAY)
         zone = "" if self.timezone is None else f" ({self.timezone})"
         return f"{time} {days}{zone}"
 
@@ -99,7 +107,7 @@ class EveryDays(Cron):
     @property
     def _cycle(self) -> tuple[int, int]:
         dates = self.dates
-        assert isinstance(dates, Cycle)  # made in no other way
+        assert isinstance(dates, CyclicDateRule)  # made in no other way
         return dates.length, dates.phase
 
     @property

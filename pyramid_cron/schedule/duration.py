@@ -7,34 +7,34 @@ import re
 from datetime import timedelta
 from typing import Any
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-LONGEST = timedelta(days=36_525)
+MAX_DURATION = timedelta(days=36_525)
 """A hundred years: what is counted from now with more than that leaves the calendar."""
 
 
-def seconds(value: object, *, what: str, least: int = 1) -> int:
+def parse_seconds(value: object, *, argument: str, min_seconds: int = 1) -> int:
     """Return a duration in whole seconds.
 
     Takes text (``"90s"``, ``"30m"``, ``"6h"``, ``"1d"``, ``"90"``), a number of seconds or a
     timedelta. Raises ValueError, naming it ``what``, for anything else, for parts of a second, for
     less than ``least`` seconds and for more than a hundred years.
     """
-    length = _length(value)
-    if length is None or not least <= length <= LONGEST // timedelta(seconds=1):
+    length = _to_whole_seconds(value)
+    if length is None or not min_seconds <= length <= MAX_DURATION // timedelta(seconds=1):
         raise ValueError(
-            f"{what}={value!r}: use '90s', '30m', '6h', '1d', whole seconds or a timedelta,"
-            f" at least {least}s and at most {LONGEST.days}d"
+            f"{argument}={value!r}: use '90s', '30m', '6h', '1d', whole seconds or a timedelta,"
+            f" at least {min_seconds}s and at most {MAX_DURATION.days}d"
         )
     return length
 
 
-def _length(value: Any) -> int | None:
+def _to_whole_seconds(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
         parts = re.fullmatch(r"([0-9]{1,15})([smhd]?)", value.strip())
-        return int(parts[1]) * _UNITS[parts[2]] if parts else None
+        return int(parts[1]) * _UNIT_SECONDS[parts[2]] if parts else None
     if isinstance(value, timedelta):
         value = (
             value / timedelta(seconds=1) if value.microseconds else value // timedelta(seconds=1)
@@ -47,25 +47,31 @@ def _length(value: Any) -> int | None:
         return None
 
 
-def span(value: object, *, what: str, least: float = 0.0, most: timedelta = LONGEST) -> timedelta:
+def parse_duration(
+    value: object,
+    *,
+    argument: str,
+    min_seconds: float = 0.0,
+    max_duration: timedelta = MAX_DURATION,
+) -> timedelta:
     """Return a duration that may have parts of a second, in the same notations.
 
     Raises ValueError, naming it ``what``, for anything else, for less than ``least`` seconds and
     for more than ``most``.
     """
-    found = _span(value)
-    if found is None or not timedelta(seconds=least) <= found <= most:
+    found = _to_timedelta(value)
+    if found is None or not timedelta(seconds=min_seconds) <= found <= max_duration:
         raise ValueError(
-            f"{what}={value!r}: use '90s', '30m', '6h', '1d', seconds or a timedelta, at least"
-            f" {least:g}s and at most {most.days}d"
+            f"{argument}={value!r}: use '90s', '30m', '6h', '1d', seconds or a timedelta, at least"
+            f" {min_seconds:g}s and at most {max_duration.days}d"
         )
     return found
 
 
-def _span(value: object) -> timedelta | None:
+def _to_timedelta(value: object) -> timedelta | None:
     if isinstance(value, timedelta):
         return value
-    number = value if isinstance(value, float) else _length(value)
+    number = value if isinstance(value, float) else _to_whole_seconds(value)
     try:
         return None if number is None else timedelta(seconds=number)
     except (OverflowError, ValueError):  # more than there are days, or no number

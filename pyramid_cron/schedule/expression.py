@@ -5,39 +5,50 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from .fields import DAY, DOW, HOUR, MINUTE, MONTH, Field
-from .masks import values
+from .fields import DAY_FIELD, DOW_FIELD, HOUR_FIELD, MINUTE_FIELD, MONTH_FIELD, FieldSpec
+from .masks import mask_values
 
 if TYPE_CHECKING:
     from .cron import Cron
-    from .dates import Dates
+    from .dates import DateRule
 
 
-def crontab(cron: Cron) -> str:
+def cron_to_crontab(cron: Cron) -> str:
     """Return five fields real cron can read; ValueError where it can't say the same."""
-    if cron.dates.last or cron.dates.nth:
+    if cron.dates.has_last_day or cron.dates.nth_weekdays:
         raise ValueError(f"{cron!r}: a crontab knows no last day and no nth weekday of a month")
-    return expression(cron)
+    return cron_to_expression(cron)
 
 
-def expression(cron: Cron) -> str:
+def cron_to_expression(cron: Cron) -> str:
     """Return five fields; ValueError where a day and a weekday must both match."""
-    days = _days(cron.dates)
+    days = _format_day_and_weekday(cron.dates)
     if days is None:
         raise ValueError(f"{cron!r}: in a crontab, either of day and day-of-week is enough")
-    return " ".join([*_times(cron), days[0], _text(MONTH, cron.dates.months), days[1]])
+    return " ".join(
+        [
+            *_format_minute_and_hour(cron),
+            days[0],
+            _format_field(MONTH_FIELD, cron.dates.months),
+            days[1],
+        ]
+    )
 
 
-def arguments(cron: Cron) -> str:
+def repr_arguments(cron: Cron) -> str:
     """Return the arguments of an equal `Cron`, without its zone."""
-    if _days(cron.dates) is not None:
-        return repr(expression(cron))
-    minute, hour = _times(cron)
-    day, month, dow = _day(cron.dates, 0), _text(MONTH, cron.dates.months), _dow(cron.dates, 0)
+    if _format_day_and_weekday(cron.dates) is not None:
+        return repr(cron_to_expression(cron))
+    minute, hour = _format_minute_and_hour(cron)
+    day, month, dow = (
+        _format_monthdays(cron.dates, 0),
+        _format_field(MONTH_FIELD, cron.dates.months),
+        _format_weekdays(cron.dates, 0),
+    )
     return f"min={minute!r}, hour={hour!r}, day={day!r}, month={month!r}, dow={dow!r}"
 
 
-def every_crontab(seconds: int) -> str:
+def interval_to_crontab(seconds: int) -> str:
     """Return the five fields, in UTC, of an interval that is counted from the epoch."""
     minutes, odd = divmod(seconds, 60)
     hours = minutes // 60
@@ -48,98 +59,103 @@ def every_crontab(seconds: int) -> str:
         return f"0 {hour} * * *"
     if seconds == 7 * 86_400:
         return "0 0 * * 4"  # the epoch was a Thursday
-    raise ValueError(f"every={short(seconds)!r}: a crontab has no such interval")
+    raise ValueError(f"every={compact_interval(seconds)!r}: a crontab has no such interval")
 
 
-def short(seconds: int) -> str:
+def compact_interval(seconds: int) -> str:
     """Write an interval in its largest whole unit, as in ``30m``."""
     units = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
     size, unit = next((size, unit) for size, unit in units if seconds % size == 0)
     return f"{seconds // size}{unit}"
 
 
-def _times(cron: Cron) -> tuple[str, str]:
+def _format_minute_and_hour(cron: Cron) -> tuple[str, str]:
     """Return minute and hour; one of them begins with ``*`` just if they are a wildcard."""
-    if not cron.wildcard:
-        return _text(MINUTE, cron.minutes, 0), _text(HOUR, cron.hours, 0)
-    minute, hour = _text(MINUTE, cron.minutes, 2), _text(HOUR, cron.hours, 2)
+    if not cron.is_wildcard:
+        return _format_field(MINUTE_FIELD, cron.minutes, 0), _format_field(
+            HOUR_FIELD, cron.hours, 0
+        )
+    minute, hour = (
+        _format_field(MINUTE_FIELD, cron.minutes, 2),
+        _format_field(HOUR_FIELD, cron.hours, 2),
+    )
     if "*" in minute + hour:
         return minute, hour
     if cron.hours & 1 and (cron.minutes == 1 or not cron.minutes & 1):
-        return minute, _starred(HOUR, cron.hours, 1)
-    return _starred(MINUTE, cron.minutes, 1), hour
+        return minute, _format_steps(HOUR_FIELD, cron.hours, 1)
+    return _format_steps(MINUTE_FIELD, cron.minutes, 1), hour
 
 
-def _days(dates: Dates) -> tuple[str, str] | None:
+def _format_day_and_weekday(dates: DateRule) -> tuple[str, str] | None:
     """Return day and day-of-week, None if they can't be said in one expression.
 
     Without a leading ``*`` in either, a crontab takes them for alternatives.
     """
-    if dates.either:
-        return _day(dates, 0), _dow(dates, 0)
-    if dates.monthdays == DAY.full or dates.weekdays == DOW.full:
-        return _day(dates), _dow(dates)
-    if not dates.starred:
+    if dates.either_day_matches:
+        return _format_monthdays(dates, 0), _format_weekdays(dates, 0)
+    if dates.monthdays == DAY_FIELD.full_mask or dates.weekdays == DOW_FIELD.full_mask:
+        return _format_monthdays(dates), _format_weekdays(dates)
+    if not dates.has_star:
         return None
-    weekdays = _sunday_first(dates.weekdays)
-    starred = _starred(DAY, dates.monthdays, 2)
-    if not starred and not _starred(DOW, weekdays, 2):
-        starred = _starred(DAY, dates.monthdays, 1)
+    weekdays = _to_sunday_first(dates.weekdays)
+    starred = _format_steps(DAY_FIELD, dates.monthdays, 2)
+    if not starred and not _format_steps(DOW_FIELD, weekdays, 2):
+        starred = _format_steps(DAY_FIELD, dates.monthdays, 1)
     if starred:
-        return starred + ",L" * dates.last, _dow(dates)
-    return _day(dates), _starred(DOW, weekdays, 1)
+        return starred + ",L" * dates.has_last_day, _format_weekdays(dates)
+    return _format_monthdays(dates), _format_steps(DOW_FIELD, weekdays, 1)
 
 
-def _day(dates: Dates, least: int = 4) -> str:
-    days = [_text(DAY, dates.monthdays, least)] if dates.monthdays else []
-    return ",".join(days + ["L"] * dates.last)
+def _format_monthdays(dates: DateRule, min_steps: int = 4) -> str:
+    days = [_format_field(DAY_FIELD, dates.monthdays, min_steps)] if dates.monthdays else []
+    return ",".join(days + ["L"] * dates.has_last_day)
 
 
-def _dow(dates: Dates, least: int = 4) -> str:
-    if dates.nth is None:
-        return _text(DOW, _sunday_first(dates.weekdays), least)
+def _format_weekdays(dates: DateRule, min_steps: int = 4) -> str:
+    if dates.nth_weekdays is None:
+        return _format_field(DOW_FIELD, _to_sunday_first(dates.weekdays), min_steps)
     return ",".join(
         f"L{day}" if n == 6 else f"{day}#{n}"
-        for n, weekdays in enumerate(dates.nth, 1)
-        for day in values(_sunday_first(weekdays))
+        for n, weekdays in enumerate(dates.nth_weekdays, 1)
+        for day in mask_values(_to_sunday_first(weekdays))
     )
 
 
-def _text(field: Field, mask: int, least: int = 4) -> str:
+def _format_field(field: FieldSpec, mask: int, min_steps: int = 4) -> str:
     """Write a field; with a leading ``*`` if it is full or evenly has ``least`` values or more.
 
     With ``least`` 0 it never has one.
     """
-    if mask == field.full:
-        return "*" if least else f"{field.low}-{field.high}"
-    starred = _starred(field, mask, least) if least else ""
-    return starred if starred and "," not in starred else _listed(field, mask)
+    if mask == field.full_mask:
+        return "*" if min_steps else f"{field.low}-{field.high}"
+    starred = _format_steps(field, mask, min_steps) if min_steps else ""
+    return starred if starred and "," not in starred else _format_list(field, mask)
 
 
-def _starred(field: Field, mask: int, least: int) -> str:
+def _format_steps(field: FieldSpec, mask: int, min_steps: int) -> str:
     """Write a field as ``*/2`` or ``*/2,7`` with ``least`` values or more in steps, or as ""."""
     for step in range(2, field.high - field.low + 2):
         steps = sum(1 << value for value in range(field.low, field.high + 1, step))
-        if not steps & ~mask and steps.bit_count() >= least:
+        if not steps & ~mask and steps.bit_count() >= min_steps:
             rest = mask & ~steps
-            return f"*/{step}" + ("," + _listed(field, rest) if rest else "")
+            return f"*/{step}" + ("," + _format_list(field, rest) if rest else "")
     return ""
 
 
-def _listed(field: Field, mask: int) -> str:
+def _format_list(field: FieldSpec, mask: int) -> str:
     """Write a field as a list of numbers and ranges, or as one range with a step."""
-    numbers = values(mask)
+    numbers = mask_values(mask)
     step = numbers[1] - numbers[0] if len(numbers) > 3 else 1
     if step > 1 and numbers == list(range(numbers[0], numbers[-1] + 1, step)):
         end = field.high if numbers[-1] + step > field.high else numbers[-1]
         return f"{numbers[0]}-{end}/{step}"
     runs = groupby(numbers, lambda value: value - (mask & (1 << value) - 1).bit_count())
-    return ",".join(_run(list(run)) for _, run in runs)
+    return ",".join(_format_range(list(run)) for _, run in runs)
 
 
-def _run(run: list[int]) -> str:
-    return f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run))
+def _format_range(numbers: list[int]) -> str:
+    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 2 else ",".join(map(str, numbers))
 
 
-def _sunday_first(weekdays: int) -> int:
+def _to_sunday_first(weekdays: int) -> int:
     return weekdays << 1 & 127 | weekdays >> 6

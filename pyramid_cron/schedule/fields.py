@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 
-class Field(NamedTuple):
+class FieldSpec(NamedTuple):
     """What one of the five fields is called, where it stands and what it ranges over."""
 
     name: str
@@ -23,86 +23,99 @@ class Field(NamedTuple):
     names: tuple[str, ...] = ()
 
     @property
-    def full(self) -> int:
+    def full_mask(self) -> int:
         """The mask of all values."""
         return (2 << self.high) - (1 << self.low)
 
     @property
-    def numbers(self) -> str:
+    def integer_range(self) -> str:
         """What integers may be, for messages."""
-        return "0 (Monday) to 6 (Sunday)" if self is DOW else f"{self.low} to {self.high}"
+        return "0 (Monday) to 6 (Sunday)" if self is DOW_FIELD else f"{self.low} to {self.high}"
 
     @property
-    def words(self) -> str:
+    def syntax(self) -> str:
         """What cron text may be made of, for messages."""
-        if self is DOW:
+        if self is DOW_FIELD:
             return "0 to 7 (0 and 7 are Sunday) or sun to sat"
-        return f"{self.low} to {self.high}" + (" or jan to dec" if self is MONTH else "")
+        return f"{self.low} to {self.high}" + (" or jan to dec" if self is MONTH_FIELD else "")
 
 
-MINUTE = Field("min", 0, 0, 59)
-HOUR = Field("hour", 1, 0, 23)
-DAY = Field("day", 2, 1, 31)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-MONTH = Field("month", 3, 1, 12, _MONTHS)
-DOW = Field("dow", 4, 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
-FIELDS = (MINUTE, HOUR, DAY, MONTH, DOW)
+MINUTE_FIELD = FieldSpec("min", 0, 0, 59)
+HOUR_FIELD = FieldSpec("hour", 1, 0, 23)
+DAY_FIELD = FieldSpec("day", 2, 1, 31)
+_MONTH_ABBREVIATIONS = (
+    "jan",
+    "feb",
+    "mar",
+    "apr",
+    "may",
+    "jun",
+    "jul",
+    "aug",
+    "sep",
+    "oct",
+    "nov",
+    "dec",
+)
+MONTH_FIELD = FieldSpec("month", 3, 1, 12, _MONTH_ABBREVIATIONS)
+DOW_FIELD = FieldSpec("dow", 4, 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
+ALL_FIELDS = (MINUTE_FIELD, HOUR_FIELD, DAY_FIELD, MONTH_FIELD, DOW_FIELD)
 
 #: Masks of the weekdays wanted on their 1st, 2nd, 3rd, 4th, 5th and last day in a month.
-Nth = tuple[int, int, int, int, int, int]
+NthWeekdays = tuple[int, int, int, int, int, int]
 
 
-class Choice(NamedTuple):
+class FieldValue(NamedTuple):
     """What one field allows."""
 
     mask: int
     #: Whether it was written with a leading ``*`` (or as ``?``), to which cron gives a meaning.
-    star: bool = False
+    has_star: bool = False
     #: ``L`` in the day field: the last day of the month, whatever its number.
-    last: bool = False
+    has_last_day: bool = False
     #: ``5#2`` and ``L5`` in the day-of-week field.
-    nth: Nth | None = None
+    nth_weekdays: NthWeekdays | None = None
 
 
-def from_integers(field: Field, value: object) -> Choice:
+def parse_integers(field: FieldSpec, value: object) -> FieldValue:
     """Read an int or an iterable of ints; anything with ``__index__`` is one, a bool is not."""
     mask = 0
-    for number in _integers(field, value):
+    for number in _iterate_integers(field, value):
         if not field.low <= number <= field.high:
-            hint = _hint(field, value)
-            refuse(field, value, f"{number} is out of range, use {field.numbers}{hint}")
+            hint = _range_hint(field, value)
+            refuse(field, value, f"{number} is out of range, use {field.integer_range}{hint}")
         mask |= 1 << number
     if not mask:
-        refuse(field, value, f"nothing to match, use {field.numbers}")
-    return Choice(mask)
+        refuse(field, value, f"nothing to match, use {field.integer_range}")
+    return FieldValue(mask)
 
 
-def _integers(field: Field, value: Any) -> Iterator[int]:
-    number = _index(value)
+def _iterate_integers(field: FieldSpec, value: Any) -> Iterator[int]:
+    number = _to_integer(value)
     if number is not None:
         yield number
         return
     if isinstance(value, bool | bytes | bytearray) or not isinstance(value, Iterable):
-        refuse(field, value, f"use cron text, an int or an iterable of ints, {field.numbers}")
+        refuse(field, value, f"use cron text, an int or an iterable of ints, {field.integer_range}")
     for item in value:
-        number = _index(item)
+        number = _to_integer(item)
         if number is None:
             refuse(field, value, f"{item!r} is no int, use ints or one string of cron text")
         yield number
 
 
-def _index(value: Any) -> int | None:
+def _to_integer(value: Any) -> int | None:
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
 
 
-def _hint(field: Field, value: object) -> str:
+def _range_hint(field: FieldSpec, value: object) -> str:
     """Suggest ``range(0, 24, 3)`` to who wrote ``(0, 24, 3)``."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         return ""
-    start, stop, step = (_index(each) for each in value)
+    start, stop, step = (_to_integer(each) for each in value)
     if start is not None and stop is not None and step:
         meant = range(start, stop, step)
         if meant and field.low <= min(meant) and max(meant) <= field.high:
@@ -110,6 +123,6 @@ def _hint(field: Field, value: object) -> str:
     return ""
 
 
-def refuse(field: Field, value: object, reason: str) -> NoReturn:
+def refuse(field: FieldSpec, value: object, reason: str) -> NoReturn:
     """Raise the ValueError for a bad field."""
     raise ValueError(f"{field.name}={value!r}: {reason}")

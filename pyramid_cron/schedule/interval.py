@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from .describe import describe_every
-from .duration import seconds
-from .expression import every_crontab, short
-from .moments import ceiling, floor, slot
-from .sealed import sealed
-from .zone import BEYOND, FIRST
+from .describe import describe_interval
+from .duration import parse_seconds
+from .expression import interval_to_crontab, compact_interval
+from .moments import ceil_second, floor_second, second_to_utc
+from .sealed import seal
+from .zone import END_SECOND, FIRST_SECOND
 
-_NOW = timedelta(0)
+_NO_DISTANCE = timedelta(0)
 
 
-@sealed
+@seal
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Every:
     """A slot each so many seconds, counted from the Unix epoch in UTC.
@@ -30,46 +30,46 @@ class Every:
     seconds: int
 
     def __init__(self, interval: str | float | timedelta) -> None:
-        object.__setattr__(self, "seconds", seconds(interval, what="every"))
+        object.__setattr__(self, "seconds", parse_seconds(interval, argument="every"))
 
     def matches(self, moment: datetime) -> bool:
         """Tell whether ``moment`` is a slot, exactly."""
-        at = floor(moment, "moment")
-        return at == ceiling(moment, "moment") and at % self.seconds == 0
+        at = floor_second(moment, "moment")
+        return at == ceil_second(moment, "moment") and at % self.seconds == 0
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after ``after``; None when none is left in the calendar."""
-        return self._slot(floor(after, "after") // self.seconds + 1)
+        return self._slot_at(floor_second(after, "after") // self.seconds + 1)
 
     def preceding(self, before: datetime) -> datetime | None:
         """Return the last slot before ``before``; None when there was none in the calendar."""
-        return self._slot((ceiling(before, "before") - 1) // self.seconds)
+        return self._slot_at((ceil_second(before, "before") - 1) // self.seconds)
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Go through the slots after ``start`` up to and including ``end``, in order."""
-        first = floor(start, "start") // self.seconds + 1
-        last = floor(end, "end") // self.seconds
-        return filter(None, map(self._slot, range(first, last + 1)))
+        first = floor_second(start, "start") // self.seconds + 1
+        last = floor_second(end, "end") // self.seconds
+        return filter(None, map(self._slot_at, range(first, last + 1)))
 
-    def _slot(self, number: int) -> datetime | None:
+    def _slot_at(self, number: int) -> datetime | None:
         at = number * self.seconds
-        return slot(at) if FIRST <= at < BEYOND else None
+        return second_to_utc(at) if FIRST_SECOND <= at < END_SECOND else None
 
     def describe(self) -> str:
         """Say in plain English when this is."""
-        return describe_every(self.seconds)
+        return describe_interval(self.seconds)
 
     def crontab(self) -> str:
         """Return the five fields that mean the same in UTC; ValueError if there are none."""
-        return every_crontab(self.seconds)
+        return interval_to_crontab(self.seconds)
 
     __str__ = describe
 
     def __repr__(self) -> str:
-        return f"Every({short(self.seconds)!r})"
+        return f"Every({compact_interval(self.seconds)!r})"
 
 
-@sealed
+@seal
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class At:
     """A single slot: an aware datetime or ISO 8601 text with an offset or ``Z``.
@@ -81,27 +81,27 @@ class At:
     moment: datetime
 
     def __init__(self, moment: datetime | str) -> None:
-        object.__setattr__(self, "moment", _utc(moment))
+        object.__setattr__(self, "moment", _parse_utc_moment(moment))
 
     def matches(self, moment: datetime) -> bool:
         """Tell whether ``moment`` is the slot, exactly."""
-        return self._from(moment, "moment") == _NOW
+        return self._distance_from(moment, "moment") == _NO_DISTANCE
 
     def following(self, after: datetime) -> datetime | None:
         """Return the slot if it is after ``after``."""
-        return self.moment if self._from(after, "after") > _NOW else None
+        return self.moment if self._distance_from(after, "after") > _NO_DISTANCE else None
 
     def preceding(self, before: datetime) -> datetime | None:
         """Return the slot if it is before ``before``."""
-        return self.moment if self._from(before, "before") < _NOW else None
+        return self.moment if self._distance_from(before, "before") < _NO_DISTANCE else None
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Go through the slot, if it is after ``start`` and not after ``end``."""
-        due = self._from(end, "end") <= _NOW < self._from(start, "start")
+        due = self._distance_from(end, "end") <= _NO_DISTANCE < self._distance_from(start, "start")
         return iter([self.moment] if due else [])
 
-    def _from(self, moment: datetime, what: str) -> timedelta:
-        floor(moment, what)  # refuses what isn't aware
+    def _distance_from(self, moment: datetime, argument: str) -> timedelta:
+        floor_second(moment, argument)  # refuses what isn't aware
         return self.moment - moment
 
     def describe(self) -> str:
@@ -118,7 +118,7 @@ class At:
         return f"At({self.moment.isoformat()!r})"
 
 
-def _utc(moment: object) -> datetime:
+def _parse_utc_moment(moment: object) -> datetime:
     value = moment
     if isinstance(value, str):
         try:

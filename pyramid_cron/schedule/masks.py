@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 
-def lowest(mask: int) -> int:
+def lowest_bit(mask: int) -> int:
     """Return the lowest number in ``mask``, which isn't empty."""
     return (mask & -mask).bit_length() - 1
 
 
-def highest(mask: int) -> int:
+def highest_bit(mask: int) -> int:
     """Return the highest number in ``mask``, which isn't empty."""
     return mask.bit_length() - 1
 
 
-def values(mask: int) -> list[int]:
+def mask_values(mask: int) -> list[int]:
     """Return the numbers in ``mask``, in order."""
     return [number for number in range(mask.bit_length()) if mask >> number & 1]

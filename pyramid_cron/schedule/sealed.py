@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 from typing import NoReturn, TypeVar
 
-T = TypeVar("T")
+ClassT = TypeVar("T")
 
 
-def sealed(cls: type[T]) -> type[T]:
+def seal(cls: type[ClassT]) -> type[ClassT]:
     """Have a frozen dataclass with slots raise FrozenInstanceError for whatever is assigned.
 
     Python does so for its fields only. Another name gets a TypeError that speaks of ``super()``:

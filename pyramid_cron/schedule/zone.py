@@ -15,44 +15,44 @@ from zoneinfo import ZoneInfo
 UTC = ZoneInfo("UTC")
 
 # Files that systems keep beside IANA's; those below right/ count leap seconds.
-_OF_A_HOST = re.compile(r"localtime|posixrules|(posix|right)/.*", re.DOTALL)
+_HOST_ZONE_NAME = re.compile(r"localtime|posixrules|(posix|right)/.*", re.DOTALL)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-DAY = 86_400
+DAY_SECONDS = 86_400
 
 #: The first second of year 1 and the first second after year 9999.
-FIRST = (datetime.min.replace(tzinfo=timezone.utc) - EPOCH) // timedelta(seconds=1)
-BEYOND = (datetime.max.replace(tzinfo=timezone.utc) - EPOCH) // timedelta(seconds=1) + 1
+FIRST_SECOND = (datetime.min.replace(tzinfo=timezone.utc) - EPOCH) // timedelta(seconds=1)
+END_SECOND = (datetime.max.replace(tzinfo=timezone.utc) - EPOCH) // timedelta(seconds=1) + 1
 
 # The offset is sampled this often. In the whole of tzdata no two changes lie closer together than
 # 3.98 days (Freetown, 1939), so none hides between two samples.
-_STEP = 3 * DAY
-_WINDOW = 122 * _STEP
+_SAMPLE_STEP_SECONDS = 3 * DAY_SECONDS
+_WINDOW_SECONDS = 122 * _SAMPLE_STEP_SECONDS
 
 
-class Stretch(NamedTuple):
+class OffsetSpan(NamedTuple):
     """A span of UTC (``start <= at < end``) in which local time is UTC plus ``offset``."""
 
     start: int
     end: int
     offset: int
     #: Whether the local times in here have all happened before (``fold=1``).
-    second_pass: bool
+    is_repeated: bool
     #: How many local seconds were skipped directly before ``start``: those from
     #: ``start + offset - gap`` up to, but not including, ``start + offset``.
     gap: int
 
 
-_UNSHIFTED = Stretch(FIRST, BEYOND, 0, False, 0)
+_UTC_SPAN = OffsetSpan(FIRST_SECOND, END_SECOND, 0, False, 0)
 
 
-def named(timezone: object) -> ZoneInfo:
+def get_zone(timezone: object) -> ZoneInfo:
     """Return the zone with this IANA name; ValueError when there is none.
 
     What only a host calls by a name is none: other hosts mean another zone by it, or have none.
     """
     try:
-        if isinstance(timezone, str) and not _OF_A_HOST.fullmatch(timezone):
+        if isinstance(timezone, str) and not _HOST_ZONE_NAME.fullmatch(timezone):
             return ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         pass
@@ -61,25 +61,25 @@ def named(timezone: object) -> ZoneInfo:
     )
 
 
-def stretch(zone: ZoneInfo, at: int) -> Stretch:
+def offset_span_at(zone: ZoneInfo, second: int) -> OffsetSpan:
     """Return the stretch of ``zone`` that contains the moment ``at``.
 
     Stretches end where the offset changes and where the second pass of an overlap ends. They may
     end elsewhere too; what follows then continues evenly, with a ``gap`` of 0.
     """
     if zone is UTC:
-        return _UNSHIFTED
-    pieces, n = _window(zone, at // _WINDOW), 0
-    while at >= pieces[n].end:
+        return _UTC_SPAN
+    pieces, n = _spans_in_window(zone, second // _WINDOW_SECONDS), 0
+    while second >= pieces[n].end:
         n += 1
     return pieces[n]
 
 
 @lru_cache(maxsize=4096)
-def _window(zone: ZoneInfo, index: int) -> tuple[Stretch, ...]:
-    start = index * _WINDOW
+def _spans_in_window(zone: ZoneInfo, index: int) -> tuple[OffsetSpan, ...]:
+    start = index * _WINDOW_SECONDS
     # An overlap that began shortly before the window may reach into it; none is longer than a day.
-    pieces = _pieces(zone, start - _STEP, start + _WINDOW)
+    pieces = _cut_spans(zone, start - _SAMPLE_STEP_SECONDS, start + _WINDOW_SECONDS)
     return tuple(
         piece if piece.start >= start else piece._replace(start=start, gap=0)
         for piece in pieces
@@ -87,48 +87,48 @@ def _window(zone: ZoneInfo, index: int) -> tuple[Stretch, ...]:
     )
 
 
-def _pieces(zone: ZoneInfo, start: int, end: int) -> list[Stretch]:
+def _cut_spans(zone: ZoneInfo, start: int, end: int) -> list[OffsetSpan]:
     """Cut [start, end) into stretches, some empty, by the latest local time ``reached`` so far."""
     pieces = []
-    offset, gap = _offset(zone, start), 0
+    offset, gap = _offset_at(zone, start), 0
     reached = start + offset
-    for at, shifted in [*_changes(zone, start, end), (end, 0)]:
+    for at, shifted in [*_offset_changes(zone, start, end), (end, 0)]:
         repeated = max(start, min(at, reached - offset))
-        pieces.append(Stretch(start, repeated, offset, True, 0))
-        pieces.append(Stretch(repeated, at, offset, False, gap))
+        pieces.append(OffsetSpan(start, repeated, offset, True, 0))
+        pieces.append(OffsetSpan(repeated, at, offset, False, gap))
         reached = max(reached, at + offset)
         gap = max(0, at + shifted - reached)
         start, offset = at, shifted
     return pieces
 
 
-def _changes(zone: ZoneInfo, start: int, end: int) -> list[tuple[int, int]]:
+def _offset_changes(zone: ZoneInfo, start: int, end: int) -> list[tuple[int, int]]:
     """Return the moments in (start, end] at which the offset changes, each with its new offset."""
     changes = []
-    low, before = start, _offset(zone, start)
-    for sample in range(start + _STEP, end + 1, _STEP):
-        while _offset(zone, sample) != before:
-            low = _first_change(zone, low, sample, before)
-            before = _offset(zone, low)
+    low, before = start, _offset_at(zone, start)
+    for sample in range(start + _SAMPLE_STEP_SECONDS, end + 1, _SAMPLE_STEP_SECONDS):
+        while _offset_at(zone, sample) != before:
+            low = _find_change(zone, low, sample, before)
+            before = _offset_at(zone, low)
             changes.append((low, before))
         low = sample
     return changes
 
 
-def _first_change(zone: ZoneInfo, low: int, high: int, before: int) -> int:
+def _find_change(zone: ZoneInfo, low: int, high: int, previous_offset: int) -> int:
     """Halve (low, high] down to the first moment whose offset is not ``before``."""
     while high - low > 1:
         middle = (low + high) // 2
-        if _offset(zone, middle) == before:
+        if _offset_at(zone, middle) == previous_offset:
             low = middle
         else:
             high = middle
     return high
 
 
-def _offset(zone: ZoneInfo, at: int) -> int:
+def _offset_at(zone: ZoneInfo, second: int) -> int:
     # Two days from the ends of the calendar, so that local time stays within it.
-    at = min(max(at, FIRST + 2 * DAY), BEYOND - 2 * DAY)
-    offset = datetime.fromtimestamp(at, zone).utcoffset()
+    second = min(max(second, FIRST_SECOND + 2 * DAY_SECONDS), END_SECOND - 2 * DAY_SECONDS)
+    offset = datetime.fromtimestamp(second, zone).utcoffset()
     assert offset is not None  # a ZoneInfo always knows
-    return offset.days * DAY + offset.seconds
+    return offset.days * DAY_SECONDS + offset.seconds

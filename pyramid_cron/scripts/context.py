@@ -10,20 +10,20 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..control import Scheduler
-from ..state import Cronwork
+from ..state import CronApp
 from .errors import CommandFailedError
-from .moments import moment
-from .output import Output
+from .moments import parse_moment_option
+from .output import CommandOutput
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CommandContext:
     """The application, what was asked of it, and where the answer goes."""
 
     args: Namespace
     request: Request
-    cron: Cronwork
-    out: Output
+    cron: CronApp
+    output: CommandOutput
     now: datetime
 
     @property
@@ -35,16 +35,16 @@ class Context:
     @property
     def zone(self) -> ZoneInfo:
         """The zone of ``cron.timezone``."""
-        return self.out.zone
+        return self.output.zone
 
-    def moment(self, text: str, option: str) -> datetime:
+    def parse_moment(self, text: str, option: str) -> datetime:
         """Return a moment as typed, in UTC."""
-        return moment(text, option, self.now, self.zone)
+        return parse_moment_option(text, option, self.now, self.zone)
 
-    def span(self) -> tuple[datetime, datetime]:
+    def parse_range(self) -> tuple[datetime, datetime]:
         """Return ``--since`` and ``--until``, in UTC and in order."""
-        since = self.moment(self.args.since, "--since")
-        until = self.moment(self.args.until, "--until")
+        since = self.parse_moment(self.args.since, "--since")
+        until = self.parse_moment(self.args.until, "--until")
         if since >= until:
             raise CommandFailedError(
                 f"--since {self.args.since!r} is not before --until {self.args.until!r}"

@@ -9,90 +9,92 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..schedule import At, Cron, Every
-from ..schedule.moments import in_zone
-from ..schedule.zone import named
-from .context import Context
-from .errors import FINE, CommandFailedError
-from .shifts import Schedule, Shift, notes, shifts, what_happens
+from ..schedule.moments import to_zone
+from ..schedule.zone import get_zone
+from .context import CommandContext
+from .errors import EXIT_FINE, CommandFailedError
+from .shifts import BuiltinSchedule, ClockShift, dst_note, clock_shifts, dst_effect
 
-SHIFTS = 2
+MAX_SHIFTS = 2
 """How many shifts are explained: one forwards and one back, where both are usual."""
 
 
-def explain(context: Context) -> int:
+def explain(context: CommandContext) -> int:
     """``pcron … explain``."""
-    args, out = context.args, context.out
+    args, out = context.args, context.output
     zone = args.timezone or context.cron.settings.timezone
-    schedule = read_schedule(" ".join(args.expression), _zone(zone))
-    slots = list(_following(schedule, context.now, 5))
-    coming = list(islice(shifts(_zone(zone), context.now), SHIFTS))
-    if out.as_json:
-        out.json(_explained(schedule, zone, slots, coming))
-        return FINE
-    out.line(schedule.describe())
-    out.line(f"crontab: {_crontab(schedule)[1]}")
-    out.line(f"\nNext in {zone}:")
+    schedule = parse_schedule(" ".join(args.expression), _parse_zone(zone))
+    slots = list(_next_slots(schedule, context.now, 5))
+    coming = list(islice(clock_shifts(_parse_zone(zone), context.now), MAX_SHIFTS))
+    if out.is_json:
+        out.print_json(_explanation_data(schedule, zone, slots, coming))
+        return EXIT_FINE
+    out.print_line(schedule.describe())
+    out.print_line(f"crontab: {_crontab_or_reason(schedule)[1]}")
+    out.print_line(f"\nNext in {zone}:")
     for slot in slots:
-        note = notes((schedule,), slot)
-        shown = f"{in_zone(slot, _zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
-        out.line(f"  {shown}" + (f"  ({note})" if note else ""))
+        note = dst_note((schedule,), slot)
+        shown = f"{to_zone(slot, _parse_zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
+        out.print_line(f"  {shown}" + (f"  ({note})" if note else ""))
     if not slots:
-        out.line("  never again")
+        out.print_line("  never again")
     if not isinstance(schedule, At):
         _show_shifts(context, schedule, zone, coming)
-    return FINE
+    return EXIT_FINE
 
 
-def _show_shifts(context: Context, schedule: Schedule, zone: str, coming: list[Shift]) -> None:
-    out = context.out
-    if not coming:
-        out.line(f"\nThe clocks of {zone} do not shift.")
+def _show_shifts(
+    context: CommandContext, schedule: BuiltinSchedule, zone: str, shifts: list[ClockShift]
+) -> None:
+    out = context.output
+    if not shifts:
+        out.print_line(f"\nThe clocks of {zone} do not shift.")
         return
-    out.line(f"\nNext shifts of the clocks in {zone}:")
-    for shift in coming:
-        out.line(f"  {shift.describe()}")
-        out.line(f"    {what_happens(schedule, shift)}")
-        for slot in _around(schedule, shift):
-            note = notes((schedule,), slot)
-            shown = f"{in_zone(slot, _zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
-            out.line(f"    {shown}" + (f"  ({note})" if note else ""))
+    out.print_line(f"\nNext shifts of the clocks in {zone}:")
+    for shift in shifts:
+        out.print_line(f"  {shift.describe()}")
+        out.print_line(f"    {dst_effect(schedule, shift)}")
+        for slot in _slots_around(schedule, shift):
+            note = dst_note((schedule,), slot)
+            shown = f"{to_zone(slot, _parse_zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
+            out.print_line(f"    {shown}" + (f"  ({note})" if note else ""))
 
 
-def _around(schedule: Schedule, shift: Shift) -> list[datetime]:
+def _slots_around(schedule: BuiltinSchedule, shift: ClockShift) -> list[datetime]:
     """Return the slots around a shift: the last before the times concerned, and up to five more."""
-    length = shift.last - shift.first
+    length = shift.last_local - shift.first_local
     start = shift.moment if shift.is_gap else shift.moment - length
     before = schedule.preceding(start)
     found = [] if before is None else [before]
     end = shift.moment + length + timedelta(hours=1)
     following = [
-        slot for slot in _following(schedule, start - timedelta.resolution, 5) if slot <= end
+        slot for slot in _next_slots(schedule, start - timedelta.resolution, 5) if slot <= end
     ]
-    return found + (following or list(_following(schedule, start, 1)))
+    return found + (following or list(_next_slots(schedule, start, 1)))
 
 
-def _explained(
-    schedule: Schedule, zone: str, slots: list[datetime], coming: list[Shift]
+def _explanation_data(
+    schedule: BuiltinSchedule, zone: str, slots: list[datetime], shifts: list[ClockShift]
 ) -> dict[str, Any]:
-    fields, said = _crontab(schedule)
+    fields, said = _crontab_or_reason(schedule)
     return {
         "schedule": schedule.describe(),
         "timezone": zone,
         "crontab": said if fields else None,
-        "next": [{"slot": slot, "note": notes((schedule,), slot)} for slot in slots],
+        "next": [{"slot": slot, "note": dst_note((schedule,), slot)} for slot in slots],
         "shifts": [
             {
                 "moment": shift.moment,
                 "shift": shift.describe(),
-                "effect": what_happens(schedule, shift),
-                "slots": _around(schedule, shift),
+                "effect": dst_effect(schedule, shift),
+                "slots": _slots_around(schedule, shift),
             }
-            for shift in coming
+            for shift in shifts
         ],
     }
 
 
-def read_schedule(text: str, zone: ZoneInfo) -> Schedule:
+def parse_schedule(text: str, zone: ZoneInfo) -> BuiltinSchedule:
     """Return the schedule meant: ``every 30m``, cron fields, or a moment with an offset."""
     try:
         words = text.split()
@@ -105,14 +107,14 @@ def read_schedule(text: str, zone: ZoneInfo) -> Schedule:
         raise CommandFailedError(str(error).removeprefix("expression=")) from None
 
 
-def _zone(name: str) -> ZoneInfo:
+def _parse_zone(name: str) -> ZoneInfo:
     try:
-        return named(name)
+        return get_zone(name)
     except ValueError as error:
         raise CommandFailedError(str(error).replace("timezone=", "--timezone ", 1)) from None
 
 
-def _crontab(schedule: Schedule) -> tuple[bool, str]:
+def _crontab_or_reason(schedule: BuiltinSchedule) -> tuple[bool, str]:
     """Return whether a crontab can say it, and its fields, or why not."""
     try:
         fields = schedule.crontab()
@@ -121,7 +123,7 @@ def _crontab(schedule: Schedule) -> tuple[bool, str]:
     return True, fields + (" (in UTC)" if isinstance(schedule, Every) else "")
 
 
-def _following(schedule: Schedule, after: datetime, count: int) -> Iterator[datetime]:
+def _next_slots(schedule: BuiltinSchedule, after: datetime, count: int) -> Iterator[datetime]:
     for _ in range(count):
         slot = schedule.following(after)
         if slot is None:

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from ..schedule.duration import span
+from ..schedule.duration import parse_duration
 from .errors import CommandFailedError
 
-RELATIVE = re.compile(r"([+-])([0-9]+[smhd]?)")
-TAKE_MOMENTS = ("--at", "--since", "--until", "--for")
+RELATIVE_MOMENT = re.compile(r"([+-])([0-9]+[smhd]?)")
+MOMENT_OPTIONS = ("--at", "--since", "--until", "--for")
 
-_USE = (
+_MOMENT_HINT = (
     "use ISO 8601 (2026-12-01T09:00, 2026-12-01T09:00:00+01:00), a date (2026-12-01), now, or what"
     " it is from now (-2h, +30m)"
 )
 
 
-def moment(text: str, option: str, now: datetime, zone: ZoneInfo) -> datetime:
+def parse_moment_option(text: str, option: str, now: datetime, zone: ZoneInfo) -> datetime:
     """Return the moment meant, in UTC; what has no offset is in ``zone``.
 
     ``now`` is aware; ``option`` names it in the error. A local time that happens twice means the
@@ -30,39 +30,39 @@ def moment(text: str, option: str, now: datetime, zone: ZoneInfo) -> datetime:
     if written.lower() == "now":
         return now
     try:
-        if relative := RELATIVE.fullmatch(written):
-            distance = span(relative[2], what=option)
+        if relative := RELATIVE_MOMENT.fullmatch(written):
+            distance = parse_duration(relative[2], argument=option)
             return now + distance if relative[1] == "+" else now - distance
         # Python 3.10 doesn't read the Z.
         found = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", written))
         aware = found if found.tzinfo is not None else found.replace(tzinfo=zone)
         return aware.astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise CommandFailedError(f"{option} {text!r} is no moment; {_USE}") from None
+        raise CommandFailedError(f"{option} {text!r} is no moment; {_MOMENT_HINT}") from None
 
 
-def duration(text: str, option: str) -> timedelta:
+def parse_duration_option(text: str, option: str) -> timedelta:
     """Return a duration such as ``2h``; ``option`` names it in the error."""
     try:
-        return span(text, what=option, least=1)
+        return parse_duration(text, argument=option, min_seconds=1)
     except ValueError:
         raise CommandFailedError(
             f"{option} {text!r} is no duration; use 90s, 30m, 2h or 1d"
         ) from None
 
 
-def joined(arguments: Sequence[str]) -> list[str]:
+def join_negative_moments(arguments: Sequence[str]) -> list[str]:
     """Join options with moments such as ``-2h``, which argparse would take for an option."""
     found: list[str] = []
     for argument in arguments:
-        if found and found[-1] in TAKE_MOMENTS and RELATIVE.fullmatch(argument):
+        if found and found[-1] in MOMENT_OPTIONS and RELATIVE_MOMENT.fullmatch(argument):
             found[-1] += f"={argument}"
         else:
             found.append(argument)
     return found
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """Read a number of things to show."""
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number, 1 or more")

@@ -11,69 +11,69 @@ from importlib.util import find_spec
 from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
-from ..logs import instant
+from ..logs import format_instant
 from ..run import Run
-from ..schedule.moments import in_zone
+from ..schedule.moments import to_zone
 
 Row = Sequence[str]
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return text without what would steer a terminal or break a line."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
-class Output:
+class CommandOutput:
     """Where a command writes; times are shown in ``zone``, JSON goes ``json_to`` a stream.
 
     Tables have colours and frames on a terminal with rich installed; ``NO_COLOR`` takes the
     colours away. Anything else gets aligned text.
     """
 
-    def __init__(self, zone: ZoneInfo, *, json_to: TextIO | None = None) -> None:
+    def __init__(self, zone: ZoneInfo, *, json_stream: TextIO | None = None) -> None:
         self.zone = zone
-        self._json_to = json_to
+        self._json_stream = json_stream
 
     @property
-    def as_json(self) -> bool:
+    def is_json(self) -> bool:
         """Whether JSON is asked for."""
-        return self._json_to is not None
+        return self._json_stream is not None
 
-    def time(self, moment: datetime | None) -> str:
+    def format_time(self, moment: datetime | None) -> str:
         """Return a moment as it is shown: ``2026-12-01 09:00:00 CET``."""
         if moment is None:
             return "-"
-        return f"{in_zone(moment, self.zone):%Y-%m-%d %H:%M:%S %Z}"
+        return f"{to_zone(moment, self.zone):%Y-%m-%d %H:%M:%S %Z}"
 
-    def line(self, text: str = "") -> None:
+    def print_line(self, text: str = "") -> None:
         """Print a line."""
         print(text)
 
     def write(self, text: str) -> None:
         """Write text as it is, which is JSON where that is asked for."""
-        (self._json_to or sys.stdout).write(text)
+        (self._json_stream or sys.stdout).write(text)
 
-    def json(self, value: Any) -> None:
+    def print_json(self, value: Any) -> None:
         """Print a value as JSON; moments are ISO 8601 in UTC, as on the pages."""
-        self.write(json.dumps(value, indent=2, default=_plain) + "\n")
+        self.write(json.dumps(value, indent=2, default=_encode_value) + "\n")
 
-    def table(self, heads: Row, rows: Iterable[Row]) -> None:
+    def print_table(self, heads: Row, rows: Iterable[Row]) -> None:
         """Print rows under heads."""
-        shown = [[printable(cell) for cell in row] for row in rows]
+        shown = [[escape_unprintable(cell) for cell in row] for row in rows]
         if _is_rich(sys.stdout):
-            _rich_table(heads, shown)
+            _print_rich_table(heads, shown)
             return
-        for text in aligned([list(heads), *shown]):
+        for text in align_columns([list(heads), *shown]):
             print(text)
 
-    def pairs(self, pairs: Mapping[str, str]) -> None:
+    def print_pairs(self, pairs: Mapping[str, str]) -> None:
         """Print names with their values."""
         width = max(map(len, pairs), default=0) + 1
         for name, value in pairs.items():
-            print(f"{name + ':':<{width}} {printable(value)}".rstrip())
+            print(f"{name + ':':<{width}} {escape_unprintable(value)}".rstrip())
 
 
-def aligned(rows: Sequence[Row]) -> Iterator[str]:
+def align_columns(rows: Sequence[Row]) -> Iterator[str]:
     """Yield lines in which the cells of a column begin below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -104,14 +104,14 @@ def run_data(run: Run) -> dict[str, Any]:
     }
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """Return a duration as it is shown."""
     return "-" if value is None else f"{value:.3f} s"
 
 
-def _plain(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, datetime):
-        return instant(value)
+        return format_instant(value)
     raise TypeError(f"{value!r} is nothing that JSON can say")
 
 
@@ -121,7 +121,7 @@ def _is_rich(stream: Any) -> bool:
     return find_spec("rich") is not None
 
 
-def _rich_table(heads: Row, rows: Iterable[Row]) -> None:
+def _print_rich_table(heads: Row, rows: Iterable[Row]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -132,11 +132,11 @@ def _rich_table(heads: Row, rows: Iterable[Row]) -> None:
         # Whoever sees the id of a run may want to copy it.
         table.add_column(head, overflow="fold", no_wrap=head == "RUN")
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=_CELL_STYLES.get(cell, "")) for cell in row))
     Console().print(table)
 
 
-_STYLES = {
+_CELL_STYLES = {
     "succeeded": "green",
     "ok": "green",
     "failed": "red",

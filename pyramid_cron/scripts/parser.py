@@ -7,21 +7,21 @@ from typing import NoReturn
 
 from ..run import RunState
 from .errors import CommandFailedError
-from .moments import count
+from .moments import parse_count
 
-DESCRIPTION = """\
+HELP_DESCRIPTION = """\
 Show and steer the scheduled tasks of a Pyramid application.
 
 The application is that of the configuration file. Moments are ISO 8601 (without an offset: in the
 time zone of cron.timezone), dates, "now", or relative to now, as -2h.
 """
-EPILOG = """\
+HELP_EPILOG = """\
 Exit status: 0 fine; 1 the answer is bad (a run failed, unhealthy, problems found); 2 wrong use,
 or something needed is not there.
 """
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -29,38 +29,44 @@ class Parser(argparse.ArgumentParser):
         raise CommandFailedError(f"{message}; see {self.prog} --help")
 
 
-def make_parser() -> Parser:
+def make_parser() -> CommandParser:
     """Return the parser of the whole command line."""
-    parser = Parser(
+    parser = CommandParser(
         prog="pcron",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        description=HELP_DESCRIPTION,
+        epilog=HELP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config_uri", help="the configuration file, as development.ini#main")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_looking(commands)
-    _add_doing(commands)
-    _add_steering(commands)
+    _add_show_commands(commands)
+    _add_run_commands(commands)
+    _add_control_commands(commands)
     return parser
 
 
-Commands = argparse._SubParsersAction
+SubParsers = argparse._SubParsersAction
 
 
-def _add(commands: Commands[Parser], name: str, text: str, *, json: bool = True) -> Parser:
+def _add_command(
+    commands: SubParsers[CommandParser], name: str, text: str, *, json: bool = True
+) -> CommandParser:
     command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     if json:
         command.add_argument("--json", action="store_true", help="print JSON")
     return command
 
 
-def _add_looking(commands: Commands[Parser]) -> None:
-    _add(commands, "list", "list the tasks with their next and last runs")
-    command = _add(commands, "next", "show the next slots of a task, or of all")
+def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
+    _add_command(commands, "list", "list the tasks with their next and last runs")
+    command = _add_command(commands, "next", "show the next slots of a task, or of all")
     command.add_argument("task", nargs="?", metavar="TASK")
-    command.add_argument("-n", type=count, default=5, metavar="N", help="how many (default 5)")
-    command = _add(commands, "explain", "say what a schedule means, and what shifts do to it")
+    command.add_argument(
+        "-n", type=parse_count, default=5, metavar="N", help="how many (default 5)"
+    )
+    command = _add_command(
+        commands, "explain", "say what a schedule means, and what shifts do to it"
+    )
     command.add_argument(
         "expression",
         nargs="+",
@@ -68,50 +74,54 @@ def _add_looking(commands: Commands[Parser]) -> None:
         help='"30 2 * * *", "@daily", "every 30m" or a moment with an offset',
     )
     command.add_argument("--timezone", metavar="ZONE", help="the zone (default: cron.timezone)")
-    _add(commands, "check", "look for what is wrong with the tasks and the store")
-    command = _add(commands, "history", "list runs, newest first")
+    _add_command(commands, "check", "look for what is wrong with the tasks and the store")
+    command = _add_command(commands, "history", "list runs, newest first")
     command.add_argument("task", nargs="?", metavar="TASK")
     command.add_argument("--state", choices=[str(state) for state in RunState], metavar="STATE")
-    command.add_argument("--limit", type=count, default=50, metavar="N", help="default 50")
-    command = _add(commands, "show", "show all there is to know of a run")
+    command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")
+    command = _add_command(commands, "show", "show all there is to know of a run")
     command.add_argument("run", metavar="RUN")
-    command = _add(commands, "simulate", "show what would run, and run nothing")
-    _add_span(command)
+    command = _add_command(commands, "simulate", "show what would run, and run nothing")
+    _add_range_options(command)
     command.add_argument("--summary", action="store_true", help="count the slots of each task")
-    _add(commands, "export", "write the tasks as a crontab", json=False)
-    _add(commands, "health", "say how the tasks are")
+    _add_command(commands, "export", "write the tasks as a crontab", json=False)
+    _add_command(commands, "health", "say how the tasks are")
 
 
-def _add_doing(commands: Commands[Parser]) -> None:
-    command = _add(commands, "tick", "run what is due, in this process")
+def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
+    command = _add_command(commands, "tick", "run what is due, in this process")
     command.add_argument("--at", metavar="MOMENT", help="as if it were then (default: now)")
-    command = _add(commands, "run", "run a task now, in this process")
+    command = _add_command(commands, "run", "run a task now, in this process")
     command.add_argument("task", metavar="TASK")
     command.add_argument("--payload", metavar="JSON", help="what the task is given")
-    command = _add(commands, "backfill", "run a task for slots of the past, at the next ticks")
+    command = _add_command(
+        commands, "backfill", "run a task for slots of the past, at the next ticks"
+    )
     command.add_argument("task", metavar="TASK")
-    _add_span(command)
+    _add_range_options(command)
     command.add_argument(
         "--overlap", choices=["delay", "allow"], default="delay", help="(default: delay)"
     )
-    _add(commands, "prune", "forget the runs that are older than cron.retention")
+    _add_command(commands, "prune", "forget the runs that are older than cron.retention")
 
 
-def _add_steering(commands: Commands[Parser]) -> None:
-    command = _add(commands, "pause", "pause the tasks whose names match")
+def _add_control_commands(commands: SubParsers[CommandParser]) -> None:
+    command = _add_command(commands, "pause", "pause the tasks whose names match")
     command.add_argument("pattern", metavar="PATTERN", help="a glob, or re: and a regex")
     until = command.add_mutually_exclusive_group()
     until.add_argument("--for", dest="length", metavar="DURATION", help="such as 2h")
     until.add_argument("--until", metavar="MOMENT")
     command.add_argument("--reason", metavar="TEXT")
-    command = _add(commands, "resume", "end the pauses of the tasks whose names match")
+    command = _add_command(commands, "resume", "end the pauses of the tasks whose names match")
     command.add_argument("pattern", metavar="PATTERN", help="a glob, or re: and a regex")
-    command = _add(commands, "cancel", "ask for the end of a run", json=False)
+    command = _add_command(commands, "cancel", "ask for the end of a run", json=False)
     command.add_argument("run", metavar="RUN")
-    command = _add(commands, "retry", "try a run that went wrong again, at next tick", json=False)
+    command = _add_command(
+        commands, "retry", "try a run that went wrong again, at next tick", json=False
+    )
     command.add_argument("run", metavar="RUN")
 
 
-def _add_span(command: Parser) -> None:
+def _add_range_options(command: CommandParser) -> None:
     command.add_argument("--since", required=True, metavar="MOMENT", help="slots after this")
     command.add_argument("--until", required=True, metavar="MOMENT", help="up to and with this")

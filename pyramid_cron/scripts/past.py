@@ -3,62 +3,62 @@
 from __future__ import annotations
 
 from ..run import Run
-from .context import Context
-from .errors import FINE, CommandFailedError
-from .output import run_data, seconds
+from .context import CommandContext
+from .errors import EXIT_FINE, CommandFailedError
+from .output import run_data, format_seconds
 
 
-def history(context: Context) -> int:
+def history(context: CommandContext) -> int:
     """``pcron … history``."""
-    args, out = context.args, context.out
+    args, out = context.args, context.output
     runs = context.scheduler.history(args.task, args.state, args.limit)
     if not runs and args.task is not None and not context.scheduler.history(args.task, limit=1):
-        context.cron.tasks.named(args.task)
-    if out.as_json:
-        out.json([run_data(run) for run in runs])
+        context.cron.task_registry.get(args.task)
+    if out.is_json:
+        out.print_json([run_data(run) for run in runs])
     elif not runs:
-        out.line("no such runs")
+        out.print_line("no such runs")
     else:
         heads = ["RUN", "TASK", "SLOT", "STATE", "DURATION", "WHY"]
-        out.table(heads, [_row(context, run) for run in runs])
-    return FINE
+        out.print_table(heads, [_run_row(context, run) for run in runs])
+    return EXIT_FINE
 
 
-def _row(context: Context, run: Run) -> list[str]:
+def _run_row(context: CommandContext, run: Run) -> list[str]:
     why = run.error or (str(run.reason) if run.reason else "")
     if run.count > 1:
         why += f" ({run.count} slots)"
     return [
         run.id,
         run.task,
-        context.out.time(run.slot),
+        context.output.format_time(run.slot),
         run.state.value,
-        seconds(run.duration),
+        format_seconds(run.duration),
         why.strip(),
     ]
 
 
-def show(context: Context) -> int:
+def show(context: CommandContext) -> int:
     """``pcron … show``."""
-    out = context.out
-    run = context.cron.store.run(context.args.run)
+    out = context.output
+    run = context.cron.store.get_run(context.args.run)
     if run is None:
         raise CommandFailedError(f"there is no run {context.args.run!r}")
     texts = {"traceback": run.traceback, "stdout": run.stdout, "stderr": run.stderr}
-    if out.as_json:
-        out.json(run_data(run) | {"payload": run.payload, "output": run.output} | texts)
-        return FINE
-    out.pairs(_facts(context, run))
-    for name, text in {"output": run.logged, **texts}.items():
+    if out.is_json:
+        out.print_json(run_data(run) | {"payload": run.payload, "output": run.output} | texts)
+        return EXIT_FINE
+    out.print_pairs(_run_pairs(context, run))
+    for name, text in {"output": run.log, **texts}.items():
         if text:
-            out.line(f"\n{name}:")
-            out.line(text.rstrip("\n"))
-    return FINE
+            out.print_line(f"\n{name}:")
+            out.print_line(text.rstrip("\n"))
+    return EXIT_FINE
 
 
-def _facts(context: Context, run: Run) -> dict[str, str]:
+def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
     """Return what there is to say of a run in a word each."""
-    time = context.out.time
+    time = context.output.format_time
     progress = run.progress
     facts = {
         "run": run.id,
@@ -69,7 +69,7 @@ def _facts(context: Context, run: Run) -> dict[str, str]:
         "trigger": run.trigger.value,
         "started": time(run.started),
         "finished": time(run.finished),
-        "duration": seconds(run.duration),
+        "duration": format_seconds(run.duration),
         "where": f"{run.host}, process {run.pid}",
     }
     if run.payload is not None:

@@ -15,21 +15,21 @@ from pyramid.exceptions import ConfigurationExecutionError
 from pyramid.paster import bootstrap
 from pyramid.scripts.common import get_config_loader
 
-from ..state import Cronwork, cronwork
+from ..state import CronApp, get_cron
 from ..store.engine import StoreError
 from . import doing, explaining, looking, past, plans, steering
-from .context import Context
-from .errors import FINE, INTERRUPTED, WRONG, CommandFailedError
-from .moments import joined
-from .output import Output, printable
+from .context import CommandContext
+from .errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_WRONG_USE, CommandFailedError
+from .moments import join_negative_moments
+from .output import CommandOutput, escape_unprintable
 from .parser import make_parser
 
-COMMANDS: Mapping[str, Callable[[Context], int]] = {
+COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "list": looking.list_tasks,
-    "next": plans.following,
+    "next": plans.next_slots,
     "explain": explaining.explain,
     "check": looking.check,
-    "tick": doing.make_tick,
+    "tick": doing.tick,
     "run": doing.run,
     "history": past.history,
     "show": past.show,
@@ -47,24 +47,24 @@ COMMANDS: Mapping[str, Callable[[Context], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``pcron``; return its exit status. The first argument is the program's name."""
-    _see_to_output()
+    _harden_output()
     try:
         status = PCronCommand(sys.argv if argv is None else argv).run()
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever reads has had enough, as `head` does
         _discard_output()
-        return FINE
+        return EXIT_FINE
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _fail("interrupted", EXIT_INTERRUPTED)
     except CommandFailedError as error:
-        return _fail(str(error), error.status)
+        return _fail(str(error), error.exit_status)
     except LookupError as error:
-        return _fail(str(error.args[0] if error.args else error), WRONG)
+        return _fail(str(error.args[0] if error.args else error), EXIT_WRONG_USE)
     except (ValueError, StoreError) as error:
-        return _fail(str(error), WRONG)
+        return _fail(str(error), EXIT_WRONG_USE)
     except Exception as error:
-        return _fail(_sentence(error), WRONG)
+        return _fail(_one_line_error(error), EXIT_WRONG_USE)
 
 
 class PCronCommand:
@@ -76,7 +76,7 @@ class PCronCommand:
     get_config_loader = staticmethod(get_config_loader)  # testing
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self.args: Namespace = self.parser.parse_args(joined(argv[1:]))
+        self.args: Namespace = self.parser.parse_args(join_negative_moments(argv[1:]))
 
     def run(self) -> int:
         """Load the application and carry the command out; return the exit status.
@@ -89,13 +89,13 @@ class PCronCommand:
         with redirect_stdout(sys.stderr):
             return self._run(answers)
 
-    def _run(self, answers: TextIO | None) -> int:
+    def _run(self, json_stream: TextIO | None) -> int:
         env = self._load()
         try:
-            cron = cronwork(env["registry"])
-            with _closed_after(cron):
-                out = Output(ZoneInfo(cron.settings.timezone), json_to=answers)
-                context = Context(self.args, env["request"], cron, out, cron.clock())
+            cron = get_cron(env["registry"])
+            with _closing(cron):
+                out = CommandOutput(ZoneInfo(cron.settings.timezone), json_stream=json_stream)
+                context = CommandContext(self.args, env["request"], cron, out, cron.clock())
                 return COMMANDS[self.args.command](context)
         finally:
             env["closer"]()
@@ -111,7 +111,7 @@ class PCronCommand:
             self._set_up_logging(uri, options)
             env: dict[str, Any] = self.bootstrap(uri, options=options)
         except (Exception, SystemExit) as error:  # an application may end itself
-            raise CommandFailedError(f"{uri}: {_sentence(error)}") from error
+            raise CommandFailedError(f"{uri}: {_one_line_error(error)}") from error
         return env
 
     def _set_up_logging(self, uri: str, options: dict[str, str]) -> None:
@@ -124,7 +124,7 @@ class PCronCommand:
 
 
 @contextmanager
-def _closed_after(cron: Cronwork) -> Iterator[None]:
+def _closing(cron: CronApp) -> Iterator[None]:
     """Put on record what is not yet, and close the connections, once the block is left."""
     try:
         yield
@@ -132,21 +132,21 @@ def _closed_after(cron: Cronwork) -> Iterator[None]:
         cron.close()
 
 
-def _sentence(error: BaseException) -> str:
+def _one_line_error(error: BaseException) -> str:
     """Return what is wrong; the name of the error where its text alone would say little."""
     if isinstance(error, ConfigurationExecutionError):
-        return _sentence(error.evalue)
+        return _one_line_error(error.evalue)
     if type(error).__name__ == "ConfigurationError":
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
 def _fail(text: str, status: int) -> int:
-    print(f"pcron: {printable(' '.join(text.split()))}", file=sys.stderr)
+    print(f"pcron: {escape_unprintable(' '.join(text.split()))}", file=sys.stderr)
     return status
 
 
-def _see_to_output() -> None:
+def _harden_output() -> None:
     """Have what is printed never fail: not where a stream is closed, nor for a character."""
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)

@@ -14,24 +14,26 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from ..directives import add_cron_task
-from ..execute.command import Command, Environment, shown
+from ..execute.command import Command, Environment, quote_arguments
 
-SHELL = "/bin/sh"
+DEFAULT_SHELL = "/bin/sh"
 
-WHEN = frozenset({"min", "hour", "day", "month", "dow", "schedule", "every", "at", "on_demand"})
+SCHEDULE_ARGUMENTS = frozenset(
+    {"min", "hour", "day", "month", "dow", "schedule", "every", "at", "on_demand"}
+)
 """The arguments that say when a task runs."""
 
-POLICIES = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "f", "name"}
+POLICY_ARGUMENTS = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "f", "name"}
 """What ``add_cron_task`` takes besides what is run, and its name."""
 
-Words = str | Sequence[str] | None
-Env = Words | Mapping[str, str] | tuple[Words, Mapping[str, str]]
+InheritArgument = str | Sequence[str] | None
+EnvArgument = InheritArgument | Mapping[str, str] | tuple[InheritArgument, Mapping[str, str]]
 
-_ENV = (
+_ENV_HINT = (
     "'inherit' (everything, the default), 'none', a list of names to pass on, a mapping of values"
     " to add to everything, or a tuple of one of the first three and a mapping"
 )
-_NAME = re.compile(r"[^=\0]+")
+_ENV_NAME = re.compile(r"[^=\0]+")
 
 
 def add_cron_command(
@@ -39,7 +41,7 @@ def add_cron_command(
     argv: Sequence[str | os.PathLike[str]] | str,
     *,
     name: str | None = None,
-    env: Env = None,
+    env: EnvArgument = None,
     cwd: str | os.PathLike[str] | None = None,
     shell: bool = False,
     stdin: str | None = None,
@@ -70,14 +72,14 @@ def add_cron_command(
     :raises pyramid.exceptions.ConfigurationError: naming the task, the argument, the value and what
         would be right.
     """
-    command_name = _named(argv, name, shell)
-    with naming(command_name):
-        check_policies(when_and_policies, "add_cron_command", POLICIES)
-        command = _command(argv, shell=shell, env=env, cwd=cwd, stdin=stdin)
-    add_command(config, command, command_name, when_and_policies)
+    command_name = _task_name(argv, name, shell)
+    with naming_task(command_name):
+        check_policies(when_and_policies, "add_cron_command", POLICY_ARGUMENTS)
+        command = _parse_command(argv, shell=shell, env=env, cwd=cwd, stdin=stdin)
+    register_command(config, command, command_name, when_and_policies)
 
 
-def add_command(
+def register_command(
     config: Configurator, command: Command, name: str, arguments: Mapping[str, Any]
 ) -> None:
     """Register a command as a task, described by its line where nothing else is said."""
@@ -87,57 +89,57 @@ def add_command(
 
 
 @contextmanager
-def naming(task: str) -> Iterator[None]:
+def naming_task(name: str) -> Iterator[None]:
     """Turn an error about an argument into one that names the task, too."""
     try:
         yield
     except ValueError as error:
-        raise ConfigurationError(f"cron task {task!r}: {error}") from error
+        raise ConfigurationError(f"cron task {name!r}: {error}") from error
 
 
-def check_policies(given: Iterable[str], directive: str, known: frozenset[str]) -> None:
+def check_policies(arguments: Iterable[str], directive: str, allowed: frozenset[str]) -> None:
     """Refuse arguments there are not; ValueError says which there are."""
-    for argument in given:
-        if argument not in known:
-            near = get_close_matches(argument, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+    for argument in arguments:
+        if argument not in allowed:
+            near = get_close_matches(argument, allowed, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(allowed))}"
             raise ValueError(f"{argument}=: {directive} has no such argument; {hint}")
 
 
-def _named(argv: Any, name: str | None, shell: Any) -> str:
+def _task_name(argv: Any, name: str | None, shell: Any) -> str:
     if name is not None:
         return name
     if shell is True:
         raise ConfigurationError(
             f"cron command {argv!r}: name=None: what a shell runs needs a name of its own"
         )
-    if isinstance(argv, (list, tuple)) and argv and isinstance(first := _plain(argv[0]), str):
+    if isinstance(argv, (list, tuple)) and argv and isinstance(first := _path_text(argv[0]), str):
         return os.path.basename(first) or first
     return str(argv)
 
 
-def _command(argv: Any, *, shell: Any, env: Any, cwd: Any, stdin: Any) -> Command:
+def _parse_command(argv: Any, *, shell: Any, env: Any, cwd: Any, stdin: Any) -> Command:
     if not isinstance(shell, bool):
         raise ValueError(f"shell={shell!r}: must be True or False")
     if stdin is not None and not isinstance(stdin, str):
         raise ValueError(f"stdin={stdin!r}: must be text")
-    arguments = _script(argv) if shell else _arguments(argv)
+    arguments = _shell_argv(argv) if shell else _program_argv(argv)
     return Command(
         argv=arguments,
-        line=argv if shell else shown(arguments),
-        environment=environment(env),
-        cwd=None if cwd is None else directory(cwd),
+        line=argv if shell else quote_arguments(arguments),
+        environment=parse_env(env),
+        cwd=None if cwd is None else parse_cwd(cwd),
         stdin=stdin,
     )
 
 
-def _script(argv: Any) -> tuple[str, ...]:
+def _shell_argv(argv: Any) -> tuple[str, ...]:
     if not isinstance(argv, str) or not argv.strip() or "\0" in argv:
         raise ValueError(f"argv={argv!r}: with shell=True it must be text that is not empty")
-    return SHELL, "-c", argv
+    return DEFAULT_SHELL, "-c", argv
 
 
-def _arguments(argv: Any) -> tuple[str, ...]:
+def _program_argv(argv: Any) -> tuple[str, ...]:
     if isinstance(argv, str):
         raise ValueError(
             f"argv={argv!r}: must be a list, such as {argv.split() or ['backup']!r}; text is for"
@@ -145,19 +147,19 @@ def _arguments(argv: Any) -> tuple[str, ...]:
         )
     if not isinstance(argv, (list, tuple)) or not argv or not argv[0]:
         raise ValueError(f"argv={argv!r}: must be a list of a program and its arguments")
-    arguments = tuple(map(_plain, argv))
+    arguments = tuple(map(_path_text, argv))
     for argument in arguments:
         if not isinstance(argument, str) or "\0" in argument:
             raise ValueError(f"argv={argv!r}: {argument!r} is no text that a program can be given")
     return arguments
 
 
-def _plain(argument: Any) -> Any:
+def _path_text(argument: Any) -> Any:
     """Return the text of a path, and anything else as it is."""
     return os.fspath(argument) if isinstance(argument, os.PathLike) else argument
 
 
-def directory(cwd: Any) -> str:
+def parse_cwd(cwd: Any) -> str:
     """Read the argument ``cwd``; ValueError says what would be right."""
     try:
         path = os.fspath(cwd)
@@ -168,7 +170,7 @@ def directory(cwd: Any) -> str:
     return path
 
 
-def environment(env: Any) -> Environment:
+def parse_env(env: Any) -> Environment:
     """Read the argument ``env``; ValueError says what would be right."""
     words: Any = env
     own: Mapping[Any, Any] = {}
@@ -177,20 +179,22 @@ def environment(env: Any) -> Environment:
     elif isinstance(env, tuple) and len(env) == 2 and isinstance(env[1], Mapping):
         words, own = env
     for name, value in own.items():
-        if not _is_name(name) or not isinstance(value, str) or "\0" in value:
+        if not _is_env_name(name) or not isinstance(value, str) or "\0" in value:
             raise ValueError(f"env={env!r}: {name!r}: {value!r} must be a name and text")
-    return Environment(_inherited(env, words), dict(own))
+    return Environment(_names_to_inherit(env, words), dict(own))
 
 
-def _inherited(env: Any, words: Any) -> tuple[str, ...] | None:
-    if words is None or words == "inherit":
+def _names_to_inherit(env: Any, inherit: Any) -> tuple[str, ...] | None:
+    if inherit is None or inherit == "inherit":
         return None
-    if words == "none":
+    if inherit == "none":
         return ()
-    if not isinstance(words, (list, tuple, set, frozenset)) or not all(map(_is_name, words)):
-        raise ValueError(f"env={env!r}: use {_ENV}")
-    return tuple(words)
+    if not isinstance(inherit, (list, tuple, set, frozenset)) or not all(
+        map(_is_env_name, inherit)
+    ):
+        raise ValueError(f"env={env!r}: use {_ENV_HINT}")
+    return tuple(inherit)
 
 
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+def _is_env_name(name: Any) -> bool:
+    return isinstance(name, str) and _ENV_NAME.fullmatch(name) is not None

@@ -11,17 +11,23 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from ..directives import LAST
+from ..directives import AFTER_APPLICATION_ORDER
 from ..execute.command import Command, Environment
 from ..schedule import Cron
-from ..schedule.zone import named
-from ..state import Cronwork, cronwork
-from ..task import NAME
-from .command import POLICIES, SHELL, WHEN, add_command, check_policies
-from .lines import Entry, Problem, parse
-from .paths import located
+from ..schedule.zone import get_zone
+from ..state import CronApp, get_cron
+from ..task import TASK_NAME_PATTERN
+from .command import (
+    POLICY_ARGUMENTS,
+    DEFAULT_SHELL,
+    SCHEDULE_ARGUMENTS,
+    register_command,
+    check_policies,
+)
+from .lines import CrontabEntry, CrontabSyntaxError, parse_crontab
+from .paths import resolve_path
 
-IGNORED = {
+IGNORED_VARIABLES = {
     "MAILTO": "what a command writes is kept with its run",
     "MAILFROM": "no mail is sent",
     "LOGNAME": "commands run as the user of this application",
@@ -29,7 +35,7 @@ IGNORED = {
 }
 """Variables that tell cron something which has no meaning here, and why."""
 
-ZONE = "CRON_TZ"
+ZONE_VARIABLE = "CRON_TZ"
 
 log = logging.getLogger("pyramid_cron")
 
@@ -59,30 +65,30 @@ def add_crontab(
         right; where the application is made, if a line would take the place of one of another file
         that has the same name and number.
     """
-    file = located(config, path)
+    file = resolve_path(config, path)
     try:
-        check_policies(policies, "add_crontab", POLICIES - WHEN)
-        if not isinstance(prefix, str) or not NAME.fullmatch(f"{prefix}."):
+        check_policies(policies, "add_crontab", POLICY_ARGUMENTS - SCHEDULE_ARGUMENTS)
+        if not isinstance(prefix, str) or not TASK_NAME_PATTERN.fullmatch(f"{prefix}."):
             raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
     except ValueError as error:
         raise ConfigurationError(f"crontab {file!r}: {error}") from error
-    entries = _entries(file)
-    for variable, reason in IGNORED.items():
+    entries = _read_entries(file)
+    for variable, reason in IGNORED_VARIABLES.items():
         if any(variable in entry.variables for entry in entries):
             log.info("crontab %s: %s is ignored: %s", file, variable, reason)
-    names = [_add(config, file, entry, prefix, policies) for entry in entries]
+    names = [_register_entry(config, file, entry, prefix, policies) for entry in entries]
 
     def check() -> None:
         for name in names:
-            _check_place(cronwork(config.registry), file, name)
+            _check_name_is_free(get_cron(config.registry), file, name)
 
-    config.action(None, check, order=LAST)
+    config.action(None, check, order=AFTER_APPLICATION_ORDER)
 
 
-def _check_place(cron: Cronwork, file: str, name: str) -> None:
+def _check_name_is_free(cron: CronApp, file: str, name: str) -> None:
     """Refuse that a line of another file took the place of this one's only by its number."""
-    found = cron.registered(name)
-    other = found.function.crontab if found and isinstance(found.function, Command) else None
+    found = cron.find_task(name)
+    other = found.function.crontab_path if found and isinstance(found.function, Command) else None
     if other not in (None, file):
         raise ConfigurationError(
             f"crontab {file!r}: its task {name!r} has the name of one in {other!r}; tell them apart"
@@ -90,51 +96,51 @@ def _check_place(cron: Cronwork, file: str, name: str) -> None:
         )
 
 
-def _entries(file: str) -> list[Entry]:
+def _read_entries(file: str) -> list[CrontabEntry]:
     try:
         with open(file, "rb") as opened:
-            return parse(opened.read())
-    except Problem as problem:
+            return parse_crontab(opened.read())
+    except CrontabSyntaxError as problem:
         raise ConfigurationError(f"{file}, line {problem.line}: {problem}") from None
     except OSError as error:
         raise ConfigurationError(f"crontab {file!r} can't be read: {error.strerror}") from error
 
 
-def _add(
-    config: Configurator, file: str, entry: Entry, prefix: str, policies: Mapping[str, Any]
+def _register_entry(
+    config: Configurator, file: str, entry: CrontabEntry, prefix: str, policies: Mapping[str, Any]
 ) -> str:
     """Register a line; return the name of its task."""
     name = prefix + (entry.name or f"{os.path.basename(file)}:{entry.line}")
     arguments = {"schedule": entry.schedule, **policies}
     try:
-        if not NAME.fullmatch(name):
+        if not TASK_NAME_PATTERN.fullmatch(name):
             raise ValueError(f"name {name!r}: must be 1 to 200 printable characters")
-        Cron._named(name, entry.schedule)
-        if zone := entry.variables.get(ZONE):
-            named(zone)
+        Cron.for_task(name, entry.schedule)
+        if zone := entry.variables.get(ZONE_VARIABLE):
+            get_zone(zone)
             arguments["timezone"] = zone
-        add_command(config, _command(entry, file), name, arguments)
+        register_command(config, _entry_command(entry, file), name, arguments)
         return name
     except (ValueError, ConfigurationError) as error:
-        told = str(error).removeprefix("expression=").replace("timezone=", f"{ZONE}=")
+        told = str(error).removeprefix("expression=").replace("timezone=", f"{ZONE_VARIABLE}=")
         raise ConfigurationError(f"{file}, line {entry.line}: {told}") from error
 
 
-def _command(entry: Entry, file: str) -> Command:
-    variables = _defaults() | {
-        name: value for name, value in entry.variables.items() if name not in IGNORED
+def _entry_command(entry: CrontabEntry, file: str) -> Command:
+    variables = _default_variables() | {
+        name: value for name, value in entry.variables.items() if name not in IGNORED_VARIABLES
     }
     return Command(
-        argv=(variables["SHELL"] or SHELL, "-c", entry.command),
+        argv=(variables["SHELL"] or DEFAULT_SHELL, "-c", entry.command),
         line=entry.command,
         environment=Environment((), variables),
         cwd=variables["HOME"],
         stdin=entry.stdin,
-        crontab=None if entry.name else file,
+        crontab_path=None if entry.name else file,
     )
 
 
-def _defaults() -> dict[str, str]:
+def _default_variables() -> dict[str, str]:
     """Return what cron gives to commands."""
     try:
         user = pwd.getpwuid(os.getuid())
@@ -142,7 +148,7 @@ def _defaults() -> dict[str, str]:
     except KeyError:  # as in a container that runs under a number of its own
         name, home = str(os.getuid()), "/"
     return {
-        "SHELL": SHELL,
+        "SHELL": DEFAULT_SHELL,
         "PATH": "/usr/bin:/bin",
         "HOME": home if os.path.isdir(home) else "/",
         "LOGNAME": name,

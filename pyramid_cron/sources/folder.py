@@ -13,20 +13,27 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
-from ..counts import count
-from ..directives import CATEGORY, add_cron_task, check_executor, check_weight
-from ..execute.command import Command, Environment, shown
+from ..counts import parse_count
+from ..directives import INTROSPECTION_CATEGORY, add_cron_task, check_executor, check_weight
+from ..execute.command import Command, Environment, quote_arguments
 from ..schedule import Cron, Every
-from ..state import Cronwork, cronwork
-from ..task import NAME, REQUEST
-from .command import POLICIES, WHEN, Env, check_policies, directory, environment
-from .paths import located
-from .scripts import scan
+from ..state import CronApp, get_cron
+from ..task import TASK_NAME_PATTERN, REQUEST_EXECUTOR
+from .command import (
+    POLICY_ARGUMENTS,
+    SCHEDULE_ARGUMENTS,
+    EnvArgument,
+    check_policies,
+    parse_cwd,
+    parse_env,
+)
+from .paths import resolve_path
+from .scripts import scan_folder
 
-FOLDERS = "cron folders"
+FOLDER_CATEGORY = "cron folders"
 """The introspection category of folders."""
 
-AFTER_TASKS = 1
+FOLDER_ACTION_ORDER = 1
 """The order of the action: a script never takes a name that the application gave a task."""
 
 log = logging.getLogger("pyramid_cron")
@@ -37,7 +44,7 @@ def add_cron_folder(
     path: str | os.PathLike[str],
     *,
     prefix: str = "",
-    env: Env = None,
+    env: EnvArgument = None,
     cwd: str | os.PathLike[str] | None = None,
     **policies: Any,
 ) -> None:
@@ -63,25 +70,28 @@ def add_cron_folder(
     :raises pyramid.exceptions.ConfigurationError: if there is no such folder, or for a policy that
         is wrong.
     """
-    root = located(config, path)
+    root = resolve_path(config, path)
     if not os.path.isdir(root):
         raise ConfigurationError(
             f"cron folder: path={os.fspath(path)!r}: there is no folder {root!r}; use one that"
             " holds folders such as 15min/ or 1day/at0415/"
         )
-    folder = Folder(config, root, prefix, {"env": env, "cwd": cwd}, policies)
-    introspectable = config.introspectable(FOLDERS, root, root, "cron folder")
+    folder = ScriptFolder(config, root, prefix, {"env": env, "cwd": cwd}, policies)
+    introspectable = config.introspectable(FOLDER_CATEGORY, root, root, "cron folder")
     introspectable.update({"path": root, "prefix": prefix, "policies": policies})
 
     def register() -> None:
         folder.attach(config.registry)
 
     config.action(
-        ("cron folder", root), register, introspectables=(introspectable,), order=AFTER_TASKS
+        ("cron folder", root),
+        register,
+        introspectables=(introspectable,),
+        order=FOLDER_ACTION_ORDER,
     )
 
 
-class Folder:
+class ScriptFolder:
     """A folder of scripts, and the tasks that came of them."""
 
     def __init__(
@@ -89,7 +99,7 @@ class Folder:
         config: Configurator,
         root: str,
         prefix: str,
-        running: Mapping[str, Any],
+        command_options: Mapping[str, Any],
         policies: Mapping[str, Any],
     ) -> None:
         self.root = root
@@ -97,27 +107,27 @@ class Folder:
         self._prefix = prefix
         self._policies = policies
         self._package = config.package
-        self._known: dict[str, Cron | Every] = {}
-        self._looking = threading.Lock()
-        self._environment, self._cwd = self._check(prefix, running, policies)
+        self._schedules: dict[str, Cron | Every] = {}
+        self._refresh_lock = threading.Lock()
+        self._environment, self._cwd = self._check_arguments(prefix, command_options, policies)
 
-    def _check(
-        self, prefix: Any, running: Mapping[str, Any], policies: Mapping[str, Any]
+    def _check_arguments(
+        self, prefix: Any, command_options: Mapping[str, Any], policies: Mapping[str, Any]
     ) -> tuple[Environment, str | None]:
         """Refuse what is wrong even before there is any script."""
-        with self._naming():
-            check_policies(policies, "add_cron_folder", POLICIES - WHEN)
-            if not isinstance(prefix, str) or not NAME.fullmatch(f"{prefix}."):
+        with self._naming_folder():
+            check_policies(policies, "add_cron_folder", POLICY_ARGUMENTS - SCHEDULE_ARGUMENTS)
+            if not isinstance(prefix, str) or not TASK_NAME_PATTERN.fullmatch(f"{prefix}."):
                 raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
-            cwd = None if running["cwd"] is None else directory(running["cwd"])
-            found = environment(running["env"]), cwd
+            cwd = None if command_options["cwd"] is None else parse_cwd(command_options["cwd"])
+            found = parse_env(command_options["env"]), cwd
             # An application apart, in which a task can be tried without being registered.
             apart = Configurator(registry=Registry("trial"), package=self._package)
             add_cron_task(apart, Command(("true",), "true"), name="trial", **policies)
         return found
 
     @contextmanager
-    def _naming(self) -> Iterator[None]:
+    def _naming_folder(self) -> Iterator[None]:
         """Turn an error about an argument into one that names the folder."""
         try:
             yield
@@ -128,44 +138,44 @@ class Folder:
     def attach(self, registry: Registry) -> None:
         """Register the scripts there are, and have others noticed later on."""
         self._config = Configurator(registry=registry, package=self._package, autocommit=True)
-        self._cron: Cronwork = cronwork(registry)
-        self._check_place()
+        self._cron: CronApp = get_cron(registry)
+        self._check_in_application()
         self._cron.sources.append(self)
-        self.look()
+        self.refresh()
 
-    def _check_place(self) -> None:
+    def _check_in_application(self) -> None:
         """Refuse what only the whole application can tell is wrong."""
-        executor = self._policies.get("executor", REQUEST)
-        weight = count("weight", self._policies.get("weight", 1))
-        with self._naming():
+        executor = self._policies.get("executor", REQUEST_EXECUTOR)
+        weight = parse_count("weight", self._policies.get("weight", 1))
+        with self._naming_folder():
             check_executor(self._cron, executor)
             check_weight(executor, weight, self._cron.settings.capacity)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Register new scripts, take away those that have gone, and tell what is wrong."""
-        if not self._looking.acquire(blocking=False):
+        if not self._refresh_lock.acquire(blocking=False):
             return  # another tick is at it
         try:
-            found = scan(self.root)
+            found = scan_folder(self.root)
             problems = list(found.problems)
-            for name in self._known.keys() - found.scripts.keys():
-                self._remove(name)
+            for name in self._schedules.keys() - found.scripts.keys():
+                self._unregister_script(name)
             for name, schedule in found.scripts.items():
-                if self._known.get(name) != schedule:
-                    problems += self._add(name, schedule)
-            self._tell(problems)
+                if self._schedules.get(name) != schedule:
+                    problems += self._register_script(name, schedule)
+            self._report(problems)
         finally:
-            self._looking.release()
+            self._refresh_lock.release()
 
-    def _add(self, script: str, schedule: Cron | Every) -> list[str]:
+    def _register_script(self, script: str, schedule: Cron | Every) -> list[str]:
         """Register a script; return what stands against it."""
         name, path = f"{self._prefix}{script}", os.path.join(self.root, script)
-        if not NAME.fullmatch(name):
+        if not TASK_NAME_PATTERN.fullmatch(name):
             return [f"{path}: the task's name must be 1 to 200 printable characters"]
-        taken = self._cron.registered(name)
-        if taken is not None and script not in self._known:
+        taken = self._cron.find_task(name)
+        if taken is not None and script not in self._schedules:
             return [f"{path}: there is another task named {name!r}; give the folder a prefix"]
-        command = Command((path,), shown((path,)), self._environment, self._cwd)
+        command = Command((path,), quote_arguments((path,)), self._environment, self._cwd)
         arguments = {**self._policies, "schedule": schedule}
         if arguments.get("description") is None:
             arguments["description"] = path
@@ -173,18 +183,18 @@ class Folder:
             add_cron_task(self._config, command, name=name, **arguments)
         except ConfigurationError as error:
             return [f"{path}: {error}"]
-        self._known[script] = schedule
+        self._schedules[script] = schedule
         log.info("cron folder %s: %s found", self.root, script)
         return []
 
-    def _remove(self, script: str) -> None:
+    def _unregister_script(self, script: str) -> None:
         name = f"{self._prefix}{script}"
         self._cron.unregister(name)
-        self._config.introspector.remove(CATEGORY, name)
-        del self._known[script]
+        self._config.introspector.remove(INTROSPECTION_CATEGORY, name)
+        del self._schedules[script]
         log.info("cron folder %s: %s has gone", self.root, script)
 
-    def _tell(self, problems: Sequence[str]) -> None:
+    def _report(self, problems: Sequence[str]) -> None:
         for problem in problems:
             if problem not in self.problems:
                 log.warning("cron folder: %s", problem)

@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_VARIABLE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z_][A-Za-z0-9_]*))\s*=\s*(.*)""")
-_QUOTED = re.compile(r"""(["'])(.*)\1\s*""")
-_NAME = re.compile(r"\s*#\s*name:\s*(.*?)\s*", re.IGNORECASE)
-_NO_ALIAS = {
+_VARIABLE_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z_][A-Za-z0-9_]*))\s*=\s*(.*)""")
+_QUOTED_VALUE = re.compile(r"""(["'])(.*)\1\s*""")
+_NAME_COMMENT = re.compile(r"\s*#\s*name:\s*(.*?)\s*", re.IGNORECASE)
+_UNSUPPORTED_ALIASES = {
     "@reboot": "there is no boot to run at: tasks run when a tick comes; use an entry with a time"
 }
 
 
-class Problem(ValueError):  # noqa: N818
+class CrontabSyntaxError(ValueError):  # noqa: N818
     """What is wrong in a line; ``line`` is its number, from 1."""
 
     def __init__(self, line: int, text: str) -> None:
@@ -24,7 +24,7 @@ class Problem(ValueError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CrontabEntry:
     """A line that runs a command.
 
     ``schedule`` is its five fields or alias, as written; ``variables`` are those set above it;
@@ -40,64 +40,70 @@ class Entry:
     name: str | None = None
 
 
-def parse(data: bytes) -> list[Entry]:
+def parse_crontab(data: bytes) -> list[CrontabEntry]:
     """Return the entries of a crontab. Raises Problem for the first line that is wrong."""
-    entries: list[Entry] = []
+    entries: list[CrontabEntry] = []
     variables: dict[str, str] = {}
     name: str | None = None
     lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, raw in enumerate(lines, 1):
-        line = _decoded(number, raw).lstrip()
+        line = _decode_line(number, raw).lstrip()
         if line.startswith("#"):
-            named = _NAME.fullmatch(line)
+            named = _NAME_COMMENT.fullmatch(line)
             name = named[1] if named else name
-        elif variable := _VARIABLE.fullmatch(line):
+        elif variable := _VARIABLE_LINE.fullmatch(line):
             key = next(part for part in variable.groups()[:3] if part is not None)
-            variables = variables | {key: _value(number, key, variable[4])}
+            variables = variables | {key: _variable_value(number, key, variable[4])}
         elif line:
-            entries.append(_entry(number, line, variables, name))
+            entries.append(_parse_entry(number, line, variables, name))
             name = None
         else:
             name = None
     return entries
 
 
-def _decoded(number: int, raw: bytes) -> str:
+def _decode_line(number: int, raw: bytes) -> str:
     try:
         line = raw.decode().rstrip("\r")
     except UnicodeDecodeError as error:
-        raise Problem(number, f"byte {error.object[error.start]:#x} is no UTF-8") from None
+        raise CrontabSyntaxError(
+            number, f"byte {error.object[error.start]:#x} is no UTF-8"
+        ) from None
     if "\0" in line:
-        raise Problem(number, "a crontab is text, without NUL")
+        raise CrontabSyntaxError(number, "a crontab is text, without NUL")
     return line
 
 
-def _value(number: int, key: str, text: str) -> str:
+def _variable_value(number: int, key: str, text: str) -> str:
     if text[:1] not in ("'", '"'):
         return text.rstrip()
-    quoted = _QUOTED.fullmatch(text)
+    quoted = _QUOTED_VALUE.fullmatch(text)
     if quoted is None:
-        raise Problem(number, f"{key}={text}: the quotes must close at the end of the line")
+        raise CrontabSyntaxError(
+            number, f"{key}={text}: the quotes must close at the end of the line"
+        )
     return quoted[2]
 
 
-def _entry(number: int, line: str, variables: Mapping[str, str], name: str | None) -> Entry:
+def _parse_entry(
+    number: int, line: str, variables: Mapping[str, str], name: str | None
+) -> CrontabEntry:
     count = 1 if line.startswith("@") else 5
     parts = line.split(maxsplit=count)
     schedule = " ".join(parts[:count])
-    if reason := _NO_ALIAS.get(schedule.lower()):
-        raise Problem(number, f"{schedule}: {reason}")
-    command, stdin = _split(parts[count]) if len(parts) > count else ("", None)
+    if reason := _UNSUPPORTED_ALIASES.get(schedule.lower()):
+        raise CrontabSyntaxError(number, f"{schedule}: {reason}")
+    command, stdin = _split_stdin(parts[count]) if len(parts) > count else ("", None)
     if not command.strip():
-        raise Problem(
+        raise CrontabSyntaxError(
             number,
             f"{line!r} must be five fields (minute hour day month day-of-week) or one of @daily and"
             " its kin, and a command; or NAME=value",
         )
-    return Entry(number, schedule, command, stdin, variables, name)
+    return CrontabEntry(number, schedule, command, stdin, variables, name)
 
 
-def _split(text: str) -> tuple[str, str | None]:
+def _split_stdin(text: str) -> tuple[str, str | None]:
     """Return the command, and what follows the first ``%`` that no backslash is before of."""
     command, position = "", 0
     while position < len(text) and text[position] != "%":
@@ -109,10 +115,10 @@ def _split(text: str) -> tuple[str, str | None]:
             position += 1
     if position == len(text):
         return command, None
-    return command, _input(text[position + 1 :])
+    return command, _decode_stdin(text[position + 1 :])
 
 
-def _input(text: str) -> str:
+def _decode_stdin(text: str) -> str:
     r"""Return what the command reads: each ``%`` ends a line, ``\%`` is the sign itself."""
     lines = re.sub(r"(\\?)%", lambda found: "%" if found[1] else "\n", text)
     return lines if not lines or lines.endswith("\n") else f"{lines}\n"

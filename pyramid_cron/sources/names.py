@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from ..schedule import Cron, Every
-from ..schedule.cycle import LONGEST, MONDAY, EveryDays
+from ..schedule.cycle import MAX_CYCLE_DAYS, FIRST_MONDAY_EPOCH_DAY, EveryDays
 
-_INTERVAL = re.compile(r"([0-9]+)(min|hour|day|week)", re.ASCII)
-_AT = re.compile(r"at([0-9]{2})([0-9]{2})", re.ASCII)
+_INTERVAL_FOLDER = re.compile(r"([0-9]+)(min|hour|day|week)", re.ASCII)
+_TIME_FOLDER = re.compile(r"at([0-9]{2})([0-9]{2})", re.ASCII)
 
-_MINUTES = {"min": 1, "hour": 60, "day": 1440, "week": 7 * 1440}
+_UNIT_MINUTES = {"min": 1, "hour": 60, "day": 1440, "week": 7 * 1440}
 
 
-def read(interval: str, at: str | None = None) -> Cron | Every:
+def parse_folder_names(interval: str, at: str | None = None) -> Cron | Every:
     """Return the schedule of a folder such as ``15min`` or, in it, ``at0415``.
 
     ``5min`` and ``2hour`` count from the Unix epoch in UTC. Days and weeks are local dates, counted
@@ -21,24 +21,24 @@ def read(interval: str, at: str | None = None) -> Cron | Every:
 
     Raises ValueError saying what would be right.
     """
-    parts = _INTERVAL.fullmatch(interval)
+    parts = _INTERVAL_FOLDER.fullmatch(interval)
     if parts is None:
         raise ValueError("must be a number and min, hour, day or week, as in 15min or 2week")
     number, unit = int(parts[1]), parts[2]
-    if not 1 <= number * _MINUTES[unit] <= LONGEST * 1440:
+    if not 1 <= number * _UNIT_MINUTES[unit] <= MAX_CYCLE_DAYS * 1440:
         raise ValueError(f"{interval} must be 1{unit} or more, and at most ten years")
-    time = None if at is None else _time(at)
+    time = None if at is None else _parse_time(at)
     if unit == "min":
         if time:
             raise ValueError(f"{at} has no meaning in {interval}: put it in hours, days or weeks")
         return Every(number * 60)
     if unit == "hour":
-        return Every(number * 3600) if time is None else _hours(number, *time)
-    return _days(number, unit, *time or (0, 0))
+        return Every(number * 3600) if time is None else _hourly_schedule(number, *time)
+    return _daily_schedule(number, unit, *time or (0, 0))
 
 
-def _time(at: str) -> tuple[int, int]:
-    parts = _AT.fullmatch(at)
+def _parse_time(at: str) -> tuple[int, int]:
+    parts = _TIME_FOLDER.fullmatch(at)
     if parts is None:
         raise ValueError("must be at and a time in four digits, as in at0415")
     hour, minute = int(parts[1]), int(parts[2])
@@ -47,7 +47,7 @@ def _time(at: str) -> tuple[int, int]:
     return hour, minute
 
 
-def _hours(number: int, hour: int, minute: int) -> Cron:
+def _hourly_schedule(number: int, hour: int, minute: int) -> Cron:
     """Return the minute of each so many hours, one of which is ``hour``."""
     if 24 % number:
         raise ValueError(
@@ -58,9 +58,9 @@ def _hours(number: int, hour: int, minute: int) -> Cron:
     return Cron(min=minute, hour=range(first, 24, number) if first else f"*/{number}")
 
 
-def _days(number: int, unit: str, hour: int, minute: int) -> Cron:
+def _daily_schedule(number: int, unit: str, hour: int, minute: int) -> Cron:
     if number == 1:
         return Cron(min=minute, hour=hour, dow=0 if unit == "week" else None)
     if unit == "week":
-        return EveryDays(7 * number, hour=hour, min=minute, phase=MONDAY)
+        return EveryDays(7 * number, hour=hour, min=minute, phase=FIRST_MONDAY_EPOCH_DAY)
     return EveryDays(number, hour=hour, min=minute)

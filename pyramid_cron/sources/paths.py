@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.path import AssetResolver
 
 
-def located(config: Configurator, path: Any) -> str:
+def resolve_path(config: Configurator, path: Any) -> str:
     """Return the absolute path of a path, or of an asset specification such as ``shop:cron``."""
     try:
         name = os.fspath(path)

@@ -9,25 +9,43 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, select, update
 
-from ..due.decide import Skip
-from ..due.facts import Active, Facts, Pending
-from ..due.pauses import Word
-from ..run import Reason, Run, RunState, Trigger, brief, changed, new_ids
-from .handing import NOBODY
-from .outcomes import PIECE, Noted, Outcome, Paused, Tick, after, call_roll, renew, write
+from ..due.decide import TaskSkip
+from ..due.facts import ActiveRun, Snapshot, WaitingRun
+from ..due.pauses import PauseRule
+from ..run import RunReason, Run, RunState, Trigger, truncate_error, evolve, make_run_ids
+from .handing import NO_OWNER
+from .outcomes import (
+    IDS_PER_STATEMENT,
+    WriteBatch,
+    Outcome,
+    FailurePause,
+    TickRecord,
+    write_followups,
+    touch_task_set,
+    extend_leases,
+    apply_batch,
+)
 from .owner import Owner
-from .rows import all_words, going_on, insert_new, pending_row, run_row, to_pending, to_run
+from .rows import (
+    select_pause_rules,
+    select_active_runs,
+    insert_new,
+    make_waiting_row,
+    make_run_row,
+    to_waiting_run,
+    to_run,
+)
 from .tables import Tables, once_per_store
 from .totals import count_runs
 
-FAR = timedelta(days=1)
+MAX_LEASE_AHEAD = timedelta(days=1)
 """How much longer than here a lease is nowhere, also one of what was sent and not taken up yet."""
 
-LEFT_TO_OTHERS = 5
+UNKNOWN_TASK_LEASES = 5
 """Leases for which an application that does not know a task waits for a version that does."""
 
 
-class Desk:
+class ClaimTransaction:
     """One transaction in which it is decided what runs; nobody else decides meanwhile."""
 
     def __init__(
@@ -36,51 +54,57 @@ class Desk:
         connection: Connection,
         owner: Owner,
         now: datetime,
-        lease: datetime,
+        lease_until: datetime,
     ) -> None:
         self._tables = tables
         self._connection = connection
         self._owner = owner
         self._now = now
-        self._lease = lease
-        self._blank = Run("", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid)
-        self.paused: list[Paused] = []
+        self._lease_until = lease_until
+        self._claim_template = Run(
+            "", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid
+        )
+        self.failure_pauses: list[FailurePause] = []
 
-    def write(self, noted: Noted) -> None:
+    def write_batch(self, batch: WriteBatch) -> None:
         """Write what happened until now; tasks that are paused for it are added to ``paused``."""
-        self.paused += write(self._connection, self._tables, self._owner.token, noted)
+        self.failure_pauses += apply_batch(self._connection, self._tables, self._owner.token, batch)
 
-    def renew(self, ids: Collection[str]) -> None:
+    def renew_leases(self, run_ids: Collection[str]) -> None:
         """Renew the leases of runs that this process still carries out."""
-        renew(self._connection, self._tables, self._owner.token, ids, self._lease)
+        extend_leases(self._connection, self._tables, self._owner.token, run_ids, self._lease_until)
 
-    def expire(self, outcome: Callable[[Run], Outcome], known: Container[str]) -> list[Run]:
+    def expire_leases(
+        self, outcome_of: Callable[[Run], Outcome], task_names: Container[str]
+    ) -> list[Run]:
         """Mark runs whose lease has passed as lost; return them.
 
         ``outcome`` tells what comes of a run that is lost. Who does not know the task can't, so
         runs of others than ``known`` have :data:`LEFT_TO_OTHERS` leases more.
         """
         runs = self._tables.runs
-        rows = self._connection.execute(_expired(self._tables), {"now": self._now}).all()
-        long_ago = self._now - LEFT_TO_OTHERS * (self._lease - self._now)
+        rows = self._connection.execute(_expired_query(self._tables), {"now": self._now}).all()
+        long_ago = self._now - UNKNOWN_TASK_LEASES * (self._lease_until - self._now)
         lost = [
             replace(
                 to_run(row),
                 state=RunState.LOST,
                 finished=self._now,
-                error=_loss(row),
+                error=_loss_reason(row),
             )
             for row in rows
-            if row.task in known or row.lease < long_ago
+            if row.task in task_names or row.lease < long_ago
         ]
         for run in lost:
             over = {"state": run.state.value, "finished": run.finished, "error": run.error}
             statement = update(runs).where(runs.c.id == run.id)
             self._connection.execute(statement.values(**over, lease=None))
-        self.paused += after(self._connection, self._tables, [outcome(run) for run in lost])
+        self.failure_pauses += write_followups(
+            self._connection, self._tables, [outcome_of(run) for run in lost]
+        )
         return lost
 
-    def shorten(self, active: Mapping[str, Sequence[Active]]) -> None:
+    def cap_far_leases(self, active: Mapping[str, Sequence[ActiveRun]]) -> None:
         """Have leases that a clock gave which was far ahead pass as if they were given now.
 
         Whoever is alive renews them.
@@ -89,160 +113,173 @@ class Desk:
         if far:
             runs = self._tables.runs
             self._connection.execute(
-                update(runs).where(runs.c.id.in_(far)).values(lease=self._lease)
+                update(runs).where(runs.c.id.in_(far)).values(lease=self._lease_until)
             )
 
-    def _is_far(self, active: Active) -> bool:
-        return active.lease - self._lease > FAR
+    def _is_far(self, active_run: ActiveRun) -> bool:
+        return active_run.lease_until - self._lease_until > MAX_LEASE_AHEAD
 
-    def facts(self, paced: Collection[str] = ()) -> Facts:
+    def snapshot(self, fixed_delay_names: Collection[str] = ()) -> Snapshot:
         """Return what a decision needs to know; ``paced`` are the tasks that pace themselves."""
         tables, connection = self._tables, self._connection
-        ripe = connection.execute(_ripe(tables), {"now": self._now})
-        return Facts(
-            waiting=[to_pending(row) for row in ripe],
-            active=self._active(),
-            paced=self._paced(paced),
-            words=all_words(connection, tables),
+        ripe = connection.execute(_startable_query(tables), {"now": self._now})
+        return Snapshot(
+            waiting=[to_waiting_run(row) for row in ripe],
+            active=self._active_runs_by_task(),
+            fixed_delay_waiting=self._select_fixed_delay_waiting(fixed_delay_names),
+            pause_rules=select_pause_rules(connection, tables),
         )
 
-    def _paced(self, tasks: Collection[str]) -> dict[str, list[Pending]]:
-        found: dict[str, list[Pending]] = {}
-        rest = list(tasks)
+    def _select_fixed_delay_waiting(
+        self, task_names: Collection[str]
+    ) -> dict[str, list[WaitingRun]]:
+        found: dict[str, list[WaitingRun]] = {}
+        rest = list(task_names)
         while rest:
-            piece, rest = rest[:PIECE], rest[PIECE:]
-            for row in self._connection.execute(_of_schedules(self._tables), {"tasks": piece}):
-                found.setdefault(row.task, []).append(to_pending(row))
+            piece, rest = rest[:IDS_PER_STATEMENT], rest[IDS_PER_STATEMENT:]
+            for row in self._connection.execute(_fixed_delay_query(self._tables), {"tasks": piece}):
+                found.setdefault(row.task, []).append(to_waiting_run(row))
         return found
 
-    def load(self) -> int:
+    def background_weight(self) -> int:
         """Return the weight of all that runs outside of requests."""
-        return Facts(active=self._active()).load
+        return Snapshot(active=self._active_runs_by_task()).background_weight
 
-    def active(self, task: str) -> Sequence[Active]:
+    def active_runs(self, task: str) -> Sequence[ActiveRun]:
         """Return the runs of one task that go on."""
-        return self._active().get(task, ())
+        return self._active_runs_by_task().get(task, ())
 
-    def _active(self) -> dict[str, list[Active]]:
-        active: dict[str, list[Active]] = {}
-        for each in going_on(self._connection, self._tables):
-            if each.lease < self._now:  # as good as lost, it takes no room
+    def _active_runs_by_task(self) -> dict[str, list[ActiveRun]]:
+        active: dict[str, list[ActiveRun]] = {}
+        for each in select_active_runs(self._connection, self._tables):
+            if each.lease_until < self._now:  # as good as lost, it takes no room
                 each = replace(each, weight=0)
             active.setdefault(each.run.task, []).append(each)
         return active
 
-    def words(self) -> list[Word]:
+    def pause_rules(self) -> list[PauseRule]:
         """Return who was paused and resumed, oldest first."""
-        return all_words(self._connection, self._tables)
+        return select_pause_rules(self._connection, self._tables)
 
-    def roll_call(self, tick: Tick, names: Collection[str]) -> datetime | None:
+    def record_tick(self, tick: TickRecord, task_names: Collection[str]) -> datetime | None:
         """Note that the roster of these names has ticked; return when it last did, if it has."""
-        return call_roll(self._connection, self._tables, tick, names)
+        return touch_task_set(self._connection, self._tables, tick, task_names)
 
     def claim(
         self,
-        pending: Sequence[Pending],
-        skips: Sequence[Skip] = (),
-        weigh: Callable[[str], int] = lambda _: 0,
+        waiting_runs: Sequence[WaitingRun],
+        skips: Sequence[TaskSkip] = (),
+        weight_of: Callable[[str], int] = lambda _: 0,
     ) -> tuple[list[Run], list[Run]]:
         """Claim slots, and put on record those that are skipped; return the runs that are ours.
 
         A slot that somebody else has is left out. What is claimed does not wait any more.
         ``weigh`` tells what a task's run takes of the capacity.
         """
-        ids = new_ids(self._now, len(pending) + len(skips))
+        ids = make_run_ids(self._now, len(waiting_runs) + len(skips))
         # The history goes by ids: what runs is newer than the slots that were folded into it.
         skipped = [
-            self._skipped(id_, each) for id_, each in zip(ids[: len(skips)], skips, strict=True)
+            self._make_skipped_run(id_, each)
+            for id_, each in zip(ids[: len(skips)], skips, strict=True)
         ]
         claims = [
-            self._run(id_, each) for id_, each in zip(ids[len(skips) :], pending, strict=True)
+            self._make_claim(id_, each)
+            for id_, each in zip(ids[len(skips) :], waiting_runs, strict=True)
         ]
         rows = [
-            run_row(run, self._owner.token, self._lease, 0 if run.state.final else weigh(run.task))
+            make_run_row(
+                run,
+                self._owner.token,
+                self._lease_until,
+                0 if run.state.is_final else weight_of(run.task),
+            )
             for run in (*claims, *skipped)
         ]
         all_new = insert_new(self._connection, self._tables.runs, rows)
-        won = set(ids) if all_new else self._won(ids)
+        won = set(ids) if all_new else self._select_claimed_ids(ids)
         noted = [run for run in skipped if run.id in won]
         count_runs(self._connection, self._tables, noted)
         return [run for run in claims if run.id in won], noted
 
-    def _won(self, ids: Sequence[str]) -> set[str]:
-        if not ids:
+    def _select_claimed_ids(self, run_ids: Sequence[str]) -> set[str]:
+        if not run_ids:
             return set()
-        ends = {"first": ids[0], "last": ids[-1]}
-        return set(self._connection.scalars(_between(self._tables), ends))
+        ends = {"first": run_ids[0], "last": run_ids[-1]}
+        return set(self._connection.scalars(_id_range_query(self._tables), ends))
 
-    def keep(self, pending: Iterable[Pending]) -> None:
+    def enqueue(self, waiting_runs: Iterable[WaitingRun]) -> None:
         """Put on record what waits for a later tick."""
-        insert_new(self._connection, self._tables.waiting, [pending_row(each) for each in pending])
+        insert_new(
+            self._connection,
+            self._tables.waiting,
+            [make_waiting_row(each) for each in waiting_runs],
+        )
 
-    def drop(self, pending: Iterable[Pending]) -> None:
+    def dequeue(self, waiting_runs: Iterable[WaitingRun]) -> None:
         """Take off the record what does not wait any more."""
         waiting = self._tables.waiting
         keys = ("task", "slot", "attempt", "nonce")
-        rows = [{f"a_{key}": getattr(each, key) for key in keys} for each in pending]
+        rows = [{f"a_{key}": getattr(each, key) for key in keys} for each in waiting_runs]
         if rows:
             same = [waiting.c[key] == bindparam(f"a_{key}") for key in keys]
             self._connection.execute(delete(waiting).where(*same), rows)
 
-    def cancel(self, ids: Sequence[str]) -> None:
+    def request_cancels(self, run_ids: Sequence[str]) -> None:
         """Ask the owners of runs to end them."""
-        if ids:
+        if run_ids:
             runs = self._tables.runs
-            self._connection.execute(update(runs).where(runs.c.id.in_(ids)).values(cancel=1))
+            self._connection.execute(update(runs).where(runs.c.id.in_(run_ids)).values(cancel=1))
 
-    def _run(self, run_id: str, pending: Pending) -> Run:
-        return changed(
-            self._blank,
+    def _make_claim(self, run_id: str, waiting_run: WaitingRun) -> Run:
+        return evolve(
+            self._claim_template,
             id=run_id,
-            task=pending.task,
-            slot=pending.slot,
-            attempt=pending.attempt,
-            trigger=pending.trigger,
-            payload=pending.payload,
-            nonce=pending.nonce,
+            task=waiting_run.task,
+            slot=waiting_run.slot,
+            attempt=waiting_run.attempt,
+            trigger=waiting_run.trigger,
+            payload=waiting_run.payload,
+            nonce=waiting_run.nonce,
         )
 
-    def _skipped(self, run_id: str, skip: Skip) -> Run:
-        late = skip.skipped.reason in (Reason.MISSED, Reason.SUPERSEDED)
+    def _make_skipped_run(self, run_id: str, skip: TaskSkip) -> Run:
+        late = skip.slots.reason in (RunReason.MISSED, RunReason.SUPERSEDED)
         trigger = Trigger.CATCH_UP if late else Trigger.SCHEDULE
-        pending = Pending(skip.task, skip.skipped.newest, trigger, self._now)
+        pending = WaitingRun(skip.task, skip.slots.newest, trigger, self._now)
         return replace(
-            self._run(run_id, skip.asked or pending),
+            self._make_claim(run_id, skip.waiting_run or pending),
             state=RunState.SKIPPED,
-            reason=skip.skipped.reason,
-            count=skip.skipped.count,
-            error=None if skip.detail is None else brief(skip.detail),
+            reason=skip.slots.reason,
+            count=skip.slots.count,
+            error=None if skip.detail is None else truncate_error(skip.detail),
         )
 
 
-def _loss(row: Row[Any]) -> str:
+def _loss_reason(row: Row[Any]) -> str:
     process = f"{row.host} (pid {row.pid})"
-    if row.owner == NOBODY:
+    if row.owner == NO_OWNER:
         return f"lost: {process} sent it, and no worker took it up in time"
     return f"lost: {process} gave no sign of life within its lease"
 
 
 @once_per_store
-def _expired(tables: Tables) -> Select[Any]:
+def _expired_query(tables: Tables) -> Select[Any]:
     return select(tables.runs).where(tables.runs.c.lease < bindparam("now"))
 
 
 @once_per_store
-def _ripe(tables: Tables) -> Select[Any]:
+def _startable_query(tables: Tables) -> Select[Any]:
     return select(tables.waiting).where(tables.waiting.c.not_before <= bindparam("now"))
 
 
 @once_per_store
-def _of_schedules(tables: Tables) -> Select[Any]:
+def _fixed_delay_query(tables: Tables) -> Select[Any]:
     waiting = tables.waiting
     named = waiting.c.task.in_(bindparam("tasks", expanding=True))
     return select(waiting).where(named, waiting.c.nonce == 0)
 
 
 @once_per_store
-def _between(tables: Tables) -> Select[Any]:
+def _id_range_query(tables: Tables) -> Select[Any]:
     column = tables.runs.c.id
     return select(column).where(column.between(bindparam("first"), bindparam("last")))

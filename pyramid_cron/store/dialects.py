@@ -11,13 +11,13 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import StaticPool
 
-BUSY_TIMEOUT = 5
+STORE_WAIT_SECONDS = 5
 """Seconds to wait for another writer, for a connection, or for a server to accept one."""
 
-ANSWER_TIMEOUT = 60
+STATEMENT_TIMEOUT_SECONDS = 60
 """Seconds to wait for the answer to one statement."""
 
-IDLE_TIMEOUT = 30
+IDLE_TRANSACTION_SECONDS = 30
 """Seconds after which a server ends the transaction of a process that is frozen or cut off.
 
 And after which such a process takes a connection for broken, where its system would take a quarter
@@ -30,7 +30,7 @@ def is_in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def insertion(dialect: str, table: Table) -> Any:
+def upsert(dialect: str, table: Table) -> Any:
     """Return the insert that can say what becomes of rows whose keys are there already."""
     if dialect == "sqlite":
         return sqlite.insert(table)
@@ -44,17 +44,21 @@ def insertion(dialect: str, table: Table) -> Any:
 def make_engine(url: URL) -> Engine:
     """Return an engine, not connected yet, whose transactions are READ COMMITTED or stricter."""
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
-    return _postgresql(url) if url.get_backend_name() == "postgresql" else _mysql(url)
+        return _make_sqlite_engine(url)
+    return (
+        _make_postgresql_engine(url)
+        if url.get_backend_name() == "postgresql"
+        else _make_mysql_engine(url)
+    )
 
 
-def _sqlite(url: URL) -> Engine:
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT}}
+def _make_sqlite_engine(url: URL) -> Engine:
+    options: dict[str, Any] = {"connect_args": {"timeout": STORE_WAIT_SECONDS}}
     if is_in_memory(url):
         options["poolclass"] = StaticPool
         options["connect_args"]["check_same_thread"] = False
     else:
-        options["pool_timeout"] = BUSY_TIMEOUT
+        options["pool_timeout"] = STORE_WAIT_SECONDS
     engine = create_engine(url, **options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -76,7 +80,7 @@ def _use_wal(cursor: Any) -> None:
     SQLite does not wait for others here as it does elsewhere, so processes that open a new store
     at the same time have to.
     """
-    give_up = time.monotonic() + BUSY_TIMEOUT
+    give_up = time.monotonic() + STORE_WAIT_SECONDS
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -94,27 +98,27 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgresql(url: URL) -> Engine:
-    engine = _server(
+def _make_postgresql_engine(url: URL) -> Engine:
+    engine = _make_server_engine(
         url,
-        connect_timeout=BUSY_TIMEOUT,
-        keepalives_idle=IDLE_TIMEOUT,
+        connect_timeout=STORE_WAIT_SECONDS,
+        keepalives_idle=IDLE_TRANSACTION_SECONDS,
         keepalives_interval=10,
         keepalives_count=3,
-        tcp_user_timeout=1000 * IDLE_TIMEOUT,
+        tcp_user_timeout=1000 * IDLE_TRANSACTION_SECONDS,
     )
     limits = text(
-        f"SELECT set_config('lock_timeout', '{BUSY_TIMEOUT}s', true),"
-        f" set_config('statement_timeout', '{ANSWER_TIMEOUT}s', true),"
-        f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT}s', true)"
+        f"SELECT set_config('lock_timeout', '{STORE_WAIT_SECONDS}s', true),"
+        f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_SECONDS}s', true),"
+        f" set_config('idle_in_transaction_session_timeout', '{IDLE_TRANSACTION_SECONDS}s', true)"
     )
     # For each transaction anew: behind a pooler the session may be somebody else's next.
     event.listen(engine, "begin", lambda connection: connection.execute(limits))
-    event.listen(engine, "connect", _prepare_nothing_in_a_pool)
+    event.listen(engine, "connect", _disable_prepare_behind_pooler)
     return engine
 
 
-def _prepare_nothing_in_a_pool(dbapi_connection: Any, _record: Any) -> None:
+def _disable_prepare_behind_pooler(dbapi_connection: Any, _record: Any) -> None:
     """Prepare no statements where a pooler is in between, which does not tell the server's own pid.
 
     They belong to a session. Without a pooler they halve what many runs at once take of a server.
@@ -125,12 +129,12 @@ def _prepare_nothing_in_a_pool(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.prepare_threshold = None
 
 
-def _mysql(url: URL) -> Engine:
-    engine = _server(
+def _make_mysql_engine(url: URL) -> Engine:
+    engine = _make_server_engine(
         url,
-        connect_timeout=BUSY_TIMEOUT,
-        read_timeout=ANSWER_TIMEOUT,
-        write_timeout=ANSWER_TIMEOUT,
+        connect_timeout=STORE_WAIT_SECONDS,
+        read_timeout=STATEMENT_TIMEOUT_SECONDS,
+        write_timeout=STATEMENT_TIMEOUT_SECONDS,
         charset="utf8mb4",
     )
     event.listen(engine, "connect", _prepare_mysql)
@@ -142,13 +146,13 @@ def _prepare_mysql(dbapi_connection: Any, _record: Any) -> None:
     # Only MariaDB reads the comment; MySQL can't end an idle transaction.
     cursor.execute(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES',"
-        f" lock_wait_timeout = {BUSY_TIMEOUT}, innodb_lock_wait_timeout = {BUSY_TIMEOUT}"
-        f" /*M!100300 , idle_transaction_timeout = {IDLE_TIMEOUT} */"
+        f" lock_wait_timeout = {STORE_WAIT_SECONDS}, innodb_lock_wait_timeout = {STORE_WAIT_SECONDS}"
+        f" /*M!100300 , idle_transaction_timeout = {IDLE_TRANSACTION_SECONDS} */"
     )
     cursor.close()
 
 
-def _server(url: URL, **connect: Any) -> Engine:
+def _make_server_engine(url: URL, **connect_args: Any) -> Engine:
     """Return an engine for a database server, which may restart or be gone for a while.
 
     What the URL says of a connection goes before ``connect``, except for the character set.
@@ -156,10 +160,10 @@ def _server(url: URL, **connect: Any) -> Engine:
     given = url.query.keys() - {"charset"}
     return create_engine(
         url,
-        connect_args={name: value for name, value in connect.items() if name not in given},
+        connect_args={name: value for name, value in connect_args.items() if name not in given},
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=2,
         max_overflow=13,
-        pool_timeout=BUSY_TIMEOUT,
+        pool_timeout=STORE_WAIT_SECONDS,
     )

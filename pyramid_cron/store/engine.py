@@ -29,39 +29,43 @@ class Database:
     removed or replaced, a memory that is gone.
     """
 
-    def __init__(self, url: URL, forget: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, url: URL, on_identity_change: Callable[[], None] = lambda: None) -> None:
         self.url = url
-        self.shown = url.render_as_string(hide_password=True)
+        self.display_url = url.render_as_string(hide_password=True)
         self.dialect = url.get_backend_name()
-        self._forget = forget
-        self._in_memory = is_in_memory(self.url)
+        self._on_identity_change = on_identity_change
+        self._is_in_memory = is_in_memory(self.url)
         # A database in memory is one connection, which takes one transaction at a time.
-        self._turn: AbstractContextManager[Any] = (
-            threading.RLock() if self._in_memory else nullcontext()
+        self._transaction_lock: AbstractContextManager[Any] = (
+            threading.RLock() if self._is_in_memory else nullcontext()
         )
         self._engine: Engine | None = None
-        self._writer: Engine | None = None
-        self._made_for: tuple[int, object] = (0, None)
-        self._making = threading.Lock()
+        self._write_engine: Engine | None = None
+        self._engine_identity: tuple[int, object] = (0, None)
+        self._engine_lock = threading.Lock()
 
-    def recognize(self) -> None:
+    def check_identity(self) -> None:
         """Call ``forget`` now if the database is another than before."""
-        with self._errors():
-            self._ready()
+        with self._translate_errors():
+            self._ensure_engine()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection to read from."""
-        with self._errors(), self._turn, self._ready().connect() as connection:
+        with (
+            self._translate_errors(),
+            self._transaction_lock,
+            self._ensure_engine().connect() as connection,
+        ):
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection whose changes are durable when the block ends, or not made at all."""
-        with self._errors(), self._turn:
-            self._ready()
-            assert self._writer is not None
-            with self._writer.begin() as connection:
+        with self._translate_errors(), self._transaction_lock:
+            self._ensure_engine()
+            assert self._write_engine is not None
+            with self._write_engine.begin() as connection:
                 yield connection
 
     def dispose(self) -> None:
@@ -69,65 +73,65 @@ class Database:
 
         What was in memory is gone then.
         """
-        if self._engine is not None and self._made_for[0] == os.getpid():
+        if self._engine is not None and self._engine_identity[0] == os.getpid():
             self._engine.dispose()
-            if self._in_memory:
-                self._forget()
+            if self._is_in_memory:
+                self._on_identity_change()
 
-    def _ready(self) -> Engine:
-        wanted = (os.getpid(), self._identity())
-        if self._engine is None or self._made_for != wanted:
-            with self._making:
-                self._renew(wanted)
+    def _ensure_engine(self) -> Engine:
+        wanted = (os.getpid(), self._file_identity())
+        if self._engine is None or self._engine_identity != wanted:
+            with self._engine_lock:
+                self._renew_engine(wanted)
         assert self._engine is not None
         return self._engine
 
-    def _renew(self, wanted: tuple[int, object]) -> None:
+    def _renew_engine(self, identity: tuple[int, object]) -> None:
         if self._engine is None:
             self._engine = make_engine(self.url)
-            self._writer = self._engine.execution_options(cron_write=True)
-        elif self._made_for[0] != wanted[0]:
+            self._write_engine = self._engine.execution_options(cron_write=True)
+        elif self._engine_identity[0] != identity[0]:
             # A connection must not be shared with the process this one was forked from.
             self._engine.dispose(close=False)
-            if self._in_memory:
-                self._forget()
-        elif self._made_for[1] is not None and self._made_for[1] != wanted[1]:
+            if self._is_in_memory:
+                self._on_identity_change()
+        elif self._engine_identity[1] is not None and self._engine_identity[1] != identity[1]:
             # What is written to a file that was removed is lost.
             self._engine.dispose()
-            self._forget()
-        self._made_for = wanted
+            self._on_identity_change()
+        self._engine_identity = identity
 
-    def _identity(self) -> object:
+    def _file_identity(self) -> object:
         """Return what tells the file of a SQLite database from another in its place."""
-        if self.dialect != "sqlite" or self._in_memory:
+        if self.dialect != "sqlite" or self._is_in_memory:
             return None
         try:
-            found = os.stat(_file_of(self.url))
+            found = os.stat(_sqlite_path(self.url))
         except OSError:
             return None
         return found.st_dev, found.st_ino
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
-            raise StoreError(f"cron.url {self.shown}: {_cause(error)}") from error
+            raise StoreError(f"cron.url {self.display_url}: {_describe_cause(error)}") from error
 
 
-def unusable(url: URL) -> str | None:
+def explain_unusable(url: URL) -> str | None:
     """Return why a store at the URL could not be opened or made, or None, without touching it.
 
     A server is not asked: it may be down while an application starts.
     """
     if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
-    path = Path(_file_of(url)).absolute()
-    problem = _file_problem(path) if path.exists() else _folder_problem(path.parent)
+    path = Path(_sqlite_path(url)).absolute()
+    problem = _find_file_problem(path) if path.exists() else _find_folder_problem(path.parent)
     return problem and f"cron.url {url} can't be used: {path}: {problem}"
 
 
-def _file_of(url: URL) -> str:
+def _sqlite_path(url: URL) -> str:
     """Return the path of a SQLite database's file, which may be named by a URI of its own."""
     named = str(url.database)
     if named.startswith("file:") and "uri" in url.query:
@@ -135,7 +139,7 @@ def _file_of(url: URL) -> str:
     return named
 
 
-def _file_problem(path: Path) -> str | None:
+def _find_file_problem(path: Path) -> str | None:
     if path.is_dir():
         return "is a folder, not a file"
     if not os.access(path, os.R_OK | os.W_OK):
@@ -144,10 +148,10 @@ def _file_problem(path: Path) -> str | None:
         start = file.read(16)
     if start not in (b"", b"SQLite format 3\0"):
         return "the file is no SQLite database"
-    return _folder_problem(path.parent)
+    return _find_folder_problem(path.parent)
 
 
-def _folder_problem(folder: Path) -> str | None:
+def _find_folder_problem(folder: Path) -> str | None:
     if not folder.is_dir():
         return f"there is no folder {folder}"
     # SQLite keeps its write-ahead log beside the file.
@@ -156,7 +160,7 @@ def _folder_problem(folder: Path) -> str | None:
     return None
 
 
-def _cause(error: Exception) -> str:
+def _describe_cause(error: Exception) -> str:
     """Return in one line what the driver says, or SQLAlchemy where it did not get that far."""
     original = getattr(error, "orig", None)
     told = original or (error.args or [""])[0]

@@ -7,53 +7,53 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from ..due.facts import Pending
-from ..run import Run, RunState, changed
-from .outcomes import Outcome, after
+from ..due.facts import WaitingRun
+from ..run import Run, RunState, evolve
+from .outcomes import Outcome, write_followups
 from .owner import Owner
-from .rows import insert_new, pending_row, to_run
+from .rows import insert_new, make_waiting_row, to_run
 from .tables import Tables
 
-NOBODY = ""
+NO_OWNER = ""
 """The owner of what was sent and is not taken up yet."""
 
 
-def entrust(
-    connection: Connection, tables: Tables, owner: Owner, run_id: str, lease: datetime
+def hand_off_run(
+    connection: Connection, tables: Tables, owner: Owner, run_id: str, lease_until: datetime
 ) -> None:
     """Leave a run that was not begun to whoever takes it up, which may have happened already."""
-    mine = _not_begun(tables, run_id) & (tables.runs.c.owner == owner.token)
-    connection.execute(update(tables.runs).where(mine).values(owner=NOBODY, lease=lease))
+    mine = _is_unstarted_claim(tables, run_id) & (tables.runs.c.owner == owner.token)
+    connection.execute(update(tables.runs).where(mine).values(owner=NO_OWNER, lease=lease_until))
 
 
-def give_back(
+def release_runs(
     connection: Connection, tables: Tables, owner: Owner, runs: Sequence[Run], now: datetime
 ) -> None:
     """Take claims back: the slots wait, as the same attempts as before."""
     for run in runs:
-        mine = _not_begun(tables, run.id) & (tables.runs.c.owner == owner.token)
+        mine = _is_unstarted_claim(tables, run.id) & (tables.runs.c.owner == owner.token)
         if connection.execute(delete(tables.runs).where(mine)).rowcount:
-            insert_new(connection, tables.waiting, [pending_row(pending_again(run, now))])
+            insert_new(connection, tables.waiting, [make_waiting_row(make_released_run(run, now))])
 
 
-def pending_again(run: Run, now: datetime) -> Pending:
+def make_released_run(run: Run, now: datetime) -> WaitingRun:
     """Return what waits in place of a run that is given back."""
-    return Pending(run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload)
+    return WaitingRun(run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload)
 
 
-def adopt(
+def take_over_run(
     connection: Connection,
     tables: Tables,
     owner: Owner,
     run_id: str,
     now: datetime,
-    lease: datetime,
+    lease_until: datetime,
 ) -> Run | None:
     """Make a claimed run this owner's; None if it has begun, is over, or is as good as lost.
 
     It counts as running from now on, so that nobody takes it up a second time.
     """
-    claimed = _not_begun(tables, run_id) & (tables.runs.c.lease >= now)
+    claimed = _is_unstarted_claim(tables, run_id) & (tables.runs.c.lease >= now)
     row = connection.execute(select(tables.runs).where(claimed)).one_or_none()
     if row is None:
         return None
@@ -61,39 +61,39 @@ def adopt(
         "owner": owner.token,
         "host": owner.host,
         "pid": owner.pid,
-        "lease": lease,
+        "lease": lease_until,
         "state": RunState.RUNNING.value,
         "started": now,
     }
     connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(mine))
-    return changed(to_run(row), host=owner.host, pid=owner.pid)
+    return evolve(to_run(row), host=owner.host, pid=owner.pid)
 
 
-def recall(
+def cancel_handed_off_run(
     connection: Connection,
     tables: Tables,
     run_id: str,
     now: datetime,
-    outcome: Callable[[Run], Outcome],
+    outcome_of: Callable[[Run], Outcome],
 ) -> Run | None:
     """End a run that was sent and is not taken up; return it as it ended, None for any other.
 
     ``outcome`` tells what comes of it.
     """
-    sent = _not_begun(tables, run_id) & (tables.runs.c.owner == NOBODY)
+    sent = _is_unstarted_claim(tables, run_id) & (tables.runs.c.owner == NO_OWNER)
     row = connection.execute(select(tables.runs).where(sent)).one_or_none()
     if row is None:
         return None
-    run = changed(
+    run = evolve(
         to_run(row), state=RunState.CANCELLED, finished=now, error="was cancelled before it began"
     )
     over = {"state": run.state.value, "finished": now, "error": run.error, "lease": None}
     connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(over))
-    after(connection, tables, [outcome(run)])
+    write_followups(connection, tables, [outcome_of(run)])
     return run
 
 
-def _not_begun(tables: Tables, run_id: str) -> ColumnElement[bool]:
+def _is_unstarted_claim(tables: Tables, run_id: str) -> ColumnElement[bool]:
     runs = tables.runs
     claimed = runs.c.state == RunState.CLAIMED.value
     return (runs.c.id == run_id) & claimed & runs.c.lease.is_not(None)

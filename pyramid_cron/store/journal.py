@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from .outcomes import Deferred, Noted, Outcome, Tick
+from .outcomes import DeferredRun, WriteBatch, Outcome, TickRecord
 
 
-class Journal:
+class WriteBuffer:
     """Outcomes on their way to the store.
 
     A transaction per run would cost more than most tasks do, so the newest state of each run is
@@ -19,53 +19,53 @@ class Journal:
 
     def __init__(self) -> None:
         self._outcomes: dict[str, Outcome] = {}
-        self._ticks: list[tuple[Tick, Collection[str]]] = []
-        self._deferred: list[Deferred] = []
+        self._ticks: list[tuple[TickRecord, Collection[str]]] = []
+        self._deferred_runs: list[DeferredRun] = []
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
+        self._drain_lock = threading.Lock()
 
-    def note(self, outcome: Outcome) -> None:
+    def add_outcome(self, outcome: Outcome) -> None:
         """Keep the newest state of a claimed run."""
         with self._lock:
             known = self._outcomes.get(outcome.run.id)
-            if known is None or not known.run.state.final:
+            if known is None or not known.run.state.is_final:
                 self._outcomes[outcome.run.id] = outcome
 
-    def note_tick(self, tick: Tick, names: Collection[str]) -> None:
+    def add_tick(self, tick: TickRecord, task_names: Collection[str]) -> None:
         """Keep a tick of the roster of ``names``."""
         with self._lock:
-            self._ticks.append((tick, names))
+            self._ticks.append((tick, task_names))
 
-    def note_deferred(self, deferred: Deferred) -> None:
+    def add_deferred_run(self, deferred_run: DeferredRun) -> None:
         """Keep what is to run once."""
         with self._lock:
-            self._deferred.append(deferred)
+            self._deferred_runs.append(deferred_run)
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self._outcomes or self._ticks or self._deferred)
+        return not (self._outcomes or self._ticks or self._deferred_runs)
 
     @contextmanager
-    def taking(self) -> Iterator[Noted]:
+    def drain(self) -> Iterator[WriteBatch]:
         """Give everything noted so far, to be written in the block.
 
         It stays noted if the block raises, so nothing is lost.
         """
-        with self._writing:
+        with self._drain_lock:
             with self._lock:
                 outcomes, self._outcomes = self._outcomes, {}
                 ticks, self._ticks = self._ticks, []
-                deferred, self._deferred = self._deferred, []
+                deferred, self._deferred_runs = self._deferred_runs, []
             try:
-                yield Noted(list(outcomes.values()), ticks, deferred)
+                yield WriteBatch(list(outcomes.values()), ticks, deferred)
             except BaseException:
                 # It may be on record all the same, if the answer was lost.
                 ticks = [(replace(tick, doubtful=True), names) for tick, names in ticks]
                 with self._lock:
                     self._ticks = ticks + self._ticks
-                    self._deferred = deferred + self._deferred
+                    self._deferred_runs = deferred + self._deferred_runs
                     newer, self._outcomes = self._outcomes, outcomes
                 for outcome in newer.values():
-                    self.note(outcome)
+                    self.add_outcome(outcome)
                 raise

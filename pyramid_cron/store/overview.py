@@ -10,18 +10,18 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from ..due.facts import Active
-from ..due.pauses import Word
+from ..due.facts import ActiveRun
+from ..due.pauses import PauseRule
 from ..run import Run
-from .outcomes import PIECE
-from .rows import all_words, going_on, to_run
+from .outcomes import IDS_PER_STATEMENT
+from .rows import select_pause_rules, select_active_runs, to_run
 from .store import Store
 from .tables import Tables
-from .totals import TICKS, Total, read_totals
+from .totals import TICK_STATS_TASK, RunStats, read_run_stats
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class WaitingSummary:
     """How many slots of a task wait, for one reason, and from when on the oldest could have run."""
 
     task: str
@@ -39,57 +39,59 @@ class Overview:
     ``ticks`` how many ticks there ever were.
     """
 
-    totals: list[Total]
-    active: list[Active]
-    queues: list[Queue]
-    words: list[Word]
-    last: dict[str, Run]
+    run_stats: list[RunStats]
+    active_runs: list[ActiveRun]
+    waiting: list[WaitingSummary]
+    pause_rules: list[PauseRule]
+    last_runs: dict[str, Run]
     last_ticks: dict[str, datetime]
-    rosters: dict[str, frozenset[str]]
-    ticks: int
+    task_sets: dict[str, frozenset[str]]
+    tick_count: int
 
 
-def overview(store: Store, roster: str) -> Overview:
+def read_overview(store: Store, task_set_id: str) -> Overview:
     """Return what is on record, as the app with this roster sees it. Raises StoreError."""
     store.open()
     tables = store.tables
     with store.database.read() as connection:
-        totals = read_totals(connection, tables)
-        tasks = [each for each in totals if each.task != TICKS]
-        last_ticks = _last_ticks(connection, tables)
+        totals = read_run_stats(connection, tables)
+        tasks = [each for each in totals if each.task != TICK_STATS_TASK]
+        last_ticks = _select_last_ticks(connection, tables)
         return Overview(
-            totals=tasks,
-            active=going_on(connection, tables),
-            queues=_queues(connection, tables),
-            words=all_words(connection, tables),
-            last=_runs(connection, tables, newest_runs(tasks).values()),
+            run_stats=tasks,
+            active_runs=select_active_runs(connection, tables),
+            waiting=_select_waiting_summaries(connection, tables),
+            pause_rules=select_pause_rules(connection, tables),
+            last_runs=_select_runs_by_task(connection, tables, newest_run_ids(tasks).values()),
             last_ticks=last_ticks,
-            rosters=_rosters(connection, tables, _newer(last_ticks, roster)),
-            ticks=sum(each.count for each in totals if each.task == TICKS),
+            task_sets=_select_task_sets(
+                connection, tables, _newer_task_sets(last_ticks, task_set_id)
+            ),
+            tick_count=sum(each.count for each in totals if each.task == TICK_STATS_TASK),
         )
 
 
-def newest_runs(totals: Iterable[Total]) -> dict[str, str]:
+def newest_run_ids(run_stats: Iterable[RunStats]) -> dict[str, str]:
     """Return the id of each task's newest run that is over; what was skipped did not run."""
     newest: dict[str, str] = {}
-    for each in totals:
-        if not each.skipped:
-            newest[each.task] = max(each.newest, newest.get(each.task, ""))
+    for each in run_stats:
+        if not each.is_skipped:
+            newest[each.task] = max(each.newest_run, newest.get(each.task, ""))
     return newest
 
 
-def _last_ticks(connection: Connection, tables: Tables) -> dict[str, datetime]:
+def _select_last_ticks(connection: Connection, tables: Tables) -> dict[str, datetime]:
     rosters = tables.rosters
     rows = connection.execute(select(rosters.c.id, rosters.c.last_tick))
     return {row.id: row.last_tick for row in rows}
 
 
-def _newer(last_ticks: dict[str, datetime], roster: str) -> list[str]:
-    mine = last_ticks.get(roster)
+def _newer_task_sets(last_ticks: dict[str, datetime], task_set_id: str) -> list[str]:
+    mine = last_ticks.get(task_set_id)
     return [id_ for id_, last in last_ticks.items() if mine is None or last > mine]
 
 
-def _rosters(
+def _select_task_sets(
     connection: Connection, tables: Tables, ids: Collection[str]
 ) -> dict[str, frozenset[str]]:
     if not ids:
@@ -99,19 +101,22 @@ def _rosters(
     return {row.id: frozenset(json.loads(row.tasks)) for row in rows}
 
 
-def _queues(connection: Connection, tables: Tables) -> list[Queue]:
+def _select_waiting_summaries(connection: Connection, tables: Tables) -> list[WaitingSummary]:
     waiting = tables.waiting
     counted = func.count(), func.min(waiting.c.not_before)
     query = select(waiting.c.task, waiting.c.trigger, *counted)
     return [
-        Queue(*row) for row in connection.execute(query.group_by(waiting.c.task, waiting.c.trigger))
+        WaitingSummary(*row)
+        for row in connection.execute(query.group_by(waiting.c.task, waiting.c.trigger))
     ]
 
 
-def _runs(connection: Connection, tables: Tables, ids: Iterable[str]) -> dict[str, Run]:
+def _select_runs_by_task(
+    connection: Connection, tables: Tables, ids: Iterable[str]
+) -> dict[str, Run]:
     runs, rest = tables.runs, sorted(ids)
     found: list[Any] = []
     while rest:
-        piece, rest = rest[:PIECE], rest[PIECE:]
+        piece, rest = rest[:IDS_PER_STATEMENT], rest[IDS_PER_STATEMENT:]
         found += connection.execute(select(runs).where(runs.c.id.in_(piece))).all()
     return {row.task: to_run(row) for row in found}

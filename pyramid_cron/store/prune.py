@@ -8,41 +8,41 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, Select, delete, exists, func, or_, select
 
-from ..due.facts import BACKFILL
+from ..due.facts import BACKFILL_ORIGIN
 from ..run import first_id
 from .tables import Tables
 
 
-def prune(connection: Connection, tables: Tables, before: datetime, limit: int) -> int:
+def prune_batch(connection: Connection, tables: Tables, before: datetime, limit: int) -> int:
     """Forget up to ``limit`` runs and as many ticks from before a moment; return how many.
 
     Rosters, words and keys that are of no use any more go with them. What goes on and what waits
     stays, with its key.
     """
     runs, ticks = tables.runs, tables.ticks
-    over = _oldest(runs.c.id, before, limit).where(runs.c.lease.is_(None))
+    over = _oldest_ids_query(runs.c.id, before, limit).where(runs.c.lease.is_(None))
     rows = connection.execute(over.add_columns(runs.c.slot, runs.c.nonce)).all()
     gone = [row.id for row in rows]
-    _delete(connection, runs.c.id, gone)
-    _delete(connection, tables.outputs.c.run, gone)
-    _prune_keys(connection, tables, {row.slot for row in rows if row.nonce > BACKFILL})
-    ticked = list(connection.scalars(_oldest(ticks.c.id, before, limit)))
-    _delete(connection, ticks.c.id, ticked)
-    _prune_rosters(connection, tables, before)
-    _prune_words(connection, tables, before)
+    _delete_rows(connection, runs.c.id, gone)
+    _delete_rows(connection, tables.outputs.c.run, gone)
+    _prune_keys(connection, tables, {row.slot for row in rows if row.nonce > BACKFILL_ORIGIN})
+    ticked = list(connection.scalars(_oldest_ids_query(ticks.c.id, before, limit)))
+    _delete_rows(connection, ticks.c.id, ticked)
+    _prune_task_sets(connection, tables, before)
+    _prune_pause_rules(connection, tables, before)
     return len(gone) + len(ticked)
 
 
-def _oldest(column: Column[Any], before: datetime, limit: int) -> Select[Any]:
+def _oldest_ids_query(column: Column[Any], before: datetime, limit: int) -> Select[Any]:
     return select(column).where(column < first_id(before)).order_by(column).limit(limit)
 
 
-def _delete(connection: Connection, column: Column[Any], values: Sequence[Any]) -> None:
+def _delete_rows(connection: Connection, column: Column[Any], values: Sequence[Any]) -> None:
     if values:
         connection.execute(delete(column.table).where(column.in_(values)))
 
 
-def _prune_rosters(connection: Connection, tables: Tables, before: datetime) -> None:
+def _prune_task_sets(connection: Connection, tables: Tables, before: datetime) -> None:
     """Forget versions of the app that ticked long ago, but never the one that ticked last."""
     rosters = tables.rosters
     newest = connection.scalar(select(func.max(rosters.c.last_tick)))
@@ -61,13 +61,13 @@ def _prune_keys(connection: Connection, tables: Tables, slots: Collection[dateti
         connection.execute(delete(keys).where(keys.c.moment.in_(slots), ~or_(*known)))
 
 
-def _prune_words(connection: Connection, tables: Tables, before: datetime) -> None:
+def _prune_pause_rules(connection: Connection, tables: Tables, before: datetime) -> None:
     words = tables.words
     old = select(words).where(words.c.moment < before).order_by(words.c.id)
-    _delete(connection, words.c.id, _spent(connection.execute(old).all(), before))
+    _delete_rows(connection, words.c.id, _obsolete_rules(connection.execute(old).all(), before))
 
 
-def _spent(words: Sequence[Row[Any]], before: datetime) -> list[int]:
+def _obsolete_rules(rules: Sequence[Row[Any]], before: datetime) -> list[int]:
     """Return the ids of words that make no difference from a moment on; words are oldest first.
 
     A word counts until the next one with its pattern, or with ``*``. Of the others, one that is no
@@ -75,16 +75,16 @@ def _spent(words: Sequence[Row[Any]], before: datetime) -> list[int]:
     """
     spent, counting = [], []
     patterns: set[str] = set()
-    for word in reversed(words):
+    for word in reversed(rules):
         if patterns & {word.pattern, "*"}:
             spent.append(word.id)
         else:
             patterns.add(word.pattern)
             counting.append(word)
-    while counting and not _in_force(counting[-1], before):
+    while counting and not _is_in_force(counting[-1], before):
         spent.append(counting.pop().id)
     return spent
 
 
-def _in_force(word: Row[Any], at: datetime) -> bool:
-    return bool(word.pauses) and (word.until is None or word.until > at)
+def _is_in_force(rule: Row[Any], at: datetime) -> bool:
+    return bool(rule.pauses) and (rule.until is None or rule.until > at)

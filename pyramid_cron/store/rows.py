@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, func, select
 
-from ..due.facts import Active, Pending
-from ..due.pauses import Word
-from ..run import Progress, Reason, Run, RunState, Trigger
-from .dialects import insertion
+from ..due.facts import ActiveRun, WaitingRun
+from ..due.pauses import PauseRule
+from ..run import Progress, RunReason, Run, RunState, Trigger
+from .dialects import upsert
 from .tables import Tables, Values, once_per_store
 
-EXACT = ("sqlite", "postgresql")
+EXACT_ROWCOUNT_DIALECTS = ("sqlite", "postgresql")
 """Databases that can leave alone what is there, and tell how much they wrote."""
 
 
@@ -26,16 +26,16 @@ def insert_new(connection: Connection, table: Table, rows: list[Values]) -> bool
     """
     dialect = connection.dialect.name
     if not rows:
-        return dialect in EXACT
+        return dialect in EXACT_ROWCOUNT_DIALECTS
     counting = {"preserve_rowcount": True}
-    result = connection.execute(_insert(dialect, table), rows, execution_options=counting)
-    return dialect in EXACT and result.rowcount == len(rows)
+    result = connection.execute(_make_insert(dialect, table), rows, execution_options=counting)
+    return dialect in EXACT_ROWCOUNT_DIALECTS and result.rowcount == len(rows)
 
 
 @once_per_store
-def _insert(dialect: str, table: Table) -> Insert:
-    statement = insertion(dialect, table)
-    if dialect in EXACT:
+def _make_insert(dialect: str, table: Table) -> Insert:
+    statement = upsert(dialect, table)
+    if dialect in EXACT_ROWCOUNT_DIALECTS:
         new: Insert = statement.on_conflict_do_nothing()
     else:
         # INSERT IGNORE would take values for good that are cut to fit.
@@ -44,7 +44,9 @@ def _insert(dialect: str, table: Table) -> Insert:
     return new
 
 
-def run_row(run: Run, owner: str, lease: datetime | None, weight: int = 0) -> Values:
+def make_run_row(
+    run: Run, owner_token: str, lease_until: datetime | None, weight: int = 0
+) -> Values:
     """Return the row that claims a slot, or tells that it is skipped."""
     return {
         "id": run.id,
@@ -57,17 +59,17 @@ def run_row(run: Run, owner: str, lease: datetime | None, weight: int = 0) -> Va
         "reason": run.reason and str(run.reason),
         "count": run.count,
         "error": run.error,
-        "payload": dumped(run.payload),
+        "payload": dump_payload(run.payload),
         "host": run.host,
         "pid": run.pid,
-        "owner": owner,
-        "lease": None if run.state.final else lease,
+        "owner": owner_token,
+        "lease": None if run.state.is_final else lease_until,
         "cancel": 0,
         "weight": weight,
     }
 
 
-def outcome_row(run: Run) -> Values:
+def make_outcome_row(run: Run) -> Values:
     """Return what changes in the course of a run."""
     return {
         "state": str(run.state),
@@ -81,12 +83,12 @@ def outcome_row(run: Run) -> Values:
     }
 
 
-def output_rows(runs: Iterable[Run]) -> list[Values]:
+def make_output_rows(runs: Iterable[Run]) -> list[Values]:
     """Return the rows of what runs logged, and what their programs wrote."""
     return [
-        {"run": run.id, "text": run.logged, "stdout": run.stdout, "stderr": run.stderr}
+        {"run": run.id, "text": run.log, "stdout": run.stdout, "stderr": run.stderr}
         for run in runs
-        if run.logged or run.stdout or run.stderr
+        if run.log or run.stdout or run.stderr
     ]
 
 
@@ -101,39 +103,39 @@ def to_run(row: Row[Any]) -> Run:
         state=RunState(row.state),
         host=row.host,
         pid=row.pid,
-        reason=row.reason and Reason(row.reason),
+        reason=row.reason and RunReason(row.reason),
         count=row._mapping["count"],
         started=row.started,
         finished=row.finished,
         error=row.error,
         traceback=row.traceback,
-        logged=row._mapping.get("logged"),
+        log=row._mapping.get("logged"),
         progress=row.progress and Progress(*json.loads(row.progress)),
-        payload=loaded(row.payload),
+        payload=load_payload(row.payload),
         nonce=row.nonce,
         stdout=row._mapping.get("stdout"),
         stderr=row._mapping.get("stderr"),
-        called_off=bool(row.cancel),
+        is_cancel_requested=bool(row.cancel),
     )
 
 
-def going_on(connection: Connection, tables: Tables) -> list[Active]:
+def select_active_runs(connection: Connection, tables: Tables) -> list[ActiveRun]:
     """Return the runs that are not over, oldest first.
 
     That is little beside all that is on record, and so it is looked for by nothing else: asked to
     sort it, or for one task's, SQLite would rather go through everything.
     """
-    rows = connection.execute(_held(tables))
-    active = [Active(to_run(row), row.lease, row.weight) for row in rows]
+    rows = connection.execute(_active_runs_query(tables))
+    active = [ActiveRun(to_run(row), row.lease, row.weight) for row in rows]
     return sorted(active, key=lambda each: each.run.id)
 
 
 @once_per_store
-def _held(tables: Tables) -> Select[Any]:
+def _active_runs_query(tables: Tables) -> Select[Any]:
     return select(tables.runs).where(tables.runs.c.lease.is_not(None))
 
 
-def state_of_one(tables: Tables) -> ColumnElement[str]:
+def state_by_task_index(tables: Tables) -> ColumnElement[str]:
     """Return the state to look for among the runs of one task.
 
     By the index on states, SQLite would go through the runs of all the other tasks.
@@ -141,48 +143,50 @@ def state_of_one(tables: Tables) -> ColumnElement[str]:
     return func.coalesce(tables.runs.c.state, "")
 
 
-def pending_row(pending: Pending) -> Values:
+def make_waiting_row(waiting_run: WaitingRun) -> Values:
     """Return the row of what waits."""
     return {
-        "task": pending.task,
-        "slot": pending.slot,
-        "attempt": pending.attempt,
-        "nonce": pending.nonce,
-        "trigger": pending.trigger.value,
-        "not_before": pending.not_before,
-        "payload": dumped(pending.payload),
+        "task": waiting_run.task,
+        "slot": waiting_run.slot,
+        "attempt": waiting_run.attempt,
+        "nonce": waiting_run.nonce,
+        "trigger": waiting_run.trigger.value,
+        "not_before": waiting_run.not_before,
+        "payload": dump_payload(waiting_run.payload),
     }
 
 
-def to_pending(row: Row[Any]) -> Pending:
+def to_waiting_run(row: Row[Any]) -> WaitingRun:
     """Return what waits by a row."""
-    return Pending(
+    return WaitingRun(
         task=row.task,
         slot=row.slot,
         trigger=Trigger(row.trigger),
         not_before=row.not_before,
         attempt=row.attempt,
         nonce=row.nonce,
-        payload=loaded(row.payload),
+        payload=load_payload(row.payload),
     )
 
 
-def all_words(connection: Connection, tables: Tables) -> list[Word]:
+def select_pause_rules(connection: Connection, tables: Tables) -> list[PauseRule]:
     """Return who was paused and resumed, oldest first."""
-    rows = connection.execute(_words(tables))
-    return [Word(row.moment, bool(row.pauses), row.pattern, row.until, row.reason) for row in rows]
+    rows = connection.execute(_pause_rules_query(tables))
+    return [
+        PauseRule(row.moment, bool(row.pauses), row.pattern, row.until, row.reason) for row in rows
+    ]
 
 
 @once_per_store
-def _words(tables: Tables) -> Select[Any]:
+def _pause_rules_query(tables: Tables) -> Select[Any]:
     return select(tables.words).order_by(tables.words.c.id)
 
 
-def dumped(payload: Any) -> str | None:
+def dump_payload(payload: Any) -> str | None:
     """Return a payload as text; None is no text at all."""
     return None if payload is None else json.dumps(payload)
 
 
-def loaded(text: str | None) -> Any:
+def load_payload(text: str | None) -> Any:
     """Return the payload that a text holds."""
     return None if text is None else json.loads(text)

@@ -14,29 +14,31 @@ from .engine import Database, StoreError
 from .rows import insert_new
 from .tables import SCHEMA_VERSION, Tables
 
-LOCK = 0x70797263  # the letters pyrc: whoever makes the tables on PostgreSQL holds this lock
-LOCK_NAME = "pyramid_cron"
-PATIENCE = 30
+SCHEMA_LOCK_KEY = (
+    0x70797263  # the letters pyrc: whoever makes the tables on PostgreSQL holds this lock
+)
+SCHEMA_LOCK_NAME = "pyramid_cron"
+SCHEMA_LOCK_SECONDS = 30
 """Seconds to wait for another process that makes the tables."""
 
 
-def see_to_tables(database: Database, tables: Tables) -> None:
+def ensure_schema(database: Database, tables: Tables) -> None:
     """Make the tables where they are missing; processes that do so at once wait for each other.
 
     Raises StoreError for tables of a newer version.
     """
     with database.read() as connection:
-        version = _version(connection, tables)
+        version = _read_version(connection, tables)
     if version is None:
-        version = _make(database, tables)
+        version = _create_tables(database, tables)
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"cron.url {database.shown}: the store has schema version {version}, this"
+            f"cron.url {database.display_url}: the store has schema version {version}, this"
             f" pyramid_cron knows versions up to {SCHEMA_VERSION}; upgrade pyramid_cron"
         )
 
 
-def _version(connection: Connection, tables: Tables) -> int | None:
+def _read_version(connection: Connection, tables: Tables) -> int | None:
     """Return the schema's version; None where the tables are not there, or not all of them."""
     meta = tables.meta
     if not inspect(connection).has_table(meta.name):
@@ -45,9 +47,9 @@ def _version(connection: Connection, tables: Tables) -> int | None:
     return int(found) if found else None
 
 
-def _make(database: Database, tables: Tables) -> int:
-    with database.write() as connection, _alone(connection):
-        version = _version(connection, tables)
+def _create_tables(database: Database, tables: Tables) -> int:
+    with database.write() as connection, _schema_lock(connection):
+        version = _read_version(connection, tables)
         if version is not None:
             return version
         tables.metadata.create_all(connection)
@@ -62,22 +64,22 @@ def _make(database: Database, tables: Tables) -> int:
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
+def _schema_lock(connection: Connection) -> Iterator[None]:
     """Let one process at a time make tables, where a transaction does not see to that."""
     dialect = connection.dialect.name
     if dialect == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK_KEY)))
         yield
     elif dialect == "sqlite":
         yield
     else:
-        with _named_lock(connection):
+        with _mysql_schema_lock(connection):
             yield
 
 
 @contextmanager
-def _named_lock(connection: Connection) -> Iterator[None]:
-    if connection.scalar(select(func.get_lock(LOCK_NAME, PATIENCE))) != 1:
+def _mysql_schema_lock(connection: Connection) -> Iterator[None]:
+    if connection.scalar(select(func.get_lock(SCHEMA_LOCK_NAME, SCHEMA_LOCK_SECONDS))) != 1:
         shown = connection.engine.url.render_as_string(hide_password=True)
         raise StoreError(f"cron.url {shown}: another process has been making the tables for long")
     try:
@@ -85,4 +87,4 @@ def _named_lock(connection: Connection) -> Iterator[None]:
     except BaseException:
         connection.invalidate()  # what it holds goes with it
         raise
-    connection.execute(select(func.release_lock(LOCK_NAME)))
+    connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))

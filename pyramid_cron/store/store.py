@@ -24,39 +24,54 @@ from sqlalchemy import (
     update,
 )
 
-from ..due.facts import Pending
-from ..due.pauses import Word
-from ..due.slots import Roster
-from ..run import ID, Run, RunState, storable
-from ..task import NAME
-from .desk import Desk
+from ..due.facts import WaitingRun
+from ..due.pauses import PauseRule
+from ..due.slots import TaskSet
+from ..run import RUN_ID_PATTERN, Run, RunState, make_storable
+from ..task import TASK_NAME_PATTERN
+from .desk import ClaimTransaction
 from .engine import Database
-from .filling import Span, fill_in
-from .handing import adopt, entrust, give_back, recall
-from .outcomes import Deferred, Noted, Outcome, Paused, defer, renew, write
+from .filling import SlotRange, insert_backfill
+from .handing import take_over_run, hand_off_run, release_runs, cancel_handed_off_run
+from .outcomes import (
+    DeferredRun,
+    WriteBatch,
+    Outcome,
+    FailurePause,
+    insert_deferred_run,
+    extend_leases,
+    apply_batch,
+)
 from .owner import Owner
-from .prune import prune
-from .rows import all_words, going_on, insert_new, pending_row, state_of_one, to_run
-from .schema import see_to_tables
+from .prune import prune_batch
+from .rows import (
+    select_pause_rules,
+    select_active_runs,
+    insert_new,
+    make_waiting_row,
+    state_by_task_index,
+    to_run,
+)
+from .schema import ensure_schema
 from .tables import Tables, make_tables, once_per_store
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class StorePeek:
     """What a tick looks at first: the last tick of each roster, and whether anything waits.
 
     ``busy`` is true where something that waits is ripe, or a run may have been lost.
     """
 
     last_ticks: dict[str, datetime]
-    busy: bool
+    has_work: bool
 
 
 class Store:
     """The store behind ``cron.url``."""
 
     def __init__(self, url: URL, table_prefix: str) -> None:
-        self.database = Database(url, forget=self._forget)
+        self.database = Database(url, on_identity_change=self._mark_closed)
         self.tables = make_tables(table_prefix)
         self.is_open = False
         self._owner = Owner()
@@ -75,22 +90,22 @@ class Store:
 
         Raises StoreError naming ``cron.url``.
         """
-        self.database.recognize()
+        self.database.check_identity()
         if not self.is_open:
-            see_to_tables(self.database, self.tables)
+            ensure_schema(self.database, self.tables)
             self.is_open = True
 
-    def _forget(self) -> None:
+    def _mark_closed(self) -> None:
         self.is_open = False
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _read_connection(self) -> Iterator[Connection]:
         self.open()
         with self.database.read() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _exclusive_transaction(self) -> Iterator[Connection]:
         """Give a connection that is the only one to write, over all hosts.
 
         SQLite has one writer at a time, and so no two that wait for each other. Elsewhere a lock on
@@ -99,126 +114,130 @@ class Store:
         self.open()
         with self.database.write() as connection:
             if self.database.dialect != "sqlite":
-                connection.execute(_turn(self.tables))
+                connection.execute(_write_lock_query(self.tables))
             yield connection
 
     # What a tick needs.
 
-    def glance(self, now: datetime) -> Glance:
+    def peek(self, now: datetime) -> StorePeek:
         """Return what a tick at ``now`` looks at first."""
-        with self._reading() as connection:
-            rows = connection.execute(_signs(self.tables), {"now": now}).all()
+        with self._read_connection() as connection:
+            rows = connection.execute(_peek_query(self.tables), {"now": now}).all()
         last_ticks = {row.id: row.last_tick for row in rows if row.id is not None}
-        return Glance(last_ticks, bool(rows[0].busy))
+        return StorePeek(last_ticks, bool(rows[0].busy))
 
-    def rosters(self, ids: Iterable[str]) -> list[Roster]:
+    def task_sets(self, ids: Iterable[str]) -> list[TaskSet]:
         """Return the rosters with these ids, with the names in them."""
         rosters = self.tables.rosters
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             rows = connection.execute(select(rosters).where(rosters.c.id.in_(list(ids)))).all()
-        return [Roster(row.id, frozenset(json.loads(row.tasks)), row.last_tick) for row in rows]
+        return [TaskSet(row.id, frozenset(json.loads(row.tasks)), row.last_tick) for row in rows]
 
     @contextmanager
-    def deciding(self, now: datetime, lease: datetime) -> Iterator[Desk]:
+    def claim_transaction(self, now: datetime, lease_until: datetime) -> Iterator[ClaimTransaction]:
         """Give the desk at which slots are claimed: one at a time, over all hosts.
 
         What is claimed is durable when the block ends. ``lease`` is when the claims run out unless
         they are renewed.
         """
-        with self._writing() as connection:
-            yield Desk(self.tables, connection, self.owner, now, lease)
+        with self._exclusive_transaction() as connection:
+            yield ClaimTransaction(self.tables, connection, self.owner, now, lease_until)
 
-    def write(self, noted: Noted) -> list[Paused]:
+    def write_batch(self, batch: WriteBatch) -> list[FailurePause]:
         """Write what happened; a run that is not ours any more is left as it is.
 
         Returns the tasks that are paused for it.
         """
-        with self._writing() as connection:
-            return write(connection, self.tables, self.owner.token, noted)
+        with self._exclusive_transaction() as connection:
+            return apply_batch(connection, self.tables, self.owner.token, batch)
 
     # What goes on.
 
-    def renew(self, ids: Collection[str], lease: datetime) -> set[str]:
+    def renew_leases(self, run_ids: Collection[str], lease_until: datetime) -> set[str]:
         """Renew the leases of runs; return the ids of those that are still ours."""
-        with self._writing() as connection:
-            return renew(connection, self.tables, self.owner.token, ids, lease)
+        with self._exclusive_transaction() as connection:
+            return extend_leases(connection, self.tables, self.owner.token, run_ids, lease_until)
 
-    def cancelled(self) -> set[str]:
+    def cancel_requests(self) -> set[str]:
         """Return the ids of those of our runs whose end somebody asked for."""
-        with self._reading() as connection:
-            return set(connection.scalars(_cancelled(self.tables), {"owner": self.owner.token}))
+        with self._read_connection() as connection:
+            return set(
+                connection.scalars(_cancel_requests_query(self.tables), {"owner": self.owner.token})
+            )
 
-    def ask_to_cancel(self, run_id: str) -> None:
+    def request_cancel(self, run_id: str) -> None:
         """Ask the owner of a run that goes on to end it."""
         runs = self.tables.runs
-        with self._writing() as connection:
+        with self._exclusive_transaction() as connection:
             going_on = update(runs).where(runs.c.id == run_id, runs.c.lease.is_not(None))
             connection.execute(going_on.values(cancel=1))
 
     # What goes to another process.
 
-    def recall(self, run_id: str, now: datetime, outcome: Callable[[Run], Outcome]) -> Run | None:
+    def cancel_handed_off(
+        self, run_id: str, now: datetime, outcome_of: Callable[[Run], Outcome]
+    ) -> Run | None:
         """End a run that was sent and that nobody has taken up; None if there is no such run."""
-        with self._writing() as connection:
-            return recall(connection, self.tables, run_id, now, outcome)
+        with self._exclusive_transaction() as connection:
+            return cancel_handed_off_run(connection, self.tables, run_id, now, outcome_of)
 
-    def entrust(self, run_id: str, lease: datetime) -> None:
+    def hand_off(self, run_id: str, lease_until: datetime) -> None:
         """Leave a run of ours that was not begun to whoever takes it up before its lease passes."""
-        with self._writing() as connection:
-            entrust(connection, self.tables, self.owner, run_id, lease)
+        with self._exclusive_transaction() as connection:
+            hand_off_run(connection, self.tables, self.owner, run_id, lease_until)
 
-    def give_back(self, runs: Sequence[Run], now: datetime) -> None:
+    def release(self, runs: Sequence[Run], now: datetime) -> None:
         """Let runs of ours that were not begun wait, as if nobody had claimed them."""
-        with self._writing() as connection:
-            give_back(connection, self.tables, self.owner, runs, now)
+        with self._exclusive_transaction() as connection:
+            release_runs(connection, self.tables, self.owner, runs, now)
 
-    def adopt(self, run_id: str, now: datetime, lease: datetime) -> Run | None:
+    def take_over(self, run_id: str, now: datetime, lease_until: datetime) -> Run | None:
         """Make a run ours that another process has claimed, once; None if that can't be."""
-        with self._writing() as connection:
-            return adopt(connection, self.tables, self.owner, run_id, now, lease)
+        with self._exclusive_transaction() as connection:
+            return take_over_run(connection, self.tables, self.owner, run_id, now, lease_until)
 
-    def hasten(self, pending: Pending) -> None:
+    def enqueue_or_advance(self, waiting_run: WaitingRun) -> None:
         """Put on record what is to run again, or have it wait no longer if it waits already."""
         waiting = self.tables.waiting
-        same = [key == getattr(pending, key.name) for key in waiting.primary_key]
-        later = waiting.c.not_before > pending.not_before
-        with self._writing() as connection:
-            insert_new(connection, waiting, [pending_row(pending)])
+        same = [key == getattr(waiting_run, key.name) for key in waiting.primary_key]
+        later = waiting.c.not_before > waiting_run.not_before
+        with self._exclusive_transaction() as connection:
+            insert_new(connection, waiting, [make_waiting_row(waiting_run)])
             connection.execute(
-                update(waiting).where(*same, later).values(not_before=pending.not_before)
+                update(waiting).where(*same, later).values(not_before=waiting_run.not_before)
             )
 
-    def defer(self, deferred: Deferred) -> None:
+    def add_deferred_run(self, deferred_run: DeferredRun) -> None:
         """Put on record what is to run once, unless its key is known already."""
-        with self._writing() as connection:
-            defer(connection, self.tables, deferred)
+        with self._exclusive_transaction() as connection:
+            insert_deferred_run(connection, self.tables, deferred_run)
 
-    def attempts(self, run: Run) -> int:
+    def newest_attempt(self, run: Run) -> int:
         """Return the number of the newest attempt at the slot of a run."""
         runs = self.tables.runs
         same = (runs.c.task == run.task, runs.c.slot == run.slot, runs.c.nonce == run.nonce)
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             return int(connection.scalar(select(func.max(runs.c.attempt)).where(*same)) or 0)
 
-    def fill_in(self, slots: Span, nonce: int) -> int:
+    def add_backfill(self, slot_range: SlotRange, nonce: int) -> int:
         """Put a task's slots of the past on record, to be run; return how many there are.
 
         Those that have run, or wait to, are left out.
         """
-        with self._writing() as connection:
-            return fill_in(connection, self.tables, slots, nonce)
+        with self._exclusive_transaction() as connection:
+            return insert_backfill(connection, self.tables, slot_range, nonce)
 
-    def say(self, word: Word) -> list[Word]:
+    def add_pause_rule(self, pause_rule: PauseRule) -> list[PauseRule]:
         """Put on record that tasks are paused or resumed; return what was so before."""
         row = {
-            "moment": word.moment,
-            "pauses": int(word.pauses),
-            "pattern": word.pattern,
-            "until": word.until,
-            "reason": word.reason and storable(word.reason),
+            "moment": pause_rule.since,
+            "pauses": int(pause_rule.is_pause),
+            "pattern": pause_rule.pattern,
+            "until": pause_rule.until,
+            "reason": pause_rule.reason and make_storable(pause_rule.reason),
         }
-        with self._writing() as connection:
-            before = all_words(connection, self.tables)
+        with self._exclusive_transaction() as connection:
+            before = select_pause_rules(connection, self.tables)
             connection.execute(insert(self.tables.words), row)
         return before
 
@@ -228,16 +247,18 @@ class Store:
         A short transaction, so that nobody has to wait for it: to forget everything that is older,
         call it until nothing is left.
         """
-        with self._writing() as connection:
-            return prune(connection, self.tables, before, limit)
+        with self._exclusive_transaction() as connection:
+            return prune_batch(connection, self.tables, before, limit)
 
     # What people ask.
 
-    def run(self, run_id: str) -> Run | None:
+    def get_run(self, run_id: str) -> Run | None:
         """Return the run with all that is known of it; None for what is no id of one."""
-        if not _is(ID, run_id):  # which some databases would rather not compare
+        if not _is_full_match(
+            RUN_ID_PATTERN, run_id
+        ):  # which some databases would rather not compare
             return None
-        found = self._select(self._query().where(self.tables.runs.c.id == run_id))
+        found = self._select_runs(self._runs_query().where(self.tables.runs.c.id == run_id))
         return found[0] if found else None
 
     def history(
@@ -247,60 +268,60 @@ class Store:
         limit: int = 50,
     ) -> list[Run]:
         """Return the newest runs, newest first."""
-        if task is not None and not _is(NAME, task):
+        if task is not None and not _is_full_match(TASK_NAME_PATTERN, task):
             return []
         runs = self.tables.runs
         state: ColumnElement[str] = runs.c.state
-        query = self._query().order_by(runs.c.id.desc()).limit(limit)
+        query = self._runs_query().order_by(runs.c.id.desc()).limit(limit)
         if task is not None:
             query = query.where(runs.c.task == task)
-            state = state_of_one(self.tables)
+            state = state_by_task_index(self.tables)
         if states is not None:
             query = query.where(state.in_([each.value for each in states]))
-        return self._select(query)
+        return self._select_runs(query)
 
-    def going_on(self, task: str) -> list[Run]:
+    def active_runs(self, task: str) -> list[Run]:
         """Return the runs of a task that are not over, newest first."""
-        with self._reading() as connection:
-            active = going_on(connection, self.tables)
+        with self._read_connection() as connection:
+            active = select_active_runs(connection, self.tables)
         return [each.run for each in reversed(active) if each.run.task == task]
 
-    def durations(self, task: str, limit: int) -> list[float]:
+    def recent_durations(self, task: str, limit: int) -> list[float]:
         """Return the seconds that the task's newest successes took."""
         succeeded = self.history(task, (RunState.SUCCEEDED,), limit)
         return [run.duration for run in succeeded if run.duration is not None]
 
-    def words(self) -> list[Word]:
+    def pause_rules(self) -> list[PauseRule]:
         """Return who was paused and resumed, oldest first."""
-        with self._reading() as connection:
-            return all_words(connection, self.tables)
+        with self._read_connection() as connection:
+            return select_pause_rules(connection, self.tables)
 
-    def waiting(self, task: str | None = None) -> int:
+    def count_waiting(self, task: str | None = None) -> int:
         """Return how many slots wait for a later tick, of one task or of all."""
         waiting = self.tables.waiting
         query = select(func.count()).select_from(waiting)
         if task is not None:
             query = query.where(waiting.c.task == task)
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             return int(connection.scalar(query) or 0)
 
-    def _query(self) -> Select[Any]:
+    def _runs_query(self) -> Select[Any]:
         runs, outputs = self.tables.runs, self.tables.outputs
         joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run)
         kept = outputs.c.text.label("logged"), outputs.c.stdout, outputs.c.stderr
         return select(runs, *kept).select_from(joined)
 
-    def _select(self, query: Select[Any]) -> list[Run]:
-        with self._reading() as connection:
+    def _select_runs(self, query: Select[Any]) -> list[Run]:
+        with self._read_connection() as connection:
             return [to_run(row) for row in connection.execute(query)]
 
 
-def _is(kind: re.Pattern[str], text: Any) -> bool:
-    return isinstance(text, str) and kind.fullmatch(text) is not None
+def _is_full_match(pattern: re.Pattern[str], text: Any) -> bool:
+    return isinstance(text, str) and pattern.fullmatch(text) is not None
 
 
 @once_per_store
-def _signs(tables: Tables) -> Select[Any]:
+def _peek_query(tables: Tables) -> Select[Any]:
     """Return what tells whether there is something to do beside what is due."""
     waiting, runs, rosters = tables.waiting, tables.runs, tables.rosters
     ripe = select(waiting.c.task).where(waiting.c.not_before <= bindparam("now"))
@@ -311,14 +332,14 @@ def _signs(tables: Tables) -> Select[Any]:
 
 
 @once_per_store
-def _turn(tables: Tables) -> Select[Any]:
+def _write_lock_query(tables: Tables) -> Select[Any]:
     """Return what waits until nobody else writes."""
     meta = tables.meta
     return select(meta.c.value).where(meta.c.name == "schema").with_for_update()
 
 
 @once_per_store
-def _cancelled(tables: Tables) -> Select[Any]:
+def _cancel_requests_query(tables: Tables) -> Select[Any]:
     """Return what finds the runs of an owner whose end somebody asked for."""
     runs = tables.runs
     going_on = runs.c.lease.is_not(None)

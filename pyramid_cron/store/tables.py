@@ -30,8 +30,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 SCHEMA_VERSION = 1
 """The version of the tables below, to be counted up whenever one of them changes."""
 
-MYSQL = ("mysql", "mariadb")
-LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL)
+MYSQL_DIALECTS = ("mysql", "mariadb")
+LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL_DIALECTS)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
@@ -47,7 +47,7 @@ next is a ``bindparam``.
 """
 
 
-class Instant(TypeDecorator[datetime]):
+class UtcMicroseconds(TypeDecorator[datetime]):
     """An aware datetime, kept as microseconds since the epoch."""
 
     impl = BigInteger
@@ -62,7 +62,7 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-class Name(TypeDecorator[str]):
+class TaskName(TypeDecorator[str]):
     """A task's name, equal to none but itself.
 
     MySQL would take names for the same that differ in case, accents or blanks at their end; which
@@ -74,12 +74,12 @@ class Name(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the column's type: bytes of UTF-8 in MySQL, text elsewhere."""
-        kind = VARBINARY(800) if dialect.name in MYSQL else String(200)
+        kind = VARBINARY(800) if dialect.name in MYSQL_DIALECTS else String(200)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         """Return what the database keeps."""
-        return value.encode() if value is not None and dialect.name in MYSQL else value
+        return value.encode() if value is not None and dialect.name in MYSQL_DIALECTS else value
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Return the name."""
@@ -121,7 +121,7 @@ def make_tables(prefix: str) -> Tables:
 
 def _meta(metadata: MetaData, prefix: str) -> Table:
     """Facts about the store itself: ``schema`` is the version of these tables."""
-    return _table(
+    return _make_table(
         metadata,
         f"{prefix}meta",
         Column("name", String(40), primary_key=True),
@@ -138,20 +138,20 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     ``lease``, the moment until which its owner has promised to renew it; ``cancel`` is 1 once
     somebody asked for its end. ``weight`` is its share of the capacity, 0 in a request.
     """
-    runs = _table(
+    runs = _make_table(
         metadata,
         f"{prefix}runs",
         Column("id", String(26), primary_key=True),
-        Column("task", Name, nullable=False),
-        Column("slot", Instant, nullable=False),
+        Column("task", TaskName, nullable=False),
+        Column("slot", UtcMicroseconds, nullable=False),
         Column("attempt", Integer, nullable=False),
         Column("nonce", BigInteger, nullable=False),
         Column("trigger", String(10), nullable=False),
         Column("state", String(10), nullable=False),
         Column("reason", String(12)),
         Column("count", Integer, nullable=False),
-        Column("started", Instant),
-        Column("finished", Instant),
+        Column("started", UtcMicroseconds),
+        Column("finished", UtcMicroseconds),
         Column("error", LONG_TEXT),
         Column("traceback", LONG_TEXT),
         Column("progress", LONG_TEXT),
@@ -159,7 +159,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("host", String(255), nullable=False),
         Column("pid", Integer, nullable=False),
         Column("owner", String(16), nullable=False),
-        Column("lease", Instant),
+        Column("lease", UtcMicroseconds),
         Column("cancel", Integer, nullable=False),
         Column("weight", Integer, nullable=False),
         UniqueConstraint("slot", "task", "attempt", "nonce", name=f"{prefix}runs_claim"),
@@ -173,7 +173,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
 
 def _outputs(metadata: MetaData, prefix: str) -> Table:
     """Keep what runs logged and wrote apart, so that lists of runs stay quick to read."""
-    return _table(
+    return _make_table(
         metadata,
         f"{prefix}outputs",
         Column("run", String(26), primary_key=True),
@@ -185,15 +185,15 @@ def _outputs(metadata: MetaData, prefix: str) -> Table:
 
 def _waiting(metadata: MetaData, prefix: str) -> Table:
     """Keep what is to run at a later tick: retries, what found no time, backfills."""
-    waiting = _table(
+    waiting = _make_table(
         metadata,
         f"{prefix}waiting",
-        Column("task", Name, primary_key=True),
-        Column("slot", Instant, primary_key=True, autoincrement=False),
+        Column("task", TaskName, primary_key=True),
+        Column("slot", UtcMicroseconds, primary_key=True, autoincrement=False),
         Column("attempt", Integer, primary_key=True, autoincrement=False),
         Column("nonce", BigInteger, primary_key=True, autoincrement=False),
         Column("trigger", String(10), nullable=False),
-        Column("not_before", Instant, nullable=False),
+        Column("not_before", UtcMicroseconds, nullable=False),
         Column("payload", LONG_TEXT),
     )
     Index(f"{prefix}waiting_by_time", waiting.c.not_before)
@@ -202,11 +202,11 @@ def _waiting(metadata: MetaData, prefix: str) -> Table:
 
 def _ticks(metadata: MetaData, prefix: str) -> Table:
     """One row a tick: when, where, and how many runs it made and skipped."""
-    return _table(
+    return _make_table(
         metadata,
         f"{prefix}ticks",
         Column("id", String(26), primary_key=True),
-        Column("moment", Instant, nullable=False),
+        Column("moment", UtcMicroseconds, nullable=False),
         Column("roster", String(32), nullable=False),
         Column("host", String(255), nullable=False),
         Column("pid", Integer, nullable=False),
@@ -217,37 +217,37 @@ def _ticks(metadata: MetaData, prefix: str) -> Table:
 
 def _rosters(metadata: MetaData, prefix: str) -> Table:
     """Which tasks one version of the app knows (a JSON list of names), and when it last ticked."""
-    return _table(
+    return _make_table(
         metadata,
         f"{prefix}rosters",
         Column("id", String(32), primary_key=True),
         Column("tasks", LONG_TEXT, nullable=False),
-        Column("last_tick", Instant, nullable=False),
+        Column("last_tick", UtcMicroseconds, nullable=False),
     )
 
 
 def _words(metadata: MetaData, prefix: str) -> Table:
     """Who was paused and resumed, and when: the last row whose pattern matches a task counts."""
-    return _table(
+    return _make_table(
         metadata,
         f"{prefix}words",
         Column("id", Integer, primary_key=True),
-        Column("moment", Instant, nullable=False),
+        Column("moment", UtcMicroseconds, nullable=False),
         Column("pauses", Integer, nullable=False),
         Column("pattern", LONG_TEXT, nullable=False),
-        Column("until", Instant),
+        Column("until", UtcMicroseconds),
         Column("reason", LONG_TEXT),
     )
 
 
 def _keys(metadata: MetaData, prefix: str) -> Table:
     """Keep the keys of what was deferred and waits or is on record; ``moment`` is its slot."""
-    keys = _table(
+    keys = _make_table(
         metadata,
         f"{prefix}keys",
-        Column("task", Name, primary_key=True),
-        Column("key", Name, primary_key=True),
-        Column("moment", Instant, nullable=False),
+        Column("task", TaskName, primary_key=True),
+        Column("key", TaskName, primary_key=True),
+        Column("moment", UtcMicroseconds, nullable=False),
     )
     Index(f"{prefix}keys_by_moment", keys.c.moment)
     return keys
@@ -259,10 +259,10 @@ def _totals(metadata: MetaData, prefix: str) -> Table:
     ``timed`` runs took ``duration`` together, ``begun`` ones began ``lateness`` after their slots,
     both in microseconds. The row of the task with the empty name counts ticks.
     """
-    return _table(
+    return _make_table(
         metadata,
         f"{prefix}totals",
-        Column("task", Name, primary_key=True),
+        Column("task", TaskName, primary_key=True),
         Column("state", String(10), primary_key=True),
         Column("reason", String(12), primary_key=True),
         Column("count", BigInteger, nullable=False),
@@ -271,14 +271,14 @@ def _totals(metadata: MetaData, prefix: str) -> Table:
         Column("begun", BigInteger, nullable=False),
         Column("lateness", BigInteger, nullable=False),
         Column("newest", String(26), nullable=False),
-        Column("finished", Instant),
+        Column("finished", UtcMicroseconds),
     )
 
 
-def _table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
+def _make_table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
     """Return a table in which text is compared as it is written, in every database."""
     collation = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
     options: dict[str, Any] = {
-        f"{kind}_{key}": value for kind in MYSQL for key, value in collation.items()
+        f"{kind}_{key}": value for kind in MYSQL_DIALECTS for key, value in collation.items()
     }
     return Table(name, metadata, *parts, **options)

@@ -11,41 +11,41 @@ from .metrics import metrics_view
 from .runs import run_view, runs_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
-from .urls import ROUTE
+from .urls import TRIGGER_ROUTE
 
-PAGES = (
-    (f"{ROUTE}.tasks", "/tasks", tasks_view),
-    (f"{ROUTE}.task", "/tasks/{name:.+}", task_view),
-    (f"{ROUTE}.runs", "/runs", runs_view),
-    (f"{ROUTE}.run", "/runs/{id:.+}", run_view),
-    (f"{ROUTE}.timeline", "/timeline", timeline_view),
-    (f"{ROUTE}.health", "/health", health_view),
-    (f"{ROUTE}.metrics", "/metrics", metrics_view),
-    (f"{ROUTE}.openapi", "/openapi.json", openapi_view),
-    (f"{ROUTE}.file", "/static/{file}", file_view),
+PAGE_ROUTES = (
+    (f"{TRIGGER_ROUTE}.tasks", "/tasks", tasks_view),
+    (f"{TRIGGER_ROUTE}.task", "/tasks/{name:.+}", task_view),
+    (f"{TRIGGER_ROUTE}.runs", "/runs", runs_view),
+    (f"{TRIGGER_ROUTE}.run", "/runs/{id:.+}", run_view),
+    (f"{TRIGGER_ROUTE}.timeline", "/timeline", timeline_view),
+    (f"{TRIGGER_ROUTE}.health", "/health", health_view),
+    (f"{TRIGGER_ROUTE}.metrics", "/metrics", metrics_view),
+    (f"{TRIGGER_ROUTE}.openapi", "/openapi.json", openapi_view),
+    (f"{TRIGGER_ROUTE}.file", "/static/{file}", file_view),
 )
 """The names of the routes, where they are below the trigger, and their views."""
 
 
 def add_routes(config: Configurator, path: str) -> None:
     """Add the routes of the pages below the trigger's path."""
-    for name, pattern, _ in PAGES:
+    for name, pattern, _ in PAGE_ROUTES:
         config.add_route(name, path + pattern)
 
 
-def put_first(config: Configurator) -> None:
+def put_routes_first(config: Configurator) -> None:
     """Have the trigger and the pages found before a route of the application that takes all paths.
 
     They were added late, when the settings were known, and each takes its own paths only.
     """
     routes = config.get_routes_mapper().get_routes()
-    names = {ROUTE, *(name for name, _, _ in PAGES)}
+    names = {TRIGGER_ROUTE, *(name for name, _, _ in PAGE_ROUTES)}
     routes.sort(key=lambda route: route.name not in names)
 
 
 def add_views(config: Configurator) -> None:
     """Add the views. Who may see them, and whether a POST is meant, they find out themselves."""
-    for name, _, view in PAGES:
+    for name, _, view in PAGE_ROUTES:
         config.add_view(
             view, route_name=name, permission=NO_PERMISSION_REQUIRED, require_csrf=False
         )

@@ -13,29 +13,29 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..guard import Verdict
-from ..state import cronwork
+from ..state import get_cron
 
-View = Callable[[Any, Request], Response]
+ContextView = Callable[[Any, Request], Response]
 
 log = logging.getLogger("pyramid_cron")
 
 
-def bears_token(request: Request) -> bool:
+def has_token(request: Request) -> bool:
     """Return whether a machine asks: one at an allowed address, with one of ``cron.token``."""
-    guard = cronwork(request.registry).guard
-    return bool(guard.tokens) and _verdict(request).allowed
+    guard = get_cron(request.registry).guard
+    return bool(guard.tokens) and _verdict(request).is_allowed
 
 
-def refusal(request: Request) -> str | None:
+def why_forbidden(request: Request) -> str | None:
     """Return why somebody may not see the pages; None if they may.
 
     Where ``cron.permission`` is set, who has that permission may, and who bears a token. Otherwise
     it is who may trigger.
     """
-    permission = cronwork(request.registry).settings.permission
+    permission = get_cron(request.registry).settings.permission
     if permission is None:
         return _verdict(request).reason
-    if bears_token(request):
+    if has_token(request):
         return None
     # To Pyramid everybody has every permission then.
     if request.registry.queryUtility(ISecurityPolicy) is None:
@@ -43,22 +43,22 @@ def refusal(request: Request) -> str | None:
     return None if request.has_permission(permission) else f"lacks the permission {permission!r}"
 
 
-def guarded(view: View) -> View:
+def require_access(view: ContextView) -> ContextView:
     """Decorate a view: who may not see it is answered with 403, and a WARNING says why."""
 
     @functools.wraps(view)
     def checked(context: Any, request: Request) -> Response:
-        reason = refusal(request)
+        reason = why_forbidden(request)
         if reason is not None:
             log.warning("%s refused: %s", request.path_info, reason)
-            return _refused(request)
+            return _forbid(request)
         return view(context, request)
 
     return checked
 
 
-def _refused(request: Request) -> Response:
-    if cronwork(request.registry).settings.permission is not None:
+def _forbid(request: Request) -> Response:
+    if get_cron(request.registry).settings.permission is not None:
         raise HTTPForbidden()  # the application's own forbidden view may ask for a login
     message = f"fail {_verdict(request).address}"
     if "text/html" in request.headers.get("Accept", ""):
@@ -72,5 +72,5 @@ def _refused(request: Request) -> Response:
 
 
 def _verdict(request: Request) -> Verdict:
-    guard = cronwork(request.registry).guard
+    guard = get_cron(request.registry).guard
     return guard.check(request.environ.get("REMOTE_ADDR"), request.headers)

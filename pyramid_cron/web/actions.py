@@ -10,19 +10,19 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..due.pauses import paused
-from ..logs import instant
+from ..due.pauses import active_pause
+from ..logs import format_instant
 from ..run import Run, RunState, as_payload
-from ..schedule.duration import span
-from ..schedule.moments import in_utc
-from ..state import cronwork
+from ..schedule.duration import parse_duration
+from ..schedule.moments import to_utc
+from ..state import get_cron
 from . import urls
-from .answers import Refused, as_html, as_json, see_other, wants_html
-from .csrf import FIELD, meant
-from .data import pause_data, run_data, whole_run
-from .pages import render
+from .answers import HTTPProblem, html_response, json_response, redirect, wants_html
+from .csrf import CSRF_FIELD, is_csrf_safe
+from .data import pause_data, run_data, run_detail
+from .pages import render_page
 
-FIELDS = {
+TASK_ACTION_FIELDS = {
     "run": {"payload", "at", "after", "key"},
     "pause": {"until", "for", "reason"},
     "resume": set[str](),
@@ -32,16 +32,16 @@ FIELDS = {
 RUN_ACTIONS = ("cancel", "retry")
 
 
-def possible(run: Run) -> list[str]:
+def available_actions(run: Run) -> list[str]:
     """Return what can be done with a run."""
-    if not run.state.final:
+    if not run.state.is_final:
         return ["cancel"]
-    return ["retry"] if run.state.failure or run.state is RunState.CANCELLED else []
+    return ["retry"] if run.state.is_failure or run.state is RunState.CANCELLED else []
 
 
 def confirm_task(request: Request, name: str, action: str) -> Response:
     """Ask whether something is meant."""
-    return _confirm(request, action, tuple(FIELDS), name, urls.task_path(request, name))
+    return _confirm(request, action, tuple(TASK_ACTION_FIELDS), name, urls.task_path(request, name))
 
 
 def confirm_run(request: Request, run: Run, action: str) -> Response:
@@ -50,152 +50,162 @@ def confirm_run(request: Request, run: Run, action: str) -> Response:
 
 
 def _confirm(
-    request: Request, action: str, actions: tuple[str, ...], task: str, back: str
+    request: Request, action: str, actions: tuple[str, ...], task: str, target_path: str
 ) -> Response:
     if action not in actions:
-        raise Refused(400, f"confirm={action!r}: must be one of {', '.join(actions)}")
+        raise HTTPProblem(400, f"confirm={action!r}: must be one of {', '.join(actions)}")
     if not wants_html(request):
-        raise Refused(400, f"a confirmation is a page; POST to {back}/{action} instead")
+        raise HTTPProblem(400, f"a confirmation is a page; POST to {target_path}/{action} instead")
     title = f"{action.capitalize()} {task}"
-    html = render(request, "confirm.html", action=action, task=task, back=back, title=title)
-    return as_html(html)
+    html = render_page(
+        request, "confirm.html", action=action, task=task, back=target_path, title=title
+    )
+    return html_response(html)
 
 
-def on_task(request: Request, name: str, action: str) -> Response:
+def act_on_task(request: Request, name: str, action: str) -> Response:
     """Do something with a task."""
-    if action not in FIELDS:
-        raise Refused(404, f"a task has no action {action!r}, only {', '.join(FIELDS)}")
-    _check(request)
-    given = _given(request, FIELDS[action])
-    if name not in cronwork(request.registry).tasks.by_name:
-        raise Refused(409, f"the task {name!r} is orphaned: it is not registered any more")
+    if action not in TASK_ACTION_FIELDS:
+        raise HTTPProblem(
+            404, f"a task has no action {action!r}, only {', '.join(TASK_ACTION_FIELDS)}"
+        )
+    _check_csrf(request)
+    given = _parse_body(request, TASK_ACTION_FIELDS[action])
+    if name not in get_cron(request.registry).task_registry.by_name:
+        raise HTTPProblem(409, f"the task {name!r} is orphaned: it is not registered any more")
     if action == "run":
-        return _run(request, name, given)
-    pattern = exactly(name)
+        return _run_or_defer(request, name, given)
+    pattern = exact_pattern(name)
     if action == "pause":
-        request.cron.pause(pattern, _until(request, given), _text(given, "reason"))
+        request.cron.pause(pattern, _parse_until(request, given), _optional_text(given, "reason"))
     else:
         request.cron.resume(pattern)
-    cron = cronwork(request.registry)
-    pause = pause_data(paused(name, cron.clock(), cron.store.words()))
-    return _done(request, urls.task_path(request, name), {"name": name, "paused": pause})
+    cron = get_cron(request.registry)
+    pause = pause_data(active_pause(name, cron.clock(), cron.store.pause_rules()))
+    return _respond(request, urls.task_path(request, name), {"name": name, "paused": pause})
 
 
-def _run(request: Request, name: str, given: dict[str, Any]) -> Response:
+def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response:
     """Run a task now, or put on record that it is to run once, later."""
     try:
-        payload = as_payload(given.get("payload"))
+        payload = as_payload(body.get("payload"))
     except (TypeError, ValueError) as error:
-        raise Refused(400, str(error)) from None
-    if not given.keys() & {"at", "after", "key"}:
+        raise HTTPProblem(400, str(error)) from None
+    if not body.keys() & {"at", "after", "key"}:
         run = request.cron.run(name, payload)
-        return _done(request, urls.run_path(request, run.id), whole_run(request, run))
-    at, after, key = (given.get(field) for field in ("at", "after", "key"))
+        return _respond(request, urls.run_path(request, run.id), run_detail(request, run))
+    at, after, key = (body.get(field) for field in ("at", "after", "key"))
     try:
         waiting = request.cron.defer(name, payload, at=at, after=after, key=key)
     except (TypeError, ValueError) as error:
-        raise Refused(400, str(error)) from None
-    data = {"name": name, "slot": instant(waiting.slot), "key": key}
-    return _done(request, urls.task_path(request, name), data, status=202)
+        raise HTTPProblem(400, str(error)) from None
+    data = {"name": name, "slot": format_instant(waiting.slot), "key": key}
+    return _respond(request, urls.task_path(request, name), data, status=202)
 
 
-def on_run(request: Request, run: Run, action: str) -> Response:
+def act_on_run(request: Request, run: Run, action: str) -> Response:
     """Do something with a run."""
     if action not in RUN_ACTIONS:
-        raise Refused(404, f"a run has no action {action!r}, only {', '.join(RUN_ACTIONS)}")
-    _check(request)
-    _given(request, set())
+        raise HTTPProblem(404, f"a run has no action {action!r}, only {', '.join(RUN_ACTIONS)}")
+    _check_csrf(request)
+    _parse_body(request, set())
     try:
         (request.cron.cancel if action == "cancel" else request.cron.retry)(run.id)
     except (ValueError, LookupError) as error:
-        raise Refused(409, str(error)) from None
-    now = cronwork(request.registry).store.run(run.id) or run
-    return _done(request, urls.run_path(request, run.id), run_data(request, now))
+        raise HTTPProblem(409, str(error)) from None
+    now = get_cron(request.registry).store.get_run(run.id) or run
+    return _respond(request, urls.run_path(request, run.id), run_data(request, now))
 
 
-def exactly(name: str) -> str:
+def exact_pattern(name: str) -> str:
     """Return the pattern that matches this name alone."""
     return f"re:\\A{re.escape(name)}\\Z"
 
 
-def _check(request: Request) -> None:
-    _posted(request)  # where the token is looked for
-    if not meant(request):
-        raise Refused(403, "the CSRF token is missing or wrong: load the page again")
+def _check_csrf(request: Request) -> None:
+    _read_form(request)  # where the token is looked for
+    if not is_csrf_safe(request):
+        raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
 
 
-def _done(request: Request, path: str, data: Any, status: int = 200) -> Response:
-    return see_other(path) if wants_html(request) else as_json(data, status)
+def _respond(request: Request, path: str, data: Any, status: int = 200) -> Response:
+    return redirect(path) if wants_html(request) else json_response(data, status)
 
 
-def _given(request: Request, fields: set[str]) -> dict[str, Any]:
+def _parse_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
     """Return what is sent, as JSON or as a form, where an empty field is none."""
-    given = _json(request) if request.content_type == "application/json" else _form(request)
-    unknown = sorted(set(given) - fields)
+    given = (
+        _parse_json(request) if request.content_type == "application/json" else _parse_form(request)
+    )
+    unknown = sorted(set(given) - allowed_fields)
     if unknown:
-        known = f"there is {', '.join(sorted(fields))}" if fields else "nothing is taken here"
-        raise Refused(400, f"{unknown[0]!r} is no field; {known}")
+        known = (
+            f"there is {', '.join(sorted(allowed_fields))}"
+            if allowed_fields
+            else "nothing is taken here"
+        )
+        raise HTTPProblem(400, f"{unknown[0]!r} is no field; {known}")
     return given
 
 
-def _json(request: Request) -> dict[str, Any]:
+def _parse_json(request: Request) -> dict[str, Any]:
     if not request.body.strip():
         return {}
     try:
-        given = json.loads(request.body, parse_constant=_no_constant)
+        given = json.loads(request.body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise Refused(400, "the body is no JSON") from None
+        raise HTTPProblem(400, "the body is no JSON") from None
     if not isinstance(given, dict):
-        raise Refused(400, "the body must be a JSON object")
+        raise HTTPProblem(400, "the body must be a JSON object")
     return given
 
 
-def _form(request: Request) -> dict[str, Any]:
-    sent = _posted(request).items()
-    given = {name: text for name, text in sent if name != FIELD and text != ""}
+def _parse_form(request: Request) -> dict[str, Any]:
+    sent = _read_form(request).items()
+    given = {name: text for name, text in sent if name != CSRF_FIELD and text != ""}
     if "payload" in given:
         try:
-            given["payload"] = json.loads(str(given["payload"]), parse_constant=_no_constant)
+            given["payload"] = json.loads(str(given["payload"]), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
-            raise Refused(400, 'payload: must be JSON, as "text" or {"id": 7}') from None
+            raise HTTPProblem(400, 'payload: must be JSON, as "text" or {"id": 7}') from None
     return given
 
 
-def _posted(request: Request) -> Any:
+def _read_form(request: Request) -> Any:
     try:
         return request.POST
     except (ValueError, DeprecationWarning):  # WebOb raises that for any charset but UTF-8
-        raise Refused(400, "the body is no form in UTF-8") from None
+        raise HTTPProblem(400, "the body is no form in UTF-8") from None
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _text(given: dict[str, Any], name: str) -> str | None:
-    text = given.get(name)
+def _optional_text(body: dict[str, Any], name: str) -> str | None:
+    text = body.get(name)
     if text is not None and not isinstance(text, str):
-        raise Refused(400, f"{name}={text!r}: must be text")
+        raise HTTPProblem(400, f"{name}={text!r}: must be text")
     return text
 
 
-def _until(request: Request, given: dict[str, Any]) -> datetime | None:
-    until, lasting = _text(given, "until"), given.get("for")
-    now = cronwork(request.registry).clock()
+def _parse_until(request: Request, body: dict[str, Any]) -> datetime | None:
+    until, lasting = _optional_text(body, "until"), body.get("for")
+    now = get_cron(request.registry).clock()
     if until is not None and lasting is not None:
-        raise Refused(400, "for: can't go with until")
+        raise HTTPProblem(400, "for: can't go with until")
     try:
         if lasting is not None:
-            length: timedelta = span(lasting, what="for", least=1)
+            length: timedelta = parse_duration(lasting, argument="for", min_seconds=1)
             return now + length
         moment = until and datetime.fromisoformat(until.replace("Z", "+00:00"))
     except (ValueError, TypeError, OverflowError) as error:
-        raise Refused(400, f"for or until: {error}") from None
+        raise HTTPProblem(400, f"for or until: {error}") from None
     if not moment:
         return None
     if moment.tzinfo is None or moment <= now:
-        raise Refused(400, f"until={until!r}: must be in the future, with an offset from UTC")
+        raise HTTPProblem(400, f"until={until!r}: must be in the future, with an offset from UTC")
     try:
-        return in_utc(moment, "until")
+        return to_utc(moment, "until")
     except ValueError:
-        raise Refused(400, f"until={until!r}: is beyond the calendar in UTC") from None
+        raise HTTPProblem(400, f"until={until!r}: is beyond the calendar in UTC") from None

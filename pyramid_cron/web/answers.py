@@ -10,19 +10,19 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..state import cronwork
+from ..state import get_cron
 from ..store.engine import StoreError
-from .access import guarded
-from .pages import NoTemplates, render
-from .views import asked_by_name
+from .access import require_access
+from .pages import TemplatesMissingError, render_page
+from .views import accept_weights
 
-View = Callable[[Request], Response]
+PageView = Callable[[Request], Response]
 
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
+PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "Vary": "Accept",
     "X-Content-Type-Options": "nosniff",
@@ -32,7 +32,7 @@ HEADERS = {
 log = logging.getLogger("pyramid_cron")
 
 
-class Refused(Exception):  # noqa: N818
+class HTTPProblem(Exception):  # noqa: N818
     """A request can't be answered as asked: its status, and a line that says why."""
 
     def __init__(self, status: int, message: str, allow: str | None = None) -> None:
@@ -43,31 +43,35 @@ class Refused(Exception):  # noqa: N818
 
 def wants_html(request: Request) -> bool:
     """Return whether HTML is asked for by name, as browsers do; ``*/*`` is not asking."""
-    asked = asked_by_name(request)
+    asked = accept_weights(request)
     return asked.get("text/html", 0.0) > asked.get("application/json", 0.0)
 
 
-def page(*methods: str) -> Callable[[View], Callable[[Any, Request], Response]]:
+def page_view(*methods: str) -> Callable[[PageView], Callable[[Any, Request], Response]]:
     """Decorate a view: it is guarded, takes these methods, and its errors are answered."""
 
-    def decorate(view: View) -> Callable[[Any, Request], Response]:
+    def decorate(view: PageView) -> Callable[[Any, Request], Response]:
         @functools.wraps(view)
         def answered(_context: Any, request: Request) -> Response:
             try:
                 if request.method not in methods:
-                    raise Refused(405, f"{request.method} is not allowed here", ", ".join(methods))
+                    raise HTTPProblem(
+                        405, f"{request.method} is not allowed here", ", ".join(methods)
+                    )
                 _check_query(request)
-                cronwork(request.registry).look_around()
+                get_cron(request.registry).refresh_sources()
                 return view(request)
-            except Refused as error:
-                return problem(request, error)
-            except NoTemplates as error:
-                return as_text(f"{error}\n", 501)
+            except HTTPProblem as error:
+                return problem_response(request, error)
+            except TemplatesMissingError as error:
+                return text_response(f"{error}\n", 501)
             except StoreError as error:
                 log.error("%s failed: %s", request.path_info, error)
-                return problem(request, Refused(503, "the store can't be read or written"))
+                return problem_response(
+                    request, HTTPProblem(503, "the store can't be read or written")
+                )
 
-        return guarded(answered)
+        return require_access(answered)
 
     return decorate
 
@@ -76,39 +80,43 @@ def _check_query(request: Request) -> None:
     try:
         request.GET  # noqa: B018
     except UnicodeDecodeError:
-        raise Refused(400, "the query is not in UTF-8") from None
+        raise HTTPProblem(400, "the query is not in UTF-8") from None
 
 
-def answer(request: Request, template: str, data: Any, **context: Any) -> Response:
+def respond(request: Request, template: str, data: Any, **context: Any) -> Response:
     """Return the data as JSON, or the page made of it and the context."""
     if not wants_html(request):
-        return as_json(data)
-    return as_html(render(request, template, data=data, **context))
+        return json_response(data)
+    return html_response(render_page(request, template, data=data, **context))
 
 
-def as_json(data: Any, status: int = 200) -> Response:
+def json_response(data: Any, status: int = 200) -> Response:
     """Return data as JSON."""
-    return _finished(Response(json_body=data, status=status, content_type="application/json"))
+    return _with_page_headers(
+        Response(json_body=data, status=status, content_type="application/json")
+    )
 
 
-def as_html(html: str, status: int = 200) -> Response:
+def html_response(html: str, status: int = 200) -> Response:
     """Return a page that may load nothing but our own style and script."""
     response = Response(html, status=status, content_type="text/html", charset="UTF-8")
-    response.headers["Content-Security-Policy"] = POLICY
-    return _finished(response)
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return _with_page_headers(response)
 
 
-def as_text(text: str, status: int = 200) -> Response:
+def text_response(text: str, status: int = 200) -> Response:
     """Return plain text."""
-    return _finished(Response(text, status=status, content_type="text/plain", charset="UTF-8"))
+    return _with_page_headers(
+        Response(text, status=status, content_type="text/plain", charset="UTF-8")
+    )
 
 
-def see_other(path: str) -> Response:
+def redirect(path: str) -> Response:
     """Return what sends a browser on to another page."""
-    return _finished(_SeeOther(status=303, location=path))
+    return _with_page_headers(_RelativeRedirect(status=303, location=path))
 
 
-class _SeeOther(Response):  # type: ignore[misc]
+class _RelativeRedirect(Response):  # type: ignore[misc]
     """Its Location stays the path that it is.
 
     With the scheme and host of the request in front it would lead elsewhere if a proxy ends TLS and
@@ -120,23 +128,23 @@ class _SeeOther(Response):  # type: ignore[misc]
         return self.app_iter
 
 
-def problem(request: Request, error: Refused) -> Response:
+def problem_response(request: Request, error: HTTPProblem) -> Response:
     """Return an error as JSON or as a page."""
     message = " ".join(str(error).split())
     if wants_html(request):
         try:
-            html = render(request, "problem.html", status=error.status, message=message)
-        except NoTemplates:
-            response = as_text(f"{message}\n", error.status)
+            html = render_page(request, "problem.html", status=error.status, message=message)
+        except TemplatesMissingError:
+            response = text_response(f"{message}\n", error.status)
         else:
-            response = as_html(html, error.status)
+            response = html_response(html, error.status)
     else:
-        response = as_json({"error": message}, error.status)
+        response = json_response({"error": message}, error.status)
     if error.allow:
         response.headers["Allow"] = error.allow
     return response
 
 
-def _finished(response: Response) -> Response:
-    response.headers.update(HEADERS)
+def _with_page_headers(response: Response) -> Response:
+    response.headers.update(PAGE_HEADERS)
     return response

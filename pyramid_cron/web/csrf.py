@@ -9,33 +9,35 @@ from pyramid.csrf import CookieCSRFStoragePolicy, LegacySessionCSRFStoragePolicy
 from pyramid.interfaces import ICSRFStoragePolicy, ISessionFactory
 from pyramid.request import Request
 
-from .access import bears_token
-from .urls import ROUTE
+from .access import has_token
+from .urls import TRIGGER_ROUTE
 
-COOKIE = "cron_csrf"
-FIELD = "csrf_token"
+CSRF_COOKIE = "cron_csrf"
+CSRF_FIELD = "csrf_token"
 
 
 def csrf_token(request: Request) -> str:
     """Return what a form has to send back."""
-    return str(_policy(request).get_csrf_token(request))
+    return str(_csrf_policy(request).get_csrf_token(request))
 
 
-def meant(request: Request) -> bool:
+def is_csrf_safe(request: Request) -> bool:
     """Return whether no other site can have made somebody's browser send this.
 
     That is so with a bearer token, with our own CSRF token, and with JSON that comes from no other
     site, which a browser would not send without having asked first.
     """
-    if bears_token(request):
+    if has_token(request):
         return True
     if request.content_type == "application/json":
-        return not _from_elsewhere(request)
-    supplied = request.headers.get("X-CSRF-Token") or request.POST.get(FIELD, "")
-    return bool(isinstance(supplied, str) and _policy(request).check_csrf_token(request, supplied))
+        return not _is_cross_site(request)
+    supplied = request.headers.get("X-CSRF-Token") or request.POST.get(CSRF_FIELD, "")
+    return bool(
+        isinstance(supplied, str) and _csrf_policy(request).check_csrf_token(request, supplied)
+    )
 
 
-def _from_elsewhere(request: Request) -> bool:
+def _is_cross_site(request: Request) -> bool:
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         return True
     origin = request.headers.get("Origin")
@@ -45,7 +47,7 @@ def _from_elsewhere(request: Request) -> bool:
         return True
 
 
-def _policy(request: Request) -> Any:
+def _csrf_policy(request: Request) -> Any:
     """Return the application's policy; without one and without sessions, a cookie of our own."""
     registry = request.registry
     policy = registry.queryUtility(ICSRFStoragePolicy)
@@ -56,9 +58,9 @@ def _policy(request: Request) -> Any:
     if usable:
         return policy
     return CookieCSRFStoragePolicy(
-        cookie_name=COOKIE,
+        cookie_name=CSRF_COOKIE,
         secure=request.scheme == "https",
         httponly=True,
-        path=request.route_path(ROUTE),
+        path=request.route_path(TRIGGER_ROUTE),
         samesite="Strict",
     )

@@ -8,30 +8,30 @@ from typing import Any
 
 from pyramid.request import Request
 
-from ..due.facts import Pending
-from ..due.pauses import Word
-from ..logs import instant
+from ..due.facts import WaitingRun
+from ..due.pauses import PauseRule
+from ..logs import format_instant
 from ..run import Run, RunState
 from ..task import Task
 from .urls import run_path, task_path
 
-Data = dict[str, Any]
+JSONObject = dict[str, Any]
 
-JUDGED = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
+SUCCESS_RATE_STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
 
 
 def moment_or_none(moment: datetime | None) -> str | None:
     """Return an aware moment as ISO 8601 in UTC."""
-    return None if moment is None else instant(moment)
+    return None if moment is None else format_instant(moment)
 
 
-def run_data(request: Request, run: Run) -> Data:
+def run_data(request: Request, run: Run) -> JSONObject:
     """Return a run as lists show it."""
     progress = run.progress
     return {
         "id": run.id,
         "task": run.task,
-        "slot": instant(run.slot),
+        "slot": format_instant(run.slot),
         "attempt": run.attempt,
         "trigger": run.trigger.value,
         "state": run.state.value,
@@ -49,7 +49,7 @@ def run_data(request: Request, run: Run) -> Data:
     }
 
 
-def whole_run(request: Request, run: Run) -> Data:
+def run_detail(request: Request, run: Run) -> JSONObject:
     """Return a run with its long texts."""
     return {
         **run_data(request, run),
@@ -63,28 +63,28 @@ def whole_run(request: Request, run: Run) -> Data:
 
 def success_rate(runs: Sequence[Run]) -> float | None:
     """Return the share of successes among the runs that succeeded or went wrong."""
-    judged = [run.state is RunState.SUCCEEDED for run in runs if run.state in JUDGED]
+    judged = [run.state is RunState.SUCCEEDED for run in runs if run.state in SUCCESS_RATE_STATES]
     return sum(judged) / len(judged) if judged else None
 
 
-def pause_data(word: Word | None) -> Data | None:
+def pause_data(rule: PauseRule | None) -> JSONObject | None:
     """Return since when, until when and why a task is paused."""
-    if word is None:
+    if rule is None:
         return None
     return {
-        "since": instant(word.moment),
-        "until": moment_or_none(word.until),
-        "reason": word.reason,
+        "since": format_instant(rule.since),
+        "until": moment_or_none(rule.until),
+        "reason": rule.reason,
     }
 
 
-def pending_data(pending: Pending) -> Data:
+def waiting_run_data(waiting_run: WaitingRun) -> JSONObject:
     """Return a slot that waits."""
     return {
-        "slot": instant(pending.slot),
-        "attempt": pending.attempt,
-        "trigger": pending.trigger.value,
-        "not_before": instant(pending.not_before),
+        "slot": format_instant(waiting_run.slot),
+        "attempt": waiting_run.attempt,
+        "trigger": waiting_run.trigger.value,
+        "not_before": format_instant(waiting_run.not_before),
     }
 
 
@@ -94,39 +94,41 @@ def task_data(
     task: Task | None,
     runs: Sequence[Run],
     *,
-    running: Sequence[Run],
-    waiting: int,
-    pause: Word | None,
+    active_runs: Sequence[Run],
+    waiting_count: int,
+    pause: PauseRule | None,
     now: datetime,
-) -> Data:
+) -> JSONObject:
     """Return how a task stands; ``task`` is None for one that is not registered any more."""
-    last = next((run for run in runs if run.state.final), None)
+    last = next((run for run in runs if run.state.is_final), None)
     return {
         "name": name,
         "description": task.description if task else "",
         "schedule": task.describe() if task else None,
-        "state": _state(task, last, running, pause),
+        "state": _task_state(task, last, active_runs, pause),
         "next": moment_or_none(task.following(now)) if task else None,
         "last": last and run_data(request, last),
-        "running": [run_data(request, run) for run in running],
-        "waiting": waiting,
+        "running": [run_data(request, run) for run in active_runs],
+        "waiting": waiting_count,
         "success_rate": success_rate(runs),
         "paused": pause_data(pause),
         "url": task_path(request, name),
     }
 
 
-def _state(task: Task | None, last: Run | None, running: Sequence[Run], pause: Word | None) -> str:
+def _task_state(
+    task: Task | None, last: Run | None, active_runs: Sequence[Run], pause: PauseRule | None
+) -> str:
     if task is None:
         return "orphaned"
-    if running:
+    if active_runs:
         return "running"
     if pause is not None:
         return "paused"
     return last.state.value if last else "waiting"
 
 
-def policies(task: Task) -> Data:
+def policy_data(task: Task) -> JSONObject:
     """Return how a task is run, spans in seconds."""
     retry = task.retry
     return {

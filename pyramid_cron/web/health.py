@@ -11,79 +11,87 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..due.health import Health
-from ..health import health
-from ..logs import instant
-from ..state import Cronwork, cronwork
+from ..health import assess_health
+from ..logs import format_instant
+from ..state import CronApp, get_cron
 from ..store.engine import StoreError
-from .answers import as_html, as_json, as_text, page, wants_html
-from .pages import NoTemplates, environment, moment, render, visible
-from .views import asked_by_name, asks_for_json
+from .answers import html_response, json_response, text_response, page_view, wants_html
+from .pages import (
+    TemplatesMissingError,
+    template_environment,
+    format_moment,
+    render_page,
+    escape_invisible,
+)
+from .views import accept_weights, wants_json
 
 log = logging.getLogger("pyramid_cron")
 
 
-@page("GET", "HEAD")
+@page_view("GET", "HEAD")
 def health_view(request: Request) -> Response:
     """Answer 200 where all is well, else 503, with the reasons."""
-    cron = cronwork(request.registry)
+    cron = get_cron(request.registry)
     as_page = _wants_page(request)
     try:
-        found = _as_people_read_it(cron) if as_page else health(cron)
+        found = _health_in_local_time(cron) if as_page else assess_health(cron)
     except StoreError as error:
         log.error("health unknown: %s", error)
-        return _unknown(request, str(error), as_page=as_page)
-    status = 200 if found.healthy else 503
+        return _store_error_response(request, str(error), is_page=as_page)
+    status = 200 if found.is_healthy else 503
     if as_page:
-        return _page(request, status, data=found.as_dict(), **_shown(found))
-    if asks_for_json(request):
-        return as_json(found.as_dict(), status)
-    return as_text("\n".join(_line(each) for each in found.complaints() or ["ok"]), status)
+        return _health_page(request, status, data=found.as_dict(), **_page_values(found))
+    if wants_json(request):
+        return json_response(found.as_dict(), status)
+    return text_response(
+        "\n".join(_one_line(each) for each in found.describe_problems() or ["ok"]), status
+    )
 
 
-def _unknown(request: Request, error: str, *, as_page: bool) -> Response:
+def _store_error_response(request: Request, error: str, *, is_page: bool) -> Response:
     message = f"the store can't be read: {error}"
-    if as_page:
-        return _page(request, 503, problem=message)
-    if asks_for_json(request):
-        return as_json({"healthy": False, "error": error}, 503)
-    return as_text(_line(message), 503)
+    if is_page:
+        return _health_page(request, 503, problem=message)
+    if wants_json(request):
+        return json_response({"healthy": False, "error": error}, 503)
+    return text_response(_one_line(message), 503)
 
 
 def _wants_page(request: Request) -> bool:
     """Return whether a page is asked for, and can be made: plain text needs no jinja2."""
     if not wants_html(request):
         return False
-    asked = asked_by_name(request)
+    asked = accept_weights(request)
     if asked.get("text/plain", 0.0) >= asked["text/html"]:
         return False
     try:
-        environment()
-    except NoTemplates:
+        template_environment()
+    except TemplatesMissingError:
         return False
     return True
 
 
-def _page(request: Request, status: int, **values: Any) -> Response:
-    return as_html(render(request, "health.html", title="Health", **values), status)
+def _health_page(request: Request, status: int, **values: Any) -> Response:
+    return html_response(render_page(request, "health.html", title="Health", **values), status)
 
 
-def _as_people_read_it(cron: Cronwork) -> Health:
+def _health_in_local_time(cron: CronApp) -> Health:
     """Return how everything is, moments in the zone that the pages have."""
     now, zone = cron.clock(), ZoneInfo(cron.settings.timezone)
 
     def local(at: datetime) -> str:
-        told = moment(instant(at), now, zone)
+        told = format_moment(format_instant(at), now, zone)
         return str(told["local"]) if told else ""
 
-    return health(cron, local)
+    return assess_health(cron, local)
 
 
-def _shown(found: Health) -> dict[str, Any]:
+def _page_values(report: Health) -> dict[str, Any]:
     """Return what a page shows besides the data: what somebody has to look after comes first."""
-    first = sorted(found.tasks, key=lambda task: task.state.healthy)
-    return {"silence": found.silence(), "tasks": [task.as_dict() for task in first]}
+    first = sorted(report.tasks, key=lambda task: task.state.is_healthy)
+    return {"silence": report.describe_silence(), "tasks": [task.as_dict() for task in first]}
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     """Return a text in one line, and nothing in it that a terminal would obey."""
-    return " ".join(visible(text).split("\n"))
+    return " ".join(escape_invisible(text).split("\n"))

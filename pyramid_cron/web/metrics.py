@@ -7,31 +7,31 @@ import logging
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..metrics import ExtraMissingError, exposition
-from ..state import cronwork
+from ..metrics import ExtraMissingError, render_metrics
+from ..state import get_cron
 from ..store.engine import StoreError
-from .answers import page
+from .answers import page_view
 
 log = logging.getLogger("pyramid_cron")
 
 
-@page("GET", "HEAD")
+@page_view("GET", "HEAD")
 def metrics_view(request: Request) -> Response:
     """Answer with the metrics; 501 without prometheus_client, 503 without a store."""
-    cron = cronwork(request.registry)
+    cron = get_cron(request.registry)
     try:
-        body, content_type = exposition(cron, request.headers.get("Accept", ""), cron.clock())
+        body, content_type = render_metrics(cron, request.headers.get("Accept", ""), cron.clock())
     except ExtraMissingError as error:
-        return _text(501, str(error))
+        return _metrics_error(501, str(error))
     except StoreError as error:
         log.error("metrics unknown: %s", error)
-        return _text(503, f"the store can't be read: {error}")
+        return _metrics_error(503, f"the store can't be read: {error}")
     response = Response(body)
     response.headers.update({"Content-Type": content_type, "Cache-Control": "no-store"})
     return response
 
 
-def _text(status: int, body: str) -> Response:
+def _metrics_error(status: int, body: str) -> Response:
     response = Response(body, status=status, content_type="text/plain", charset="UTF-8")
     response.headers["Cache-Control"] = "no-store"
     return response

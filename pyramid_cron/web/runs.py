@@ -5,42 +5,42 @@ from __future__ import annotations
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..logs import instant
+from ..logs import format_instant
 from ..run import Run, RunState
-from ..state import cronwork
+from ..state import get_cron
 from ..store import reports
 from . import actions, asked, urls
-from .answers import Refused, answer, page
-from .data import run_data, whole_run
+from .answers import HTTPProblem, respond, page_view
+from .data import run_data, run_detail
 
-PER_PAGE = 50
+RUNS_PER_PAGE = 50
 
 
-@page("GET", "HEAD")
+@page_view("GET", "HEAD")
 def runs_view(request: Request) -> Response:
     """Show runs, newest first: ``task``, ``state``, and those ``before`` one of them."""
-    cron = cronwork(request.registry)
-    limit = asked.number(request, "limit", PER_PAGE, 200)
+    cron = get_cron(request.registry)
+    limit = asked.query_number(request, "limit", RUNS_PER_PAGE, 200)
     task = request.GET.get("task") or None
     if task is not None:
-        asked.storable_text("task", task)
-    states = asked.states(request)
-    found = reports.page_of_runs(
-        cron.store, limit + 1, task=task, states=states, before=asked.before(request)
+        asked.check_storable("task", task)
+    states = asked.query_states(request)
+    found = reports.list_runs(
+        cron.store, limit + 1, task=task, states=states, before=asked.query_before(request)
     )
     shown = found[:limit]
     following = None
     if len(found) > limit:
         query = [("state", state.value) for state in states]
-        following = urls.path(
+        following = urls.page_path(
             request, "runs", task=task, limit=limit, before=shown[-1].id
         ) + "".join(f"&{name}={value}" for name, value in query)
     data = {
-        "now": instant(cron.clock()),
+        "now": format_instant(cron.clock()),
         "runs": [run_data(request, run) for run in shown],
         "next": following,
     }
-    return answer(
+    return respond(
         request,
         "runs.html",
         data,
@@ -51,36 +51,36 @@ def runs_view(request: Request) -> Response:
     )
 
 
-@page("GET", "HEAD", "POST")
+@page_view("GET", "HEAD", "POST")
 def run_view(request: Request) -> Response:
     """Show one run, or do with it what the end of the path says."""
     rest = request.matchdict["id"]
     if request.method == "POST":
         run_id, _, action = rest.rpartition("/")
-        return actions.on_run(request, known(request, run_id), action)
-    run = known(request, rest)
+        return actions.act_on_run(request, find_run(request, run_id), action)
+    run = find_run(request, rest)
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_run(request, run, confirm)
-    attempts = reports.attempts_at(cronwork(request.registry).store, run)
+    attempts = reports.list_attempts(get_cron(request.registry).store, run)
     data = {
-        **whole_run(request, run),
+        **run_detail(request, run),
         "attempts": [run_data(request, each) for each in attempts],
     }
-    return answer(
+    return respond(
         request,
         "run.html",
         data,
-        logged=run.logged,
-        can=actions.possible(run),
+        logged=run.log,
+        can=actions.available_actions(run),
         title=f"Run of {run.task}",
         parent="Runs",
     )
 
 
-def known(request: Request, run_id: str) -> Run:
+def find_run(request: Request, run_id: str) -> Run:
     """Return the run of this id; 404 if there is none."""
-    run = cronwork(request.registry).store.run(run_id)
+    run = get_cron(request.registry).store.get_run(run_id)
     if run is None:
-        raise Refused(404, f"there is no run {run_id!r}")
+        raise HTTPProblem(404, f"there is no run {run_id!r}")
     return run

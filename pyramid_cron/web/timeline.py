@@ -9,54 +9,56 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..logs import instant
+from ..logs import format_instant
 from ..run import Run
-from ..state import cronwork
+from ..state import get_cron
 from ..store import reports
-from .answers import answer, page
+from .answers import respond, page_view
 from .data import run_data
 
-SPAN = timedelta(hours=24)
-MOST = 2000
+TIMELINE_SPAN = timedelta(hours=24)
+MAX_TIMELINE_RUNS = 2000
 """How many runs are shown at most: the newest."""
 
-LANES = 40
+MAX_TIMELINE_LANES = 40
 """How many tasks are shown at most: those that took longest."""
 
-WIDTH = 960
+TIMELINE_WIDTH = 960
 
 
-@page("GET", "HEAD")
+@page_view("GET", "HEAD")
 def timeline_view(request: Request) -> Response:
     """Show what was carried out in the last 24 hours, a lane for each task."""
-    cron = cronwork(request.registry)
+    cron = get_cron(request.registry)
     now = cron.clock()
     # What is claimed in this very moment belongs here, too.
-    runs = reports.carried_out(cron.store, now - SPAN, now + timedelta(seconds=1), MOST)
-    full = len(runs) == MOST
-    since = now - SPAN
+    runs = reports.runs_between(
+        cron.store, now - TIMELINE_SPAN, now + timedelta(seconds=1), MAX_TIMELINE_RUNS
+    )
+    full = len(runs) == MAX_TIMELINE_RUNS
+    since = now - TIMELINE_SPAN
     if full:
         since = max(since, min(run.started for run in runs if run.started))
-    lanes = lanes_of(runs, since, now)
+    lanes = timeline_lanes(runs, since, now)
     data = {
-        "since": instant(since),
-        "until": instant(now),
+        "since": format_instant(since),
+        "until": format_instant(now),
         "complete": not full,
         "runs": [run_data(request, run) for run in runs],
     }
-    return answer(
+    return respond(
         request,
         "timeline.html",
         data,
-        lanes=lanes[:LANES],
-        left_out=len(lanes) - len(lanes[:LANES]),
-        hours=_hours(since, now, ZoneInfo(cron.settings.timezone)),
-        width=WIDTH,
+        lanes=lanes[:MAX_TIMELINE_LANES],
+        left_out=len(lanes) - len(lanes[:MAX_TIMELINE_LANES]),
+        hours=_hour_marks(since, now, ZoneInfo(cron.settings.timezone)),
+        width=TIMELINE_WIDTH,
         title="Timeline",
     )
 
 
-def lanes_of(runs: list[Run], since: datetime, until: datetime) -> list[dict[str, Any]]:
+def timeline_lanes(runs: list[Run], since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Return a lane for each task, the one that took longest first."""
     whole = max((until - since).total_seconds(), 1.0)
     lanes: dict[str, dict[str, Any]] = {}
@@ -66,17 +68,17 @@ def lanes_of(runs: list[Run], since: datetime, until: datetime) -> list[dict[str
         start, end = max(run.started, since), run.finished or until
         lane = lanes.setdefault(run.task, {"task": run.task, "seconds": 0.0, "bars": []})
         lane["seconds"] += (end - start).total_seconds()
-        x = (start - since).total_seconds() / whole * WIDTH
-        width = max(2.0, (end - start).total_seconds() / whole * WIDTH)
+        x = (start - since).total_seconds() / whole * TIMELINE_WIDTH
+        width = max(2.0, (end - start).total_seconds() / whole * TIMELINE_WIDTH)
         lane["bars"].append({"run": run, "x": round(x, 2), "width": round(width, 2)})
     return sorted(lanes.values(), key=lambda lane: (-lane["seconds"], lane["task"]))
 
 
-def _hours(since: datetime, until: datetime, zone: ZoneInfo) -> list[tuple[float, str]]:
+def _hour_marks(since: datetime, until: datetime, zone: ZoneInfo) -> list[tuple[float, str]]:
     """Return where four marks stand, and what they say."""
     length = until - since
     marks = [since + length * part / 4 for part in range(1, 4)]
     return [
-        (round((mark - since) / length * WIDTH, 2), f"{mark.astimezone(zone):%H:%M}")
+        (round((mark - since) / length * TIMELINE_WIDTH, 2), f"{mark.astimezone(zone):%H:%M}")
         for mark in marks
     ]

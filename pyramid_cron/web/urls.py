@@ -6,33 +6,33 @@ from urllib.parse import quote, unquote, urlencode
 
 from pyramid.request import Request
 
-ROUTE = "pyramid_cron"
+TRIGGER_ROUTE = "pyramid_cron"
 """The name of the trigger's route, below which everything is; applications may have a "cron"."""
 
 
-def path(request: Request, *segments: str, **query: object) -> str:
+def page_path(request: Request, *segments: str, **query: object) -> str:
     """Return the path of what is below the trigger; a None in the query is left out."""
-    base = "/".join((request.route_path(ROUTE), *segments))
+    base = "/".join((request.route_path(TRIGGER_ROUTE), *segments))
     asked = urlencode({name: value for name, value in query.items() if value is not None})
     return f"{base}?{asked}" if asked else base
 
 
-def task_path(request: Request, name: str, *more: str, **query: object) -> str:
+def task_path(request: Request, name: str, *segments: str, **query: object) -> str:
     """Return the path of a task's page, or of what is done to the task."""
-    return path(request, "tasks", _quoted(name), *more, **query)
+    return page_path(request, "tasks", _quote_name(name), *segments, **query)
 
 
-def run_path(request: Request, run_id: str, *more: str, **query: object) -> str:
+def run_path(request: Request, run_id: str, *segments: str, **query: object) -> str:
     """Return the path of a run's page, or of what is done to the run."""
-    return path(request, "runs", quote(run_id, safe=""), *more, **query)
+    return page_path(request, "runs", quote(run_id, safe=""), *segments, **query)
 
 
-def unquoted(name: str) -> str:
+def unquote_name(name: str) -> str:
     """Return the name that :func:`task_path` has quoted once more."""
     return unquote(name)
 
 
-def _quoted(name: str) -> str:
+def _quote_name(name: str) -> str:
     """Quote a name. Browsers would follow segments of dots, however they are quoted once."""
     if {".", ".."} & set(name.split("/")):
         name = quote(name, safe="/").replace(".", "%2E")

@@ -8,9 +8,9 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..execute.tick import TickReport, tick
-from ..logs import instant
-from ..state import cronwork
+from ..execute.tick import TickReport, run_tick
+from ..logs import format_instant
+from ..state import get_cron
 from ..store.engine import StoreError
 
 log = logging.getLogger("pyramid_cron")
@@ -19,30 +19,30 @@ log = logging.getLogger("pyramid_cron")
 def tick_view(request: Request) -> Response:
     """Answer a hit on the trigger: 200 with what was done, or 403, 405 or 503."""
     if request.method not in ("GET", "POST"):
-        return _text("method not allowed", status=405, headers={"Allow": "GET, POST"})
-    cron = cronwork(request.registry)
+        return _text_response("method not allowed", status=405, headers={"Allow": "GET, POST"})
+    cron = get_cron(request.registry)
     verdict = cron.guard.check(request.environ.get("REMOTE_ADDR"), request.headers)
     if verdict.reason is not None:
         log.warning("tick refused: %s", verdict.reason)
-        return _text(f"fail {verdict.address}", status=403)
+        return _text_response(f"fail {verdict.address}", status=403)
     try:
-        report = tick(cron, request, cron.clock())
+        report = run_tick(cron, request, cron.clock())
     except StoreError as error:
         log.error("tick failed: %s", error)
-        return _text("fail store", status=503)
-    return _json(report) if asks_for_json(request) else _text("ok")
+        return _text_response("fail store", status=503)
+    return _report_response(report) if wants_json(request) else _text_response("ok")
 
 
-def asks_for_json(request: Request) -> bool:
+def wants_json(request: Request) -> bool:
     """Return whether JSON is asked for by name; otherwise it is text."""
     if "json" not in request.headers.get("Accept", "").lower():
         return False
-    asked = asked_by_name(request)
+    asked = accept_weights(request)
     json = asked.get("application/json", 0.0)
     return json > 0 and json >= max(asked.get(name, 0.0) for name in ("text/plain", "text/html"))
 
 
-def asked_by_name(request: Request) -> dict[str, float]:
+def accept_weights(request: Request) -> dict[str, float]:
     """Return how much each type is asked for; none for a header that can't be read.
 
     ``*/*`` and its kin stand for any answer, so they say nothing of which. There is one answer of
@@ -55,27 +55,29 @@ def asked_by_name(request: Request) -> dict[str, float]:
     return asked
 
 
-def _text(body: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _text_response(
+    body: str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     response = Response(body, status=status, content_type="text/plain", charset="UTF-8")
     response.headers.update({"Cache-Control": "no-store", **(headers or {})})
     return response
 
 
-def _json(report: TickReport) -> Response:
-    response = Response(json_body=_shown(report), content_type="application/json")
+def _report_response(report: TickReport) -> Response:
+    response = Response(json_body=_report_data(report), content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _shown(report: TickReport) -> dict[str, Any]:
+def _report_data(report: TickReport) -> dict[str, Any]:
     return {
         "tick": report.tick,
-        "now": instant(report.now),
+        "now": format_instant(report.now),
         "runs": [
             {
                 "task": run.task,
                 "run": run.id,
-                "slot": instant(run.slot),
+                "slot": format_instant(run.slot),
                 "state": run.state.value,
                 "duration": run.duration,
             }
@@ -84,11 +86,13 @@ def _shown(report: TickReport) -> dict[str, Any]:
         "skipped": [
             {
                 "task": run.task,
-                "slot": instant(run.slot),
+                "slot": format_instant(run.slot),
                 "reason": run.reason,
                 "count": run.count,
             }
             for run in report.skipped
         ],
-        "waiting": [{"task": each.task, "slot": instant(each.slot)} for each in report.waiting],
+        "waiting": [
+            {"task": each.task, "slot": format_instant(each.slot)} for each in report.waiting
+        ],
     }

@@ -11,7 +11,7 @@ from webtest import TestApp
 from webtest.http import StopableWSGIServer
 
 from pyramid_cron.demo.shop import main
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 
 MINUTE = timedelta(minutes=1)
@@ -27,7 +27,7 @@ def served(folder: Path, minutes: int) -> Iterator[str]:
         "cron.timezone": "Europe/Berlin",
     }
     app = main({}, **settings)
-    cron = cronwork(app.registry)
+    cron = get_cron(app.registry)
     tester = CronTester(app)
     for minute in range(minutes, -1, -1):
         tester.tick(at=NOW - minute * MINUTE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from pyramid_cron.run import Run
-from pyramid_cron.state import Cronwork
+from pyramid_cron.state import CronApp
 from pyramid_cron.store.store import Store
 
 FAULTS = ("twice", "unrecorded", "unfounded", "counted_twice", "stuck")
@@ -42,15 +42,15 @@ class Account:
     stuck: list[str]
 
 
-def account(cron: Cronwork, starts: Path, until: datetime | None = None) -> Account:
+def account(cron: CronApp, starts: Path, until: datetime | None = None) -> Account:
     """Account for all slots, or for those until a moment that a tick has come for."""
     known = cron.store.history(limit=10**7)
     first, last, ticks = _span(cron.store)
     end = until or last
     runs = [run for run in known if run.slot <= end]
     begun = [start for start in map(_start, lines(starts)) if start[1] <= end]
-    due = {task.name: list(task.between(first, last)) for task in cron.tasks.all}
-    attempts = {task.name: task.retry.attempts for task in cron.tasks.all}
+    due = {task.name: list(task.between(first, last)) for task in cron.task_registry.tasks}
+    attempts = {task.name: task.retry.attempts for task in cron.task_registry.tasks}
     covered = {name: _covered(slots, known, name) for name, slots in due.items()}
     waiting = waiting_slots(cron.store)
     judged = [(name, slot) for name, slots in due.items() for slot in slots if slot <= end]
@@ -69,7 +69,7 @@ def account(cron: Cronwork, starts: Path, until: datetime | None = None) -> Acco
         counted_twice=[
             f"{name} {slot.isoformat()}" for name, slot in judged if covered[name][slot] > 1
         ],
-        stuck=[f"{run.task} {run.id} {run.state}" for run in runs if not run.state.final],
+        stuck=[f"{run.task} {run.id} {run.state}" for run in runs if not run.state.is_final],
     )
 
 

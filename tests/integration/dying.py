@@ -14,7 +14,7 @@ from datetime import timedelta
 import transaction
 
 from pyramid_cron import events
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, Note, configure_with_database
 
@@ -57,7 +57,7 @@ def main(folder, point, attempts):
     """Tick a minute before noon, when nothing is due, and at noon."""
     cron = CronTester(configured(folder, int(attempts), point).make_wsgi_app())
     cron.tick(at=NOON - timedelta(minutes=1))
-    cronwork(cron.registry).supervisor.write()  # soon it would be anyway
+    get_cron(cron.registry).supervisor.flush()  # soon it would be anyway
     cron.tick(at=NOON)
 
 

@@ -44,7 +44,7 @@ PATIENCE = 2.0
 
 def configured(folder, **settings):
     config = configure(**settings)
-    queue.UNTAKEN, dialects.IDLE_TIMEOUT = UNTAKEN, IDLE_TIMEOUT
+    queue.HANDOFF_TIMEOUT, dialects.IDLE_TRANSACTION_SECONDS = UNTAKEN, IDLE_TIMEOUT
     host = os.environ.get("CRON_HOST", "nobody")
 
     def add(name, *, takes=0.0, **policy):

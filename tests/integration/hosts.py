@@ -30,8 +30,8 @@ from sqlalchemy import URL, func, select
 
 from pyramid_cron.clock import utc_now
 from pyramid_cron.run import Run, Trigger
-from pyramid_cron.state import Cronwork, cronwork
-from pyramid_cron.store.totals import TICKS, read_totals
+from pyramid_cron.state import CronApp, get_cron
+from pyramid_cron.store.totals import TICK_STATS_TASK, read_run_stats
 from tests import databases
 from tests.integration import accounting, hosted
 from tests.integration.accounting import Account, account, lines, waiting_slots
@@ -173,7 +173,7 @@ class Deployment:
 
     place: Place
     hosts: dict[str, Host]
-    cron: Cronwork
+    cron: CronApp
     since: datetime
 
     def __getitem__(self, name: str) -> Host:
@@ -204,7 +204,7 @@ def deployment(place: Place, *, namespaces: bool) -> Iterator[Deployment]:
     """Start a deployment; end it with the block, and take what it has left in Redis away."""
     config = hosted.configured(place.folder, **place.settings(), **hosted.NO_BROKER)
     config.make_wsgi_app()
-    cron = cronwork(config.registry)
+    cron = get_cron(config.registry)
     with ExitStack() as stack:
         stack.callback(cron.store.database.dispose)
         stack.callback(_forget, place)
@@ -259,7 +259,7 @@ def _lateness(made: Deployment, runs: Sequence[Run]) -> dict[str, tuple[float, f
     late: dict[str, list[float]] = {}
     for run in runs:
         if run.attempt == 1 and run.trigger is Trigger.SCHEDULE and run.slot > made.since:
-            executor = made.cron.tasks.named(run.task).executor
+            executor = made.cron.task_registry.get(run.task).executor
             late.setdefault(executor, []).append((run.started - run.slot).total_seconds())
     return {
         name: (median(each), sorted(each)[len(each) * 19 // 20], max(each))
@@ -267,17 +267,17 @@ def _lateness(made: Deployment, runs: Sequence[Run]) -> dict[str, tuple[float, f
     }
 
 
-def _miscounted(cron: Cronwork) -> list[str]:
+def _miscounted(cron: CronApp) -> list[str]:
     """Return where the totals, which are added to as runs end, are not the sums of the record."""
     store = cron.store
     recorded: Counter[tuple[str, str]] = Counter()
     for run in store.history(limit=10**7):
-        if run.state.final:
+        if run.state.is_final:
             recorded[run.task, str(run.reason or run.state)] += run.count
     with store.database.read() as connection:
-        totals = read_totals(connection, store.tables)
+        totals = read_run_stats(connection, store.tables)
         ticks = connection.scalar(select(func.count()).select_from(store.tables.ticks))
-    recorded[TICKS, ""] = ticks
+    recorded[TICK_STATS_TASK, ""] = ticks
     counted = {(each.task, each.reason or each.state): each.count for each in totals}
     return [
         f"{task or 'ticks'} {state}: {counted.get((task, state))} in total, {count} on record"

@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 
 from pyramid_cron import Every, Retry
 from pyramid_cron.clock import utc_now
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.store.engine import StoreError
 from pyramid_cron.store.store import Store
 from pyramid_cron.testing import CronTester
@@ -127,13 +127,13 @@ def kill_at_random(
         for pid in living:
             _kill(pid)
     registry = application(place, folder / "starts")
-    _outlast_leases(cronwork(registry).store)
+    _outlast_leases(get_cron(registry).store)
     CronTester(registry).tick()
     return Outcome(
-        **asdict(account(cronwork(registry), folder / "starts")),
+        **asdict(account(get_cron(registry), folder / "starts")),
         seconds=round(time.monotonic() - begin, 1),
         kills=kills,
-        late=late(cronwork(registry).store, folder / "starts", "quick"),
+        late=late(get_cron(registry).store, folder / "starts", "quick"),
         troubles=len(lines(folder / "troubles")),
         deaths=lines(folder / "deaths"),
     )

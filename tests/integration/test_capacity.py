@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from pyramid_cron import RunState
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
 from tests.databases import SHARED, place
@@ -69,7 +69,7 @@ def test_the_capacity_holds_over_all_processes(kind, tmp_path):
             worker.start()
         for worker in workers:
             worker.join(DEADLINE)
-        store = cronwork(application(url, found.prefix)).store
+        store = get_cron(application(url, found.prefix)).store
         runs = store.history(states=[RunState.SUCCEEDED], limit=10**6)
         with store.database.read() as connection:
             weights = set(connection.scalars(select(store.tables.runs.c.weight)))

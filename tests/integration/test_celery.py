@@ -14,9 +14,9 @@ from kombu import Connection
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import RunState, scheduler
-from pyramid_cron.celery import TRIES, add_task
-from pyramid_cron.execute.celery import TASK
-from pyramid_cron.state import cronwork
+from pyramid_cron.celery import TAKE_OVER_TRIES, add_task
+from pyramid_cron.execute.celery import CELERY_TASK_NAME
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
 from tests.http_servers import serving
@@ -258,7 +258,7 @@ def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(
         cron = application(tmp_path, down, ["quick", "failing"])
         with caplog.at_level(logging.WARNING, "pyramid_cron"):
             cron.tick()
-            wait_until(lambda: cronwork(cron.registry).store.waiting() == 2)
+            wait_until(lambda: get_cron(cron.registry).store.count_waiting() == 2)
     assert history(cron) == []
     [line] = [each.getMessage() for each in caplog.records if each.name == "pyramid_cron"]
     assert line.startswith("celery can't be reached; quick, failing will be sent later: ")
@@ -274,7 +274,7 @@ def test_a_message_that_comes_twice_is_carried_out_once(tmp_path, broker):
     cron = application(tmp_path, broker, ["quick"])
     [run] = cron.tick().runs
     assert run.state is RunState.CLAIMED
-    cronwork(cron.registry).queues["celery"](run)
+    get_cron(cron.registry).queues["celery"](run)
     with worker(tmp_path, ["quick"]) as process:
         ended(cron, 1)
         wait_until(lambda: "is taken up already, or over" in process.output)
@@ -286,7 +286,7 @@ def test_a_message_that_comes_while_the_store_is_away_is_carried_out_later(tmp_p
     with worker(tmp_path, ["long", "quick"], "solo") as process:
         cron.tick()
         wait_until(lambda: starts(tmp_path, "long"))
-        cronwork(cron.registry).close()
+        get_cron(cron.registry).close()
         (tmp_path / "store").rename(tmp_path / "away")
         (tmp_path / "finish").touch()
         wait_until(lambda: "unable to open database file" in process.output)
@@ -330,10 +330,10 @@ def test_what_no_worker_knows_after_an_hour_ends_with_an_error(tmp_path, broker,
     (tmp_path / "store").mkdir()
     app = Celery(broker=broker, set_as_current=False)
     add_task(app)
-    later = app.tasks[TASK].apply(["x"], retries=TRIES - 1)
+    later = app.tasks[CELERY_TASK_NAME].apply(["x"], retries=TAKE_OVER_TRIES - 1)
     assert "there is no run 'x'" in str(later.result)
     with pytest.raises(LookupError, match="there is no run 'x'"):
-        app.tasks[TASK].apply(["x"], retries=TRIES, throw=True)
+        app.tasks[CELERY_TASK_NAME].apply(["x"], retries=TAKE_OVER_TRIES, throw=True)
 
 
 def test_a_run_on_a_worker_can_be_cancelled(tmp_path, broker):

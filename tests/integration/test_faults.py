@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from pyramid_cron.clock import utc_now
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.store.engine import StoreError
 from pyramid_cron.testing import CronTester
 from tests import databases
@@ -51,7 +51,7 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
     store, tmp_path
 ):
     registry = application(store, tmp_path)
-    record, here = cronwork(registry).store, CronTester(registry)
+    record, here = get_cron(registry).store, CronTester(registry)
     (tmp_path / "hold").touch()
     command = ["-m", "tests.integration.ticker", tmp_path, store.url, store.prefix, store.lease]
     with python(tmp_path / "printed", *command) as child:
@@ -66,7 +66,7 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
             return [run.task for run in here.tick().runs].count("first")
 
         wait_until(taken_over)
-        lost, left = record.run(held), record.run(claimed.id)
+        lost, left = record.get_run(held), record.get_run(claimed.id)
         assert str(lost.state) == str(left.state) == "lost"
         assert f"(pid {child.pid}) gave no sign of life within its lease" in lost.error
         wait_until(lambda: [run for run in record.history("second") if is_retry(run, claimed)])
@@ -74,14 +74,14 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
 
         child.send(signal.SIGCONT)
         ticked = child.wait_for("ticked")
-        assert record.run(held) == lost
-        assert record.run(claimed.id) == left
+        assert record.get_run(held) == lost
+        assert record.get_run(claimed.id) == left
         assert "second" not in ticked
         assert len(record.history(limit=10_000)) == before
         assert starts(tmp_path, claimed) == [2]
 
         child.ticks_until("second:succeeded")
-    cronwork(registry).close()
+    get_cron(registry).close()
 
 
 def freeze(child, record):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, committed
 from tests.integration.dying import configured
@@ -117,5 +117,5 @@ def tick(folder, moment):
     """Tick in an application that is started for it, and stopped."""
     cron = CronTester(configured(folder, 1).make_wsgi_app())
     runs = cron.tick(at=moment).runs
-    cronwork(cron.registry).close()
+    get_cron(cron.registry).close()
     return [(run.task, str(run.state)) for run in runs]

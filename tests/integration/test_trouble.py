@@ -14,7 +14,7 @@ import pytest
 from webtest import TestApp
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure
 from tests.integration import postgresql
 from tests.integration.processes import missing, wait_until
@@ -35,7 +35,7 @@ class Shop:
         self._caplog = caplog
         self._minute = 0
         self.control = scheduler(config.registry)
-        self.cron = cronwork(config.registry)
+        self.cron = get_cron(config.registry)
         caplog.set_level(logging.WARNING, "pyramid_cron")
 
     def _task(self, system):

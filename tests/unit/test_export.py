@@ -8,8 +8,8 @@ from pyramid.config import Configurator
 
 from pyramid_cron import scheduler
 from pyramid_cron.execute.command import Command
-from pyramid_cron.export import crontab
-from pyramid_cron.sources.lines import parse
+from pyramid_cron.export import export_crontab
+from pyramid_cron.sources.lines import parse_crontab
 
 CRONTAB = r"""
 SHOP="north"
@@ -38,17 +38,17 @@ def tasks_of(register):
 def essence(task):
     command = task.function
     assert isinstance(command, Command)
-    own = {key: value for key, value in command.environment.own.items() if key != "CRON_TZ"}
+    own = {key: value for key, value in command.environment.overrides.items() if key != "CRON_TZ"}
     return task.name, task.schedules, task.timezone, command.argv, command.stdin, command.cwd, own
 
 
 def test_what_add_crontab_reads_comes_back_the_same(tmp_path):
     (tmp_path / "a.cron").write_text(CRONTAB)
     read = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
-    (tmp_path / "b.cron").write_text(crontab(read, "shop.ini"))
+    (tmp_path / "b.cron").write_text(export_crontab(read, "shop.ini"))
     again = tasks_of(lambda config: config.add_crontab(str(tmp_path / "b.cron")))
     assert [essence(task) for task in again] == [essence(task) for task in read]
-    assert crontab(again, "shop.ini") == crontab(read, "shop.ini")
+    assert export_crontab(again, "shop.ini") == export_crontab(read, "shop.ini")
 
 
 def nightly(system):
@@ -56,7 +56,7 @@ def nightly(system):
 
 
 def entries(register, uri="shop.ini"):
-    return parse(crontab(tasks_of(register), uri).encode())
+    return parse_crontab(export_crontab(tasks_of(register), uri).encode())
 
 
 def test_a_function_is_run_by_pcron_with_everything_quoted():
@@ -104,8 +104,8 @@ def test_what_a_crontab_can_not_say_is_a_comment():
         config.add_cron_task(nightly, schedule="0 0 L * *", name="last")
         config.add_cron_task(nightly, every="7m", name="odd", jitter=30, retry=2, overlap="delay")
 
-    text = crontab(tasks_of(register), "shop.ini")
-    assert parse(text.encode()) == []
+    text = export_crontab(tasks_of(register), "shop.ini")
+    assert parse_crontab(text.encode()) == []
     assert "On demand only" in text
     assert "no way to run something once" in text
     assert "no last day" in text
@@ -120,7 +120,7 @@ def test_where_a_task_runs_and_who_is_told_is_in_the_comment_too():
         config.add_cron_task(nightly, hour=1, name="plain")
         config.add_cron_task(nightly, hour=1, name="apart", monitor="night", **apart)
 
-    plain, apart = crontab(tasks_of(register), "shop.ini").split("# apart: ")
+    plain, apart = export_crontab(tasks_of(register), "shop.ini").split("# apart: ")
     policies = "executor=celery, weight=3, celery={'queue': 'slow'}, monitor=night"
     assert f"# Without its policies: {policies}.\n" in apart
     assert "Without" not in plain
@@ -158,7 +158,7 @@ def test_lines_have_names_of_their_own_that_can_be_read_again(tmp_path):
             config.add_cron_task(nightly, schedule=several, name=name)
         config.add_cron_task(nightly, hour=3, name="x (2)")
 
-    (tmp_path / "a.cron").write_text(crontab(tasks_of(register), "shop.ini"))
+    (tmp_path / "a.cron").write_text(export_crontab(tasks_of(register), "shop.ini"))
     read = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
     cut = "n" * 196
     assert [task.name for task in read] == [
@@ -181,5 +181,5 @@ def test_a_command_does_not_see_what_other_lines_have_set(tmp_path):
 def test_the_order_of_variables_is_that_of_the_crontab(tmp_path):
     (tmp_path / "a.cron").write_text("B=1\nA=2\n0 1 * * * true\n")
     [task] = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
-    text = crontab([replace(task, name="x")], "shop.ini")
+    text = export_crontab([replace(task, name="x")], "shop.ini")
     assert text.index("B=1") < text.index("A=2") < text.index("0 1 * * *")

@@ -33,13 +33,13 @@ def contains(networks, text):
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"])
 def test_an_allowed_address_is_let_in_however_it_is_spelled(peer):
-    assert Guard(LOCAL).check(peer, headers()).allowed
+    assert Guard(LOCAL).check(peer, headers()).is_allowed
 
 
 def test_other_addresses_are_refused_by_name():
     verdict = Guard(LOCAL).check("192.0.2.7", headers())
     assert verdict == Verdict("192.0.2.7", "192.0.2.7 is not in cron.allow")
-    assert not verdict.allowed
+    assert not verdict.is_allowed
 
 
 def test_a_mapped_address_is_shown_as_the_ipv4_address_it_is():
@@ -47,7 +47,7 @@ def test_a_mapped_address_is_shown_as_the_ipv4_address_it_is():
 
 
 def test_an_ipv4_compatible_address_is_not_taken_for_an_ipv4_one():
-    assert not Guard(LOCAL).check("::127.0.0.1", headers()).allowed
+    assert not Guard(LOCAL).check("::127.0.0.1", headers()).is_allowed
 
 
 def test_the_scope_of_an_ipv6_address_does_not_matter():
@@ -93,14 +93,14 @@ def test_a_long_peer_is_cut_in_the_log():
 
 
 def test_the_host_header_plays_no_part():
-    assert not Guard(LOCAL).check("192.0.2.7", headers(host="127.0.0.1")).allowed
-    assert Guard(LOCAL).check("127.0.0.1", headers(host="evil.example")).allowed
+    assert not Guard(LOCAL).check("192.0.2.7", headers(host="127.0.0.1")).is_allowed
+    assert Guard(LOCAL).check("127.0.0.1", headers(host="evil.example")).is_allowed
 
 
 @given(peer=st.none() | st.text() | addresses.map(str))
 def test_no_peer_is_let_in_but_the_allowed_ones(peer):
     verdict = Guard(LOCAL).check(peer, headers())
-    assert verdict.allowed == (peer in {"127.0.0.1", "::1", "::ffff:127.0.0.1"})
+    assert verdict.is_allowed == (peer in {"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
 # Proxies
@@ -151,8 +151,8 @@ def test_a_client_cannot_borrow_an_allowed_address(hops, client):
 
 def test_where_all_hops_are_trusted_the_first_one_is_the_client():
     guard = behind("127.0.0.1", "10.0.0.0/24", allow=["10.0.0.5"])
-    assert guard.check("127.0.0.1", headers(x_forwarded_for="10.0.0.5, 10.0.0.1")).allowed
-    assert not guard.check("127.0.0.1", headers(x_forwarded_for="10.0.0.1, 10.0.0.5")).allowed
+    assert guard.check("127.0.0.1", headers(x_forwarded_for="10.0.0.5, 10.0.0.1")).is_allowed
+    assert not guard.check("127.0.0.1", headers(x_forwarded_for="10.0.0.1, 10.0.0.5")).is_allowed
 
 
 @pytest.mark.parametrize(
@@ -199,17 +199,17 @@ def test_x_forwarded_for_counts_where_a_trusted_proxy_adds_other_headers():
 
 
 def test_a_proxy_host_that_forwards_nothing_speaks_for_itself():
-    assert behind("127.0.0.1").check("127.0.0.1", headers()).allowed
-    assert not behind("192.0.2.1").check("192.0.2.1", headers()).allowed
+    assert behind("127.0.0.1").check("127.0.0.1", headers()).is_allowed
+    assert not behind("192.0.2.1").check("192.0.2.1", headers()).is_allowed
 
 
 @given(hops=header_text | st.lists(addresses.map(str) | header_text).map(",".join))
 def test_garbled_hops_never_crash_and_never_let_in_who_is_not_allowed(hops):
     guard = behind("127.0.0.1", allow=["10.0.0.5"])
     verdict = guard.check("127.0.0.1", headers(x_forwarded_for=hops))
-    assert verdict.allowed == (verdict.address == "10.0.0.5")
+    assert verdict.is_allowed == (verdict.address == "10.0.0.5")
     assert verdict.address == str(ipaddress.ip_address(verdict.address))
-    assert verdict.allowed or verdict.reason.isprintable()
+    assert verdict.is_allowed or verdict.reason.isprintable()
 
 
 @given(hops=st.lists(addresses, min_size=1))
@@ -231,7 +231,7 @@ def test_the_last_hop_is_the_client_unless_it_is_a_proxy(hops):
 )
 def test_each_token_opens_with_an_allowed_address(authorization):
     guard = Guard(LOCAL, (TOKEN, "the-next-one"))
-    assert guard.check("127.0.0.1", headers(authorization=authorization)).allowed
+    assert guard.check("127.0.0.1", headers(authorization=authorization)).is_allowed
 
 
 def test_a_token_does_not_replace_an_allowed_address():
@@ -263,7 +263,7 @@ def test_a_wrong_token_is_told_as_wrong_and_never_shown(given_token):
 
 
 def test_without_tokens_the_authorization_header_does_not_matter():
-    assert Guard(LOCAL).check("127.0.0.1", headers(authorization="Bearer whatever")).allowed
+    assert Guard(LOCAL).check("127.0.0.1", headers(authorization="Bearer whatever")).is_allowed
 
 
 def test_a_guard_does_not_show_its_tokens():
@@ -273,7 +273,7 @@ def test_a_guard_does_not_show_its_tokens():
 @pytest.mark.parametrize(("character", "escape"), [("\xe9", r"\xe9"), ("\udc80", r"\udc80")])
 def test_a_foreign_character_is_not_taken_for_its_escape(character, escape):
     sent = headers(authorization=f"Bearer {character}")
-    assert not Guard(LOCAL, (escape,)).check("127.0.0.1", sent).allowed
+    assert not Guard(LOCAL, (escape,)).check("127.0.0.1", sent).is_allowed
 
 
 @given(authorization=header_text | header_text.map("Bearer {}".format))
@@ -281,7 +281,7 @@ def test_no_garbled_token_crashes_or_opens(authorization):
     verdict = Guard(LOCAL, (TOKEN, r"\xe9")).check(
         "127.0.0.1", headers(authorization=authorization)
     )
-    assert not verdict.allowed
+    assert not verdict.is_allowed
 
 
 # Networks
@@ -329,12 +329,12 @@ def test_no_entries_hold_nothing():
     [["*"], ["*.*.*.*"], ["0.0.0.0/0"], ["::/0"], ["0.0.0.0/1", "128.0.0.0/1"], ["::ffff:0:0/96"]],
 )
 def test_everything_is_boundless_however_it_is_said(entries):
-    assert parse_networks(entries).boundless
+    assert parse_networks(entries).is_unbounded
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.0/8", "0.0.0.0/1", "2000::/3"])
 def test_a_part_is_not_boundless(entry):
-    assert not parse_networks([entry]).boundless
+    assert not parse_networks([entry]).is_unbounded
 
 
 @pytest.mark.parametrize(

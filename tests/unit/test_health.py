@@ -12,7 +12,7 @@ from webtest import TestApp
 from pyramid_cron import scheduler
 from pyramid_cron.due.health import HealthState
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure, cron_of
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
@@ -43,7 +43,7 @@ def make(*tasks, ticked=NOON, **settings):
 
 def at(tester, moment):
     """Set the clock, which goes on from there no more."""
-    cronwork(tester.registry).clock = lambda: moment
+    get_cron(tester.registry).clock = lambda: moment
 
 
 def health_at(tester, moment):
@@ -58,13 +58,13 @@ def only(tester, moment):
 
 
 def store_of(tester):
-    return cronwork(tester.registry).store
+    return get_cron(tester.registry).store
 
 
 def test_all_is_well_where_ticks_come_and_tasks_succeed():
     tester = make((nothing, {"name": "a"}))
     health = health_at(tester, NOON + 30 * SECOND)
-    assert health.healthy
+    assert health.is_healthy
     assert (health.last_tick, health.since_last_tick) == (NOON, 30.0)
     [task] = health.tasks
     assert (task.name, task.state, task.detail) == ("a", "ok", None)
@@ -166,7 +166,7 @@ def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck():
 def sent(tester):
     """Let another process send a run of the task at noon; return it."""
     [run] = claim(store_of(tester), slot(nonce=7))
-    store_of(tester).entrust(run.id, NOON + 60 * MINUTE)
+    store_of(tester).hand_off(run.id, NOON + 60 * MINUTE)
     return run
 
 
@@ -189,7 +189,7 @@ def test_a_run_that_was_sent_and_that_no_worker_takes_up_is_stuck_after_three_mi
     assert stuck.detail.startswith(
         f"was sent, and no worker has taken it up within 3 minutes: run {run.id} on "
     )
-    store_of(tester).adopt(run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
+    store_of(tester).take_over(run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
     assert only(tester, NOON + 4 * MINUTE).state == "ok"
 
 
@@ -198,7 +198,7 @@ def test_a_paused_task_is_healthy_and_says_why_it_is_paused():
     at(tester, NOON)
     scheduler(tester.registry).pause("a", until=NOON + 60 * MINUTE, reason="moving house")
     health = health_at(tester, NOON + MINUTE)
-    assert health.healthy
+    assert health.is_healthy
     assert health.tasks[0].state == "paused"
     assert health.tasks[0].detail == (
         "since 2026-06-15T12:00:00Z until 2026-06-15T13:00:00Z: moving house"
@@ -210,7 +210,7 @@ def test_a_task_that_is_not_registered_any_more_is_orphaned_for_a_week(tmp_path)
     make((broken, {"name": "a"}), **{"cron.url": url})
     tester = make(ticked=NOON + MINUTE, **{"cron.url": url})
     health = health_at(tester, NOON + MINUTE)
-    assert health.healthy
+    assert health.is_healthy
     assert [(task.name, task.state) for task in health.tasks] == [("a", "orphaned")]
     assert health.tasks[0].last.state == "failed"
     assert health_at(tester, NOON + timedelta(days=8)).tasks == ()
@@ -227,7 +227,7 @@ def test_a_tick_of_another_process_counts(tmp_path):
     one = make((nothing, {"name": "a"}), **{"cron.url": url})
     make((nothing, {"name": "a"}), ticked=NOON + 10 * MINUTE, **{"cron.url": url})
     health = health_at(one, NOON + 11 * MINUTE)
-    assert health.healthy
+    assert health.is_healthy
     assert health.last_tick == NOON + 10 * MINUTE
 
 
@@ -333,7 +333,7 @@ def test_the_url_answers_in_the_form_that_is_asked_for_most(accept, kind):
 
 def test_without_jinja2_a_browser_is_told_in_plain_text(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    pages.environment.cache_clear()
+    pages.template_environment.cache_clear()
     answer = web_of(configure()).get("/cron/health", headers=HTML, status=503)
     assert (answer.text, answer.content_type) == ("no tick has come yet", "text/plain")
 

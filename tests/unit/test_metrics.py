@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 from webtest import TestApp
 
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
@@ -35,7 +35,7 @@ class App:
     def __init__(self, config):
         app = config.make_wsgi_app()
         self.web = TestApp(app, extra_environ=LOCAL)
-        self.cron = cronwork(app.registry)
+        self.cron = get_cron(app.registry)
         self.tick = CronTester(app).tick
 
     def metrics(self, at=None, parser=parse, **headers):

@@ -10,15 +10,15 @@ import pytest
 import pyramid_cron
 from pyramid_cron import control, directives, events
 from pyramid_cron.due.health import HealthState
-from pyramid_cron.metrics import exposition
-from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.metrics import render_metrics
+from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.scripts.parser import make_parser
 from pyramid_cron.settings import SETTINGS
 from pyramid_cron.sources.command import add_cron_command
 from pyramid_cron.sources.folder import add_cron_folder
-from pyramid_cron.state import cronwork
-from pyramid_cron.web import PAGES
-from pyramid_cron.web.actions import FIELDS, RUN_ACTIONS
+from pyramid_cron.state import get_cron
+from pyramid_cron.web import PAGE_ROUTES
+from pyramid_cron.web.actions import TASK_ACTION_FIELDS, RUN_ACTIONS
 from tests.apps import NOON, configure, cron_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -84,7 +84,7 @@ def test_every_method_of_the_scheduler_is_explained():
 def test_every_setting_is_in_the_table():
     """The table is made of them; one without a meaning would be an empty row."""
     assert ".. cron-settings::" in page("settings")
-    assert [each.name for each in SETTINGS if not (each.meaning and each.expected)] == []
+    assert [each.name for each in SETTINGS if not (each.meaning and each.expectation)] == []
 
 
 def test_every_command_of_pcron_and_each_of_its_options_is_explained():
@@ -105,17 +105,20 @@ def test_every_command_of_pcron_and_each_of_its_options_is_explained():
 
 
 def test_every_page_and_what_can_be_done_there_is_explained():
-    paths = [re.sub(r":[^}]*}", "}", pattern) for _, pattern, _ in PAGES]
+    paths = [re.sub(r":[^}]*}", "}", pattern) for _, pattern, _ in PAGE_ROUTES]
     text = page("pages") + page("monitoring")
     assert [path for path in paths if f"/cron{path}``" not in text] == ["/static/{file}"]
-    assert missing([f"/{action}" for action in (*FIELDS, *RUN_ACTIONS)], page("pages")) == []
-    for fields in FIELDS.values():
+    assert (
+        missing([f"/{action}" for action in (*TASK_ACTION_FIELDS, *RUN_ACTIONS)], page("pages"))
+        == []
+    )
+    for fields in TASK_ACTION_FIELDS.values():
         assert missing(fields, page("pages")) == []
 
 
 def test_states_reasons_triggers_and_health_are_explained():
     text = page("recording")
-    for kind in (RunState, Reason, Trigger):
+    for kind in (RunState, RunReason, Trigger):
         assert [each.value for each in kind if f"\n``{each.value}``" not in text] == []
     text = page("monitoring")
     assert [each.value for each in HealthState if f"\n``{each.value}``" not in text] == []
@@ -125,7 +128,7 @@ def test_every_metric_is_explained():
     config = configure()
     config.add_cron_task(lambda system: None, name="some", min="*")
     cron_of(config).tick(at=NOON)
-    body, _ = exposition(cronwork(config.registry), "text/plain", NOON)
+    body, _ = render_metrics(get_cron(config.registry), "text/plain", NOON)
     told = set(re.findall(r"# HELP (\w+)", body.decode()))
     explained = set(re.findall(r"^``(pyramid_cron_\w+)``", page("monitoring"), re.MULTILINE))
     assert told == explained

@@ -104,7 +104,7 @@ def test_a_permission_is_a_name():
 
 def test_every_setting_says_what_it_means():
     assert [
-        setting.name for setting in SETTINGS if not (setting.meaning and setting.expected)
+        setting.name for setting in SETTINGS if not (setting.meaning and setting.expectation)
     ] == []
 
 
@@ -377,7 +377,7 @@ def test_addresses_that_are_no_text_are_refused(value):
 def test_letting_in_every_address_requires_a_token(everyone):
     assert fault(allow=everyone).startswith(f"cron.allow: {everyone!r} lets in every address")
     assert "cron.token" in fault(allow=everyone, token=" ")
-    assert parse(allow=everyone, token="s3cret").allow.boundless
+    assert parse(allow=everyone, token="s3cret").allow.is_unbounded
 
 
 @pytest.mark.parametrize("everyone", ["*", "0.0.0.0/0"])
@@ -455,8 +455,10 @@ def test_a_budget_that_is_no_time_is_refused(value):
 
 
 def test_the_guard_decides_by_the_settings():
-    guard = parse(allow="10.0.0.5", token="s3cret", trusted_proxies="127.0.0.1").guard()
+    guard = parse(allow="10.0.0.5", token="s3cret", trusted_proxies="127.0.0.1").make_guard()
     sent = {"HTTP_AUTHORIZATION": "Bearer s3cret", "HTTP_X_FORWARDED_FOR": "10.0.0.5"}
-    assert guard.check("127.0.0.1", EnvironHeaders(sent)).allowed
-    assert not guard.check("127.0.0.1", EnvironHeaders({**sent, "HTTP_AUTHORIZATION": ""})).allowed
-    assert not guard.check("10.0.0.5", EnvironHeaders(sent)).allowed
+    assert guard.check("127.0.0.1", EnvironHeaders(sent)).is_allowed
+    assert not guard.check(
+        "127.0.0.1", EnvironHeaders({**sent, "HTTP_AUTHORIZATION": ""})
+    ).is_allowed
+    assert not guard.check("10.0.0.5", EnvironHeaders(sent)).is_allowed

@@ -3,12 +3,12 @@ import sys
 import pytest
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_cron.__main__ import main, parser
+from pyramid_cron.__main__ import main, build_parser
 from pyramid_cron.demo import serve
 
 
 def test_without_options_the_demo_is_on_port_6543():
-    assert parser().parse_args([]).port == 6543
+    assert build_parser().parse_args([]).port == 6543
 
 
 @pytest.mark.parametrize("port", ["http", "-1", "65536"])

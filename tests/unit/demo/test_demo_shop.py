@@ -4,7 +4,7 @@ import pytest
 from webtest import TestApp
 
 from pyramid_cron.demo.shop import ORDERS_PER_IMPORT, RETAINED_ORDERS, main
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.testing import CronTester
 
 MINUTE = timedelta(minutes=1)
@@ -17,7 +17,7 @@ def app(tmp_path, caplog):
     settings = {"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.timezone": "UTC"}
     app = main({}, **settings, **{"shop.import_delay": "0"})
     yield app
-    cronwork(app.registry).close()
+    get_cron(app.registry).close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from pyramid_cron import Cron, scheduler
 from pyramid_cron.schedule import Every
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 
 MINUTE = timedelta(minutes=1)
@@ -82,7 +82,7 @@ def test_slots_of_a_pause_in_that_time_are_not_missed():
     config.add_cron_task(lambda system: None, name="a", min="*")
     cron = cron_of(config)
     cron.tick(NOON)
-    app_cron, control = cronwork(config.registry), scheduler(config.registry)
+    app_cron, control = get_cron(config.registry), scheduler(config.registry)
     app_cron.clock = lambda: NOON + DAY + MINUTE / 2
     control.pause("a")
     app_cron.clock = lambda: NOON + 2 * DAY + MINUTE / 2
@@ -99,7 +99,7 @@ def test_a_slot_of_that_time_that_is_filled_in_is_not_counted():
     config.add_cron_task(lambda system: None, name="a", min="*")
     cron = cron_of(config)
     cron.tick(NOON)
-    cronwork(config.registry).clock = lambda: NOON + 3 * DAY - MINUTE / 2
+    get_cron(config.registry).clock = lambda: NOON + 3 * DAY - MINUTE / 2
     assert scheduler(config.registry).backfill("a", NOON + DAY, NOON + DAY + 5 * MINUTE) == 5
     assert skipped(cron.tick(NOON + 3 * DAY))[0] == (
         NOON + 3 * DAY - 61 * MINUTE,

@@ -2,11 +2,11 @@
 
 import re
 
-from pyramid_cron.execute.output import HEAD, TAIL, Clipped
+from pyramid_cron.execute.output import OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES, HeadTailBuffer
 
 
 def clipped(*pieces):
-    kept = Clipped()
+    kept = HeadTailBuffer()
     for piece in pieces:
         kept.add(piece)
     return kept.text()
@@ -18,7 +18,7 @@ def test_nothing_written_is_none():
 
 
 def test_what_fits_is_kept_as_it_is():
-    data = b"x" * HEAD + b"y" * TAIL
+    data = b"x" * OUTPUT_HEAD_BYTES + b"y" * OUTPUT_TAIL_BYTES
     assert clipped(data[:100], data[100:40_000], data[40_000:]) == data.decode()
 
 
@@ -31,8 +31,8 @@ def test_of_a_huge_output_the_first_and_the_last_part_are_kept_and_the_rest_coun
     whole = b"".join(lines).decode()
     assert whole.startswith(head)
     assert whole.endswith(tail)
-    assert (len(head), len(tail)) == (HEAD, TAIL)
-    assert int(left_out) == len(whole) - HEAD - TAIL
+    assert (len(head), len(tail)) == (OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES)
+    assert int(left_out) == len(whole) - OUTPUT_HEAD_BYTES - OUTPUT_TAIL_BYTES
 
 
 def test_bytes_that_are_no_text_stay_readable():
@@ -50,7 +50,7 @@ def test_no_character_is_cut_in_two():
 
 
 def test_memory_stays_bounded():
-    kept = Clipped()
+    kept = HeadTailBuffer()
     for _ in range(1000):
         kept.add(b"z" * 65_536)
-    assert len(kept._head) + len(kept._tail) < 8 * TAIL
+    assert len(kept._head) + len(kept._tail) < 8 * OUTPUT_TAIL_BYTES

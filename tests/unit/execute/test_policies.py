@@ -13,7 +13,7 @@ import pytest
 
 from pyramid_cron import Retry, TaskCancelled, TaskTimeout, events, scheduler
 from pyramid_cron.clock import Stopwatch
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, ended, slot, write
 
@@ -240,7 +240,7 @@ class TestOverlap:
         )
         cron = cron_of(config)
         cron.tick(NOON)
-        store = cronwork(config.registry).store
+        store = get_cron(config.registry).store
         by_hand = slot(moment=NOON + 4 * MINUTE, nonce=7)
         [run] = claim(store, by_hand, now=by_hand.slot, lease=TEN)
         assert slots(cron.tick(NOON + 5 * MINUTE)) == []
@@ -335,11 +335,11 @@ class TestRetry:
 
     def test_a_first_wait_of_more_than_an_hour_takes_a_limit_that_is_as_long(self):
         retry = Retry(attempts=3, delay="3h", max_delay="3h")
-        assert [retry.wait(attempt).total_seconds() for attempt in (1, 2)] == [10800, 10800]
+        assert [retry.delay_after(attempt).total_seconds() for attempt in (1, 2)] == [10800, 10800]
 
     def test_waits_grow_up_to_a_limit(self):
         retry = Retry(attempts=5000, delay="30s", factor=2, max_delay="1h")
-        waits = [retry.wait(attempt).total_seconds() for attempt in (1, 2, 3, 8, 4000)]
+        waits = [retry.delay_after(attempt).total_seconds() for attempt in (1, 2, 3, 8, 4000)]
         assert waits == [30, 60, 120, 3600, 3600]
 
 
@@ -523,7 +523,7 @@ class TestPause:
         assert skipped(report) == [(NOON + MINUTE, "paused", 1)]
         assert report.skipped[0].error == "broken supplier"
         assert control.status("shop.a").paused.reason == "broken supplier"
-        cronwork(config.registry).clock = lambda: NOON + 90 * MINUTE
+        get_cron(config.registry).clock = lambda: NOON + 90 * MINUTE
         control.resume("shop.*")
         report = cron.tick(NOON + 91 * MINUTE)
         assert [(run.task, run.trigger) for run in report.runs if run.task == "shop.a"] == [
@@ -665,7 +665,7 @@ class TestBackfill:
         config.add_cron_task(lambda system: None, name="a", min="*", catch_up="all")
         cron = cron_of(config)
         cron.tick(NOON)
-        cronwork(config.registry).clock = lambda: NOON + TEN
+        get_cron(config.registry).clock = lambda: NOON + TEN
         control = scheduler(config.registry)
         assert control.backfill("a", NOON + 2 * MINUTE, NOON + TEN, overlap=overlap) == 8
         for n in (10, 11, 12):
@@ -678,7 +678,7 @@ class TestBackfill:
         config.add_cron_task(lambda system: None, name="a", min=0)
         cron = cron_of(config)
         cron.tick(NOON - MINUTE)
-        cronwork(config.registry).clock = lambda: NOON + timedelta(seconds=3)
+        get_cron(config.registry).clock = lambda: NOON + timedelta(seconds=3)
         control = scheduler(config.registry)
         assert control.backfill("a", NOON - 2 * HOUR, NOON + timedelta(seconds=3)) == 2
         for seconds in (1, 60):
@@ -689,15 +689,15 @@ class TestBackfill:
         config.add_cron_task(lambda system: None, name="a", min=0)
         cron, control = cron_of(config), scheduler(config.registry)
         cron.tick(NOON - MINUTE)
-        store = cronwork(config.registry).store
-        fill_in = store.fill_in
+        store = get_cron(config.registry).store
+        fill_in = store.add_backfill
 
         def after_a_tick(*arguments):
             cron.tick(NOON)
             return fill_in(*arguments)
 
         monkeypatch.setattr(store, "fill_in", after_a_tick)
-        cronwork(config.registry).clock = lambda: NOON
+        get_cron(config.registry).clock = lambda: NOON
         assert control.backfill("a", NOON - 2 * HOUR, NOON) == 1
 
     def test_slots_that_are_still_to_come_are_refused(self, config):
@@ -741,7 +741,7 @@ class TestBackfill:
 class TestLeases:
     def forget(self, config, seconds):
         """Move the leases of what runs into the past, as if its process had died."""
-        path = cronwork(config.registry).settings.url.database
+        path = get_cron(config.registry).settings.url.database
         with sqlite3.connect(path) as connection:
             connection.execute(
                 "UPDATE cron_runs SET lease = lease - ?, owner = 'dead' WHERE lease IS NOT NULL",
@@ -779,7 +779,7 @@ class TestLeases:
         with running(config, cron, NOON, retry=Retry(attempts=2, delay=0)):
             self.forget(config, 60)
             [lost] = scheduler(config.registry).history()
-            cronwork(config.registry).store.ask_to_cancel(lost.id)
+            get_cron(config.registry).store.request_cancel(lost.id)
             assert slots(cron.tick(NOON + MINUTE)) == [NOON + MINUTE]
         assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
         [lost] = scheduler(config.registry).history(state="lost")
@@ -817,16 +817,16 @@ class TestLeases:
     ):
         config.add_cron_task(lambda system: None, name="a", min="*")
         [run] = cron_of(config).tick(NOON).runs
-        held, clock = cronwork(config.registry).supervisor.held, Stopwatch(NOON)
-        cronwork(config.registry).clock = lambda: NOON
+        held, clock = get_cron(config.registry).supervisor.executions, Stopwatch(NOON)
+        get_cron(config.registry).clock = lambda: NOON
         held.add([run], clock)
-        cronwork(config.registry).clock = lambda: NOON + MINUTE
-        held.keep()
-        assert held.live(run.id) is None
+        get_cron(config.registry).clock = lambda: NOON + MINUTE
+        held.heartbeat()
+        assert held.get(run.id) is None
         assert "is not ours any more" not in caplog.text
 
     def test_a_clock_that_is_put_forward_makes_no_living_run_lost(self, config):
-        cron, host = cron_of(config), cronwork(config.registry)
+        cron, host = cron_of(config), get_cron(config.registry)
         other = configure(**{"cron.url": str(host.settings.url), "cron.lease": "2"})
         other.add_cron_task(lambda system: None, name="long", on_demand=True)
         with running(config, cron, NOON) as (_, _, _, reports):
@@ -839,7 +839,7 @@ class TestLeases:
         assert scheduler(config.registry).history(state="lost") == []
 
     def lease(self, config):
-        path = cronwork(config.registry).settings.url.database
+        path = get_cron(config.registry).settings.url.database
         with sqlite3.connect(path) as connection:
             return connection.execute("SELECT max(lease) FROM cron_runs").fetchone()[0]
 
@@ -847,7 +847,7 @@ class TestLeases:
 def test_old_runs_are_forgotten_while_another_goes_on(config):
     old = NOON - timedelta(days=40)
     cron = cron_of(config)
-    store = cronwork(config.registry).store
+    store = get_cron(config.registry).store
     write(store, ended(claim(store, now=old)[0]))
     with running(config, cron, NOON) as (seen, *_):
         wait_until(lambda: [run.id for run in store.history()] == [seen[0].id])

@@ -8,7 +8,7 @@ import pytest
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import RunState, events, scheduler
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.store.engine import StoreError
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
@@ -34,8 +34,8 @@ def test_a_run_is_sent_and_carried_out_by_its_id_once(sent):
     assert run.state is RunState.CLAIMED
     assert [each.id for each in sent] == [run.id]
     asked = scheduler(cron.registry)
-    assert asked.carry_out(run.id).state is RunState.SUCCEEDED
-    assert asked.carry_out(run.id) is None
+    assert asked.execute(run.id).state is RunState.SUCCEEDED
+    assert asked.execute(run.id) is None
     assert asked.history()[0].state is RunState.SUCCEEDED
 
 
@@ -51,7 +51,7 @@ def test_one_that_is_cancelled_before_it_is_taken_up_is_over_at_once(sent, caplo
     assert (over.state, over.error) == (RunState.CANCELLED, "was cancelled before it began")
     assert [each.run for each in heard] == [over]
     assert f"run={run.id} " in caplog.text
-    assert asked.carry_out(run.id) is None
+    assert asked.execute(run.id) is None
     assert [each.state for each in cron.tick(NOON + MINUTE).runs] == [RunState.CLAIMED]
     with pytest.raises(ValueError, match="is over"):
         asked.cancel(run.id)
@@ -59,20 +59,20 @@ def test_one_that_is_cancelled_before_it_is_taken_up_is_over_at_once(sent, caplo
 
 def test_a_run_that_is_not_known_is_an_error(sent):
     with pytest.raises(LookupError, match="there is no run 'x'"):
-        scheduler(application(sent.append).registry).carry_out("x")
+        scheduler(application(sent.append).registry).execute("x")
 
 
 def test_a_run_that_was_taken_up_is_carried_out_though_the_store_goes_away(sent, monkeypatch):
     cron = application(sent.append)
     cron.tick()
-    store = cronwork(cron.registry).store
+    store = get_cron(cron.registry).store
 
     def away():
         monkeypatch.undo()
         raise StoreError("gone")
 
     monkeypatch.setattr(store, "cancelled", away)
-    assert scheduler(cron.registry).carry_out(sent[0].id).state is RunState.SUCCEEDED
+    assert scheduler(cron.registry).execute(sent[0].id).state is RunState.SUCCEEDED
     assert [str(run.state) for run in store.history()] == ["succeeded"]
 
 
@@ -86,11 +86,11 @@ def test_what_can_not_be_sent_waits_and_is_sent_by_a_later_tick(sent):
     cron = application(send, retry=1)
     report = cron.tick()
     assert (report.runs, [each.task for each in report.waiting]) == ((), ["task"])
-    store = cronwork(cron.registry).store
-    assert (store.history(), store.waiting("task")) == ([], 1)
+    store = get_cron(cron.registry).store
+    assert (store.history(), store.count_waiting("task")) == ([], 1)
     [run] = cron.tick().runs
     assert (run.id, run.attempt) == (sent[1].id, 1)
-    assert scheduler(cron.registry).carry_out(run.id).state is RunState.SUCCEEDED
+    assert scheduler(cron.registry).execute(run.id).state is RunState.SUCCEEDED
 
 
 def test_a_queue_that_would_end_the_process_is_one_that_can_not_be_reached(caplog):
@@ -139,7 +139,7 @@ def test_a_worker_carries_out_a_script_that_came_after_it_had_looked(sent, tmp_p
     path.write_text("#!/bin/sh\necho $CRON_TASK\n")
     path.chmod(0o755)
     [run] = CronTester(ours.make_wsgi_app()).tick().runs
-    assert worker.carry_out(run.id).stdout == "1min/new\n"
+    assert worker.execute(run.id).stdout == "1min/new\n"
 
 
 @pytest.mark.parametrize(

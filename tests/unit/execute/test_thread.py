@@ -14,7 +14,7 @@ from webtest.http import StopableWSGIServer
 
 from pyramid_cron import Retry, RunState, events, scheduler
 from pyramid_cron.execute import carry, launch
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 from tests.integration.processes import wait_until
 
@@ -52,7 +52,7 @@ def ended(config, count=1):
     asked = scheduler(config.registry)
 
     def over():
-        runs = [run for run in asked.history() if run.state.final]
+        runs = [run for run in asked.history() if run.state.is_final]
         return len(runs) >= count and runs[::-1]
 
     return wait_until(over)
@@ -260,7 +260,7 @@ def test_what_does_not_fit_waits_and_runs_at_a_later_tick(gate):
             hold, hour=12, name=name, priority=priority, executor="thread", grace="2h"
         )
     web = web_of(config)
-    cron = cronwork(config.registry)
+    cron = get_cron(config.registry)
     cron.clock = lambda: NOON
     json = {"Accept": "application/json"}
     first = web.get("/cron", headers=json).json
@@ -283,7 +283,7 @@ def test_slots_that_are_filled_in_side_by_side_take_what_room_there_is(gate):
     config = configure(**{"cron.capacity": "3"})
     config.add_cron_task(lambda system: gate.wait(20), name="a", min=0, executor="thread")
     web = web_of(config)
-    cronwork(config.registry).clock = lambda: NOON + MINUTE
+    get_cron(config.registry).clock = lambda: NOON + MINUTE
     asked = scheduler(config.registry)
     assert asked.backfill("a", NOON - 240 * MINUTE, NOON, overlap="allow") == 4
     answer = web.get("/cron", headers={"Accept": "application/json"}).json
@@ -298,7 +298,7 @@ def test_what_waits_past_its_grace_is_skipped_for_want_of_capacity(gate):
     )
     config.add_cron_task(print, hour=12, name="late", executor="thread", grace="10m")
     web = web_of(config)
-    cron = cronwork(config.registry)
+    cron = get_cron(config.registry)
     for moment in (NOON, NOON + 11 * MINUTE):
         cron.clock = lambda moment=moment: moment
         answer = web.get("/cron", headers={"Accept": "application/json"}).json
@@ -357,7 +357,7 @@ def test_a_higher_priority_comes_first_however_long_others_wait():
 def test_an_overlap_is_skipped_while_the_thread_run_goes_on(config, gate):
     config.add_cron_task(lambda system: gate.wait(20), name="long", executor="thread")
     web = web_of(config)
-    cron = cronwork(config.registry)
+    cron = get_cron(config.registry)
     for moment in (NOON, NOON + MINUTE):
         cron.clock = lambda moment=moment: moment
         answer = web.get("/cron", headers={"Accept": "application/json"}).json
@@ -375,7 +375,7 @@ def test_a_restart_cancels_the_thread_run_and_starts_anew(config):
 
     config.add_cron_task(work, name="work", executor="thread", overlap="restart")
     web = web_of(config)
-    cron = cronwork(config.registry)
+    cron = get_cron(config.registry)
     for moment in (NOON, NOON + MINUTE):
         cron.clock = lambda moment=moment: moment
         web.get("/cron")
@@ -395,7 +395,7 @@ def test_slots_that_are_caught_up_with_restart_nothing_but_what_ran_before(confi
         work, min=[0, 1, 2], name="work", executor="thread", overlap="restart", catch_up="all"
     )
     web = web_of(config)
-    cron = cronwork(config.registry)
+    cron = get_cron(config.registry)
 
     def tick(minute):
         cron.clock = lambda: NOON + minute * MINUTE
@@ -441,7 +441,7 @@ def test_closing_the_application_cancels_what_goes_on(tmp_path, gate):
     config.add_cron_task(busy, name="busy", executor="thread")
     tick(config)
     wait_until(lambda: scheduler(config.registry).history(state="running"))
-    cronwork(config.registry).close()
+    get_cron(config.registry).close()
     [run] = scheduler(config.registry).history()
     assert (run.state, run.error.endswith("the process stopped")) == (RunState.CANCELLED, True)
 
@@ -456,7 +456,7 @@ def test_a_script_that_goes_before_its_turn_harms_no_other(tmp_path, policy):
 
     def remove(system):
         script.unlink()
-        cronwork(config.registry).look_around(NOON + MINUTE)
+        get_cron(config.registry).refresh_sources(NOON + MINUTE)
 
     config.add_cron_task(remove, name="remove", at=NOON)
     config.add_cron_task(lambda system: None, name="other", **policy)
@@ -499,7 +499,7 @@ def test_what_closing_the_application_stops_is_tried_again_where_attempts_are_le
         retry = Retry(attempts=2, delay=0)
         config.add_cron_task(work, hour=12, name="work", executor="thread", retry=retry)
         web = web_of(config)
-        cronwork(config.registry).clock = lambda: NOON + len(started) * MINUTE
+        get_cron(config.registry).clock = lambda: NOON + len(started) * MINUTE
         return config, web
 
     def work(system):
@@ -513,7 +513,7 @@ def test_what_closing_the_application_stops_is_tried_again_where_attempts_are_le
         asked = scheduler(config.registry)
         web.get("/cron")
         wait_until(lambda asked=asked: asked.history(state="running"))
-        cronwork(config.registry).close()
+        get_cron(config.registry).close()
         over = asked.history()[0]
         assert (over.attempt, over.slot, over.state) == (attempt, NOON, RunState.CANCELLED)
         assert "the process stopped" in over.error
@@ -531,9 +531,9 @@ def test_what_somebody_cancelled_is_not_tried_again_though_its_process_stops(tmp
     asked = scheduler(config.registry)
     wait_until(lambda: asked.history(state="running"))
     asked.cancel(run["run"])
-    live = cronwork(config.registry).supervisor.held.live(run["run"])
+    live = get_cron(config.registry).supervisor.executions.get(run["run"])
     wait_until(lambda: live.interruption)
-    cronwork(config.registry).close()
+    get_cron(config.registry).close()
     assert [each.state for each in asked.history()] == [RunState.CANCELLED]
     assert asked.status("deaf").waiting == 0
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from pyramid_cron import Retry, RunState, events, scheduler
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, slot
 
@@ -251,7 +251,7 @@ class TestIdleTasks:
         config.add_cron_task(calling(calls), name="slow", idle=True, min="*", catch_up="all")
         cron = cron_of(config)
         [run] = cron.tick(NOON).runs
-        store = cronwork(config.registry).store
+        store = get_cron(config.registry).store
         with store.database.write() as connection:
             runs = store.tables.runs
             slow = runs.update().where(runs.c.id == run.id)
@@ -566,7 +566,7 @@ def test_an_old_version_of_the_app_leaves_the_lost_runs_of_new_tasks_to_the_new_
     old, new = configure(**{"cron.url": url}), configure(**{"cron.url": url})
     new.add_cron_task(calling(calls), at=NOON, name="new", retry=Retry(attempts=2, delay=0))
     old, new = cron_of(old), cron_of(new)
-    claim(cronwork(new.registry).store, slot("new"))  # by a process that is gone
+    claim(get_cron(new.registry).store, slot("new"))  # by a process that is gone
     old.tick(NOON + timedelta(minutes=2))
     assert calls == []
     [again] = new.tick(NOON + timedelta(minutes=2)).runs
@@ -602,6 +602,6 @@ def test_tasks_are_on_record_while_they_run(tmp_path):
 
     config.add_cron_task(task)
     cron = cron_of(config)
-    store = cronwork(config.registry).store
+    store = get_cron(config.registry).store
     cron.tick(NOON)
     assert (seen[0].state, seen[0].progress.done) == (RunState.RUNNING, 5)

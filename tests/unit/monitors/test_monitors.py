@@ -7,7 +7,7 @@ import pytest
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import monitor_settings
-from pyramid_cron.monitors import monitoring
+from pyramid_cron.monitors import get_monitoring
 from pyramid_cron.settings import parse_settings
 from tests.apps import NOON, configure
 from tests.integration.processes import wait_until
@@ -27,7 +27,7 @@ def fault(**settings):
 
 def test_by_default_nothing_is_told_anybody():
     app = App()
-    assert monitoring(app.config.registry) is None
+    assert get_monitoring(app.config.registry) is None
     assert [run.state for run in app.cron.tick(NOON).runs] == ["succeeded"]
 
 
@@ -125,7 +125,7 @@ def test_the_heartbeat_comes_after_each_tick_that_was_made(server):
     cron = cron_of(config)
     cron.tick(NOON)
     cron.tick(NOON)
-    assert monitoring(config.registry).flush(20)
+    assert get_monitoring(config.registry).flush(20)
     assert [(asked.method, asked.path, asked.query) for asked in server.asked] == [
         ("GET", "/beat", {"key": "1"})
     ] * 2

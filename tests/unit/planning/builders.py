@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from pyramid_cron.due.after import following
-from pyramid_cron.due.decide import Decisions, Due, decide, in_the_way
-from pyramid_cron.due.facts import Active, Facts, Pending
-from pyramid_cron.due.pauses import Word
+from pyramid_cron.due.after import followups
+from pyramid_cron.due.decide import TickPlan, DueTask, plan_tick, blocking_runs
+from pyramid_cron.due.facts import ActiveRun, Snapshot, WaitingRun
+from pyramid_cron.due.pauses import PauseRule
 from pyramid_cron.due.slots import SlotCalendar, slots_since, window_start
 from pyramid_cron.run import Run, RunState, Trigger, first_id
 from pyramid_cron.schedule import At, Cron, Every
-from pyramid_cron.task import ONE_ATTEMPT, REQUEST, CatchUp, Overlap, Retry, Task
+from pyramid_cron.task import ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Retry, Task
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -58,7 +58,7 @@ def task(
     retry: Retry = ONE_ATTEMPT,
     timeout: timedelta | None = None,
     offset: int = 0,
-    executor: str = REQUEST,
+    executor: str = REQUEST_EXECUTOR,
     weight: int = 1,
 ) -> Task:
     """Return a task, due each minute unless its schedule says otherwise; None is on demand."""
@@ -89,10 +89,10 @@ def waiting(
     attempt: int = 1,
     nonce: int = 0,
     payload: str | None = None,
-) -> Pending:
+) -> WaitingRun:
     """Return a slot that waits; ``since`` is from when on it may run, by default the slot."""
     not_before = at(slot if since is None else since)
-    return Pending(name, at(slot), trigger, not_before, attempt, nonce, payload)
+    return WaitingRun(name, at(slot), trigger, not_before, attempt, nonce, payload)
 
 
 def run(
@@ -124,7 +124,7 @@ def run(
         error=error,
         payload=payload,
         nonce=nonce,
-        called_off=called_off,
+        is_cancel_requested=called_off,
     )
 
 
@@ -141,66 +141,66 @@ def active(
     lease: str = "13:00",
     nonce: int = 0,
     weight: int = 0,
-) -> Active:
+) -> ActiveRun:
     """Return a run that goes on since its slot, or is only claimed since."""
     began = at(slot)
     started = began if state is RunState.RUNNING else None
     ongoing = replace(run(name, slot, state, nonce=nonce), started=started, finished=None)
-    return Active(ongoing, at(lease), weight)
+    return ActiveRun(ongoing, at(lease), weight)
 
 
 def pause(
     pattern: str = "*", since: str = "11:00", until: str | None = None, reason: str | None = None
-) -> Word:
+) -> PauseRule:
     """Return that tasks are paused."""
-    return Word(at(since), True, pattern, None if until is None else at(until), reason)
+    return PauseRule(at(since), True, pattern, None if until is None else at(until), reason)
 
 
-def resume(pattern: str = "*", since: str = "11:30") -> Word:
+def resume(pattern: str = "*", since: str = "11:30") -> PauseRule:
     """Return that tasks are resumed."""
-    return Word(at(since), False, pattern)
+    return PauseRule(at(since), False, pattern)
 
 
-def due(task: Task, *slots: str, position: int = 0) -> Due:
+def due(task: Task, *slots: str, position: int = 0) -> DueTask:
     """Return a task with its slots since the last tick."""
-    return Due(task, position, moments(*slots))
+    return DueTask(task, position, moments(*slots))
 
 
 def snapshot(
     *,
-    stored: Iterable[Pending] = (),
-    ripe: Iterable[Pending] | None = None,
-    running: Iterable[Active] = (),
-    pauses: Sequence[Word] = (),
+    stored: Iterable[WaitingRun] = (),
+    ripe: Iterable[WaitingRun] | None = None,
+    running: Iterable[ActiveRun] = (),
+    pauses: Sequence[PauseRule] = (),
     last_tick: str | None = None,
-) -> Facts:
+) -> Snapshot:
     """Return what the store knows; all that is ``stored`` there may run, if not only ``ripe``."""
     pending = list(stored)
-    runs: dict[str, list[Active]] = {}
+    runs: dict[str, list[ActiveRun]] = {}
     for ongoing in running:
         runs.setdefault(ongoing.run.task, []).append(ongoing)
-    upcoming: dict[str, list[Pending]] = {}
+    upcoming: dict[str, list[WaitingRun]] = {}
     for slot in pending:
         if slot.nonce == 0:
             upcoming.setdefault(slot.task, []).append(slot)
-    return Facts(
+    return Snapshot(
         waiting=pending if ripe is None else list(ripe),
         active=runs,
-        paced=upcoming,
-        words=pauses,
+        fixed_delay_waiting=upcoming,
+        pause_rules=pauses,
         last_tick=None if last_tick is None else at(last_tick),
     )
 
 
 def plan_at(
     moment: str,
-    *tasks: Due,
-    stored: Iterable[Pending] = (),
-    running: Iterable[Active] = (),
-    pauses: Sequence[Word] = (),
+    *tasks: DueTask,
+    stored: Iterable[WaitingRun] = (),
+    running: Iterable[ActiveRun] = (),
+    pauses: Sequence[PauseRule] = (),
     last_tick: str | None = None,
     capacity: int = 0,
-) -> Decisions:
+) -> TickPlan:
     """Return what a tick at a moment does; of what is stored, it sees as ripe what may run."""
     now, pending = at(moment), list(stored)
     facts = snapshot(
@@ -210,23 +210,23 @@ def plan_at(
         pauses=pauses,
         last_tick=last_tick,
     )
-    return decide(tasks, facts, now, capacity)
+    return plan_tick(tasks, facts, now, capacity)
 
 
-def slots(pending: Iterable[Pending]) -> list[str]:
+def slots(pending: Iterable[WaitingRun]) -> list[str]:
     """Return tasks and slots, such as ``"a 12:05"``."""
     return [f"{slot.task} {show(slot.slot)}" for slot in pending]
 
 
-def skips(plan: Decisions) -> list[str]:
+def skips(plan: TickPlan) -> list[str]:
     """Return what a plan skips and why, with a count such as ``"a 12:05 missed 3"``."""
     return [
-        f"{skip.task} {show(skip.skipped.newest)} {skip.skipped.reason} {skip.skipped.count}"
+        f"{skip.task} {show(skip.slots.newest)} {skip.slots.reason} {skip.slots.count}"
         for skip in plan.skipped
     ]
 
 
-def key(pending: Pending) -> tuple[str, datetime, int, int]:
+def key(pending: WaitingRun) -> tuple[str, datetime, int, int]:
     """Return what a slot exists once by."""
     return pending.task, pending.slot, pending.attempt, pending.nonce
 
@@ -249,11 +249,11 @@ class Timeline:
     state: RunState = RunState.SUCCEEDED
     spare: int = 1000
     capacity: int = 0
-    pauses: list[Word] = field(default_factory=list)
-    stored: list[Pending] = field(default_factory=list)
-    running: list[Active] = field(default_factory=list)
-    runs: list[Pending] = field(default_factory=list)
-    plans: list[Decisions] = field(default_factory=list)
+    pauses: list[PauseRule] = field(default_factory=list)
+    stored: list[WaitingRun] = field(default_factory=list)
+    running: list[ActiveRun] = field(default_factory=list)
+    runs: list[WaitingRun] = field(default_factory=list)
+    plans: list[TickPlan] = field(default_factory=list)
     last_tick: datetime | None = None
     _calendar: SlotCalendar = field(init=False)
 
@@ -265,14 +265,16 @@ class Timeline:
         self._end_runs(now)
         plan = self._plan(now)
         self.plans.append(plan)
-        self._remove(plan.drop)
-        self._store(plan.keep)
-        self.running = [ongoing for ongoing in self.running if ongoing.run.id not in plan.cancel]
+        self._remove(plan.dequeue)
+        self._store(plan.enqueue)
+        self.running = [
+            ongoing for ongoing in self.running if ongoing.run.id not in plan.cancel_ids
+        ]
         count = len(self.runs)
-        for slot in (*plan.now, *plan.restart, *plan.apart):
+        for slot in (*plan.run_now, *plan.restarts, *plan.background):
             self._begin(slot, now)
-        for slot in (*plan.patient, *plan.idle)[: self.spare]:
-            if not in_the_way(self._task(slot.task), self._running_of(slot.task), slot.nonce):
+        for slot in (*plan.backlog, *plan.idle)[: self.spare]:
+            if not blocking_runs(self._task(slot.task), self._running_of(slot.task), slot.nonce):
                 self._begin(slot, now)
         self.last_tick = now
         return slots(self.runs[count:])
@@ -291,9 +293,9 @@ class Timeline:
 
     def skip_count(self) -> int:
         """Return how many slots have been skipped so far."""
-        return sum(skip.skipped.count for plan in self.plans for skip in plan.skipped)
+        return sum(skip.slots.count for plan in self.plans for skip in plan.skipped)
 
-    def _plan(self, now: datetime) -> Decisions:
+    def _plan(self, now: datetime) -> TickPlan:
         start = window_start(now, self.last_tick)
         windows = dict(slots_since(self.tasks, self._calendar, start, now))
         facts = snapshot(
@@ -305,13 +307,13 @@ class Timeline:
         )
         ripe = {slot.task for slot in facts.waiting}
         tasks = [
-            Due(task, position, windows.get(position, ()))
+            DueTask(task, position, windows.get(position, ()))
             for position, task in enumerate(self.tasks)
             if position in windows or task.name in ripe
         ]
-        return decide(tasks, facts, now, self.capacity)
+        return plan_tick(tasks, facts, now, self.capacity)
 
-    def _begin(self, slot: Pending, now: datetime) -> None:
+    def _begin(self, slot: WaitingRun, now: datetime) -> None:
         assert key(slot) not in map(key, self.runs), f"{slot} runs twice"
         self._remove([slot])
         self.runs.append(slot)
@@ -322,8 +324,8 @@ class Timeline:
             started=now,
             finished=now + self.duration,
         )
-        weight = 0 if task.executor == REQUEST else task.weight
-        self.running.append(Active(ongoing, now + DAY, weight))
+        weight = 0 if task.executor == REQUEST_EXECUTOR else task.weight
+        self.running.append(ActiveRun(ongoing, now + DAY, weight))
         if not self.duration:
             self._end_runs(now)
 
@@ -333,19 +335,19 @@ class Timeline:
             finished = ongoing.run.finished
             if finished is not None and finished <= now:
                 self.running.remove(ongoing)
-                self._store(following(self._task(ongoing.run.task), ongoing.run))
+                self._store(followups(self._task(ongoing.run.task), ongoing.run))
 
     def _task(self, name: str) -> Task:
         return next(task for task in self.tasks if task.name == name)
 
-    def _running_of(self, name: str) -> list[Active]:
+    def _running_of(self, name: str) -> list[ActiveRun]:
         return [ongoing for ongoing in self.running if ongoing.run.task == name]
 
-    def _store(self, pending: Iterable[Pending]) -> None:
+    def _store(self, pending: Iterable[WaitingRun]) -> None:
         """Put slots on record; one that is there stays as it is."""
         keys = set(map(key, self.stored))
         self.stored += [slot for slot in pending if key(slot) not in keys]
 
-    def _remove(self, pending: Iterable[Pending]) -> None:
+    def _remove(self, pending: Iterable[WaitingRun]) -> None:
         keys = set(map(key, pending))
         self.stored = [slot for slot in self.stored if key(slot) not in keys]

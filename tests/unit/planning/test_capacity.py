@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_cron.due.apart import Candidate, Shares, share
-from pyramid_cron.due.facts import BACKFILL, BESIDE
+from pyramid_cron.due.apart import Candidate, Allocation, allocate
+from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
 from pyramid_cron.run import Trigger
 from pyramid_cron.task import Task
 
@@ -37,33 +37,33 @@ def background(
     return Candidate(policy, waiting(name, slot, trigger, nonce=nonce))
 
 
-def shares(*candidates: Candidate, room: int, now: str = "12:00") -> Shares:
+def shares(*candidates: Candidate, room: int, now: str = "12:00") -> Allocation:
     """Return who gets a share of the room."""
-    return share(candidates, room, at(now))
+    return allocate(candidates, room, at(now))
 
 
 class TestRoom:
     def test_as_many_begin_as_there_is_room_for(self) -> None:
         allocation = shares(background("a", 2), background("b"), background("c"), room=3)
-        assert slots(allocation.begin) == ["a 12:00", "b 12:00"]
+        assert slots(allocation.start) == ["a 12:00", "b 12:00"]
         assert slots(allocation.wait) == ["c 12:00"]
         assert allocation.expired == []
 
     def test_one_that_takes_all_the_room_begins(self) -> None:
-        assert slots(shares(background("a", 3), room=3).begin) == ["a 12:00"]
+        assert slots(shares(background("a", 3), room=3).start) == ["a 12:00"]
 
     def test_nobody_overtakes_a_heavy_one_that_does_not_fit(self) -> None:
         allocation = shares(background("a"), background("b", 3), background("c"), room=3)
-        assert slots(allocation.begin) == ["a 12:00"]
+        assert slots(allocation.start) == ["a 12:00"]
         assert slots(allocation.wait) == ["b 12:00", "c 12:00"]
 
     @pytest.mark.parametrize("room", [0, -2])
     def test_nothing_begins_where_there_is_no_room(self, room: int) -> None:
         allocation = shares(background("a"), room=room)
-        assert (slots(allocation.begin), slots(allocation.wait)) == ([], ["a 12:00"])
+        assert (slots(allocation.start), slots(allocation.wait)) == ([], ["a 12:00"])
 
     def test_no_candidates_have_no_shares(self) -> None:
-        assert shares(room=8) == Shares()
+        assert shares(room=8) == Allocation()
 
 
 class TestOneAtATime:
@@ -71,36 +71,38 @@ class TestOneAtATime:
     def test_two_slots_of_a_task_begin_one_after_the_other(self, overlap: str) -> None:
         two = [background("a", slot=slot, overlap=overlap) for slot in ("11:59", "12:00")]
         allocation = shares(*two, background("b"), room=8)
-        assert slots(allocation.begin) == ["a 11:59", "b 12:00"]
+        assert slots(allocation.start) == ["a 11:59", "b 12:00"]
         assert slots(allocation.wait) == ["a 12:00"]
 
     def test_one_that_waits_for_its_own_task_takes_no_room(self) -> None:
         two = [background("a", slot=slot) for slot in ("11:59", "12:00")]
-        assert slots(shares(*two, background("b"), room=2).begin) == ["a 11:59", "b 12:00"]
+        assert slots(shares(*two, background("b"), room=2).start) == ["a 11:59", "b 12:00"]
 
     def test_they_begin_side_by_side_where_the_task_allows_it(self) -> None:
         two = [background("a", slot=slot, overlap="allow") for slot in ("11:59", "12:00")]
-        assert len(shares(*two, room=8).begin) == 2
-        assert len(shares(*two, room=1).begin) == 1
+        assert len(shares(*two, room=8).start) == 2
+        assert len(shares(*two, room=1).start) == 1
 
     def test_slots_that_are_filled_in_side_by_side_wait_for_nobody(self) -> None:
         candidates = [
             background("a"),
-            background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=BESIDE),
-            background("a", slot="10:01", trigger=Trigger.BACKFILL, nonce=BESIDE),
+            background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
+            background("a", slot="10:01", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
         ]
-        assert len(shares(*candidates, room=8).begin) == 3
+        assert len(shares(*candidates, room=8).start) == 3
 
     def test_a_slot_waits_for_nobody_that_is_filled_in_side_by_side(self) -> None:
-        beside = background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=BESIDE)
-        assert len(shares(beside, background("a"), room=8).begin) == 2
+        beside = background(
+            "a", slot="10:00", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN
+        )
+        assert len(shares(beside, background("a"), room=8).start) == 2
 
     def test_other_slots_that_are_filled_in_begin_one_after_the_other(self) -> None:
         two = [
-            background("a", slot=slot, trigger=Trigger.BACKFILL, nonce=BACKFILL)
+            background("a", slot=slot, trigger=Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)
             for slot in ("10:00", "10:01")
         ]
-        assert slots(shares(*two, room=8).begin) == ["a 10:00"]
+        assert slots(shares(*two, room=8).start) == ["a 10:00"]
 
     def test_a_run_by_hand_begins_after_the_slot_of_its_task(self) -> None:
         deferred = background("a", slot="11:00", trigger=Trigger.DEFERRED, nonce=BY_HAND)
@@ -115,10 +117,10 @@ class TestGrace:
     ) -> None:
         allocation = shares(background("a", trigger=trigger), room=room, now="13:00:01")
         assert slots(allocation.expired) == ["a 12:00"]
-        assert (allocation.begin, allocation.wait) == ([], [])
+        assert (allocation.start, allocation.wait) == ([], [])
 
     def test_one_that_waited_for_just_its_grace_begins_or_waits(self) -> None:
-        assert slots(shares(background("a"), room=1, now="13:00").begin) == ["a 12:00"]
+        assert slots(shares(background("a"), room=1, now="13:00").start) == ["a 12:00"]
         assert slots(shares(background("a"), room=0, now="13:00").wait) == ["a 12:00"]
 
     def test_without_a_grace_it_waits_for_ever(self) -> None:
@@ -131,26 +133,26 @@ class TestGrace:
     def test_what_somebody_asked_for_waits_for_ever(self, trigger: Trigger) -> None:
         old = background("a", trigger=trigger)
         assert slots(shares(old, room=0, now="23:00").wait) == ["a 12:00"]
-        assert slots(shares(old, room=1, now="23:00").begin) == ["a 12:00"]
+        assert slots(shares(old, room=1, now="23:00").start) == ["a 12:00"]
 
     @pytest.mark.parametrize(("overlap", "catch_up"), [("delay", "once"), ("skip", "all")])
     def test_a_slot_that_may_have_waited_for_its_own_task_begins_once_there_is_room(
         self, overlap: str, catch_up: str
     ) -> None:
         old = background("a", 2, overlap=overlap, catch_up=catch_up)
-        assert slots(shares(old, room=2, now="13:00:01").begin) == ["a 12:00"]
+        assert slots(shares(old, room=2, now="13:00:01").start) == ["a 12:00"]
         assert slots(shares(old, room=1, now="13:00:01").expired) == ["a 12:00"]
 
     def test_one_that_expires_keeps_nobody_waiting(self) -> None:
         allocation = shares(background("a", 9), background("b", slot="13:00"), room=1, now="13:01")
         assert slots(allocation.expired) == ["a 12:00"]
-        assert slots(allocation.begin) == ["b 13:00"]
+        assert slots(allocation.start) == ["b 13:00"]
 
     def test_one_that_expires_lets_a_newer_slot_of_its_task_begin(self) -> None:
         two = [background("a"), background("a", slot="13:00")]
         allocation = shares(*two, room=1, now="13:01")
         assert slots(allocation.expired) == ["a 12:00"]
-        assert slots(allocation.begin) == ["a 13:00"]
+        assert slots(allocation.start) == ["a 13:00"]
 
     def test_one_behind_another_that_does_not_fit_expires_as_well(self) -> None:
         heavy = background("a", 9, slot="13:00")
@@ -162,18 +164,18 @@ class TestGrace:
 
 class TestCandidate:
     def test_idle_tasks_and_backfills_begin_last(self) -> None:
-        assert background(idle=True).last
-        assert background(trigger=Trigger.BACKFILL).last
-        assert not background(trigger=Trigger.CATCH_UP).last
+        assert background(idle=True).is_last
+        assert background(trigger=Trigger.BACKFILL).is_last
+        assert not background(trigger=Trigger.CATCH_UP).is_last
 
     def test_a_run_is_alone_unless_its_task_allows_overlap(self) -> None:
-        assert background().alone
-        assert background(nonce=BACKFILL).alone
-        assert not background(overlap="allow").alone
-        assert not background(nonce=BESIDE).alone
+        assert background().is_exclusive
+        assert background(nonce=BACKFILL_ORIGIN).is_exclusive
+        assert not background(overlap="allow").is_exclusive
+        assert not background(nonce=PARALLEL_BACKFILL_ORIGIN).is_exclusive
 
 
 def test_a_grace_counts_from_the_slot_and_not_from_when_it_was_put_on_record() -> None:
     heir = waiting("a", "12:00", since="10:00")
     candidate = Candidate(task(executor="thread"), heir)
-    assert share([candidate], 1, at("12:30") + 30 * MINUTE).begin == [heir]
+    assert allocate([candidate], 1, at("12:30") + 30 * MINUTE).start == [heir]

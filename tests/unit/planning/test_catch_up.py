@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.catch_up import Skipped, Slot, catch_up, on_time
-from pyramid_cron.run import Reason, Trigger
+from pyramid_cron.due.catch_up import SkippedSlots, DueSlot, catch_up, is_on_time
+from pyramid_cron.run import RunReason, Trigger
 from pyramid_cron.task import Task
 
 from .builders import (
@@ -147,7 +147,7 @@ class TestOnTime:
         assert runs_of(task(), "12:00", now=now) == [f"12:00 {trigger}"]
 
     def test_a_slot_that_is_still_to_come_is_not_late(self) -> None:
-        assert on_time(at("12:01"), at("12:00"))
+        assert is_on_time(at("12:01"), at("12:00"))
 
 
 @pytest.mark.parametrize("policy", ["once", "all", "none"])
@@ -157,114 +157,114 @@ def test_no_slots_make_no_runs_and_no_skips(policy: str) -> None:
 
 def test_runs_and_skips_have_their_moments_in_utc() -> None:
     run, skipped = catch_up(task(), moments("12:00", "12:10"), at("12:20"))
-    assert run == [Slot(at("12:10"), Trigger.CATCH_UP)]
-    assert skipped == [Skipped(at("12:00"), 1, Reason.SUPERSEDED)]
+    assert run == [DueSlot(at("12:10"), Trigger.CATCH_UP)]
+    assert skipped == [SkippedSlots(at("12:00"), 1, RunReason.SUPERSEDED)]
 
 
 class TestInAPlan:
     def test_the_newest_missed_slot_runs_to_catch_up(self) -> None:
         plan = plan_at("15:10", due(task(grace=DAY), *HALF_HOURS))
-        assert slots(plan.now) == ["a 15:00"]
-        assert plan.now[0].trigger is Trigger.CATCH_UP
-        assert plan.now[0].not_before == at("15:00")
+        assert slots(plan.run_now) == ["a 15:00"]
+        assert plan.run_now[0].trigger is Trigger.CATCH_UP
+        assert plan.run_now[0].not_before == at("15:00")
         assert skips(plan) == ["a 14:30 superseded 5"]
-        assert (plan.patient, plan.keep, plan.drop) == ([], [], [])
+        assert (plan.backlog, plan.enqueue, plan.dequeue) == ([], [], [])
 
     def test_a_late_slot_of_a_task_that_catches_up_with_nothing_is_skipped(self) -> None:
         plan = plan_at("12:01", due(task(catch_up="none"), "12:00"))
-        assert slots(plan.now) == []
+        assert slots(plan.run_now) == []
         assert skips(plan) == ["a 12:00 missed 1"]
 
     def test_a_slot_on_time_but_older_than_a_short_grace_is_skipped(self) -> None:
         plan = plan_at("12:00:31", due(task(grace=30 * SECOND), "12:00"))
-        assert slots(plan.now) == []
+        assert slots(plan.run_now) == []
         assert skips(plan) == ["a 12:00 missed 1"]
 
     def test_a_slot_of_a_task_without_a_grace_runs_as_any_other(self) -> None:
-        assert slots(plan_at("12:00", due(task(grace=None), "12:00")).now) == ["a 12:00"]
+        assert slots(plan_at("12:00", due(task(grace=None), "12:00")).run_now) == ["a 12:00"]
 
     def test_of_all_slots_the_oldest_runs_in_any_case_and_the_others_if_there_is_time(self) -> None:
         plan = plan_at("12:04", due(task(catch_up="all"), "12:01", "12:02", "12:03", "12:04"))
-        assert slots(plan.now) == ["a 12:01"]
-        assert slots(plan.patient) == ["a 12:02", "a 12:03", "a 12:04"]
-        assert plan.keep == plan.patient
-        assert plan.drop == []
+        assert slots(plan.run_now) == ["a 12:01"]
+        assert slots(plan.backlog) == ["a 12:02", "a 12:03", "a 12:04"]
+        assert plan.enqueue == plan.backlog
+        assert plan.dequeue == []
 
     def test_of_a_backlog_that_waits_the_oldest_runs_and_is_taken_off_the_record(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:03")]
         plan = plan_at("12:06", due(task(catch_up="all")), stored=stored)
-        assert slots(plan.now) == ["a 12:02"]
-        assert slots(plan.drop) == ["a 12:02"]
-        assert slots(plan.patient) == ["a 12:03"]
-        assert plan.keep == []
+        assert slots(plan.run_now) == ["a 12:02"]
+        assert slots(plan.dequeue) == ["a 12:02"]
+        assert slots(plan.backlog) == ["a 12:03"]
+        assert plan.enqueue == []
 
     def test_a_new_slot_joins_the_end_of_a_backlog(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:03")]
         plan = plan_at("12:04", due(task(catch_up="all"), "12:04"), stored=stored)
-        assert slots(plan.now) == ["a 12:02"]
-        assert slots(plan.patient) == ["a 12:03", "a 12:04"]
-        assert slots(plan.keep) == ["a 12:04"]
+        assert slots(plan.run_now) == ["a 12:02"]
+        assert slots(plan.backlog) == ["a 12:03", "a 12:04"]
+        assert slots(plan.enqueue) == ["a 12:04"]
 
     def test_a_new_slot_older_than_the_backlog_runs_first(self) -> None:
         plan = plan_at("12:04", due(task(catch_up="all"), "12:01"), stored=[waiting("a", "12:03")])
-        assert slots(plan.now) == ["a 12:01"]
-        assert slots(plan.patient) == ["a 12:03"]
-        assert (plan.keep, plan.drop) == ([], [])
+        assert slots(plan.run_now) == ["a 12:01"]
+        assert slots(plan.backlog) == ["a 12:03"]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
     def test_slots_of_all_that_are_on_time_run_at_once(self) -> None:
         plan = plan_at("12:00:40", due(task(catch_up="all"), "12:00", "12:00:20"))
-        assert slots(plan.now) == ["a 12:00", "a 12:00:20"]
-        assert (plan.patient, plan.keep) == ([], [])
+        assert slots(plan.run_now) == ["a 12:00", "a 12:00:20"]
+        assert (plan.backlog, plan.enqueue) == ([], [])
 
     def test_one_slot_that_is_late_makes_the_others_wait_for_time(self) -> None:
         plan = plan_at("12:00:40", due(task(catch_up="all"), "11:59:30", "12:00:20"))
-        assert slots(plan.now) == ["a 11:59:30"]
-        assert slots(plan.patient) == ["a 12:00:20"]
+        assert slots(plan.run_now) == ["a 11:59:30"]
+        assert slots(plan.backlog) == ["a 12:00:20"]
 
     def test_slots_that_are_on_time_are_not_patient_of_a_task_that_runs_once(self) -> None:
         plan = plan_at("12:10", due(task(), "12:05"))
-        assert slots(plan.now) == ["a 12:05"]
-        assert plan.patient == []
+        assert slots(plan.run_now) == ["a 12:05"]
+        assert plan.backlog == []
 
     def test_an_older_slot_that_waits_is_folded_into_a_newer_one(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])
-        assert slots(plan.now) == ["a 12:05"]
-        assert slots(plan.drop) == ["a 12:03"]
+        assert slots(plan.run_now) == ["a 12:05"]
+        assert slots(plan.dequeue) == ["a 12:03"]
         assert skips(plan) == ["a 12:03 superseded 1"]
 
     def test_slots_that_wait_are_folded_into_the_newest_of_them(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:04"), waiting("a", "12:03")]
         plan = plan_at("12:05", due(task()), stored=stored)
-        assert slots(plan.now) == ["a 12:04"]
-        assert sorted(slots(plan.drop)) == ["a 12:02", "a 12:03", "a 12:04"]
+        assert slots(plan.run_now) == ["a 12:04"]
+        assert sorted(slots(plan.dequeue)) == ["a 12:02", "a 12:03", "a 12:04"]
         assert skips(plan) == ["a 12:03 superseded 2"]
 
     def test_a_new_slot_is_folded_into_a_newer_one_that_waits(self) -> None:
         plan = plan_at("12:05", due(task(), "12:03"), stored=[waiting("a", "12:04")])
-        assert slots(plan.now) == slots(plan.drop) == ["a 12:04"]
+        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:04"]
         assert skips(plan) == ["a 12:03 superseded 1"]
-        assert plan.keep == []
+        assert plan.enqueue == []
 
     def test_a_folded_slot_leaves_its_place_in_the_order_to_the_newest(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])
-        assert (plan.now[0].slot, plan.now[0].not_before) == (at("12:05"), at("12:03"))
+        assert (plan.run_now[0].slot, plan.run_now[0].not_before) == (at("12:05"), at("12:03"))
 
     def test_a_place_in_the_order_is_handed_on_from_fold_to_fold(self) -> None:
         stored = [waiting("a", "12:05", since="12:01")]
         plan = plan_at("12:06", due(task(), "12:06"), stored=stored)
-        assert plan.now[0].not_before == at("12:01")
+        assert plan.run_now[0].not_before == at("12:01")
 
     def test_slots_of_a_task_that_catches_up_with_all_are_not_folded(self) -> None:
         plan = plan_at(
             "12:05", due(task(catch_up="all"), "12:05"), stored=[waiting("a", "12:04:30")]
         )
-        assert slots(plan.now) == ["a 12:04:30", "a 12:05"]
+        assert slots(plan.run_now) == ["a 12:04:30", "a 12:05"]
         assert skips(plan) == []
 
     def test_a_retry_is_not_folded_into_a_newer_slot(self) -> None:
         retry = waiting("a", "12:03", Trigger.RETRY, attempt=2)
         plan = plan_at("12:05", due(task(), "12:05"), stored=[retry])
-        assert slots(plan.now) == ["a 12:03", "a 12:05"]
+        assert slots(plan.run_now) == ["a 12:03", "a 12:05"]
         assert skips(plan) == []
 
 

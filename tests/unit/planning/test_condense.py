@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.due.catch_up import condense
-from pyramid_cron.due.decide import Due, decide
-from pyramid_cron.due.facts import BACKFILL, Facts, Pending
-from pyramid_cron.due.pauses import Word, changes
+from pyramid_cron.due.decide import DueTask, plan_tick
+from pyramid_cron.due.facts import BACKFILL_ORIGIN, Snapshot, WaitingRun
+from pyramid_cron.due.pauses import PauseRule, changes
 from pyramid_cron.run import Trigger
 from pyramid_cron.schedule import Cron, Every
 from pyramid_cron.task import CatchUp, Overlap, Task
@@ -43,7 +43,7 @@ def test_what_is_to_run_is_there_slot_by_slot() -> None:
 def test_it_can_be_undone() -> None:
     task = task_of(Every("7m"), grace=timedelta(hours=1), offset=11)
     slots = task.between(NOON - timedelta(days=3), NOON)
-    due = Due(task, 0, *condense(task, slots, NOON, []))
+    due = DueTask(task, 0, *condense(task, slots, NOON, []))
     assert due.in_full().slots == slots
     since = slots[40] + MINUTE
     assert due.after(since) == [slot for slot in slots if slot > since]
@@ -74,10 +74,12 @@ def test_the_same_is_decided(
     if not slots:
         return
     words = [
-        Word(moment + shifted * half, pauses, "*", until)
+        PauseRule(moment + shifted * half, pauses, "*", until)
         for moment, pauses, until, shifted in sorted(pauses, key=lambda pause: pause[0])
     ]
-    backfill = [Pending("a", slot, Trigger.BACKFILL, slot, nonce=BACKFILL) for slot in filled_in]
-    facts = Facts(words=words, waiting=backfill)
-    few = Due(task, 0, *condense(task, slots, now, changes(words)))
-    assert decide([few], facts, now) == decide([Due(task, 0, slots)], facts, now)
+    backfill = [
+        WaitingRun("a", slot, Trigger.BACKFILL, slot, nonce=BACKFILL_ORIGIN) for slot in filled_in
+    ]
+    facts = Snapshot(pause_rules=words, waiting=backfill)
+    few = DueTask(task, 0, *condense(task, slots, now, changes(words)))
+    assert plan_tick([few], facts, now) == plan_tick([DueTask(task, 0, slots)], facts, now)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.decide import Decisions
-from pyramid_cron.due.facts import BACKFILL, BESIDE
+from pyramid_cron.due.decide import TickPlan
+from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.schedule import Every
 from pyramid_cron.task import Retry, Task
@@ -54,61 +54,61 @@ def poll(
     )
 
 
-def triggers(plan: Decisions) -> list[Trigger]:
+def triggers(plan: TickPlan) -> list[Trigger]:
     """Return why the slots run that a plan begins with at once."""
-    return [slot.trigger for slot in plan.now]
+    return [slot.trigger for slot in plan.run_now]
 
 
 class TestFirstSlot:
     def test_its_schedule_gives_the_first_slot(self) -> None:
         plan = plan_at("12:05", due(poll(), "12:05"), last_tick="12:04")
-        assert slots(plan.now) == ["a 12:05"]
+        assert slots(plan.run_now) == ["a 12:05"]
         assert triggers(plan) == [Trigger.SCHEDULE]
-        assert (plan.keep, plan.drop, plan.skipped) == ([], [], [])
+        assert (plan.enqueue, plan.dequeue, plan.skipped) == ([], [], [])
 
     def test_the_schedule_counts_no_more_while_a_slot_waits(self) -> None:
         plan = plan_at(
             "12:05", due(poll(), "12:05"), stored=[waiting("a", "12:08")], last_tick="12:04"
         )
-        assert plan == Decisions()
+        assert plan == TickPlan()
 
     def test_the_schedule_counts_no_more_while_a_run_goes_on(self) -> None:
         plan = plan_at("12:05", due(poll(), "12:05"), running=[active("a")], last_tick="12:04")
-        assert plan == Decisions()
+        assert plan == TickPlan()
 
-    @pytest.mark.parametrize("nonce", [BY_HAND, BACKFILL])
+    @pytest.mark.parametrize("nonce", [BY_HAND, BACKFILL_ORIGIN])
     def test_a_run_by_hand_does_not_take_the_place_of_a_slot(self, nonce: int) -> None:
         running = [active("a", nonce=nonce)]
         plan = plan_at("12:05", due(poll(), "12:05"), running=running, last_tick="12:04")
-        assert slots(plan.keep) == ["a 12:05"]
-        assert plan.now == []
+        assert slots(plan.enqueue) == ["a 12:05"]
+        assert plan.run_now == []
 
     def test_a_slot_that_is_filled_in_side_by_side_does_not_hold_it_up(self) -> None:
-        running = [active("a", nonce=BESIDE)]
+        running = [active("a", nonce=PARALLEL_BACKFILL_ORIGIN)]
         plan = plan_at("12:05", due(poll(), "12:05"), running=running, last_tick="12:04")
-        assert slots(plan.now) == ["a 12:05"]
+        assert slots(plan.run_now) == ["a 12:05"]
 
     def test_a_deferred_run_does_not_take_the_place_of_a_slot(self) -> None:
         stored = [waiting("a", "12:08", Trigger.DEFERRED, nonce=BY_HAND)]
         plan = plan_at("12:05", due(poll(), "12:05"), stored=stored, last_tick="12:04")
-        assert slots(plan.now) == ["a 12:05"]
-        assert plan.drop == []
+        assert slots(plan.run_now) == ["a 12:05"]
+        assert plan.dequeue == []
 
     def test_a_retry_that_waits_takes_the_place_of_a_slot(self) -> None:
         stored = [waiting("a", "12:00", Trigger.RETRY, since="12:06", attempt=2)]
         plan = plan_at("12:05", due(poll(retry=2), "12:05"), stored=stored, last_tick="12:04")
-        assert plan == Decisions()
+        assert plan == TickPlan()
 
     def test_several_slots_of_its_schedule_are_one_run(self) -> None:
         plan = plan_at("12:21", due(poll(), "12:05", "12:10", "12:15", "12:20"))
-        assert slots(plan.now) == ["a 12:20"]
+        assert slots(plan.run_now) == ["a 12:20"]
         assert skips(plan) == ["a 12:15 superseded 3"]
 
 
 class TestNextSlot:
     def test_the_slot_that_follows_a_run_runs_when_it_is_due(self) -> None:
         plan = plan_at("12:08", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
-        assert slots(plan.now) == slots(plan.drop) == ["a 12:08"]
+        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:08"]
         assert triggers(plan) == [Trigger.SCHEDULE]
 
     def test_it_is_on_time_within_a_minute(self) -> None:
@@ -117,16 +117,16 @@ class TestNextSlot:
 
     def test_one_that_no_tick_came_for_in_time_runs_to_catch_up(self) -> None:
         plan = plan_at("12:20", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
-        assert slots(plan.now) == ["a 12:08"]
+        assert slots(plan.run_now) == ["a 12:08"]
         assert triggers(plan) == [Trigger.CATCH_UP]
-        assert slots(plan.drop) == ["a 12:08"]
+        assert slots(plan.dequeue) == ["a 12:08"]
         assert plan.skipped == []
 
     def test_one_older_than_the_grace_is_missed(self) -> None:
         plan = plan_at("14:00", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
         assert skips(plan) == ["a 12:08 missed 1"]
-        assert slots(plan.drop) == ["a 12:08"]
-        assert plan.now == []
+        assert slots(plan.dequeue) == ["a 12:08"]
+        assert plan.run_now == []
 
     def test_a_task_that_catches_up_with_nothing_misses_it(self) -> None:
         plan = plan_at(
@@ -144,7 +144,7 @@ class TestNextSlot:
             stored=[waiting("a", "12:08")],
             last_tick="12:07",
         )
-        assert slots(plan.now) == ["a 14:00"]
+        assert slots(plan.run_now) == ["a 14:00"]
         assert skips(plan) == ["a 12:08 missed 1"]
 
     def test_a_slot_of_the_schedule_that_may_not_run_any_more_is_not_missed_too(self) -> None:
@@ -154,7 +154,7 @@ class TestNextSlot:
             stored=[waiting("a", "12:08")],
             last_tick="12:07",
         )
-        assert plan.now == []
+        assert plan.run_now == []
         assert skips(plan) == ["a 12:08 missed 1"]
 
     def test_one_that_a_tick_has_put_off_is_not_missed(self) -> None:
@@ -164,7 +164,7 @@ class TestNextSlot:
             stored=[waiting("a", "12:08")],
             last_tick="12:10",
         )
-        assert slots(plan.now) == ["a 12:08"]
+        assert slots(plan.run_now) == ["a 12:08"]
         assert (plan.skipped, triggers(plan)) == ([], [Trigger.SCHEDULE])
 
     def test_one_that_a_tick_at_its_very_moment_has_put_off_is_not_missed(self) -> None:
@@ -174,7 +174,7 @@ class TestNextSlot:
             stored=[waiting("a", "12:08")],
             last_tick="12:08",
         )
-        assert slots(plan.now) == ["a 12:08"]
+        assert slots(plan.run_now) == ["a 12:08"]
 
     def test_where_no_tick_is_known_before_a_late_one_is_missed(self) -> None:
         plan = plan_at("12:20", due(poll(catch_up="none")), stored=[waiting("a", "12:08")])
@@ -188,7 +188,7 @@ class TestNextSlot:
             running=[active("a", nonce=BY_HAND)],
             last_tick="12:07",
         )
-        assert plan == Decisions()
+        assert plan == TickPlan()
 
     def test_one_found_late_behind_another_run_waits_to_catch_up(self) -> None:
         plan = plan_at(
@@ -198,19 +198,19 @@ class TestNextSlot:
             running=[active("a", nonce=BY_HAND)],
             last_tick="12:07",
         )
-        assert slots(plan.drop) == slots(plan.keep) == ["a 12:08"]
-        assert plan.keep[0].trigger is Trigger.CATCH_UP
+        assert slots(plan.dequeue) == slots(plan.enqueue) == ["a 12:08"]
+        assert plan.enqueue[0].trigger is Trigger.CATCH_UP
 
     def test_what_waits_to_catch_up_is_never_missed(self) -> None:
         stored = [waiting("a", "10:00", Trigger.CATCH_UP)]
         plan = plan_at("12:20", due(poll(catch_up="none")), stored=stored)
-        assert slots(plan.now) == ["a 10:00"]
+        assert slots(plan.run_now) == ["a 10:00"]
         assert plan.skipped == []
 
     def test_a_retry_is_never_missed(self) -> None:
         retry = waiting("a", "10:00", Trigger.RETRY, attempt=2)
         plan = plan_at("12:20", due(poll(catch_up="none", retry=2)), stored=[retry])
-        assert plan.now == plan.drop == [retry]
+        assert plan.run_now == plan.dequeue == [retry]
         assert plan.skipped == []
 
     def test_an_idle_one_waits_for_time(self) -> None:
@@ -218,32 +218,32 @@ class TestNextSlot:
             "12:08", due(poll(idle=True)), stored=[waiting("a", "12:08")], last_tick="12:07"
         )
         assert slots(plan.idle) == ["a 12:08"]
-        assert (plan.keep, plan.drop) == ([], [])
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
     def test_one_in_the_background_takes_its_turn(self) -> None:
         policy = due(poll(executor="thread"))
         stored = [waiting("a", "12:08")]
         plan = plan_at("12:08", policy, stored=stored, last_tick="12:07", capacity=1)
-        assert plan.apart == plan.drop == stored
+        assert plan.background == plan.dequeue == stored
 
 
 class TestOneNextSlot:
     def test_a_second_slot_that_is_still_to_come_is_dropped(self) -> None:
         stored = [waiting("a", "12:07"), waiting("a", "12:08")]
         plan = plan_at("12:06", due(poll(), "12:05"), stored=stored, last_tick="12:05")
-        assert slots(plan.drop) == ["a 12:08"]
-        assert (plan.now, plan.skipped) == ([], [])
+        assert slots(plan.dequeue) == ["a 12:08"]
+        assert (plan.run_now, plan.skipped) == ([], [])
 
     def test_a_slot_still_to_come_is_dropped_where_another_is_due(self) -> None:
         stored = [waiting("a", "12:06"), waiting("a", "12:08")]
         plan = plan_at("12:06", due(poll()), stored=stored, last_tick="12:05")
-        assert slots(plan.now) == ["a 12:06"]
-        assert sorted(slots(plan.drop)) == ["a 12:06", "a 12:08"]
+        assert slots(plan.run_now) == ["a 12:06"]
+        assert sorted(slots(plan.dequeue)) == ["a 12:06", "a 12:08"]
 
     def test_two_that_are_due_are_one_run(self) -> None:
         stored = [waiting("a", "12:05:30"), waiting("a", "12:06")]
         plan = plan_at("12:06", due(poll()), stored=stored, last_tick="12:05")
-        assert slots(plan.now) == ["a 12:06"]
+        assert slots(plan.run_now) == ["a 12:06"]
         assert skips(plan) == ["a 12:05:30 superseded 1"]
 
     def test_of_two_that_are_due_the_newest_waits_on_behind_another_run(self) -> None:
@@ -254,21 +254,21 @@ class TestOneNextSlot:
             running=[active("a", nonce=BY_HAND)],
             last_tick="12:05",
         )
-        assert slots(plan.drop) == ["a 12:05:30"]
-        assert (plan.now, plan.keep) == ([], [])
+        assert slots(plan.dequeue) == ["a 12:05:30"]
+        assert (plan.run_now, plan.enqueue) == ([], [])
 
     def test_a_slot_is_dropped_that_would_come_after_a_retry(self) -> None:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:07", attempt=2)
         plan = plan_at(
             "12:06", due(poll(retry=2)), stored=[retry, waiting("a", "12:08")], last_tick="12:05"
         )
-        assert slots(plan.drop) == ["a 12:08"]
+        assert slots(plan.dequeue) == ["a 12:08"]
 
     def test_a_retry_is_not_dropped_for_a_slot_that_comes_first(self) -> None:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:08", attempt=2)
         stored = [retry, waiting("a", "12:06")]
         plan = plan_at("12:06", due(poll(retry=2)), stored=stored, last_tick="12:05")
-        assert slots(plan.now) == slots(plan.drop) == ["a 12:06"]
+        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:06"]
 
     def test_one_out_of_reach_is_dropped_and_the_schedule_counts_again(self) -> None:
         plan = plan_at(
@@ -277,8 +277,8 @@ class TestOneNextSlot:
             stored=[waiting("a", "2027-06-15 12:00")],
             last_tick="12:04",
         )
-        assert slots(plan.now) == ["a 12:05"]
-        assert slots(plan.drop) == ["a 2027-06-15 12:00"]
+        assert slots(plan.run_now) == ["a 12:05"]
+        assert slots(plan.dequeue) == ["a 2027-06-15 12:00"]
         assert plan.skipped == []
 
     def test_a_late_slot_that_still_runs_keeps_the_schedule_out(self) -> None:
@@ -288,14 +288,14 @@ class TestOneNextSlot:
             stored=[waiting("a", "12:08")],
             last_tick="12:07",
         )
-        assert slots(plan.now) == ["a 12:08"]
+        assert slots(plan.run_now) == ["a 12:08"]
         assert plan.skipped == []
 
     def test_a_late_slot_is_dropped_as_it_was_and_not_as_one_to_come(self) -> None:
         stored = [waiting("a", "12:08"), waiting("a", "12:22")]
         plan = plan_at("12:20", due(poll()), stored=stored, last_tick="12:07")
-        assert slots(plan.now) == ["a 12:08"]
-        assert slots(plan.drop) == ["a 12:08", "a 12:22"]
+        assert slots(plan.run_now) == ["a 12:08"]
+        assert slots(plan.dequeue) == ["a 12:08", "a 12:22"]
 
 
 class TestPause:
@@ -309,7 +309,7 @@ class TestPause:
         )
         assert skips(plan) == ["a 12:08 paused 1"]
         assert plan.skipped[0].detail == "moving"
-        assert (plan.now, plan.drop) == ([], [])
+        assert (plan.run_now, plan.dequeue) == ([], [])
 
     def test_the_next_tick_of_a_pause_says_nothing_of_it(self) -> None:
         plan = plan_at(
@@ -319,7 +319,7 @@ class TestPause:
             pauses=[pause()],
             last_tick="12:08",
         )
-        assert plan == Decisions()
+        assert plan == TickPlan()
 
     def test_after_a_pause_that_no_tick_saw_its_slot_is_skipped_and_dropped(self) -> None:
         plan = plan_at(
@@ -330,8 +330,8 @@ class TestPause:
             last_tick="12:00",
         )
         assert skips(plan) == ["a 12:08 paused 1"]
-        assert slots(plan.drop) == ["a 12:08"]
-        assert slots(plan.now) == ["a 12:20"]
+        assert slots(plan.dequeue) == ["a 12:08"]
+        assert slots(plan.run_now) == ["a 12:20"]
 
     def test_after_a_pause_its_slot_is_dropped_without_a_second_record(self) -> None:
         plan = plan_at(
@@ -341,8 +341,8 @@ class TestPause:
             pauses=[pause("*", "12:00"), resume("*", "12:10")],
             last_tick="12:09",
         )
-        assert slots(plan.drop) == ["a 12:08"]
-        assert (plan.now, plan.skipped) == ([], [])
+        assert slots(plan.dequeue) == ["a 12:08"]
+        assert (plan.run_now, plan.skipped) == ([], [])
 
     def test_after_a_pause_a_slot_of_the_schedule_in_its_time_does_not_count(self) -> None:
         plan = plan_at(
@@ -352,7 +352,7 @@ class TestPause:
             pauses=[pause("*", "12:00"), resume("*", "12:10:30")],
             last_tick="12:00",
         )
-        assert (plan.now, skips(plan)) == ([], ["a 12:08 paused 1"])
+        assert (plan.run_now, skips(plan)) == ([], ["a 12:08 paused 1"])
 
     def test_a_slot_from_before_a_pause_waits_for_its_end(self) -> None:
         plan = plan_at(
@@ -362,12 +362,12 @@ class TestPause:
             pauses=[pause("*", "12:05")],
             last_tick="12:02",
         )
-        assert plan == Decisions()
+        assert plan == TickPlan()
 
     def test_while_it_is_paused_its_schedule_is_skipped_where_nothing_waits(self) -> None:
         plan = plan_at("12:05", due(poll(), "12:05"), pauses=[pause()], last_tick="12:04")
         assert skips(plan) == ["a 12:05 paused 1"]
-        assert plan.now == []
+        assert plan.run_now == []
 
     def test_over_a_pause_nothing_is_made_up(self) -> None:
         timeline = Timeline([poll("1h")])
@@ -487,6 +487,6 @@ class TestOverManyTicks:
 
 def test_the_times_of_a_late_slot_stay_as_they_were() -> None:
     plan = plan_at("12:20", due(poll()), stored=[waiting("a", "12:08", payload="x")])
-    [slot] = plan.now
+    [slot] = plan.run_now
     assert [slot.slot, slot.not_before] == moments("12:08", "12:08")
     assert slot.payload == "x"

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.after import comes_next, exhausted, following, reach, whole
-from pyramid_cron.due.facts import BACKFILL, BESIDE, Pending
+from pyramid_cron.due.after import next_waiting, is_exhausted, followups, max_wait, floor_to_second
+from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry
@@ -22,24 +22,24 @@ class TestRetry:
     @pytest.mark.parametrize("state", FAILURES)
     def test_a_run_that_went_wrong_is_tried_again(self, state: RunState) -> None:
         slot = run("a", "12:00", state, finished="12:00:10")
-        assert following(task(retry=TWICE), slot) == [
-            Pending("a", at("12:00"), Trigger.RETRY, at("12:01:10"), attempt=2)
+        assert followups(task(retry=TWICE), slot) == [
+            WaitingRun("a", at("12:00"), Trigger.RETRY, at("12:01:10"), attempt=2)
         ]
 
     @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SKIPPED])
     def test_nothing_follows_a_run_that_did_not_go_wrong(self, state: RunState) -> None:
-        assert following(task(retry=TWICE), run("a", "12:00", state)) == []
+        assert followups(task(retry=TWICE), run("a", "12:00", state)) == []
 
     @pytest.mark.parametrize("state", FAILURES)
     def test_nothing_follows_the_last_attempt(self, state: RunState) -> None:
-        assert following(task(retry=TWICE), run("a", "12:00", state, attempt=2)) == []
+        assert followups(task(retry=TWICE), run("a", "12:00", state, attempt=2)) == []
 
     def test_nothing_follows_a_failure_of_a_task_that_is_not_tried_again(self) -> None:
-        assert following(task(), run("a", "12:00", RunState.FAILED)) == []
+        assert followups(task(), run("a", "12:00", RunState.FAILED)) == []
 
     def test_the_wait_counts_from_the_second_in_which_the_run_ended(self) -> None:
         slot = run("a", "12:00", RunState.FAILED, finished="12:00:00.300")
-        [retry] = following(task(retry=TWICE), slot)
+        [retry] = followups(task(retry=TWICE), slot)
         assert retry.not_before == at("12:01")
 
     @pytest.mark.parametrize(
@@ -50,24 +50,24 @@ class TestRetry:
     ) -> None:
         retry = Retry(attempts=9, delay=60, factor=2, max_delay=300)
         slot = run("a", "11:00", RunState.FAILED, finished="12:00", attempt=attempt)
-        [following_run] = following(task(retry=retry), slot)
+        [following_run] = followups(task(retry=retry), slot)
         assert show(following_run.not_before) == due
         assert following_run.attempt == attempt + 1
 
     def test_an_attempt_has_the_payload_of_the_one_before(self) -> None:
         slot = run("a", "12:00", RunState.FAILED, nonce=BY_HAND, payload="parcel 5")
-        [retry] = following(task(retry=TWICE), slot)
+        [retry] = followups(task(retry=TWICE), slot)
         assert (retry.payload, retry.nonce) == ("parcel 5", BY_HAND)
 
-    @pytest.mark.parametrize("nonce", [BACKFILL, BESIDE])
+    @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
     def test_an_attempt_at_a_slot_that_was_filled_in_is_filled_in_too(self, nonce: int) -> None:
         slot = run("a", "12:00", RunState.FAILED, nonce=nonce, trigger=Trigger.BACKFILL)
-        [retry] = following(task(retry=TWICE), slot)
+        [retry] = followups(task(retry=TWICE), slot)
         assert (retry.nonce, retry.trigger) == (nonce, Trigger.RETRY)
 
     def test_a_wait_of_nothing_is_due_at_once(self) -> None:
         slot = run("a", "12:00", RunState.FAILED, finished="12:00:10.5")
-        [retry] = following(task(retry=Retry(attempts=2, delay=0)), slot)
+        [retry] = followups(task(retry=Retry(attempts=2, delay=0)), slot)
         assert retry.not_before == at("12:00:10")
 
 
@@ -75,107 +75,107 @@ class TestCancelled:
     @pytest.mark.parametrize("state", FAILURES)
     def test_a_run_whose_end_was_asked_for_is_not_tried_again(self, state: RunState) -> None:
         slot = run("a", "12:00", state, called_off=True)
-        assert following(task(retry=TWICE), slot) == []
+        assert followups(task(retry=TWICE), slot) == []
 
     def test_a_run_that_ended_as_its_process_stopped_is_tried_again(self) -> None:
         slot = run("a", "12:00", RunState.CANCELLED, finished="12:00:10")
-        [retry] = following(task(retry=TWICE), slot, stopped=True)
+        [retry] = followups(task(retry=TWICE), slot, is_shutdown=True)
         assert (retry.attempt, retry.not_before) == (2, at("12:01:10"))
 
     def test_it_is_not_tried_again_where_no_attempt_is_left(self) -> None:
         slot = run("a", "12:00", RunState.CANCELLED, attempt=2)
-        assert following(task(retry=TWICE), slot, stopped=True) == []
+        assert followups(task(retry=TWICE), slot, is_shutdown=True) == []
 
     def test_a_run_that_succeeded_as_its_process_stopped_is_not_tried_again(self) -> None:
         slot = run("a", "12:00", RunState.SUCCEEDED)
-        assert following(task(retry=TWICE), slot, stopped=True) == []
+        assert followups(task(retry=TWICE), slot, is_shutdown=True) == []
 
     def test_a_run_that_failed_as_its_process_stopped_is_tried_again(self) -> None:
         slot = run("a", "12:00", RunState.FAILED)
-        assert len(following(task(retry=TWICE), slot, stopped=True)) == 1
+        assert len(followups(task(retry=TWICE), slot, is_shutdown=True)) == 1
 
 
 class TestFixedDelay:
     def test_the_next_slot_counts_from_the_minute_in_which_the_run_ended(self) -> None:
         slot = run("a", "12:00", finished="12:03:20")
-        assert following(task("a", Every("5m"), overlap="delay"), slot) == [
-            Pending("a", at("12:08"), Trigger.SCHEDULE, at("12:08"))
+        assert followups(task("a", Every("5m"), overlap="delay"), slot) == [
+            WaitingRun("a", at("12:08"), Trigger.SCHEDULE, at("12:08"))
         ]
 
     def test_of_a_minute_it_counts_from_the_minute_too(self) -> None:
         slot = run("a", "12:00", finished="12:00:59")
-        assert slots(following(task("a", Every("1m"), overlap="delay"), slot)) == ["a 12:01"]
+        assert slots(followups(task("a", Every("1m"), overlap="delay"), slot)) == ["a 12:01"]
 
     def test_of_seconds_it_counts_from_the_second(self) -> None:
         slot = run("a", "12:00", finished="12:00:20.7")
-        assert slots(following(task("a", Every("30s"), overlap="delay"), slot)) == ["a 12:00:50"]
+        assert slots(followups(task("a", Every("30s"), overlap="delay"), slot)) == ["a 12:00:50"]
 
     @pytest.mark.parametrize(
         "state", [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SKIPPED, *FAILURES]
     )
     def test_it_goes_on_however_the_run_ended(self, state: RunState) -> None:
         slot = run("a", "12:00", state)
-        assert slots(following(task("a", Every("5m"), overlap="delay"), slot)) == ["a 12:05"]
+        assert slots(followups(task("a", Every("5m"), overlap="delay"), slot)) == ["a 12:05"]
 
     def test_it_goes_on_after_a_run_whose_end_was_asked_for(self) -> None:
         slot = run("a", "12:00", RunState.LOST, called_off=True)
         policy = task("a", Every("5m"), overlap="delay", retry=TWICE)
-        assert slots(following(policy, slot)) == ["a 12:05"]
+        assert slots(followups(policy, slot)) == ["a 12:05"]
 
     def test_a_retry_comes_before_the_next_slot(self) -> None:
         policy = task("a", Every("5m"), overlap="delay", retry=TWICE)
-        [retry] = following(policy, run("a", "12:00", RunState.FAILED))
+        [retry] = followups(policy, run("a", "12:00", RunState.FAILED))
         assert (retry.trigger, retry.slot) == (Trigger.RETRY, at("12:00"))
 
     def test_the_next_slot_follows_the_last_attempt(self) -> None:
         policy = task("a", Every("5m"), overlap="delay", retry=TWICE)
         slot = run("a", "12:00", RunState.FAILED, attempt=2, finished="12:02")
-        [next_slot] = following(policy, slot)
+        [next_slot] = followups(policy, slot)
         assert (next_slot.slot, next_slot.attempt) == (at("12:07"), 1)
 
-    @pytest.mark.parametrize("nonce", [BY_HAND, BACKFILL, BESIDE])
+    @pytest.mark.parametrize("nonce", [BY_HAND, BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
     def test_nothing_follows_a_run_that_is_not_of_the_schedule(self, nonce: int) -> None:
         slot = run("a", "12:00", nonce=nonce)
-        assert following(task("a", Every("5m"), overlap="delay"), slot) == []
+        assert followups(task("a", Every("5m"), overlap="delay"), slot) == []
 
     @pytest.mark.parametrize("overlap", ["skip", "allow", "restart"])
     def test_an_interval_alone_is_no_fixed_delay(self, overlap: str) -> None:
-        assert following(task("a", Every("5m"), overlap=overlap), run()) == []
+        assert followups(task("a", Every("5m"), overlap=overlap), run()) == []
 
     @pytest.mark.parametrize("schedule", [Cron("*/5 * * * *"), At(at("12:05")), None])
     def test_other_schedules_have_no_fixed_delay(self, schedule: Cron | At | None) -> None:
-        assert following(task("a", schedule, overlap="delay"), run()) == []
+        assert followups(task("a", schedule, overlap="delay"), run()) == []
 
 
 class TestReach:
     def test_what_follows_lies_no_further_ahead_than_the_interval_and_a_minute(self) -> None:
-        assert reach(task("a", Every("5m"), overlap="delay")) == 6 * MINUTE
+        assert max_wait(task("a", Every("5m"), overlap="delay")) == 6 * MINUTE
 
     def test_a_longer_wait_for_a_retry_counts(self) -> None:
         policy = task("a", Every("5m"), overlap="delay", retry=Retry(attempts=3, delay=600))
-        assert reach(policy) == timedelta(minutes=21)
+        assert max_wait(policy) == timedelta(minutes=21)
 
     def test_a_task_without_fixed_delay_reaches_two_minutes(self) -> None:
-        assert reach(task()) == 2 * MINUTE
+        assert max_wait(task()) == 2 * MINUTE
 
     def test_it_goes_on_with_what_may_run_first(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
         stored = [waiting("a", "12:04"), waiting("a", "12:02"), waiting("a", "12:03")]
-        assert comes_next(policy, stored, at("12:00")) == stored[1]
+        assert next_waiting(policy, stored, at("12:00")) == stored[1]
 
     def test_it_goes_on_with_a_retry_of_an_older_slot(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
         retry = waiting("a", "11:00", Trigger.RETRY, since="12:03", attempt=2)
         stored = [waiting("a", "12:04"), retry]
-        assert comes_next(policy, stored, at("12:00")) == retry
+        assert next_waiting(policy, stored, at("12:00")) == retry
 
     def test_what_is_out_of_reach_does_not_count(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
-        assert comes_next(policy, [waiting("a", "12:06")], at("12:00")) == waiting("a", "12:06")
-        assert comes_next(policy, [waiting("a", "12:06:01")], at("12:00")) is None
+        assert next_waiting(policy, [waiting("a", "12:06")], at("12:00")) == waiting("a", "12:06")
+        assert next_waiting(policy, [waiting("a", "12:06:01")], at("12:00")) is None
 
     def test_it_goes_on_with_nothing_where_nothing_waits(self) -> None:
-        assert comes_next(task("a", Every("5m"), overlap="delay"), [], at("12:00")) is None
+        assert next_waiting(task("a", Every("5m"), overlap="delay"), [], at("12:00")) is None
 
 
 class TestExhausted:
@@ -194,9 +194,9 @@ class TestExhausted:
         self, state: RunState, attempt: int, exhausts: bool
     ) -> None:
         slot = run("a", "12:00", state, attempt=attempt)
-        assert exhausted(task(retry=TWICE), slot) is exhausts
+        assert is_exhausted(task(retry=TWICE), slot) is exhausts
 
 
 def test_delays_count_from_the_beginning_of_a_second() -> None:
-    assert whole(at("12:00:01.999")) == at("12:00:01")
-    assert whole(at("12:00:01")) - at("12:00") == SECOND
+    assert floor_to_second(at("12:00:01.999")) == at("12:00:01")
+    assert floor_to_second(at("12:00:01")) - at("12:00") == SECOND

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyramid_cron.due.plan import Planned, plan
+from pyramid_cron.due.plan import PlannedRun, forecast
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 
@@ -11,15 +11,15 @@ from .builders import at, calendar, show, task
 
 def forecast(*tasks: Task, since: str, until: str) -> list[str]:
     """Return what would run, such as ``"12:05 a"``."""
-    entries = plan(tasks, calendar(*tasks), at(since), at(until))
+    entries = forecast(tasks, calendar(*tasks), at(since), at(until))
     return [f"{show(entry.slot)} {entry.task}" for entry in entries]
 
 
 def test_each_slot_of_the_span_is_foretold_with_its_task() -> None:
     tasks = (task("a", Cron("*/20 * * * *")),)
-    assert list(plan(tasks, calendar(*tasks), at("12:00"), at("12:40"))) == [
-        Planned(at("12:20"), "a"),
-        Planned(at("12:40"), "a"),
+    assert list(forecast(tasks, calendar(*tasks), at("12:00"), at("12:40"))) == [
+        PlannedRun(at("12:20"), "a"),
+        PlannedRun(at("12:40"), "a"),
     ]
 
 
@@ -105,5 +105,5 @@ def test_no_tasks_have_no_forecast() -> None:
 
 def test_a_forecast_is_made_as_it_is_read() -> None:
     tasks = (task(),)
-    entries = plan(tasks, calendar(*tasks), at("12:00"), at("2090-01-01 00:00"))
-    assert next(entries) == Planned(at("12:01"), "a")
+    entries = forecast(tasks, calendar(*tasks), at("12:00"), at("2090-01-01 00:00"))
+    assert next(entries) == PlannedRun(at("12:01"), "a")

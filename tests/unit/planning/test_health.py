@@ -8,16 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.facts import Active
+from pyramid_cron.due.facts import ActiveRun
 from pyramid_cron.due.health import (
     Health,
     HealthState,
-    TaskFacts,
+    TaskHealthInput,
     TaskHealth,
     assess,
     assess_task,
 )
-from pyramid_cron.due.pauses import Word
+from pyramid_cron.due.pauses import PauseRule
 from pyramid_cron.run import Run, RunState
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry, Task
@@ -31,48 +31,48 @@ def record(
     task: Task | None,
     *,
     ticked: str | None = "12:00",
-    running: tuple[Active, ...] = (),
+    running: tuple[ActiveRun, ...] = (),
     waits_since: str | None = None,
     goes_on: str | None = None,
-    pause: Word | None = None,
+    pause: PauseRule | None = None,
     last: Run | None = None,
     failed: bool = False,
     missed: bool = False,
     usual: float | None = None,
-) -> TaskFacts:
+) -> TaskHealthInput:
     """Return what is known of a task; None is one that is not registered any more."""
-    return TaskFacts(
+    return TaskHealthInput(
         "gone" if task is None else task.name,
         task,
-        ticked=None if ticked is None else at(ticked),
+        last_tick=None if ticked is None else at(ticked),
         active=running,
-        waits_since=None if waits_since is None else at(waits_since),
-        goes_on=None if goes_on is None else at(goes_on),
+        waiting_since=None if waits_since is None else at(waits_since),
+        next_waiting_at=None if goes_on is None else at(goes_on),
         pause=pause,
-        last=last,
-        failed=failed,
-        missed=missed,
-        usual=usual,
+        last_run=last,
+        has_failed=failed,
+        has_missed=missed,
+        mean_duration=usual,
     )
 
 
-def health_of(facts: TaskFacts, now: str) -> TaskHealth:
+def health_of(facts: TaskHealthInput, now: str) -> TaskHealth:
     """Return how one task is at a moment."""
     return assess_task(facts, at(now), show)
 
 
-def state_of(facts: TaskFacts, now: str) -> str:
+def state_of(facts: TaskHealthInput, now: str) -> str:
     """Return the state of one task at a moment."""
     return health_of(facts, now).state.value
 
 
-def next_slot(facts: TaskFacts, now: str) -> str | None:
+def next_slot(facts: TaskHealthInput, now: str) -> str | None:
     """Return the next slot of one task at a moment."""
     slot = health_of(facts, now).next
     return None if slot is None else show(slot)
 
 
-def health_at(*facts: TaskFacts, last_tick: str | None, now: str) -> Health:
+def health_at(*facts: TaskHealthInput, last_tick: str | None, now: str) -> Health:
     """Return how everything is at a moment."""
     return assess(facts, None if last_tick is None else at(last_tick), at(now), show)
 
@@ -87,29 +87,29 @@ class TestApplication:
             at("12:00"),
             30.0,
         )
-        assert health.complaints() == []
-        assert health.silence() is None
+        assert health.describe_problems() == []
+        assert health.describe_silence() is None
 
     def test_where_no_tick_ever_came_it_is_not_healthy(self) -> None:
         health = health_at(record(task(), ticked=None), last_tick=None, now="12:00")
-        assert not health.healthy
+        assert not health.is_healthy
         assert (health.last_tick, health.since_last_tick) == (None, None)
         assert health.tasks[0].state is HealthState.OK
-        assert health.complaints() == ["no tick has come yet"]
+        assert health.describe_problems() == ["no tick has come yet"]
 
     def test_three_minutes_without_a_tick_are_healthy(self) -> None:
         health = health_at(last_tick="12:00", now="12:03")
-        assert health.healthy
-        assert health.complaints() == []
+        assert health.is_healthy
+        assert health.describe_problems() == []
 
     def test_more_than_three_minutes_without_a_tick_are_not(self) -> None:
         health = health_at(last_tick="12:00", now="12:03:01")
-        assert not health.healthy
-        assert health.complaints() == ["no tick has come for 181 s"]
+        assert not health.is_healthy
+        assert health.describe_problems() == ["no tick has come for 181 s"]
 
     def test_a_tick_by_a_clock_that_is_ahead_has_just_come(self) -> None:
         health = health_at(last_tick="12:05", now="12:00")
-        assert health.healthy
+        assert health.is_healthy
         assert health.since_last_tick == 0.0
 
     def test_a_task_in_a_bad_state_makes_it_unhealthy_and_says_so_in_a_line(self) -> None:
@@ -119,15 +119,15 @@ class TestApplication:
             record(task("c", HOURLY), missed=True),
         ]
         health = health_at(*tasks, last_tick="12:00", now="12:00:30")
-        assert not health.healthy
-        assert health.complaints() == [
+        assert not health.is_healthy
+        assert health.describe_problems() == [
             f"a: failing, run {run_id(at('12:00'))} failed: E: no",
             "c: missed, no tick came in time for its newest slot",
         ]
 
     def test_silence_is_complained_of_before_the_tasks(self) -> None:
         health = health_at(record(task(), missed=True), last_tick=None, now="12:00")
-        assert [line.split(",")[0] for line in health.complaints()] == [
+        assert [line.split(",")[0] for line in health.describe_problems()] == [
             "no tick has come yet",
             "a: missed",
         ]
@@ -142,7 +142,7 @@ class TestState:
         assert state == str(state) == state.value == state.name.lower()
 
     def test_nobody_has_to_look_after_what_is_ok_paused_or_orphaned(self) -> None:
-        assert {state.value for state in HealthState if state.healthy} == {
+        assert {state.value for state in HealthState if state.is_healthy} == {
             "ok",
             "paused",
             "orphaned",
@@ -250,7 +250,7 @@ class TestStuck:
         assert state_of(facts, "12:01") == "ok"
         stuck = health_of(facts, "12:01:01")
         assert stuck.state is HealthState.STUCK
-        assert stuck.detail == f"goes on for 61 s, more than 60: {ongoing.told(show)}"
+        assert stuck.detail == f"goes on for 61 s, more than 60: {ongoing.describe(show)}"
 
     def test_a_timeout_counts_for_more_than_what_is_usual(self) -> None:
         facts = record(
@@ -282,7 +282,7 @@ class TestStuck:
         facts = record(task("a", HOURLY, timeout=5 * MINUTE), running=running)
         detail = health_of(facts, "12:10").detail
         assert detail is not None
-        assert detail.endswith(running[1].told(show))
+        assert detail.endswith(running[1].describe(show))
 
     @pytest.mark.parametrize("timeout", [None, 5 * SECOND, 2 * HOUR])
     def test_a_run_that_no_worker_takes_up_is_stuck_after_three_minutes(
@@ -295,7 +295,7 @@ class TestStuck:
         stuck = health_of(facts, "12:03:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == (
-            f"was sent, and no worker has taken it up within 3 minutes: {ongoing.told(show)}"
+            f"was sent, and no worker has taken it up within 3 minutes: {ongoing.describe(show)}"
         )
 
     def test_a_run_that_a_worker_has_taken_up_is_not(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_cron.due.pauses import matcher, paused
+from pyramid_cron.due.pauses import name_matcher, active_pause
 from pyramid_cron.schedule import Cron
 
 from .builders import at, due, pause, plan_at, resume, skips, slots, task
@@ -29,8 +29,8 @@ class TestPattern:
         ],
     )
     def test_a_glob_or_a_regular_expression_names_tasks(self, pattern: str, name: str) -> None:
-        assert matcher(pattern)(name)
-        assert paused(name, at("12:00"), [pause(pattern)]) == pause(pattern)
+        assert name_matcher(pattern)(name)
+        assert active_pause(name, at("12:00"), [pause(pattern)]) == pause(pattern)
 
     @pytest.mark.parametrize(
         ("pattern", "name"),
@@ -48,34 +48,34 @@ class TestPattern:
         ],
     )
     def test_other_tasks_are_not_paused(self, pattern: str, name: str) -> None:
-        assert not matcher(pattern)(name)
-        assert paused(name, at("12:00"), [pause(pattern)]) is None
+        assert not name_matcher(pattern)(name)
+        assert active_pause(name, at("12:00"), [pause(pattern)]) is None
 
     def test_a_glob_matches_the_whole_name_and_an_expression_any_part(self) -> None:
-        assert not matcher("mail")("shop.mail.send")
-        assert matcher("re:mail")("shop.mail.send")
+        assert not name_matcher("mail")("shop.mail.send")
+        assert name_matcher("re:mail")("shop.mail.send")
 
     @pytest.mark.parametrize("pattern", ["re:(", "re:[a", "re:*"])
     def test_a_wrong_expression_is_a_value_error_that_names_it(self, pattern: str) -> None:
         with pytest.raises(ValueError, match="no regular expression") as caught:
-            matcher(pattern)
+            name_matcher(pattern)
         assert str(caught.value).startswith(f"pattern={pattern!r}: no regular expression: ")
 
     @pytest.mark.parametrize("pattern", ["(", "[a", "*("])
     def test_what_would_be_a_wrong_expression_is_a_glob(self, pattern: str) -> None:
-        assert not matcher(pattern)("shop.mail")
+        assert not name_matcher(pattern)("shop.mail")
 
 
 class TestTime:
     def test_nobody_is_paused_where_nothing_was_said(self) -> None:
-        assert paused("a", at("12:00"), []) is None
+        assert active_pause("a", at("12:00"), []) is None
 
     @pytest.mark.parametrize(
         ("moment", "pauses"),
         [("10:59:59", False), ("11:00", True), ("12:00", True), ("2027-01-01 12:00", True)],
     )
     def test_a_pause_lasts_from_its_moment_on(self, moment: str, pauses: bool) -> None:
-        assert (paused("a", at(moment), [pause("a", "11:00")]) is not None) is pauses
+        assert (active_pause("a", at(moment), [pause("a", "11:00")]) is not None) is pauses
 
     @pytest.mark.parametrize(
         ("moment", "pauses"),
@@ -83,7 +83,7 @@ class TestTime:
     )
     def test_a_pause_may_end_by_itself(self, moment: str, pauses: bool) -> None:
         rule = pause("a", "11:00", until="12:00")
-        assert (paused("a", at(moment), [rule]) is not None) is pauses
+        assert (active_pause("a", at(moment), [rule]) is not None) is pauses
 
     @pytest.mark.parametrize(
         ("moment", "pauses"),
@@ -91,39 +91,41 @@ class TestTime:
     )
     def test_the_newest_rule_up_to_a_moment_counts(self, moment: str, pauses: bool) -> None:
         rules = [pause("a", "11:00"), resume("a", "11:30"), pause("a", "12:00")]
-        assert (paused("a", at(moment), rules) is not None) is pauses
+        assert (active_pause("a", at(moment), rules) is not None) is pauses
 
     def test_the_newest_pause_is_the_one_that_is_told_of(self) -> None:
         rules = [pause("*", "11:00", reason="old"), pause("a", "11:10", reason="new")]
-        assert paused("a", at("12:00"), rules) == rules[1]
-        assert paused("a", at("11:05"), rules) == rules[0]
-        assert paused("b", at("12:00"), rules) == rules[0]
+        assert active_pause("a", at("12:00"), rules) == rules[1]
+        assert active_pause("a", at("11:05"), rules) == rules[0]
+        assert active_pause("b", at("12:00"), rules) == rules[0]
 
     def test_a_resume_of_all_ends_the_pause_of_one(self) -> None:
-        assert paused("a", at("12:00"), [pause("a"), resume("*")]) is None
+        assert active_pause("a", at("12:00"), [pause("a"), resume("*")]) is None
 
     def test_a_resume_of_one_leaves_the_others_paused(self) -> None:
         rules = [pause("*"), resume("a")]
-        assert paused("a", at("12:00"), rules) is None
-        assert paused("b", at("12:00"), rules) == rules[0]
+        assert active_pause("a", at("12:00"), rules) is None
+        assert active_pause("b", at("12:00"), rules) == rules[0]
 
     def test_a_resume_of_another_task_changes_nothing(self) -> None:
         rules = [pause("a"), resume("b")]
-        assert paused("a", at("12:00"), rules) == rules[0]
+        assert active_pause("a", at("12:00"), rules) == rules[0]
 
     def test_after_a_pause_that_ended_by_itself_an_older_one_does_not_come_back(self) -> None:
         rules = [pause("*", "11:00"), pause("a", "11:10", until="11:20")]
-        assert paused("a", at("11:15"), rules) == rules[1]
-        assert paused("a", at("11:30"), rules) is None
-        assert paused("b", at("11:30"), rules) == rules[0]
+        assert active_pause("a", at("11:15"), rules) == rules[1]
+        assert active_pause("a", at("11:30"), rules) is None
+        assert active_pause("b", at("11:30"), rules) == rules[0]
 
     def test_a_rule_that_is_still_to_come_does_not_count_yet(self) -> None:
         rules = [pause("a", "11:00"), resume("a", "13:00")]
-        assert paused("a", at("12:00"), rules) == rules[0]
+        assert active_pause("a", at("12:00"), rules) == rules[0]
 
     def test_of_two_rules_of_one_moment_the_one_written_last_counts(self) -> None:
-        assert paused("a", at("12:00"), [pause("a", "11:00"), resume("a", "11:00")]) is None
-        assert paused("a", at("12:00"), [resume("a", "11:00"), pause("a", "11:00")]) is not None
+        assert active_pause("a", at("12:00"), [pause("a", "11:00"), resume("a", "11:00")]) is None
+        assert (
+            active_pause("a", at("12:00"), [resume("a", "11:00"), pause("a", "11:00")]) is not None
+        )
 
 
 class TestSlots:
@@ -131,11 +133,11 @@ class TestSlots:
         plan = plan_at("12:00", due(task(), "12:00"), pauses=[pause(reason="broken supplier")])
         assert skips(plan) == ["a 12:00 paused 1"]
         assert plan.skipped[0].detail == "broken supplier"
-        assert plan.now == []
+        assert plan.run_now == []
 
     def test_a_pause_without_a_reason_has_no_detail(self) -> None:
         [skip] = plan_at("12:00", due(task(), "12:00"), pauses=[pause()]).skipped
-        assert (skip.detail, skip.asked) == (None, None)
+        assert (skip.detail, skip.waiting_run) == (None, None)
 
     def test_slots_of_paused_time_are_one_record_and_not_missed(self) -> None:
         plan = plan_at("15:00", due(task(), "12:00", "13:30", "14:30"), pauses=[pause()])
@@ -148,15 +150,15 @@ class TestSlots:
             pauses=[pause("*", "12:01"), resume("*", "12:03")],
         )
         assert skips(plan) == ["a 12:02 paused 2"]
-        assert slots(plan.now) == ["a 12:00"]
-        assert slots(plan.patient) == ["a 12:03"]
+        assert slots(plan.run_now) == ["a 12:00"]
+        assert slots(plan.backlog) == ["a 12:03"]
 
     def test_a_paused_task_catches_up_with_nothing_from_before_the_pause(self) -> None:
         plan = plan_at(
             "12:05", due(task(catch_up="all"), "12:01", "12:04"), pauses=[pause("*", "12:03")]
         )
         assert skips(plan) == ["a 12:04 paused 2"]
-        assert (plan.now, plan.keep) == ([], [])
+        assert (plan.run_now, plan.enqueue) == ([], [])
 
     def test_the_reason_is_that_of_the_newest_slot_s_pause(self) -> None:
         plan = plan_at(
@@ -177,7 +179,7 @@ class TestSlots:
             due(task("bank.b"), "12:01", "12:02", position=1),
         ]
         plan = plan_at("12:02", *tasks, pauses=pauses)
-        assert sorted(slots(plan.now)) == ["bank.b 12:02", "shop.a 12:02"]
+        assert sorted(slots(plan.run_now)) == ["bank.b 12:02", "shop.a 12:02"]
         assert skips(plan) == ["shop.a 12:01 paused 1", "bank.b 12:01 superseded 1"]
 
     def test_a_slot_that_is_claimed_beside_a_pause_is_skipped_all_the_same(self) -> None:
@@ -192,4 +194,4 @@ class TestSlots:
         ]
         plan = plan_at("12:00", *tasks, pauses=[pause()], capacity=8)
         assert skips(plan) == ["a 12:00 paused 1", "b 12:00 paused 1"]
-        assert (plan.idle, plan.apart, plan.keep) == ([], [], [])
+        assert (plan.idle, plan.background, plan.enqueue) == ([], [], [])

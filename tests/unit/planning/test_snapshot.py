@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyramid_cron.due.facts import Facts
+from pyramid_cron.due.facts import Snapshot
 
 from .builders import active, at, show, snapshot, waiting
 
@@ -33,20 +33,20 @@ def test_another_attempt_or_nonce_is_another_slot() -> None:
 
 def test_the_load_is_the_weight_of_all_runs_of_all_tasks() -> None:
     running = [active("a", weight=2), active("a", "11:59", weight=1), active("b", weight=4)]
-    assert snapshot(running=running).load == 7
+    assert snapshot(running=running).background_weight == 7
 
 
 def test_runs_in_requests_are_no_load() -> None:
-    assert snapshot(running=[active("a"), active("b")]).load == 0
+    assert snapshot(running=[active("a"), active("b")]).background_weight == 0
 
 
 def test_a_store_that_knows_nothing_has_no_load() -> None:
-    assert Facts().load == 0
+    assert Snapshot().background_weight == 0
 
 
 def test_a_run_that_goes_on_says_where_and_until_when() -> None:
     ongoing = active(lease="12:10")
     line = f"run {ongoing.run.id} on web1 (pid 4711), lease until "
     assert str(ongoing) == f"{line}2026-06-15T12:10:00+00:00"
-    assert ongoing.told(show) == f"{line}12:10"
-    assert ongoing.told(datetime.isoformat) == str(ongoing)
+    assert ongoing.describe(show) == f"{line}12:10"
+    assert ongoing.describe(datetime.isoformat) == str(ongoing)

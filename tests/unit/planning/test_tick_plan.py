@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from pyramid_cron.due.decide import (
-    Decisions,
-    Skip,
-    decide,
-    in_the_way,
-    overlapping,
-    usual_duration,
+    TickPlan,
+    TaskSkip,
+    plan_tick,
+    blocking_runs,
+    skipped_for_overlap,
+    median_duration,
 )
-from pyramid_cron.due.facts import BACKFILL, BESIDE, Facts, Pending
-from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, Snapshot, WaitingRun
+from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.schedule import Every
 
 from .builders import (
@@ -35,7 +35,7 @@ from .builders import (
     waiting,
 )
 
-NOTHING = Decisions()
+NOTHING = TickPlan()
 
 WAITED = [Trigger.RETRY, Trigger.DEFERRED, Trigger.MANUAL]
 """Triggers of what waits and is not of a schedule."""
@@ -44,8 +44,8 @@ WAITED = [Trigger.RETRY, Trigger.DEFERRED, Trigger.MANUAL]
 class TestOrder:
     def test_a_slot_on_time_runs_and_nothing_else_is_done(self) -> None:
         plan = plan_at("12:00", due(task(), "12:00"))
-        slot = Pending("a", at("12:00"), Trigger.SCHEDULE, at("12:00"))
-        assert plan == Decisions(now=[slot])
+        slot = WaitingRun("a", at("12:00"), Trigger.SCHEDULE, at("12:00"))
+        assert plan == TickPlan(run_now=[slot])
 
     def test_nothing_due_is_nothing_done(self) -> None:
         assert plan_at("12:00") == NOTHING
@@ -59,7 +59,7 @@ class TestOrder:
             due(task("a"), "12:00", position=0),
             due(task("b"), "12:00", position=1),
         ]
-        assert slots(plan_at("12:00", *tasks).now) == ["a 12:00", "b 12:00", "c 12:00"]
+        assert slots(plan_at("12:00", *tasks).run_now) == ["a 12:00", "b 12:00", "c 12:00"]
 
     def test_a_higher_priority_runs_first(self) -> None:
         tasks = [
@@ -67,31 +67,31 @@ class TestOrder:
             due(task("plain"), "12:00", position=1),
             due(task("high", priority=5), "12:00", position=2),
         ]
-        assert slots(plan_at("12:00", *tasks).now) == ["high 12:00", "plain 12:00", "low 12:00"]
+        assert slots(plan_at("12:00", *tasks).run_now) == ["high 12:00", "plain 12:00", "low 12:00"]
 
     def test_an_older_slot_runs_before_a_newer_one_of_the_same_priority(self) -> None:
         tasks = [
             due(task("a"), "12:05", position=0),
             due(task("b"), "12:03", position=1),
         ]
-        assert slots(plan_at("12:05", *tasks).now) == ["b 12:03", "a 12:05"]
+        assert slots(plan_at("12:05", *tasks).run_now) == ["b 12:03", "a 12:05"]
 
     def test_priority_counts_for_more_than_age(self) -> None:
         tasks = [
             due(task("old"), "11:30", position=0),
             due(task("high", priority=1), "12:00", position=1),
         ]
-        assert slots(plan_at("12:00", *tasks).now) == ["high 12:00", "old 11:30"]
+        assert slots(plan_at("12:00", *tasks).run_now) == ["high 12:00", "old 11:30"]
 
     def test_a_task_that_took_over_an_older_slot_has_its_place(self) -> None:
         tasks = [due(task("b"), "12:03", position=0), due(task("a"), "12:05", position=1)]
         plan = plan_at("12:05", *tasks, stored=[waiting("a", "12:01")])
-        assert slots(plan.now) == ["a 12:05", "b 12:03"]
+        assert slots(plan.run_now) == ["a 12:05", "b 12:03"]
 
     def test_a_retry_has_the_place_of_its_slot_and_not_of_when_it_may_run(self) -> None:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:04", attempt=2)
         tasks = [due(task("b"), "12:03", position=0), due(task("a"), position=1)]
-        assert slots(plan_at("12:05", *tasks, stored=[retry]).now) == ["a 12:00", "b 12:03"]
+        assert slots(plan_at("12:05", *tasks, stored=[retry]).run_now) == ["a 12:00", "b 12:03"]
 
     def test_backlogs_are_in_order_too(self) -> None:
         tasks = [
@@ -99,7 +99,7 @@ class TestOrder:
             due(task("b", catch_up="all"), "12:01", "12:02", position=1),
             due(task("c", catch_up="all", priority=1), "12:01", "12:04", position=2),
         ]
-        assert slots(plan_at("12:05", *tasks).patient) == ["c 12:04", "b 12:02", "a 12:03"]
+        assert slots(plan_at("12:05", *tasks).backlog) == ["c 12:04", "b 12:02", "a 12:03"]
 
     def test_idle_tasks_are_in_order_too(self) -> None:
         tasks = [
@@ -115,40 +115,40 @@ class TestOrder:
             due(task("b", overlap="restart"), "12:05", position=0),
         ]
         plan = plan_at("12:05", *tasks, running=[active("a"), active("b")])
-        assert slots(plan.restart) == ["b 12:05", "a 12:05"]
+        assert slots(plan.restarts) == ["b 12:05", "a 12:05"]
 
     def test_what_waits_of_a_task_is_not_that_of_another(self) -> None:
         plan = plan_at("12:05", due(task("a"), "12:05"), stored=[waiting("b", "12:04")])
-        assert slots(plan.now) == ["a 12:05"]
-        assert (plan.drop, plan.skipped) == ([], [])
+        assert slots(plan.run_now) == ["a 12:05"]
+        assert (plan.dequeue, plan.skipped) == ([], [])
 
     def test_a_run_of_another_task_is_not_in_the_way(self) -> None:
         plan = plan_at("12:05", due(task("a"), "12:05"), running=[active("b")])
-        assert slots(plan.now) == ["a 12:05"]
+        assert slots(plan.run_now) == ["a 12:05"]
 
 
 class TestWaiting:
     def test_a_slot_that_waits_runs_and_waits_no_more(self) -> None:
         plan = plan_at("12:05", due(task()), stored=[waiting("a", "12:04")])
-        assert slots(plan.now) == slots(plan.drop) == ["a 12:04"]
-        assert (plan.keep, plan.skipped) == ([], [])
+        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:04"]
+        assert (plan.enqueue, plan.skipped) == ([], [])
 
     @pytest.mark.parametrize("trigger", WAITED)
     def test_what_was_asked_for_runs_and_waits_no_more(self, trigger: Trigger) -> None:
         stored = [waiting("a", "12:04", trigger, nonce=BY_HAND, payload="x")]
         plan = plan_at("12:05", due(task()), stored=stored)
-        assert plan.now == plan.drop == stored
-        assert plan.now[0].payload == "x"
+        assert plan.run_now == plan.dequeue == stored
+        assert plan.run_now[0].payload == "x"
 
     @pytest.mark.parametrize("trigger", WAITED)
     def test_what_was_asked_for_runs_however_old_it_is(self, trigger: Trigger) -> None:
         stored = [waiting("a", "2026-06-01 12:00", trigger)]
-        assert plan_at("12:05", due(task(catch_up="none")), stored=stored).now == stored
+        assert plan_at("12:05", due(task(catch_up="none")), stored=stored).run_now == stored
 
     def test_what_was_asked_for_runs_beside_a_slot_of_the_schedule(self) -> None:
         stored = [waiting("a", "12:04", Trigger.DEFERRED, nonce=BY_HAND)]
         plan = plan_at("12:05", due(task(), "12:05"), stored=stored)
-        assert slots(plan.now) == ["a 12:04", "a 12:05"]
+        assert slots(plan.run_now) == ["a 12:04", "a 12:05"]
         assert skips(plan) == []
 
     @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
@@ -156,7 +156,7 @@ class TestWaiting:
     def test_what_was_asked_for_waits_while_a_run_goes_on(
         self, trigger: Trigger, overlap: str
     ) -> None:
-        stored = [waiting("a", "12:04", trigger, nonce=BACKFILL)]
+        stored = [waiting("a", "12:04", trigger, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:05", due(task(overlap=overlap)), stored=stored, running=[active()])
         assert plan == NOTHING
 
@@ -166,53 +166,53 @@ class TestWaiting:
     ) -> None:
         stored = [waiting("a", "12:04", trigger)]
         plan = plan_at("12:05", due(task(overlap="allow")), stored=stored, running=[active()])
-        assert plan.now == stored
+        assert plan.run_now == stored
 
     def test_a_retry_waits_beside_a_slot_that_restarts_its_task(self) -> None:
         retry = waiting("a", "12:04", Trigger.RETRY, attempt=2)
         plan = plan_at(
             "12:05", due(task(overlap="restart"), "12:05"), stored=[retry], running=[active()]
         )
-        assert slots(plan.restart) == ["a 12:05"]
-        assert (plan.now, plan.drop) == ([], [])
+        assert slots(plan.restarts) == ["a 12:05"]
+        assert (plan.run_now, plan.dequeue) == ([], [])
 
 
 class TestIdle:
     def test_an_idle_slot_is_put_on_record_and_runs_if_there_is_time(self) -> None:
         plan = plan_at("12:00", due(task(idle=True), "12:00"))
-        assert slots(plan.idle) == slots(plan.keep) == ["a 12:00"]
-        assert (plan.now, plan.drop) == ([], [])
+        assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:00"]
+        assert (plan.run_now, plan.dequeue) == ([], [])
 
     def test_an_idle_slot_that_waits_stays_on_record_until_it_runs(self) -> None:
         plan = plan_at("12:05", due(task(idle=True)), stored=[waiting("a", "12:00")])
         assert slots(plan.idle) == ["a 12:00"]
-        assert (plan.keep, plan.drop) == ([], [])
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
     @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
     def test_whatever_else_an_idle_task_has_to_do_is_idle_too(self, trigger: Trigger) -> None:
         stored = [waiting("a", "12:00", trigger, nonce=BY_HAND)]
         plan = plan_at("12:05", due(task(idle=True)), stored=stored)
         assert plan.idle == stored
-        assert (plan.now, plan.patient, plan.drop) == ([], [], [])
+        assert (plan.run_now, plan.backlog, plan.dequeue) == ([], [], [])
 
     def test_a_newer_idle_slot_takes_the_place_of_one_that_found_no_time(self) -> None:
         plan = plan_at("12:05", due(task(idle=True), "12:05"), stored=[waiting("a", "12:00")])
-        assert slots(plan.idle) == slots(plan.keep) == ["a 12:05"]
-        assert slots(plan.drop) == ["a 12:00"]
+        assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:05"]
+        assert slots(plan.dequeue) == ["a 12:00"]
         assert skips(plan) == ["a 12:00 superseded 1"]
-        assert plan.keep[0].not_before == at("12:00")
+        assert plan.enqueue[0].not_before == at("12:00")
 
     def test_all_of_an_idle_task_wait_for_time_the_oldest_too(self) -> None:
         tasks = due(task(idle=True, catch_up="all"), "12:03", "12:04")
         plan = plan_at("12:05", tasks, stored=[waiting("a", "12:02")])
         assert slots(plan.idle) == ["a 12:02", "a 12:03", "a 12:04"]
-        assert slots(plan.keep) == ["a 12:03", "a 12:04"]
-        assert (plan.now, plan.patient) == ([], [])
+        assert slots(plan.enqueue) == ["a 12:03", "a 12:04"]
+        assert (plan.run_now, plan.backlog) == ([], [])
 
     def test_an_idle_slot_is_skipped_while_its_task_runs(self) -> None:
         plan = plan_at("12:05", due(task(idle=True), "12:05"), running=[active()])
         assert skips(plan) == ["a 12:05 overlap 1"]
-        assert (plan.idle, plan.keep) == ([], [])
+        assert (plan.idle, plan.enqueue) == ([], [])
 
     def test_idle_slots_come_to_nothing_new_if_no_tick_has_time(self) -> None:
         timeline = Timeline([task(idle=True)], spare=0)
@@ -234,7 +234,7 @@ class TestSkip:
             f"still going on: run {ongoing.run.id} on web1 (pid 4711),"
             " lease until 2026-06-15T12:02:00+00:00"
         )
-        assert (plan.now, plan.keep, plan.cancel) == ([], [], [])
+        assert (plan.run_now, plan.enqueue, plan.cancel_ids) == ([], [], [])
 
     def test_of_several_runs_the_last_is_named(self) -> None:
         running = [active("a", "11:58"), active("a", "11:59")]
@@ -276,8 +276,8 @@ class TestSkip:
 class TestDelay:
     def test_a_slot_waits_while_a_run_goes_on(self) -> None:
         plan = plan_at("12:01", due(task(overlap="delay"), "12:01"), running=[active()])
-        assert slots(plan.keep) == ["a 12:01"]
-        assert (plan.now, plan.skipped, plan.cancel) == ([], [], [])
+        assert slots(plan.enqueue) == ["a 12:01"]
+        assert (plan.run_now, plan.skipped, plan.cancel_ids) == ([], [], [])
 
     def test_a_newer_slot_takes_the_place_of_one_that_waits(self) -> None:
         plan = plan_at(
@@ -286,9 +286,9 @@ class TestDelay:
             stored=[waiting("a", "12:01")],
             running=[active()],
         )
-        assert slots(plan.keep) == ["a 12:02"]
-        assert plan.keep[0].not_before == at("12:01")
-        assert slots(plan.drop) == ["a 12:01"]
+        assert slots(plan.enqueue) == ["a 12:02"]
+        assert plan.enqueue[0].not_before == at("12:01")
+        assert slots(plan.dequeue) == ["a 12:01"]
         assert skips(plan) == ["a 12:01 superseded 1"]
 
     def test_a_task_that_catches_up_with_all_has_all_of_them_wait(self) -> None:
@@ -298,8 +298,8 @@ class TestDelay:
             stored=[waiting("a", "12:01")],
             running=[active()],
         )
-        assert slots(plan.keep) == ["a 12:02"]
-        assert (plan.drop, plan.skipped) == ([], [])
+        assert slots(plan.enqueue) == ["a 12:02"]
+        assert (plan.dequeue, plan.skipped) == ([], [])
 
     def test_it_runs_once_after_the_run_that_went_on(self) -> None:
         timeline = Timeline([task(overlap="delay")], duration=150 * MINUTE / 60)
@@ -311,7 +311,7 @@ class TestDelay:
 class TestAllow:
     def test_a_slot_runs_beside_another(self) -> None:
         plan = plan_at("12:01", due(task(overlap="allow"), "12:01"), running=[active()])
-        assert slots(plan.now) == ["a 12:01"]
+        assert slots(plan.run_now) == ["a 12:01"]
         assert plan.skipped == []
 
     def test_one_that_waits_runs_beside_another(self) -> None:
@@ -321,26 +321,26 @@ class TestAllow:
             stored=[waiting("a", "12:01")],
             running=[active()],
         )
-        assert slots(plan.now) == slots(plan.drop) == ["a 12:01"]
+        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:01"]
 
 
 class TestRestart:
     def test_the_run_that_goes_on_is_cancelled_and_the_slot_waits_for_its_end(self) -> None:
         ongoing = active()
         plan = plan_at("12:01", due(task(overlap="restart"), "12:01"), running=[ongoing])
-        assert slots(plan.restart) == slots(plan.keep) == ["a 12:01"]
-        assert plan.cancel == [ongoing.run.id]
-        assert (plan.now, plan.skipped, plan.idle_cancel) == ([], [], {})
+        assert slots(plan.restarts) == slots(plan.enqueue) == ["a 12:01"]
+        assert plan.cancel_ids == [ongoing.run.id]
+        assert (plan.run_now, plan.skipped, plan.idle_restart_ids) == ([], [], {})
 
     def test_all_runs_of_the_task_are_cancelled(self) -> None:
         running = [active("a", "11:58"), active("a", "11:59"), active("b", "11:59")]
         plan = plan_at("12:01", due(task(overlap="restart"), "12:01"), running=running)
-        assert plan.cancel == [running[0].run.id, running[1].run.id]
+        assert plan.cancel_ids == [running[0].run.id, running[1].run.id]
 
     def test_without_a_run_it_is_a_slot_as_any_other(self) -> None:
         plan = plan_at("12:01", due(task(overlap="restart"), "12:01"))
-        assert slots(plan.now) == ["a 12:01"]
-        assert (plan.restart, plan.keep) == ([], [])
+        assert slots(plan.run_now) == ["a 12:01"]
+        assert (plan.restarts, plan.enqueue) == ([], [])
 
     def test_a_slot_whose_turn_did_not_come_restarts_the_task_at_the_next_tick(self) -> None:
         ongoing = active()
@@ -350,9 +350,9 @@ class TestRestart:
             stored=[waiting("a", "12:01")],
             running=[ongoing],
         )
-        assert slots(plan.restart) == ["a 12:01"]
-        assert plan.cancel == [ongoing.run.id]
-        assert (plan.keep, plan.drop) == ([], [])
+        assert slots(plan.restarts) == ["a 12:01"]
+        assert plan.cancel_ids == [ongoing.run.id]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
     def test_a_newer_slot_takes_the_place_of_one_whose_turn_did_not_come(self) -> None:
         plan = plan_at(
@@ -361,8 +361,8 @@ class TestRestart:
             stored=[waiting("a", "12:01")],
             running=[active()],
         )
-        assert slots(plan.restart) == slots(plan.keep) == ["a 12:02"]
-        assert slots(plan.drop) == ["a 12:01"]
+        assert slots(plan.restarts) == slots(plan.enqueue) == ["a 12:02"]
+        assert slots(plan.dequeue) == ["a 12:01"]
 
     def test_a_task_with_nothing_due_cancels_nothing(self) -> None:
         retry = waiting("a", "12:01", Trigger.RETRY, attempt=2)
@@ -391,16 +391,16 @@ class TestRestart:
             stored=[waiting("a", "12:02")],
             running=[ongoing],
         )
-        assert plan.cancel == [ongoing.run.id]
-        assert slots(plan.restart) == ["a 12:02", "a 12:03"]
-        assert slots(plan.keep) == ["a 12:03"]
+        assert plan.cancel_ids == [ongoing.run.id]
+        assert slots(plan.restarts) == ["a 12:02", "a 12:03"]
+        assert slots(plan.enqueue) == ["a 12:03"]
 
     def test_an_idle_one_cancels_only_if_there_is_time_for_it(self) -> None:
         ongoing = active()
         plan = plan_at("12:01", due(task(overlap="restart", idle=True), "12:01"), running=[ongoing])
-        assert slots(plan.idle) == slots(plan.keep) == ["a 12:01"]
-        assert plan.idle_cancel == {"a": [ongoing.run.id]}
-        assert (plan.restart, plan.cancel) == ([], [])
+        assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:01"]
+        assert plan.idle_restart_ids == {"a": [ongoing.run.id]}
+        assert (plan.restarts, plan.cancel_ids) == ([], [])
 
     def test_an_idle_one_that_waits_cancels_only_if_there_is_time_for_it(self) -> None:
         plan = plan_at(
@@ -410,129 +410,133 @@ class TestRestart:
             running=[active()],
         )
         assert slots(plan.idle) == ["a 12:01"]
-        assert list(plan.idle_cancel) == ["a"]
-        assert plan.keep == []
+        assert list(plan.idle_restart_ids) == ["a"]
+        assert plan.enqueue == []
 
     def test_an_idle_one_outside_the_request_takes_none_of_its_time(self) -> None:
         ongoing = active()
         tasks = due(task(overlap="restart", idle=True, executor="thread"), "12:01")
         plan = plan_at("12:01", tasks, running=[ongoing], capacity=8)
-        assert slots(plan.restart) == ["a 12:01"]
-        assert plan.cancel == [ongoing.run.id]
-        assert (plan.idle, plan.idle_cancel) == ([], {})
+        assert slots(plan.restarts) == ["a 12:01"]
+        assert plan.cancel_ids == [ongoing.run.id]
+        assert (plan.idle, plan.idle_restart_ids) == ([], {})
 
     def test_each_slot_ends_the_run_before_it(self) -> None:
         timeline = Timeline([task(overlap="restart")], duration=HOUR)
         assert timeline.ticks("12:00", "12:02") == ["a 12:00", "a 12:01", "a 12:02"]
-        assert [len(plan.cancel) for plan in timeline.plans] == [0, 1, 1]
+        assert [len(plan.cancel_ids) for plan in timeline.plans] == [0, 1, 1]
 
 
 class TestBackfill:
     def test_slots_that_are_filled_in_run_if_there_is_time(self) -> None:
-        stored = [waiting("a", "10:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        stored = [waiting("a", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task()), stored=stored)
-        assert plan.patient == stored
-        assert (plan.now, plan.keep, plan.drop) == ([], [], [])
+        assert plan.backlog == stored
+        assert (plan.run_now, plan.enqueue, plan.dequeue) == ([], [], [])
 
     def test_old_slots_that_are_filled_in_are_not_missed(self) -> None:
-        stored = [waiting("a", "2026-01-01 10:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        stored = [waiting("a", "2026-01-01 10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task(catch_up="none")), stored=stored)
-        assert slots(plan.patient) == ["a 2026-01-01 10:00"]
+        assert slots(plan.backlog) == ["a 2026-01-01 10:00"]
 
     def test_slots_that_are_filled_in_run_in_order(self) -> None:
-        stored = [waiting("a", f"1{hour}:00", Trigger.BACKFILL, nonce=BACKFILL) for hour in (1, 0)]
+        stored = [
+            waiting("a", f"1{hour}:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN) for hour in (1, 0)
+        ]
         plan = plan_at("12:00", due(task(), "12:00"), stored=stored)
-        assert slots(plan.now) == ["a 12:00"]
-        assert slots(plan.patient) == ["a 10:00", "a 11:00"]
+        assert slots(plan.run_now) == ["a 12:00"]
+        assert slots(plan.backlog) == ["a 10:00", "a 11:00"]
 
-    @pytest.mark.parametrize("nonce", [BACKFILL, BESIDE])
+    @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
     @pytest.mark.parametrize("policy", ["once", "all", "none"])
     def test_a_slot_that_is_filled_in_is_not_run_by_the_schedule_too(
         self, nonce: int, policy: str
     ) -> None:
         stored = [waiting("a", "12:00", Trigger.BACKFILL, nonce=nonce)]
         plan = plan_at("12:00", due(task(catch_up=policy), "12:00"), stored=stored)
-        assert slots(plan.patient) == ["a 12:00"]
-        assert (plan.now, plan.skipped) == ([], [])
+        assert slots(plan.backlog) == ["a 12:00"]
+        assert (plan.run_now, plan.skipped) == ([], [])
 
     def test_a_slot_that_is_tried_again_does_not_replace_one_of_the_schedule(self) -> None:
         stored = [waiting("a", "12:00", Trigger.DEFERRED, nonce=BY_HAND)]
-        assert slots(plan_at("12:00", due(task(), "12:00"), stored=stored).now) == [
+        assert slots(plan_at("12:00", due(task(), "12:00"), stored=stored).run_now) == [
             "a 12:00",
             "a 12:00",
         ]
 
     def test_only_the_slots_that_are_not_filled_in_run_by_the_schedule(self) -> None:
-        stored = [waiting("a", "12:01", Trigger.BACKFILL, nonce=BACKFILL)]
+        stored = [waiting("a", "12:01", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:02", due(task(), "12:01", "12:02"), stored=stored)
-        assert slots(plan.now) == ["a 12:02"]
+        assert slots(plan.run_now) == ["a 12:02"]
         assert plan.skipped == []
 
     @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
     def test_a_slot_of_the_schedule_waits_while_another_is_filled_in(self, overlap: str) -> None:
-        running = [active("a", "10:00", nonce=BACKFILL)]
+        running = [active("a", "10:00", nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
-        assert slots(plan.keep) == ["a 12:00"]
-        assert (plan.now, plan.skipped, plan.cancel, plan.restart) == ([], [], [], [])
+        assert slots(plan.enqueue) == ["a 12:00"]
+        assert (plan.run_now, plan.skipped, plan.cancel_ids, plan.restarts) == ([], [], [], [])
 
     def test_a_slot_of_the_schedule_is_skipped_while_one_of_the_schedule_runs_as_well(self) -> None:
-        running = [active("a", "10:00", nonce=BACKFILL), active("a", "11:59")]
+        running = [active("a", "10:00", nonce=BACKFILL_ORIGIN), active("a", "11:59")]
         plan = plan_at("12:00", due(task(), "12:00"), running=running)
         assert skips(plan) == ["a 12:00 overlap 1"]
-        assert plan.keep == []
+        assert plan.enqueue == []
 
     def test_the_slots_that_are_filled_in_wait_for_one_another(self) -> None:
-        stored = [waiting("a", "11:00", Trigger.BACKFILL, nonce=BACKFILL)]
-        running = [active("a", "10:00", nonce=BACKFILL)]
+        stored = [waiting("a", "11:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
+        running = [active("a", "10:00", nonce=BACKFILL_ORIGIN)]
         assert plan_at("12:00", due(task()), stored=stored, running=running) == NOTHING
 
     def test_side_by_side_a_slot_of_the_schedule_runs_beside_one_that_is_filled_in(self) -> None:
-        running = [active("a", "10:00", nonce=BESIDE)]
+        running = [active("a", "10:00", nonce=PARALLEL_BACKFILL_ORIGIN)]
         for overlap in ("skip", "delay", "restart"):
             plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
-            assert slots(plan.now) == ["a 12:00"]
-            assert plan.cancel == []
+            assert slots(plan.run_now) == ["a 12:00"]
+            assert plan.cancel_ids == []
 
     def test_side_by_side_one_that_is_filled_in_runs_beside_any_other(self) -> None:
         stored = [
-            waiting("a", "10:00", Trigger.BACKFILL, nonce=BESIDE),
-            waiting("a", "10:30", Trigger.BACKFILL, nonce=BACKFILL),
+            waiting("a", "10:00", Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
+            waiting("a", "10:30", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN),
         ]
         plan = plan_at("12:00", due(task()), stored=stored, running=[active("a", "11:59")])
-        assert slots(plan.patient) == ["a 10:00"]
-        assert plan.drop == []
+        assert slots(plan.backlog) == ["a 10:00"]
+        assert plan.dequeue == []
 
     def test_side_by_side_a_retry_of_one_that_is_filled_in_runs_at_once(self) -> None:
-        retry = waiting("a", "10:00", Trigger.RETRY, attempt=2, nonce=BESIDE)
+        retry = waiting("a", "10:00", Trigger.RETRY, attempt=2, nonce=PARALLEL_BACKFILL_ORIGIN)
         plan = plan_at("12:00", due(task()), stored=[retry], running=[active("a", "11:59")])
-        assert plan.now == plan.drop == [retry]
+        assert plan.run_now == plan.dequeue == [retry]
 
     def test_a_restart_does_not_cancel_what_is_filled_in_side_by_side(self) -> None:
-        running = [active("a", "10:00", nonce=BESIDE), active("a", "11:59")]
+        running = [active("a", "10:00", nonce=PARALLEL_BACKFILL_ORIGIN), active("a", "11:59")]
         plan = plan_at("12:00", due(task(overlap="restart"), "12:00"), running=running)
-        assert plan.cancel == [running[1].run.id]
+        assert plan.cancel_ids == [running[1].run.id]
 
 
 class TestBackground:
     def test_a_run_outside_the_request_begins_where_there_is_room(self) -> None:
         plan = plan_at("12:00", due(task(executor="thread"), "12:00"), capacity=1)
-        assert slots(plan.apart) == ["a 12:00"]
-        assert (plan.now, plan.queued, plan.keep) == ([], [], [])
+        assert slots(plan.background) == ["a 12:00"]
+        assert (plan.run_now, plan.over_capacity, plan.enqueue) == ([], [], [])
 
     def test_it_waits_on_record_where_there_is_none(self) -> None:
         plan = plan_at("12:00", due(task(executor="thread"), "12:00"), capacity=0)
-        assert slots(plan.queued) == slots(plan.keep) == ["a 12:00"]
-        assert (plan.now, plan.apart, plan.drop) == ([], [], [])
+        assert slots(plan.over_capacity) == slots(plan.enqueue) == ["a 12:00"]
+        assert (plan.run_now, plan.background, plan.dequeue) == ([], [], [])
 
     def test_there_is_no_room_where_no_capacity_is_said(self) -> None:
-        plan = decide([due(task(executor="thread"), "12:00")], Facts(), at("12:00"))
-        assert slots(plan.queued) == ["a 12:00"]
+        plan = plan_tick([due(task(executor="thread"), "12:00")], Snapshot(), at("12:00"))
+        assert slots(plan.over_capacity) == ["a 12:00"]
 
     def test_what_runs_already_takes_room_on_whatever_host(self) -> None:
         tasks = due(task(executor="thread"), "12:00")
         running = [active("b", weight=2), active("c", weight=1)]
-        assert slots(plan_at("12:00", tasks, running=running, capacity=3).queued) == ["a 12:00"]
-        assert slots(plan_at("12:00", tasks, running=running, capacity=4).apart) == ["a 12:00"]
+        assert slots(plan_at("12:00", tasks, running=running, capacity=3).over_capacity) == [
+            "a 12:00"
+        ]
+        assert slots(plan_at("12:00", tasks, running=running, capacity=4).background) == ["a 12:00"]
 
     def test_a_run_in_the_request_needs_no_room(self) -> None:
         tasks = [
@@ -540,8 +544,8 @@ class TestBackground:
             due(task("b"), "12:00", position=1),
         ]
         plan = plan_at("12:00", *tasks, capacity=0)
-        assert slots(plan.now) == ["b 12:00"]
-        assert slots(plan.queued) == ["a 12:00"]
+        assert slots(plan.run_now) == ["b 12:00"]
+        assert slots(plan.over_capacity) == ["a 12:00"]
 
     def test_a_heavy_task_waits_and_nobody_overtakes_it(self) -> None:
         tasks = [
@@ -550,8 +554,8 @@ class TestBackground:
             due(task("light", executor="thread"), "12:00", position=2),
         ]
         plan = plan_at("12:00", *tasks, capacity=3)
-        assert slots(plan.apart) == ["a 12:00"]
-        assert slots(plan.queued) == slots(plan.keep) == ["heavy 12:00", "light 12:00"]
+        assert slots(plan.background) == ["a 12:00"]
+        assert slots(plan.over_capacity) == slots(plan.enqueue) == ["heavy 12:00", "light 12:00"]
 
     def test_the_order_is_by_priority_then_age_then_registration(self) -> None:
         tasks = [
@@ -561,22 +565,22 @@ class TestBackground:
             due(task("high", executor="queue", priority=1), "12:00", position=3),
         ]
         plan = plan_at("12:00", *tasks, capacity=8)
-        assert slots(plan.apart) == ["high 12:00", "old 11:59", "new 12:00", "other 12:00"]
+        assert slots(plan.background) == ["high 12:00", "old 11:59", "new 12:00", "other 12:00"]
 
     def test_idle_ones_and_backfills_begin_last_whatever_their_priority(self) -> None:
-        stored = [waiting("filled", "10:00", Trigger.BACKFILL, nonce=BACKFILL)]
+        stored = [waiting("filled", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         tasks = [
             due(task("idle", executor="thread", idle=True, priority=9), "12:00", position=0),
             due(task("filled", executor="thread", priority=5), position=1),
             due(task("plain", executor="thread", priority=-9), "12:00", position=2),
         ]
         plan = plan_at("12:00", *tasks, stored=stored, capacity=8)
-        assert slots(plan.apart) == ["plain 12:00", "idle 12:00", "filled 10:00"]
-        assert (plan.idle, plan.patient) == ([], [])
+        assert slots(plan.background) == ["plain 12:00", "idle 12:00", "filled 10:00"]
+        assert (plan.idle, plan.backlog) == ([], [])
 
     def test_an_idle_one_that_begins_is_not_put_on_record_as_waiting(self) -> None:
         tasks = due(task(executor="thread", idle=True), "12:00")
-        assert plan_at("12:00", tasks, capacity=1).keep == []
+        assert plan_at("12:00", tasks, capacity=1).enqueue == []
 
     def test_an_idle_one_in_the_request_stays_on_record(self) -> None:
         tasks = [
@@ -584,32 +588,32 @@ class TestBackground:
             due(task("b", executor="thread"), "12:00", position=1),
         ]
         plan = plan_at("12:00", *tasks, capacity=1)
-        assert slots(plan.idle) == slots(plan.keep) == ["a 12:00"]
+        assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:00"]
 
     def test_a_backlog_begins_one_slot_at_a_time(self) -> None:
         tasks = due(task(executor="thread", catch_up="all"), "11:58", "11:59", "12:00")
         plan = plan_at("12:00", tasks, capacity=8)
-        assert slots(plan.apart) == ["a 11:58"]
-        assert slots(plan.queued) == slots(plan.keep) == ["a 11:59", "a 12:00"]
-        assert plan.patient == []
+        assert slots(plan.background) == ["a 11:58"]
+        assert slots(plan.over_capacity) == slots(plan.enqueue) == ["a 11:59", "a 12:00"]
+        assert plan.backlog == []
 
     def test_a_backlog_begins_at_once_where_overlap_is_allowed(self) -> None:
         tasks = due(task(executor="thread", catch_up="all", overlap="allow"), "11:59", "12:00")
         plan = plan_at("12:00", tasks, capacity=8)
-        assert slots(plan.apart) == ["a 11:59", "a 12:00"]
-        assert plan.keep == []
+        assert slots(plan.background) == ["a 11:59", "a 12:00"]
+        assert plan.enqueue == []
 
     def test_one_that_waits_stays_on_record_until_there_is_room(self) -> None:
         plan = plan_at("12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")])
-        assert slots(plan.queued) == ["a 12:00"]
-        assert plan.drop == []
+        assert slots(plan.over_capacity) == ["a 12:00"]
+        assert plan.dequeue == []
 
     def test_one_that_waits_is_taken_off_the_record_as_it_begins(self) -> None:
         plan = plan_at(
             "12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")], capacity=1
         )
-        assert slots(plan.apart) == slots(plan.drop) == ["a 12:00"]
-        assert plan.keep == []
+        assert slots(plan.background) == slots(plan.dequeue) == ["a 12:00"]
+        assert plan.enqueue == []
 
     def test_what_others_put_on_and_take_off_the_record_stays_as_it_is(self) -> None:
         tasks = [
@@ -620,41 +624,41 @@ class TestBackground:
         plan = plan_at(
             "12:01", *tasks, stored=[waiting("a", "12:00")], running=[active("b")], capacity=1
         )
-        assert slots(plan.keep) == ["b 12:01"]
-        assert slots(plan.drop) == ["a 12:00", "c 12:01"]
+        assert slots(plan.enqueue) == ["b 12:01"]
+        assert slots(plan.dequeue) == ["a 12:00", "c 12:01"]
 
     def test_one_that_waited_longer_than_its_grace_is_skipped(self) -> None:
         stored = [waiting("a", "12:00")]
         plan = plan_at("13:00:01", due(task(executor="thread")), stored=stored, capacity=1)
         assert skips(plan) == ["a 12:00 capacity 1"]
-        assert plan.skipped[0].asked == stored[0]
-        assert plan.drop == stored
-        assert (plan.apart, plan.queued, plan.keep) == ([], [], [])
+        assert plan.skipped[0].waiting_run == stored[0]
+        assert plan.dequeue == stored
+        assert (plan.background, plan.over_capacity, plan.enqueue) == ([], [], [])
 
     def test_one_that_waited_for_just_its_grace_begins(self) -> None:
         stored = [waiting("a", "12:00")]
         plan = plan_at("13:00", due(task(executor="thread")), stored=stored, capacity=1)
-        assert slots(plan.apart) == ["a 12:00"]
+        assert slots(plan.background) == ["a 12:00"]
 
     def test_an_idle_slot_that_waited_too_long_is_not_put_on_record_again(self) -> None:
         tasks = due(task(executor="thread", idle=True, grace=HOUR), "13:30")
         stored = [waiting("a", "12:00", since="11:00")]
         plan = plan_at("13:30", tasks, stored=stored)
-        assert slots(plan.queued) == slots(plan.keep) == ["a 13:30"]
+        assert slots(plan.over_capacity) == slots(plan.enqueue) == ["a 13:30"]
         assert skips(plan) == ["a 12:00 superseded 1"]
-        assert slots(plan.drop) == ["a 12:00"]
+        assert slots(plan.dequeue) == ["a 12:00"]
 
     def test_a_slot_is_skipped_while_its_run_in_the_background_goes_on(self) -> None:
         tasks = due(task(executor="thread"), "12:01")
         plan = plan_at("12:01", tasks, running=[active(weight=1)], capacity=8)
         assert skips(plan) == ["a 12:01 overlap 1"]
-        assert (plan.apart, plan.queued) == ([], [])
+        assert (plan.background, plan.over_capacity) == ([], [])
 
     def test_a_retry_takes_its_turn_in_the_background_too(self) -> None:
         retry = waiting("a", "11:00", Trigger.RETRY, attempt=2)
         plan = plan_at("12:01", due(task(executor="thread")), stored=[retry], capacity=1)
-        assert plan.apart == plan.drop == [retry]
-        assert plan.now == []
+        assert plan.background == plan.dequeue == [retry]
+        assert plan.run_now == []
 
     def test_freed_room_goes_to_the_slots_that_waited_longest(self) -> None:
         tasks = [task("a", executor="thread"), task("b", executor="thread")]
@@ -667,19 +671,19 @@ class TestPausedTask:
         stored = [
             waiting("a", "11:59"),
             waiting("a", "11:58", Trigger.RETRY, attempt=2),
-            waiting("a", "11:57", Trigger.BACKFILL, nonce=BACKFILL),
+            waiting("a", "11:57", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN),
         ]
         assert plan_at("12:00", due(task()), stored=stored, pauses=[pause()]) == NOTHING
 
     def test_a_pause_cancels_nothing(self) -> None:
         tasks = due(task(overlap="restart"), "12:00")
         plan = plan_at("12:00", tasks, running=[active("a", "11:59")], pauses=[pause()])
-        assert plan.cancel == []
+        assert plan.cancel_ids == []
         assert skips(plan) == ["a 12:00 paused 1"]
 
     def test_a_pause_of_another_task_changes_nothing(self) -> None:
         plan = plan_at("12:00", due(task("a"), "12:00"), pauses=[pause("b")])
-        assert slots(plan.now) == ["a 12:00"]
+        assert slots(plan.run_now) == ["a 12:00"]
         assert plan.skipped == []
 
 
@@ -687,27 +691,27 @@ class TestInTheWay:
     def test_any_run_is_in_the_way_of_a_slot(self) -> None:
         running = [active("a", "11:58"), active("a", "11:59", nonce=BY_HAND)]
         for overlap in ("skip", "delay", "restart"):
-            assert in_the_way(task(overlap=overlap), running) == running
+            assert blocking_runs(task(overlap=overlap), running) == running
 
     def test_nothing_is_in_the_way_where_overlap_is_allowed(self) -> None:
-        assert list(in_the_way(task(overlap="allow"), [active()])) == []
+        assert list(blocking_runs(task(overlap="allow"), [active()])) == []
 
     def test_nothing_is_in_the_way_of_what_is_filled_in_side_by_side(self) -> None:
-        assert list(in_the_way(task(), [active()], BESIDE)) == []
+        assert list(blocking_runs(task(), [active()], PARALLEL_BACKFILL_ORIGIN)) == []
 
     def test_what_is_filled_in_side_by_side_is_in_nobody_s_way(self) -> None:
-        running = [active(nonce=BESIDE), active(nonce=BACKFILL)]
-        assert in_the_way(task(), running) == running[1:]
-        assert in_the_way(task(), running, BY_HAND) == running[1:]
+        running = [active(nonce=PARALLEL_BACKFILL_ORIGIN), active(nonce=BACKFILL_ORIGIN)]
+        assert blocking_runs(task(), running) == running[1:]
+        assert blocking_runs(task(), running, BY_HAND) == running[1:]
 
 
 def test_slots_that_overlap_are_one_record_of_the_newest() -> None:
     ongoing = active()
-    skip = overlapping(task(), moments("12:01", "12:02"), [ongoing])
-    assert skip == Skip("a", skip.skipped, f"still going on: {ongoing}")
-    assert (skip.skipped.newest, skip.skipped.count) == (at("12:02"), 2)
-    assert skip.skipped.reason is Reason.OVERLAP
-    assert skip.asked is None
+    skip = skipped_for_overlap(task(), moments("12:01", "12:02"), [ongoing])
+    assert skip == TaskSkip("a", skip.slots, f"still going on: {ongoing}")
+    assert (skip.slots.newest, skip.slots.count) == (at("12:02"), 2)
+    assert skip.slots.reason is RunReason.OVERLAP
+    assert skip.waiting_run is None
 
 
 @pytest.mark.parametrize(
@@ -715,20 +719,20 @@ def test_slots_that_overlap_are_one_record_of_the_newest() -> None:
     [([], 0.0), ([3.0], 3.0), ([9.0, 1.0, 2.0], 2.0), ([1.0, 4.0, 2.0, 3.0], 3.0)],
 )
 def test_the_usual_duration_is_the_median(durations: list[float], usual: float) -> None:
-    assert usual_duration(durations) == usual
+    assert median_duration(durations) == usual
 
 
 def test_a_plan_does_not_change_what_it_was_made_of() -> None:
     stored = (waiting("a", "11:58"), waiting("a", "11:59"))
-    facts = Facts(waiting=stored, active={"b": (active("b"),)})
+    facts = Snapshot(waiting=stored, active={"b": (active("b"),)})
     tasks = (due(task(), "12:00"), due(task("b", overlap="restart"), "12:00", position=1))
-    first = decide(tasks, facts, at("12:00"))
-    assert decide(tasks, facts, at("12:00")) == first
+    first = plan_tick(tasks, facts, at("12:00"))
+    assert plan_tick(tasks, facts, at("12:00")) == first
     assert facts.waiting == stored
 
 
 def test_a_task_due_at_an_interval_is_planned_as_any_other_if_it_does_not_delay() -> None:
     policy = task("a", Every("5m"))
     plan = plan_at("12:05", due(policy, "12:05"), stored=[replace(waiting(), slot=at("12:04"))])
-    assert slots(plan.now) == ["a 12:05"]
+    assert slots(plan.run_now) == ["a 12:05"]
     assert skips(plan) == ["a 12:04 superseded 1"]

@@ -7,16 +7,22 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from pyramid_cron.due.slots import Roster, roster_id, slots_since, window_start, window_starts
+from pyramid_cron.due.slots import (
+    TaskSet,
+    compute_task_set_id,
+    slots_since,
+    window_start,
+    window_starts,
+)
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 
 from .builders import DAY, HOUR, MINUTE, at, calendar, moments, show, task
 
 
-def rosters(**last_ticks: str) -> list[Roster]:
+def rosters(**last_ticks: str) -> list[TaskSet]:
     """Return versions of the application by the letters of their tasks, as ``ab="12:00"``."""
-    return [Roster(names, frozenset(names), at(moment)) for names, moment in last_ticks.items()]
+    return [TaskSet(names, frozenset(names), at(moment)) for names, moment in last_ticks.items()]
 
 
 def slots_of(*tasks: Task, since: str | list[str], now: str) -> dict[str, list[str]]:
@@ -75,18 +81,21 @@ class TestVersions:
 
 class TestTaskSet:
     def test_every_process_with_the_same_names_has_the_same_id(self) -> None:
-        assert roster_id(["b", "a"]) == roster_id(["a", "b"])
-        assert roster_id({"a": 1, "b": 2}) == roster_id(["a", "b"])
+        assert compute_task_set_id(["b", "a"]) == compute_task_set_id(["a", "b"])
+        assert compute_task_set_id({"a": 1, "b": 2}) == compute_task_set_id(["a", "b"])
 
     def test_other_names_have_another_id(self) -> None:
-        assert len({roster_id(names) for names in ([], ["a"], ["a", "b"], ["ab"], ["b"])}) == 5
+        assert (
+            len({compute_task_set_id(names) for names in ([], ["a"], ["a", "b"], ["ab"], ["b"])})
+            == 5
+        )
 
     def test_an_id_is_32_hexadecimal_digits(self) -> None:
-        assert len(roster_id(["a"])) == 32
-        assert int(roster_id(["a"]), 16) > 0
+        assert len(compute_task_set_id(["a"])) == 32
+        assert int(compute_task_set_id(["a"]), 16) > 0
 
     def test_an_id_is_the_same_in_every_release(self) -> None:
-        assert roster_id(["a", "b"]) == "7e18f737311b2dc3b2f269dd78396b03"
+        assert compute_task_set_id(["a", "b"]) == "7e18f737311b2dc3b2f269dd78396b03"
 
 
 class TestSlots:

@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.schedule import Cron, Schedule
-from pyramid_cron.schedule.cron import parse
-from pyramid_cron.schedule.masks import values
+from pyramid_cron.schedule.cron import parse_cron
+from pyramid_cron.schedule.masks import mask_values
 
 from .expressions import expressions
 
@@ -126,22 +126,24 @@ def test_an_omitted_field_is_its_lowest_value_if_it_is_finer_than_all_given(fiel
     ],
 )
 def test_nicknames_mean_midnight_under_every_name(alias, expression):
-    assert Cron(alias) == parse(alias, name="app.tasks:nightly") == Cron(expression)
+    assert Cron(alias) == parse_cron(alias, name="app.tasks:nightly") == Cron(expression)
 
 
 def test_only_an_h_is_hashed():
-    cron = parse("H H * * *", name="app.tasks:nightly")
-    assert cron == parse("H H * * *", name="app.tasks:nightly")
-    assert cron != parse("H H * * *", name="app.tasks:hourly")
-    (minute,), (hour,) = values(cron.minutes), values(cron.hours)
+    cron = parse_cron("H H * * *", name="app.tasks:nightly")
+    assert cron == parse_cron("H H * * *", name="app.tasks:nightly")
+    assert cron != parse_cron("H H * * *", name="app.tasks:hourly")
+    (minute,), (hour,) = mask_values(cron.minutes), mask_values(cron.hours)
     assert cron.crontab() == f"{minute} {hour} * * *"
-    assert Cron._named("a", min="H", hour=2) == Cron(
-        hour=2, min=values(parse("H * * * *", name="a").minutes)
+    assert Cron.for_task("a", min="H", hour=2) == Cron(
+        hour=2, min=mask_values(parse_cron("H * * * *", name="a").minutes)
     )
 
 
 def test_whether_a_hashed_day_exists_does_not_depend_on_the_name():
-    days = {values(parse("0 0 H 2 *", name=f"task{n}").dates.monthdays)[0] for n in range(200)}
+    days = {
+        mask_values(parse_cron("0 0 H 2 *", name=f"task{n}").dates.monthdays)[0] for n in range(200)
+    }
     assert max(days) <= 29
     assert len(days) > 20
 
@@ -151,8 +153,8 @@ def test_whether_a_hashed_day_exists_does_not_depend_on_the_name():
 )
 def test_whether_a_hashed_date_exists_does_not_depend_on_the_name(expression):
     for number in range(200):
-        cron = parse(expression, name=f"task{number}")
-        assert cron == parse(expression, name=f"task{number}")
+        cron = parse_cron(expression, name=f"task{number}")
+        assert cron == parse_cron(expression, name=f"task{number}")
         assert cron.following(NOON) is not None
 
 
@@ -160,22 +162,22 @@ def test_whether_a_hashed_day_is_the_right_weekday_does_not_depend_on_the_name()
     days = {
         cron.following(NOON).day
         for number in range(200)
-        if (cron := Cron._named(f"task{number}", day="H", dow="1#1"))
+        if (cron := Cron.for_task(f"task{number}", day="H", dow="1#1"))
     }
     assert max(days) <= 7
 
 
 def test_what_no_hashing_makes_a_date_is_refused():
     with pytest.raises(ValueError, match="'0 0 H\\(30-31\\) 2 \\*': there is no such date"):
-        parse("0 0 H(30-31) 2 *", name="a")
+        parse_cron("0 0 H(30-31) 2 *", name="a")
 
 
 def test_a_schedule_is_bound_to_a_zone_unless_it_has_its_own():
     bare, zoned = Cron("0 2 * * *"), Cron("0 2 * * *", timezone="Asia/Tokyo")
     assert bare.zone.key == "UTC"
-    assert bare.bound("Europe/Berlin") == Cron("0 2 * * *", timezone="Europe/Berlin")
-    assert bare.bound("Europe/Berlin").following(NOON).hour == 1
-    assert zoned.bound("Europe/Berlin") is zoned
+    assert bare.with_timezone("Europe/Berlin") == Cron("0 2 * * *", timezone="Europe/Berlin")
+    assert bare.with_timezone("Europe/Berlin").following(NOON).hour == 1
+    assert zoned.with_timezone("Europe/Berlin") is zoned
     assert bare.timezone is None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pyramid_cron.due.slots import SlotCalendar
 from pyramid_cron.schedule import Schedule
-from pyramid_cron.schedule.cycle import MONDAY, EveryDays
+from pyramid_cron.schedule.cycle import FIRST_MONDAY_EPOCH_DAY, EveryDays
 
 UTC = timezone.utc
 EPOCH = date(1970, 1, 1)
@@ -34,7 +34,7 @@ def test_it_counts_days_from_the_epoch_in_its_zone():
 
 
 def test_weeks_are_counted_from_a_monday():
-    schedule = EveryDays(14, hour=17, min=33, phase=MONDAY)
+    schedule = EveryDays(14, hour=17, min=33, phase=FIRST_MONDAY_EPOCH_DAY)
     [first, second] = slots(schedule, datetime(2026, 6, 15, 12, tzinfo=UTC), 2)
     assert (first.weekday(), second - first) == (0, timedelta(days=14))
     assert f"{first:%H:%M}" == "17:33"
@@ -72,10 +72,10 @@ def test_the_last_days_of_the_calendar_can_be_asked_for():
 def test_it_says_what_it_is():
     assert isinstance(EveryDays(3), Schedule)
     assert str(EveryDays(3, min=45)) == "at 00:45 every 3 days"
-    assert EveryDays(14, hour=17, min=33, phase=MONDAY).describe() == (
+    assert EveryDays(14, hour=17, min=33, phase=FIRST_MONDAY_EPOCH_DAY).describe() == (
         "at 17:33 on Monday, every 2 weeks"
     )
-    bound = EveryDays(3, hour=1).bound("Europe/Berlin")
+    bound = EveryDays(3, hour=1).with_timezone("Europe/Berlin")
     assert repr(bound) == "EveryDays(3, hour=1, min=0, phase=0, timezone='Europe/Berlin')"
     assert eval(repr(bound)) == bound
     assert bound.describe() == "at 01:00 every 3 days (Europe/Berlin)"

@@ -13,7 +13,7 @@ from .expressions import expressions
 
 
 def named(expression, year, month):
-    return [day for day in range(1, 32) if Cron(expression).dates.days(year, month) >> day & 1]
+    return [day for day in range(1, 32) if Cron(expression).dates.day_mask(year, month) >> day & 1]
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_short_month_has_no_fifth_weekday_but_always_a_last():
 
 def test_fields_given_by_keyword_must_all_match():
     dates = Cron(day=13, dow=4).dates
-    assert dates.match(2026, 3, 13)
-    assert not dates.match(2026, 3, 20)
-    assert not dates.match(2026, 4, 13)
+    assert dates.matches(2026, 3, 13)
+    assert not dates.matches(2026, 3, 20)
+    assert not dates.matches(2026, 4, 13)
 
 
 def test_equal_rules_are_equal_and_cannot_be_changed():
@@ -75,5 +75,5 @@ def test_a_rule_names_the_dates_a_calendar_does(drawn, year, month):
         assume("no such date" not in str(error))
         raise
     for _ in range(40):
-        assert dates.match(day.year, day.month, day.day) == schedule.names_date(day), day
+        assert dates.matches(day.year, day.month, day.day) == schedule.names_date(day), day
         day += timedelta(days=1)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.schedule.duration import span
+from pyramid_cron.schedule.duration import parse_duration
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from pyramid_cron.schedule.duration import span
     ],
 )
 def test_a_span_may_have_parts_of_a_second(value, length):
-    assert span(value, what="timeout") == length
+    assert parse_duration(value, argument="timeout") == length
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_a_wrong_span_is_refused_by_name(value):
     with pytest.raises(
         ValueError, match=r"^timeout=.* seconds or .* at least 0.001s and at most 36525d$"
     ):
-        span(value, what="timeout", least=0.001)
+        parse_duration(value, argument="timeout", min_seconds=0.001)

@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from pyramid_cron.schedule import At, Cron, Every, Schedule
-from pyramid_cron.schedule.duration import seconds
+from pyramid_cron.schedule.duration import parse_seconds
 
 UTC = timezone.utc
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -32,7 +32,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     ],
 )
 def test_a_duration_is_whole_seconds(value, length):
-    assert seconds(value, what="timeout") == length
+    assert parse_seconds(value, argument="timeout") == length
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_a_duration_is_whole_seconds(value, length):
 )
 def test_what_is_no_duration_is_refused_by_name(value):
     with pytest.raises(ValueError, match=re.escape(f"timeout={value!r}: use '90s'")):
-        seconds(value, what="timeout")
+        parse_seconds(value, argument="timeout")
 
 
 def test_the_least_duration_can_be_set():
-    assert seconds(0, what="delay", least=0) == 0
+    assert parse_seconds(0, argument="delay", min_seconds=0) == 0
     with pytest.raises(ValueError, match=r"lease='5s': .* at least 10s"):
-        seconds("5s", what="lease", least=10)
+        parse_seconds("5s", argument="lease", min_seconds=10)
 
 
 def test_every_host_agrees_on_the_slots_of_an_interval():

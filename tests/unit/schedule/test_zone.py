@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyramid_cron.schedule.zone import BEYOND, FIRST, Stretch, named, stretch
+from pyramid_cron.schedule.zone import (
+    END_SECOND,
+    FIRST_SECOND,
+    OffsetSpan,
+    get_zone,
+    offset_span_at,
+)
 
 UTC = timezone.utc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,46 +40,46 @@ def second(text):
     ],
 )
 def test_a_stretch_begins_with_a_gap_or_an_overlap(zone, at, start, offset, second_pass, gap):
-    found = stretch(ZoneInfo(zone), second(at))
-    assert (found.offset, found.second_pass, found.gap) == (offset, second_pass, gap)
+    found = offset_span_at(ZoneInfo(zone), second(at))
+    assert (found.offset, found.is_repeated, found.gap) == (offset, second_pass, gap)
     assert found.start == second(start)
 
 
 def test_two_changes_a_few_days_apart_are_told_apart():
     zone = ZoneInfo("Africa/Freetown")
-    changed = stretch(zone, second("1939-09-03 00:00"))
+    changed = offset_span_at(zone, second("1939-09-03 00:00"))
     assert changed.start == second("1939-09-01 01:00")
     assert changed.end == second("1939-09-05 00:40")
-    assert stretch(zone, changed.end).offset != changed.offset
+    assert offset_span_at(zone, changed.end).offset != changed.offset
 
 
 def test_utc_is_one_stretch():
-    assert stretch(ZoneInfo("UTC"), 0) == Stretch(FIRST, BEYOND, 0, False, 0)
+    assert offset_span_at(ZoneInfo("UTC"), 0) == OffsetSpan(FIRST_SECOND, END_SECOND, 0, False, 0)
 
 
 @settings(deadline=None, max_examples=300)
 @given(zone=st.sampled_from(ZONES), at=st.integers(second("1840-01-01"), second("2150-01-01")))
 def test_all_of_a_stretch_has_the_offset_and_fold_zoneinfo_gives(zone, at):
     zone = ZoneInfo(zone)
-    found = stretch(zone, at)
+    found = offset_span_at(zone, at)
     assert found.start <= at < found.end
     for moment in (found.start, at, (found.start + found.end) // 2, found.end - 1):
         local = datetime.fromtimestamp(moment, zone)
         assert local.utcoffset() == timedelta(seconds=found.offset)
-        assert local.fold == found.second_pass
-    if found.start > FIRST:
+        assert local.fold == found.is_repeated
+    if found.start > FIRST_SECOND:
         before = datetime.fromtimestamp(found.start - 1, zone).utcoffset()
         assert found.gap == max(0, found.offset - before // timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles", "Etc/GMT-14"])
 def test_the_ends_of_the_calendar_are_in_a_stretch(zone):
-    assert stretch(ZoneInfo(zone), FIRST).start <= FIRST
-    assert stretch(ZoneInfo(zone), BEYOND - 1).end >= BEYOND
+    assert offset_span_at(ZoneInfo(zone), FIRST_SECOND).start <= FIRST_SECOND
+    assert offset_span_at(ZoneInfo(zone), END_SECOND - 1).end >= END_SECOND
 
 
 @pytest.mark.parametrize("name", ["Europe/Nowhere", "", "../etc/passwd", "Europe", "/utc", 5, None])
 def test_an_unknown_zone_is_refused_by_name(name):
     with pytest.raises(ValueError, match="no such time zone; use an IANA name") as error:
-        named(name)
+        get_zone(name)
     assert f"timezone={name!r}" in str(error.value)

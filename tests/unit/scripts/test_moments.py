@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pyramid_cron.scripts.errors import CommandFailedError
-from pyramid_cron.scripts.moments import joined, moment
+from pyramid_cron.scripts.moments import join_negative_moments, parse_moment_option
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
 
@@ -25,7 +25,7 @@ NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
     ],
 )
 def test_a_moment_is_read(text, meant):
-    assert moment(text, "--at", NOW, ZoneInfo("Europe/Berlin")).isoformat() == meant
+    assert parse_moment_option(text, "--at", NOW, ZoneInfo("Europe/Berlin")).isoformat() == meant
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,13 @@ def test_a_moment_is_read(text, meant):
 )
 def test_what_is_no_moment_is_named(text):
     with pytest.raises(CommandFailedError, match="--at"):
-        moment(text, "--at", NOW, ZoneInfo("Europe/Berlin"))
+        parse_moment_option(text, "--at", NOW, ZoneInfo("Europe/Berlin"))
 
 
 def test_a_moment_that_looks_like_an_option_is_joined_to_its_own():
-    assert joined(["--since", "-2h", "--until", "now"]) == ["--since=-2h", "--until", "now"]
-    assert joined(["-n", "-2"]) == ["-n", "-2"]
+    assert join_negative_moments(["--since", "-2h", "--until", "now"]) == [
+        "--since=-2h",
+        "--until",
+        "now",
+    ]
+    assert join_negative_moments(["-n", "-2"]) == ["-n", "-2"]

@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pyramid_cron.scripts import doing
-from pyramid_cron.scripts.output import Output
+from pyramid_cron.scripts.output import CommandOutput
 from pyramid_cron.scripts.parser import make_parser
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
-from pyramid_cron.sources.lines import parse
-from pyramid_cron.state import cronwork
+from pyramid_cron.sources.lines import parse_crontab
+from pyramid_cron.state import get_cron
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,7 +75,7 @@ def test_next_has_a_note_on_a_slot_that_falls_on_a_shift(shop):
         @staticmethod
         def bootstrap(uri, options):
             env = PCronCommand.bootstrap(uri, options=options)
-            cronwork(env["registry"]).clock = lambda: datetime(2026, 10, 24, tzinfo=timezone.utc)
+            get_cron(env["registry"]).clock = lambda: datetime(2026, 10, 24, tzinfo=timezone.utc)
             return env
 
     assert InOctober(["pcron", shop.ini, "next", "nightly", "-n", "2"]).run() == 0
@@ -215,7 +215,7 @@ def test_backfill_leaves_out_what_is_known_already(shop):
 
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
-    whole = doing.pieces
+    whole = doing.split_range
 
     def interrupted(*arguments):
         yield next(whole(*arguments))
@@ -252,7 +252,7 @@ def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, mon
     shop.ini = "shop.ini"
     text = shop.fine("export")
     assert "\n0 4 * * * sh -c 'echo out; echo err >&2'\n" in text
-    nightly = next(entry for entry in parse(text.encode()) if entry.name == "nightly")
+    nightly = next(entry for entry in parse_crontab(text.encode()) if entry.name == "nightly")
     assert (nightly.schedule, nightly.variables["CRON_TZ"]) == ("30 2 * * *", "Europe/Berlin")
     told = subprocess.run(
         ["sh", "-c", nightly.command],
@@ -535,5 +535,5 @@ def test_the_manual_mentions_each_command_and_option():
 
 
 def test_output_shows_what_would_steer_a_terminal(capsys):
-    Output(ZoneInfo("UTC")).table(["A", "B"], [["x\x1b[31m", "1"], ["y\nz", "2"]])
+    CommandOutput(ZoneInfo("UTC")).print_table(["A", "B"], [["x\x1b[31m", "1"], ["y\nz", "2"]])
     assert capsys.readouterr().out.splitlines()[1:] == ["x\\x1b[31m  1", "y\\nz       2"]

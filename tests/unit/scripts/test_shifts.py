@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pyramid_cron import Cron, Every
-from pyramid_cron.scripts.shifts import notes, shifts, what_happens
+from pyramid_cron.scripts.shifts import dst_note, clock_shifts, dst_effect
 
 BERLIN = "Europe/Berlin"
 
@@ -16,7 +16,7 @@ def utc(*numbers):
 
 
 def test_the_shifts_of_a_zone_come_in_order():
-    found = shifts(ZoneInfo(BERLIN), utc(2026, 1, 1))
+    found = clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1))
     assert next(found).describe() == (
         "2026-03-29 02:00 CET -> 03:00 CEST: 02:00 to 03:00 is skipped"
     )
@@ -28,7 +28,7 @@ def test_the_shifts_of_a_zone_come_in_order():
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
 def test_a_zone_that_does_not_shift_has_none(zone):
-    assert list(shifts(ZoneInfo(zone), utc(2026, 1, 1))) == []
+    assert list(clock_shifts(ZoneInfo(zone), utc(2026, 1, 1))) == []
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_a_zone_that_does_not_shift_has_none(zone):
     ],
 )
 def test_a_slot_on_a_shift_has_a_note(expression, slot, note):
-    assert notes((Cron(expression, timezone=BERLIN),), slot) == note
+    assert dst_note((Cron(expression, timezone=BERLIN),), slot) == note
 
 
 def test_what_a_schedule_does_at_a_shift():
-    gap = next(shifts(ZoneInfo(BERLIN), utc(2026, 1, 1)))
+    gap = next(clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1)))
     says = "02:00, 02:10 and so on are skipped: it runs once instead, at 03:00 CEST"
-    assert what_happens(Cron("0-59/10 2 * * *"), gap) == says
-    assert "makes no difference" not in what_happens(Cron("* * * * *"), gap)
-    assert "no slot in that time" in what_happens(Cron("0 12 * * *"), gap)
-    assert "counts in UTC" in what_happens(Every("30m"), gap)
+    assert dst_effect(Cron("0-59/10 2 * * *"), gap) == says
+    assert "makes no difference" not in dst_effect(Cron("* * * * *"), gap)
+    assert "no slot in that time" in dst_effect(Cron("0 12 * * *"), gap)
+    assert "counts in UTC" in dst_effect(Every("30m"), gap)

@@ -14,8 +14,8 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
-from pyramid_cron.execute.process import PATIENCE
-from pyramid_cron.state import cronwork
+from pyramid_cron.execute.process import TERM_GRACE_SECONDS
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 
 
@@ -62,7 +62,7 @@ class TestEnding:
     def test_stdout_and_stderr_are_kept_apart(self, config):
         run = ran(config, ["sh", "-c", "echo fine; echo careful >&2"])
         assert (run.state, run.error) == ("succeeded", None)
-        assert (run.stdout, run.stderr, run.logged) == ("fine\n", "careful\n", None)
+        assert (run.stdout, run.stderr, run.log) == ("fine\n", "careful\n", None)
 
     def test_output_is_all_that_was_logged_and_written(self, config):
         config.add_cron_command(
@@ -73,8 +73,8 @@ class TestEnding:
         )
         cron_of(config).run("both")
         [run] = scheduler(config.registry).history("both")
-        assert run.logged.endswith("WARNI [shop] may run\n")
-        assert run.output == f"{run.logged}fine\ncareful\n"
+        assert run.log.endswith("WARNI [shop] may run\n")
+        assert run.output == f"{run.log}fine\ncareful\n"
 
     def test_a_program_that_writes_nothing_has_no_output(self, config):
         run = ran(config, ["true"])
@@ -230,7 +230,7 @@ class TestStopping:
         run = ran(config, script, shell=True, timeout=1)
         assert run.state == "timed_out"
         assert "may still be going on" not in run.error
-        assert time.monotonic() - started >= PATIENCE
+        assert time.monotonic() - started >= TERM_GRACE_SECONDS
         assert all(map(gone, pids(tmp_path / "pids", 2)))
 
     def test_a_child_that_pays_no_heed_is_killed_though_the_program_has_ended(
@@ -268,7 +268,7 @@ class TestStopping:
         thread = threading.Thread(target=cron.run, args=("it",))
         thread.start()
         found = pids(tmp_path / "pids", 2)
-        cronwork(config.registry).supervisor.stop(0)
+        get_cron(config.registry).supervisor.shutdown(0)
         assert all(map(gone, found))
         thread.join(20)
         [run] = scheduler(config.registry).history("it")

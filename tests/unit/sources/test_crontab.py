@@ -8,7 +8,7 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
-from pyramid_cron.sources.lines import Problem, parse
+from pyramid_cron.sources.lines import CrontabSyntaxError, parse_crontab
 from tests.apps import NOON, configure, cron_of
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
@@ -39,7 +39,7 @@ def two_files(folder, text):
 
 
 def entries(text):
-    return [(each.schedule, each.command, each.stdin) for each in parse(text.encode())]
+    return [(each.schedule, each.command, each.stdin) for each in parse_crontab(text.encode())]
 
 
 def tasks(config):
@@ -64,7 +64,7 @@ class TestLines:
 
     def test_a_mark_of_utf_8_at_the_beginning_says_nothing(self):
         text = b"\xef\xbb\xbf@daily echo caf\xc3\xa9\n"
-        assert [each.command for each in parse(text)] == ["echo caf\u00e9"]
+        assert [each.command for each in parse_crontab(text)] == ["echo caf\u00e9"]
 
     def test_a_hash_later_in_a_line_is_for_the_shell(self):
         assert entries("@daily echo a # b") == [("@daily", "echo a # b", None)]
@@ -86,7 +86,7 @@ class TestLines:
         assert entries(f"@daily {command}") == [("@daily", *expected)]
 
     def test_variables_hold_for_the_lines_below_them(self):
-        found = parse(
+        found = parse_crontab(
             b'@daily first\nA=b c  \n B = "d e " \nC=\'f\'\n"D"=\n'
             b"@daily second\nA=x\n@daily third\n"
         )
@@ -105,7 +105,7 @@ class TestLines:
             b"# name: first\n# why\n@daily a\n@daily b\n"
             b"# NAME:  the third \n@daily c\n# name: x\n\n@daily d"
         )
-        assert [each.name for each in parse(text)] == ["first", None, "the third", None]
+        assert [each.name for each in parse_crontab(text)] == ["first", None, "the third", None]
 
     @pytest.mark.parametrize(
         ("text", "line", "message"),
@@ -122,8 +122,8 @@ class TestLines:
         ],
     )
     def test_a_line_that_is_wrong_is_told_by_its_number(self, text, line, message):
-        with pytest.raises(Problem) as caught:
-            parse(text)
+        with pytest.raises(CrontabSyntaxError) as caught:
+            parse_crontab(text)
         assert caught.value.line == line
         assert message in str(caught.value)
 

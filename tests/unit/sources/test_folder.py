@@ -9,7 +9,7 @@ from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from webtest import TestApp
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 
 MINUTE = timedelta(minutes=1)
@@ -32,7 +32,7 @@ def names(config):
 
 
 def problems(config):
-    return cronwork(config.registry).problems
+    return get_cron(config.registry).problems
 
 
 def ran(report):
@@ -216,14 +216,14 @@ class TestWhileTheApplicationRuns:
         old.unlink()
         script(tmp_path / "jobs" / "1min" / "new")
         assert ran(cron.tick(NOON + 5 * MINUTE)) == ["1min/new"]
-        cronwork(there.registry).supervisor.write()
-        cronwork(here.registry).clock = lambda: NOON + 6 * MINUTE
+        get_cron(there.registry).supervisor.flush()
+        get_cron(here.registry).clock = lambda: NOON + 6 * MINUTE
         asked = pages.get("/cron/health", extra_environ={"REMOTE_ADDR": "127.0.0.1"})
         assert asked.text == "ok"
         listed = pages.get("/cron/tasks", extra_environ={"REMOTE_ADDR": "127.0.0.1"}).json["tasks"]
         assert [task["name"] for task in listed if task["state"] != "orphaned"] == ["1min/new"]
         script(tmp_path / "jobs" / "1min" / "newer")
-        cronwork(here.registry).clock = lambda: NOON + 7 * MINUTE
+        get_cron(here.registry).clock = lambda: NOON + 7 * MINUTE
         assert scheduler(here.registry).run("1min/newer").state == "succeeded"
 
     def test_a_folder_that_has_gone_is_a_problem_until_it_is_back(self, config, tmp_path):

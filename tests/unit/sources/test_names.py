@@ -6,7 +6,7 @@ import pytest
 
 from pyramid_cron import Cron, Every
 from pyramid_cron.schedule.cycle import EveryDays
-from pyramid_cron.sources.names import read
+from pyramid_cron.sources.names import parse_folder_names
 
 NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
 
@@ -35,19 +35,19 @@ NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
     ],
 )
 def test_a_name_is_a_schedule(names, schedule):
-    assert read(*names) == schedule
+    assert parse_folder_names(*names) == schedule
 
 
 @pytest.mark.parametrize(("number", "unit"), [(n, u) for n in (1, 2, 5) for u in ("min", "hour")])
 def test_intervals_are_what_they_say(number, unit):
     length = timedelta(minutes=number * {"min": 1, "hour": 60}[unit])
-    first = read(f"{number}{unit}").following(NIGHT)
-    assert read(f"{number}{unit}").following(first) - first == length
+    first = parse_folder_names(f"{number}{unit}").following(NIGHT)
+    assert parse_folder_names(f"{number}{unit}").following(first) - first == length
 
 
 @pytest.mark.parametrize("name", ["1day", "2day", "1week", "2week"])
 def test_days_and_weeks_begin_at_midnight(name):
-    assert read(name).following(NIGHT).time() == NIGHT.time()
+    assert parse_folder_names(name).following(NIGHT).time() == NIGHT.time()
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_days_and_weeks_begin_at_midnight(name):
 )
 def test_any_other_name_is_refused(names, message):
     with pytest.raises(ValueError, match=message):
-        read(*names)
+        parse_folder_names(*names)

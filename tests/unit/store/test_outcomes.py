@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pyramid_cron.due.pauses import Word, paused
+from pyramid_cron.due.pauses import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.journal import Journal
-from pyramid_cron.store.outcomes import Noted, Outcome, Tick
+from pyramid_cron.store.journal import WriteBuffer
+from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
 
@@ -108,8 +108,8 @@ class TestWhoTells:
         assert store.waiting("a") == 1
 
     def test_nothing_noted_is_nothing_to_write(self, store):
-        assert not Noted()
-        store.write(Noted())
+        assert not WriteBatch()
+        store.write(WriteBatch())
         assert store.history() == []
 
 
@@ -120,13 +120,13 @@ class TestPausingAfterFailures:
         [run] = claim(store, slot("[a]", moment, **changes), now=moment)
         failure = state is RunState.FAILED
         write(store, ended(run, state), pause_after=limit if failure else None)
-        return paused("[a]", moment + MINUTE, store.words())
+        return active_pause("[a]", moment + MINUTE, store.words())
 
     def test_so_many_in_a_row_pause_the_task_and_no_other(self, store):
         assert [bool(self.run(store, number)) for number in range(3)] == [False, False, True]
         [word] = store.words()
         assert word.reason == "3 failures in a row"
-        assert not paused("a", LATER + MINUTE, [word])
+        assert not active_pause("a", LATER + MINUTE, [word])
 
     def test_a_success_in_between_begins_anew(self, store):
         good = RunState.SUCCEEDED
@@ -150,48 +150,48 @@ class TestPausingAfterFailures:
     def test_resuming_begins_anew(self, store):
         self.run(store, 0, limit=2)
         assert self.run(store, 1, limit=2)
-        store.say(Word(NOON + 2 * MINUTE, False, "?a*"))
+        store.say(PauseRule(NOON + 2 * MINUTE, False, "?a*"))
         assert not self.run(store, 3, limit=2)
         assert self.run(store, 4, limit=2)
 
     def test_a_lost_run_is_a_failure(self, store):
         claim(store)
-        expire(store, lambda run: Outcome(run, pause_after=1))
-        assert paused("a", LATER, store.words())
+        expire(store, lambda run: Outcome(run, pause_after_failures=1))
+        assert active_pause("a", LATER, store.words())
 
 
 class TestJournal:
     def note(self, *runs):
-        journal = Journal()
+        journal = WriteBuffer()
         for run in runs:
-            journal.note(Outcome(run))
+            journal.add_outcome(Outcome(run))
         return journal
 
     def test_the_newest_state_is_what_gets_written(self, store):
         [run] = claim(store)
         journal = self.note(replace(run, state=RunState.RUNNING), ended(run))
-        assert not journal.empty
-        with journal.taking() as noted:
+        assert not journal.is_empty
+        with journal.drain() as noted:
             store.write(noted)
-        assert journal.empty
+        assert journal.is_empty
         assert store.run(run.id) == ended(run)
 
     def test_nothing_is_lost_when_writing_fails(self, store):
         first, second = claim(store, slot("a"), slot("b"))
         journal = self.note(replace(first, state=RunState.RUNNING))
-        journal.note_tick(Tick("1", NOON, "r", "h", 1), ["a"])
+        journal.add_tick(TickRecord("1", NOON, "r", "h", 1), ["a"])
 
         def fail():
-            with journal.taking() as noted:
+            with journal.drain() as noted:
                 assert [outcome.run.id for outcome in noted.outcomes] == [first.id]
-                journal.note(Outcome(ended(first)))
-                journal.note(Outcome(ended(second)))
-                journal.note_tick(Tick("2", NOON + SECOND, "r", "h", 1), ["a"])
+                journal.add_outcome(Outcome(ended(first)))
+                journal.add_outcome(Outcome(ended(second)))
+                journal.add_tick(TickRecord("2", NOON + SECOND, "r", "h", 1), ["a"])
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             fail()
-        with journal.taking() as noted:
+        with journal.drain() as noted:
             assert [tick.id for tick, _ in noted.ticks] == ["1", "2"]
             store.write(noted)
         assert {run.state for run in store.history()} == {"succeeded"}
@@ -203,18 +203,18 @@ class TestJournal:
         journal = self.note(ended(run))
 
         def fail():
-            with journal.taking():
-                journal.note(again)
+            with journal.drain():
+                journal.add_outcome(again)
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             fail()
-        journal.note(again)
-        with journal.taking() as noted:
+        journal.add_outcome(again)
+        with journal.drain() as noted:
             assert noted.outcomes == [Outcome(ended(run))]
 
     def test_what_is_written_at_the_desk_is_seen_there(self, store):
         [run] = claim(store)
         with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.write(Noted([Outcome(ended(run))]))
+            desk.write(WriteBatch([Outcome(ended(run))]))
             assert desk.facts().active == {}

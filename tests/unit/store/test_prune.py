@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from pyramid_cron.due.pauses import Word, paused
-from pyramid_cron.run import Trigger, new_batch
-from pyramid_cron.store.outcomes import Deferred, Noted, Tick
+from pyramid_cron.due.pauses import PauseRule, active_pause
+from pyramid_cron.run import Trigger, make_id_prefix
+from pyramid_cron.store.outcomes import DeferredRun, WriteBatch, TickRecord
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 
@@ -26,7 +26,9 @@ def run_at(store, moment, name="a"):
 
 
 def tick(store, moment, roster="r"):
-    store.write(Noted(ticks=[(Tick(new_batch(moment), moment, roster, "h", 1), ["a"])]))
+    store.write(
+        WriteBatch(ticks=[(TickRecord(make_id_prefix(moment), moment, roster, "h", 1), ["a"])])
+    )
 
 
 class TestRuns:
@@ -59,11 +61,11 @@ class TestRuns:
 class TestKeys:
     def deferred(self, moment, number):
         pending = slot("a", moment, trigger=Trigger.DEFERRED, nonce=number)
-        return Deferred(pending, f"key {number}")
+        return DeferredRun(pending, f"key {number}")
 
     def test_they_go_with_the_runs_that_they_stand_for(self, store):
         both = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
-        store.write(Noted(deferred=both))
+        store.write(WriteBatch(deferred_runs=both))
         self.run(store, both[0])
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
         self.run(store, both[1])
@@ -71,16 +73,16 @@ class TestKeys:
 
     def test_one_stays_while_its_slot_is_tried_again(self, store):
         one = self.deferred(NOON, 7)
-        store.write(Noted(deferred=[one]))
+        store.write(WriteBatch(deferred_runs=[one]))
         self.run(store, one)
-        again = replace(one.pending, attempt=2, trigger=Trigger.RETRY)
+        again = replace(one.waiting_run, attempt=2, trigger=Trigger.RETRY)
         wait(store, [again])
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
         self.run(store, replace(one, pending=again))
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)
 
     def test_the_slot_of_another_task_is_not_theirs(self, store):
-        store.write(Noted(deferred=[self.deferred(NOON, 7)]))
+        store.write(WriteBatch(deferred_runs=[self.deferred(NOON, 7)]))
         write(store, ended(claim(store, slot("b", nonce=9))[0]))
         store.prune(BEFORE, 10)
         assert count(store, "keys") == 1
@@ -116,11 +118,11 @@ class TestRosters:
 
 
 def pause(pattern, number=0, until=None):
-    return Word(NOON + number * SECOND, True, pattern, until)
+    return PauseRule(NOON + number * SECOND, True, pattern, until)
 
 
 def resume(pattern, number=0):
-    return Word(NOON + number * SECOND, False, pattern)
+    return PauseRule(NOON + number * SECOND, False, pattern)
 
 
 ENDED = NOON + MINUTE
@@ -150,10 +152,10 @@ class TestWords:
         for word in said:
             store.say(word)
         names = ["a", "ab", "b", "c"]
-        before = [paused(name, BEFORE, store.words()) for name in names]
+        before = [active_pause(name, BEFORE, store.words()) for name in names]
         store.prune(BEFORE, 10)
         assert store.words() == [said[number] for number in kept]
-        assert [paused(name, BEFORE, store.words()) for name in names] == before
+        assert [active_pause(name, BEFORE, store.words()) for name in names] == before
 
     def test_a_lasting_pause_stays_however_often_it_is_said(self, store):
         for number in range(20):

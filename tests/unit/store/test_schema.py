@@ -54,7 +54,7 @@ def test_tables_of_a_newer_version_are_refused(shared, make_store):
 def test_tables_that_a_newer_version_makes_meanwhile_are_refused(shared, make_store, monkeypatch):
     """Who waited for another process to make the tables looks at what it made."""
     answers = iter([None])
-    version = schema._version
+    version = schema._read_version
     monkeypatch.setattr(schema, "_version", lambda *args: next(answers, version(*args)))
     make_store(shared).open()
     shared.execute(f"UPDATE {shared.prefix}meta SET value = '99' WHERE name = 'schema'")

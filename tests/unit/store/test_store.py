@@ -6,13 +6,21 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.catch_up import Skipped
-from pyramid_cron.due.decide import Skip
-from pyramid_cron.due.facts import BACKFILL, BESIDE, Active
-from pyramid_cron.due.pauses import Word
-from pyramid_cron.run import TEXT_LIMIT, Progress, Reason, Run, RunState, Trigger, storable
-from pyramid_cron.store.filling import Span
-from pyramid_cron.store.outcomes import Noted, Outcome, Tick
+from pyramid_cron.due.catch_up import SkippedSlots
+from pyramid_cron.due.decide import TaskSkip
+from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, ActiveRun
+from pyramid_cron.due.pauses import PauseRule
+from pyramid_cron.run import (
+    MAX_RUN_TEXT_BYTES,
+    Progress,
+    RunReason,
+    Run,
+    RunState,
+    Trigger,
+    make_storable,
+)
+from pyramid_cron.store.filling import SlotRange
+from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 
@@ -127,9 +135,10 @@ class TestKeeping:
 
     def test_long_texts_are_kept(self, store):
         texts = [
-            storable(text * TEXT_LIMIT) for text in ("a", "é", "\U0001f600", "\0", "\ud800", "'")
+            make_storable(text * MAX_RUN_TEXT_BYTES)
+            for text in ("a", "é", "\U0001f600", "\0", "\ud800", "'")
         ]
-        assert min(len(text.encode()) for text in texts) > TEXT_LIMIT - 4
+        assert min(len(text.encode()) for text in texts) > MAX_RUN_TEXT_BYTES - 4
         runs = claim(store, *(slot(str(number)) for number in range(len(texts))))
         for run, text in zip(runs, texts, strict=True):
             done = ended(run, RunState.FAILED, error=text, traceback=text, logged=text)
@@ -165,8 +174,8 @@ class TestKeeping:
 
     def test_a_skipped_slot_keeps_its_reason_and_count(self, store):
         skips = [
-            Skip("a", Skipped(NOON, 9999, Reason.SUPERSEDED)),
-            Skip("b", Skipped(NOON, 1, Reason.OVERLAP), "still going on: \U0001f600"),
+            TaskSkip("a", SkippedSlots(NOON, 9999, RunReason.SUPERSEDED)),
+            TaskSkip("b", SkippedSlots(NOON, 1, RunReason.OVERLAP), "still going on: \U0001f600"),
         ]
         with store.deciding(NOON, NOON + MINUTE) as desk:
             _, skipped = desk.claim([], skips)
@@ -204,23 +213,30 @@ class TestKeeping:
         claim(store, *(slot("a", moment) for moment in moments[1:3]), slot("b", moments[3]))
         wait(store, [slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
         with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.claim([], [Skip("a", Skipped(moments[3], 1, Reason.MISSED))])
-        assert store.fill_in(Span("a", NOON - MINUTE, moments[4], moments), BACKFILL) == 2
-        assert store.fill_in(Span("a", NOON - MINUTE, moments[4], moments), BESIDE) == 0
+            desk.claim([], [TaskSkip("a", SkippedSlots(moments[3], 1, RunReason.MISSED))])
+        assert (
+            store.fill_in(SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN) == 2
+        )
+        assert (
+            store.fill_in(
+                SlotRange("a", NOON - MINUTE, moments[4], moments), PARALLEL_BACKFILL_ORIGIN
+            )
+            == 0
+        )
         with store.deciding(moments[4], moments[4] + MINUTE) as desk:
             waiting = desk.facts().waiting
         filled_in = [each.slot for each in waiting if each.trigger is Trigger.BACKFILL]
         assert sorted(filled_in) == [moments[0], moments[3]]
 
-    @pytest.mark.parametrize("nonce", [BACKFILL, BESIDE])
+    @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
     def test_slots_that_were_skipped_while_they_were_filled_in_are_free_and_stay_on_record(
         self, store, nonce
     ):
         one, two = slot(nonce=nonce), slot(moment=NOON + MINUTE, nonce=nonce)
-        span = Span("a", NOON - SECOND, NOON + MINUTE)
+        span = SlotRange("a", NOON - SECOND, NOON + MINUTE)
         for _ in range(2):
             with store.deciding(NOON, NOON + MINUTE) as desk:
-                skips = [Skip("a", Skipped(NOON, 1, Reason.CONDITION), asked=one)]
+                skips = [TaskSkip("a", SkippedSlots(NOON, 1, RunReason.CONDITION), waiting_run=one)]
                 assert len(desk.claim([], skips)[1]) == 1
             store.fill_in(span, nonce)
         claim(store, two)
@@ -285,10 +301,10 @@ class TestWhatGoesOn:
         [first, second] = claim(store, slot("a"), slot("b"))
         with store.deciding(NOON, NOON + MINUTE) as desk:
             assert desk.facts().active == {
-                "a": [Active(first, NOON + MINUTE)],
-                "b": [Active(second, NOON + MINUTE)],
+                "a": [ActiveRun(first, NOON + MINUTE)],
+                "b": [ActiveRun(second, NOON + MINUTE)],
             }
-            assert desk.active("b") == [Active(second, NOON + MINUTE)]
+            assert desk.active("b") == [ActiveRun(second, NOON + MINUTE)]
             assert desk.active("c") == ()
         assert store.going_on("a") == [first]
 
@@ -324,8 +340,8 @@ class TestWhatGoesOn:
 
 
 def tick(store, moment, roster="r", names=("b", "a")):
-    made = Tick(f"{roster}{moment.timestamp()}", moment, roster, "h", 1)
-    store.write(Noted(ticks=[(made, names)]))
+    made = TickRecord(f"{roster}{moment.timestamp()}", moment, roster, "h", 1)
+    store.write(WriteBatch(ticks=[(made, names)]))
 
 
 class TestRosters:
@@ -350,9 +366,10 @@ class TestRosters:
 
     def test_ticks_written_together_leave_the_newest(self, store):
         ticks = [
-            (Tick(f"{number}", NOON + number * SECOND, "r", "h", 1), ["a"]) for number in (0, 2, 1)
+            (TickRecord(f"{number}", NOON + number * SECOND, "r", "h", 1), ["a"])
+            for number in (0, 2, 1)
         ]
-        store.write(Noted(ticks=ticks))
+        store.write(WriteBatch(ticks=ticks))
         assert store.glance(NOON).last_ticks == {"r": NOON + 2 * SECOND}
 
     def test_a_tick_is_written_once_however_often_it_is_tried(self, store):
@@ -362,16 +379,16 @@ class TestRosters:
 
     def test_the_roll_is_called_at_the_desk(self, store):
         with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.roll_call(Tick("t", NOON, "r", "h", 1), ["a"])
+            desk.roll_call(TickRecord("t", NOON, "r", "h", 1), ["a"])
         assert store.glance(NOON).last_ticks == {"r": NOON}
 
 
 class TestWords:
     def test_they_are_kept_in_the_order_they_were_said_in(self, store):
         words = [
-            Word(NOON, True, "a*", NOON + MINUTE, "naïve \U0001f600"),
-            Word(NOON, False, "A*"),
-            Word(NOON - SECOND, True, "re:" + "x" * 5000),
+            PauseRule(NOON, True, "a*", NOON + MINUTE, "naïve \U0001f600"),
+            PauseRule(NOON, False, "A*"),
+            PauseRule(NOON - SECOND, True, "re:" + "x" * 5000),
         ]
         for word in words:
             store.say(word)
@@ -380,7 +397,7 @@ class TestWords:
             assert desk.facts().words == words
 
     def test_any_reason_can_be_given(self, store):
-        store.say(Word(NOON, True, "*", reason="nul \0, half \ud83d"))
+        store.say(PauseRule(NOON, True, "*", reason="nul \0, half \ud83d"))
         assert store.words()[0].reason == "nul \\x00, half \\ud83d"
 
 

@@ -5,19 +5,19 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.catch_up import Skipped
-from pyramid_cron.due.decide import Skip
-from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.due.catch_up import SkippedSlots
+from pyramid_cron.due.decide import TaskSkip
+from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.store.engine import StoreError
-from pyramid_cron.store.journal import Journal
-from pyramid_cron.store.outcomes import Noted, Outcome, Tick
-from pyramid_cron.store.overview import overview
+from pyramid_cron.store.journal import WriteBuffer
+from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
+from pyramid_cron.store.overview import read_overview
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 
 
 def totals(store):
-    found = overview(store, "r").totals
+    found = read_overview(store, "r").run_stats
     return {(each.task, each.state, each.reason): each for each in found}
 
 
@@ -33,8 +33,14 @@ def test_outcomes_add_up_over_several_writes(store):
         ("A", "succeeded", ""),
     }
     a = found["a", "succeeded", ""]
-    assert (a.count, a.timed, a.duration, a.begun, a.lateness) == (3, 3, 9.0, 3, 0.0)
-    assert (a.newest, a.finished) == (runs[2].id, NOON + 2 * MINUTE + 5 * SECOND)
+    assert (a.count, a.duration_count, a.duration_sum, a.lateness_count, a.lateness_sum) == (
+        3,
+        3,
+        9.0,
+        3,
+        0.0,
+    )
+    assert (a.newest_run, a.last_finished) == (runs[2].id, NOON + 2 * MINUTE + 5 * SECOND)
 
 
 def test_the_latest_is_kept_whatever_the_order_they_are_written_in(store):
@@ -42,7 +48,7 @@ def test_the_latest_is_kept_whatever_the_order_they_are_written_in(store):
     write(store, ended(second))
     write(store, ended(first))
     [total] = totals(store).values()
-    assert (total.newest, total.finished) == (second.id, NOON + MINUTE + SECOND)
+    assert (total.newest_run, total.last_finished) == (second.id, NOON + MINUTE + SECOND)
 
 
 def test_a_run_is_counted_once_however_often_it_is_written(store):
@@ -64,13 +70,13 @@ def test_lateness_is_that_of_first_attempts_at_their_slots(store):
     late = timedelta(seconds=7.5)
     write(store, *[replace(ended(run, after=20 * SECOND), started=NOON + late) for run in runs])
     [total] = totals(store).values()
-    assert (total.timed, total.begun, total.lateness) == (4, 1, 7.5)
+    assert (total.duration_count, total.lateness_count, total.lateness_sum) == (4, 1, 7.5)
 
 
 def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
     skips = [
-        Skip("a", Skipped(NOON, 4, Reason.MISSED)),
-        Skip("a", Skipped(NOON - MINUTE, 2, Reason.PAUSED)),
+        TaskSkip("a", SkippedSlots(NOON, 4, RunReason.MISSED)),
+        TaskSkip("a", SkippedSlots(NOON - MINUTE, 2, RunReason.PAUSED)),
     ]
     for _ in range(2):
         with store.deciding(NOON, NOON + MINUTE) as desk:
@@ -80,49 +86,49 @@ def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
 
 
 def test_ticks_are_counted_and_none_is_forgotten(store):
-    ticks = [Tick(f"{i:026}", NOON + i * MINUTE, "r", "host", 1) for i in range(3)]
-    store.write(Noted(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
-    store.write(Noted(ticks=[(ticks[2], ["a"])]))
-    assert overview(store, "r").ticks == 3
+    ticks = [TickRecord(f"{i:026}", NOON + i * MINUTE, "r", "host", 1) for i in range(3)]
+    store.write(WriteBatch(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
+    store.write(WriteBatch(ticks=[(ticks[2], ["a"])]))
+    assert read_overview(store, "r").tick_count == 3
     assert store.prune(NOON + timedelta(days=1), 10) == 3
-    found = overview(store, "r")
-    assert (found.ticks, found.totals) == (3, [])
+    found = read_overview(store, "r")
+    assert (found.tick_count, found.run_stats) == (3, [])
     assert found.last_ticks == {"r": NOON + 2 * MINUTE}
 
 
 def test_what_was_written_counts_once_though_the_answer_was_lost(store):
     [run] = claim(store)
-    journal = Journal()
+    journal = WriteBuffer()
     for number in range(2):
-        journal.note_tick(Tick(f"{number:026}", NOON + number * MINUTE, "r", "host", 1), ["a"])
-    journal.note(Outcome(ended(run)))
+        journal.add_tick(TickRecord(f"{number:026}", NOON + number * MINUTE, "r", "host", 1), ["a"])
+    journal.add_outcome(Outcome(ended(run)))
 
     def lose_the_answer():
-        with journal.taking() as noted:
+        with journal.drain() as noted:
             store.write(noted)
             raise StoreError("the connection broke before the database had answered")
 
     with pytest.raises(StoreError):
         lose_the_answer()
-    journal.note_tick(Tick(f"{2:026}", NOON + 2 * MINUTE, "r", "host", 1), ["a"])
-    with journal.taking() as noted:
+    journal.add_tick(TickRecord(f"{2:026}", NOON + 2 * MINUTE, "r", "host", 1), ["a"])
+    with journal.drain() as noted:
         store.write(noted)
     [total] = totals(store).values()
-    assert (overview(store, "r").ticks, total.count) == (3, 1)
+    assert (read_overview(store, "r").tick_count, total.count) == (3, 1)
 
 
 def test_a_tick_that_was_not_written_counts_once_it_is(store):
-    journal = Journal()
-    journal.note_tick(Tick(f"{0:026}", NOON, "r", "host", 1), ["a"])
-    with pytest.raises(StoreError), journal.taking():
+    journal = WriteBuffer()
+    journal.add_tick(TickRecord(f"{0:026}", NOON, "r", "host", 1), ["a"])
+    with pytest.raises(StoreError), journal.drain():
         raise StoreError("the connection broke before anything was sent")
-    with journal.taking() as noted:
+    with journal.drain() as noted:
         store.write(noted)
-    assert overview(store, "r").ticks == 1
+    assert read_overview(store, "r").tick_count == 1
 
 
 def test_what_waits_is_counted_with_the_oldest(store):
     wait(store, [slot("a", NOON + i * MINUTE) for i in (3, 1, 2)])
-    [queue] = overview(store, "r").queues
+    [queue] = read_overview(store, "r").waiting
     assert (queue.task, queue.trigger, queue.count) == ("a", "schedule", 3)
     assert queue.oldest == NOON + MINUTE

@@ -13,7 +13,7 @@ from webtest import TestApp
 
 from pyramid_cron import web
 from pyramid_cron.due.health import HealthState
-from pyramid_cron.run import Reason, RunState, Trigger
+from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.testing import CronTester
 from pyramid_cron.version import __version__
 from tests.apps import configure
@@ -58,7 +58,7 @@ def test_health_is_as_described_which_may_be_a_503(case, accept):
 
 def test_every_path_below_the_trigger_is_described_that_tells_something():
     described = set(DOCUMENT["paths"])
-    paths = {re.sub(":[^}]*}", "}", pattern) for _, pattern, _ in web.PAGES}
+    paths = {re.sub(":[^}]*}", "}", pattern) for _, pattern, _ in web.PAGE_ROUTES}
     assert paths - described == {"/openapi.json", "/static/{file}"}
 
 
@@ -67,7 +67,7 @@ def test_the_document_has_the_words_of_the_application():
     run, task = schemas["Run"]["properties"], schemas["TaskHealth"]["properties"]
     assert run["state"]["enum"] == [each.value for each in RunState]
     assert run["trigger"]["enum"] == [each.value for each in Trigger]
-    assert run["reason"]["enum"] == [*(each.value for each in Reason), None]
+    assert run["reason"]["enum"] == [*(each.value for each in RunReason), None]
     assert task["state"]["enum"] == [each.value for each in HealthState]
 
 

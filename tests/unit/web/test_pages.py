@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from pyramid_cron.state import cronwork
+from pyramid_cron.state import get_cron
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure
 
@@ -313,7 +313,7 @@ def test_runs_are_paged_by_what_was_seen_last():
 
 def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    pages.environment.cache_clear()
+    pages.template_environment.cache_clear()
     app = browse(shop())
     answer = app.get("/cron/tasks", headers=HTML, status=501)
     assert 'pip install "pyramid_cron[web]"' in answer.text
@@ -335,7 +335,7 @@ def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, qu
     if page == "run":
         path = app.get("/cron/runs?limit=1").json["runs"][0]["url"]
     asked = []
-    engine = cronwork(config.registry).store.database._engine
+    engine = get_cron(config.registry).store.database._engine
     here = threading.get_ident()  # and not what the supervisor does beside it
 
     def hear(_connection, _cursor, statement, *_):
@@ -350,7 +350,7 @@ def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, qu
 
 
 def test_what_is_not_seen_is_spelled_out():
-    assert pages.visible("a\0b\u202ec\nd") == "a\\x00b\\u202ec\nd"
+    assert pages.escape_invisible("a\0b\u202ec\nd") == "a\\x00b\\u202ec\nd"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_what_is_not_seen_is_spelled_out():
     ],
 )
 def test_how_far_a_moment_is_from_now_is_nearly_right(seconds, words):
-    assert pages.relative(NOON + timedelta(seconds=seconds), NOON) == words
+    assert pages.format_relative(NOON + timedelta(seconds=seconds), NOON) == words
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_how_far_a_moment_is_from_now_is_nearly_right(seconds, words):
     ],
 )
 def test_a_span_is_never_a_whole_unit_of_the_smaller(span, words):
-    assert pages.seconds(span) == words
+    assert pages.format_seconds(span) == words
 
 
 def test_every_page_asks_for_nothing_elsewhere():
