@@ -38,7 +38,7 @@ from waitress.server import create_server
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from tests import databases
 from tests.integration.processes import Child, python, wait_until
 

@@ -29,10 +29,10 @@ from typing import Any
 from figures import Column, Table, show
 from sqlalchemy import Connection, event, insert, make_url
 
-from pyramid_cron.due.facts import WaitingRun
+from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Run, RunState, Trigger, make_run_ids
-from pyramid_cron.store.filling import SlotRange, handled_slots
-from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
+from pyramid_cron.store.backfill import SlotRange, handled_slots
+from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
 from pyramid_cron.store.store import Store
 
 TASKS = 1_000

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 from figures import Column, Table, show
 from tables import Fields, realistic, wide
 
-from pyramid_cron.due.slots import SlotCalendar
+from pyramid_cron.planning.slots import SlotCalendar
 from pyramid_cron.schedule import Cron
 
 ZONE = "Europe/Berlin"

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 from figures import Column, Table, show
 from tables import realistic
 
+from pyramid_cron.app import CronApp
 from pyramid_cron.schedule import Cron
 from pyramid_cron.settings import parse_settings
-from pyramid_cron.state import CronApp
 from pyramid_cron.task import Task
 
 TASKS = 10_000

@@ -17,7 +17,7 @@ from history import MINUTE, START, TASKS, fill, timed
 from pyramid.config import Configurator
 from webtest import TestApp
 
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 
 BROWSER = {"Accept": "text/html"}
 COLUMNS = (Column("page"), Column("HTML", ",.1f"), Column("JSON", ",.1f"))

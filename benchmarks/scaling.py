@@ -48,12 +48,13 @@ from sqlalchemy import event
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pyramid_cron.due.facts import WaitingRun
-from pyramid_cron.execute.whole import run_tick_and_wait
+from pyramid_cron.runtime.whole import run_tick_and_wait
+
+from pyramid_cron.app import CronApp, get_cron
+from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Run, RunState, Trigger, evolve
-from pyramid_cron.state import CronApp, get_cron
 from pyramid_cron.store.dialects import STORE_WAIT_SECONDS
-from pyramid_cron.store.outcomes import WriteBatch, Outcome
+from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.store import Store
 from tests import databases
 

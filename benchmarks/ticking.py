@@ -14,7 +14,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.router import Router
 
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 
 
 def bare(_: Request) -> Response:

@@ -9,24 +9,24 @@ from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from .control import request_scheduler, scheduler
+from .app import CronApp, ICronApp, get_cron
 from .directives import add_cron_queue, add_cron_task
 from .execute.apart import notify_in_thread
-from .execute.stop import install_shutdown_hooks
 from .monitors import check_monitors, subscribe_monitors
 from .run import Run, RunState, TaskCancelled, TaskTimeout
+from .runtime.shutdown import install_shutdown_hooks
 from .schedule import At, Cron, Every
+from .scheduler import request_scheduler, scheduler
 from .settings import parse_settings
 from .sources.command import add_cron_command
 from .sources.crontab import add_crontab
 from .sources.folder import add_cron_folder
-from .state import CronApp, ICronApp, get_cron
 from .store.engine import explain_unusable
 from .task import Retry
 from .version import __version__
 from .web import add_routes, add_views, put_routes_first
+from .web.trigger import tick_view
 from .web.urls import TRIGGER_ROUTE
-from .web.views import tick_view
 
 __all__ = [
     "At",

@@ -19,8 +19,8 @@ from pyramid.exceptions import ConfigurationError
 
 from .counts import parse_count
 from .schedule import At
-from .schedule.duration import MAX_DURATION, parse_seconds, parse_duration
-from .task import CELERY_EXECUTOR, TASK_NAME_PATTERN, ONE_ATTEMPT, Retry, compute_jitter_offset
+from .schedule.quantities import MAX_DURATION, parse_duration, parse_seconds
+from .task import CELERY_EXECUTOR, ONE_ATTEMPT, TASK_NAME_PATTERN, Retry, compute_jitter_offset
 
 CELERY_SEND_OPTIONS = frozenset(
     ("queue", "priority", "exchange", "routing_key", "headers", "compression")

@@ -20,11 +20,11 @@ from pyramid.paster import get_app, get_appsettings
 from pyramid.registry import Registry
 from pyramid.scripts.common import get_config_loader
 
-from .control import scheduler
+from .app import get_cron
 from .execute.celery import CELERY_TASK_NAME, find_celery_app
-from .execute.queue import HANDOFF_TIMEOUT
 from .monitors import EXIT_FLUSH_SECONDS, get_monitoring
-from .state import get_cron
+from .runtime.queues import HANDOFF_TIMEOUT
+from .scheduler import scheduler
 from .store.engine import StoreError
 
 if TYPE_CHECKING:

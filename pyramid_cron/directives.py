@@ -11,13 +11,13 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from . import arguments, timing
+from .app import CronApp, get_cron
 from .counts import parse_count, parse_integer
 from .execute.celery import CelerySender
-from .execute.command import Command
 from .run import Run
+from .runtime.programs import Command
 from .schedule import Cron, Schedule
-from .schedule.duration import parse_duration
-from .state import CronApp, get_cron
+from .schedule.quantities import parse_duration
 from .task import CELERY_EXECUTOR, REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Overlap, Retry, Task
 
 INTROSPECTION_CATEGORY = "cron tasks"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from .execute.command import Command
+from .runtime.programs import Command
 from .schedule import At, Cron, Every
 from .sources.lines import CrontabSyntaxError, parse_crontab
 from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task

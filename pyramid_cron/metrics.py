@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .due.health import Health, HealthState
-from .health import assess_overview
+from .app import CronApp
+from .health_report import assess_overview
+from .planning.health import Health, HealthState
 from .run import RunState
-from .state import CronApp
-from .store.overview import Overview, read_overview
+from .store.queries import Overview, read_overview
 
 METRIC_PREFIX = "pyramid_cron_"
 ALWAYS_REPORTED_STATES = (RunState.SUCCEEDED.value, RunState.FAILED.value)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pyramid.settings import asbool, truthy
 
-from .setting import Setting, parse_words, parse_optional_text, parse_text
+from .setting_parsers import Setting, parse_optional_text, parse_text, parse_words
 
 MONITOR_MODULES: dict[str, str | None] = {
     "healthchecks": None,

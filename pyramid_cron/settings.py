@@ -19,7 +19,7 @@ from . import values
 from .guard import Guard
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .networks import Networks
-from .setting import SETTING_PREFIX, Setting, parse_optional_text
+from .setting_parsers import SETTING_PREFIX, Setting, parse_optional_text
 
 
 @dataclass(frozen=True, slots=True)

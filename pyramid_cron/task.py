@@ -13,7 +13,7 @@ from typing import Any
 
 from .counts import parse_count
 from .schedule import At, Cron, Every
-from .schedule.duration import parse_duration
+from .schedule.quantities import parse_duration
 from .schedule.sealed import seal
 
 MAX_TASK_NAME_CHARACTERS = 200

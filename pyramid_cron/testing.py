@@ -8,14 +8,14 @@ from typing import Any
 from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
+from .app import get_cron
 from .clock import Stopwatch
-from .due.plan import PlannedRun, forecast
 from .execute.by_hand import run_manually
-from .execute.tick import TickReport
 from .execute.whole import run_tick_and_wait
+from .planning.forecast import PlannedRun, forecast
 from .run import Run
+from .runtime.tick import TickReport
 from .schedule.moments import to_utc
-from .state import get_cron
 
 
 class CronTester:

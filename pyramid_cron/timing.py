@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .arguments import parse_flag
 from .schedule import At, Cron, Every
-from .schedule.zone import get_zone
+from .schedule.zones import get_zone
 
 ArgumentT = TypeVar("T")
 

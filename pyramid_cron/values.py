@@ -21,10 +21,10 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from .networks import Networks, parse_networks
-from .schedule.duration import parse_duration
-from .schedule.zone import get_zone
-from .setting import parse_words as entries_of
-from .setting import parse_text as text_of
+from .schedule.quantities import parse_duration
+from .schedule.zones import get_zone
+from .setting_parsers import parse_text as text_of
+from .setting_parsers import parse_words as entries_of
 
 
 class Driver(NamedTuple):

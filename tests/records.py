@@ -3,9 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from pyramid_cron.due.facts import WaitingRun
+from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.outcomes import WriteBatch, Outcome
+from pyramid_cron.store.results import Outcome, WriteBatch
 from tests.apps import NOON
 
 MINUTE = timedelta(minutes=1)

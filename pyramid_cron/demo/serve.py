@@ -14,9 +14,9 @@ from urllib.request import ProxyHandler, build_opener
 from pyramid.exceptions import ConfigurationError
 from waitress import create_server
 
+from ..app import get_cron
 from ..clock import utc_now
 from ..settings import parse_settings
-from ..state import get_cron
 from .shop import main
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
 from .. import events
-from .held import QueuedEvent
-from .transaction import without_transaction
+from ..runtime.executions import QueuedEvent
+from ..runtime.transactions import without_transaction
 
 
 def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:

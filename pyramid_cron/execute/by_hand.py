@@ -9,14 +9,14 @@ from typing import Any
 
 from pyramid.request import Request
 
+from ..app import CronApp
 from ..clock import Stopwatch
-from ..due.decide import blocking_runs, skipped_for_overlap
-from ..due.facts import WaitingRun
+from ..planning.snapshot import WaitingRun
+from ..planning.tick_plan import blocking_runs, skipped_for_overlap
 from ..run import Run, RunState, Trigger, as_payload
-from ..state import CronApp
+from ..runtime.execution import current_execution
+from ..runtime.request_scope import runner_in_request
 from ..task import Task
-from .carry import runner_in_request
-from .live import current_execution
 
 
 def run_manually(

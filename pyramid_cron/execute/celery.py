@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
 
+from ..app import CronApp
 from ..run import Run
-from ..state import CronApp
 
 if TYPE_CHECKING:
     from celery import Celery

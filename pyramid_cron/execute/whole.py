@@ -8,9 +8,9 @@ from datetime import datetime
 from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
-from ..state import CronApp
-from ..store.handing import make_released_run
-from .tick import TickReport, run_tick
+from ..app import CronApp
+from ..runtime.tick import TickReport, run_tick
+from ..store.handoff import make_released_run
 
 
 def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:
@@ -18,7 +18,7 @@ def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickR
 
     Runs in threads are reported as they ended; those sent to a queue as they are once that is done,
     and what could not be sent as waiting. Raises StoreError as
-    :func:`~pyramid_cron.execute.tick.tick` does.
+    :func:`~pyramid_cron.runtime.tick.tick` does.
     """
     with prepare(registry=registry) as made:
         report = run_tick(cron, made["request"], now)

@@ -16,13 +16,13 @@ from pyramid.registry import Registry
 from zope.interface import Interface
 
 from .. import events
-from ..due.after import is_exhausted
+from ..app import get_cron
+from ..planning.followups import is_exhausted
 from ..settings import Settings
-from ..state import get_cron
 from ..task import Task
-from .courier import DeliveryQueue
+from .delivery import DeliveryQueue
 from .healthchecks import Healthchecks
-from .http import get
+from .http_client import get
 from .report import Monitor, Report, deployment_of, report_of
 
 __all__ = ["Monitoring", "check_monitors", "get_monitoring", "subscribe_monitors"]

@@ -6,8 +6,8 @@ import re
 import uuid
 
 from ..monitor_settings import MonitorSettings
-from .http import get, post
-from .report import ReportKind, Report, DeliveryError
+from .http_client import get, post
+from .report import DeliveryError, Report, ReportKind
 
 _PING_SUFFIXES = {
     ReportKind.START: "/start",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from ..run import RunReason, Run, RunState
+from ..run import Run, RunReason, RunState
 from ..settings import Settings
 from ..task import Task
 

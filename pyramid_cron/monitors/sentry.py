@@ -16,7 +16,7 @@ from sentry_sdk.crons import capture_checkin
 from ..monitor_settings import MonitorSettings
 from ..schedule import Cron, Every
 from ..task import Task
-from .report import ReportKind, Report, DeliveryError
+from .report import DeliveryError, Report, ReportKind
 
 PATIENCE = 5.0
 """Seconds in which Sentry has to take a check-in."""

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..monitor_settings import MonitorSettings
-from .http import get, post
-from .report import ReportKind, Report, DeliveryError
+from .http_client import get, post
+from .report import DeliveryError, Report, ReportKind
 
 TOKEN_LIFETIME = 3600.0
 """Seconds that a token is used before it is asked for again."""

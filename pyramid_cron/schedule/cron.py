@@ -8,15 +8,15 @@ from datetime import datetime
 from typing import SupportsIndex, TypeAlias
 from zoneinfo import ZoneInfo
 
+from .crontab_text import cron_to_crontab, repr_arguments
 from .dates import DateRule
 from .describe import describe_cron
-from .expression import repr_arguments, cron_to_crontab
 from .local import minutes_of_day
 from .moments import ceil_second, floor_second, second_to_utc
-from .rule import CronFields, parse_expression, parse_fields
+from .parser import CronFields, parse_expression, parse_fields
 from .sealed import seal
-from .slots import SlotSearch
-from .zone import UTC, get_zone
+from .search import SlotSearch
+from .zones import UTC, get_zone
 
 FieldInput: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
 

@@ -13,7 +13,7 @@ from itertools import chain
 
 from .dates import DateRule
 from .masks import highest_bit, lowest_bit
-from .zone import END_SECOND
+from .zones import END_SECOND
 
 DAY_MINUTES = 1440
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone, tzinfo
 
-from .zone import DAY_SECONDS, EPOCH
+from .zones import DAY_SECONDS, EPOCH
 
 
 def floor_second(moment: datetime, argument: str) -> int:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from croniter import croniter
 
-from .fields import DAY_FIELD, DOW_FIELD, FieldValue, FieldSpec, NthWeekdays, refuse
+from .fields import DAY_FIELD, DOW_FIELD, FieldSpec, FieldValue, NthWeekdays, refuse
 
 _NUMBER_OR_NAME = "[0-9]{1,9}|[a-z]{3}"
 _LIST_ITEM = re.compile(

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 
-from ..control import Scheduler
-from ..state import CronApp
+from ..app import CronApp
+from ..scheduler import Scheduler
 from .errors import CommandFailedError
 from .moments import parse_moment_option
 from .output import CommandOutput

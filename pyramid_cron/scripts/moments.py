@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from ..schedule.duration import parse_duration
+from ..schedule.quantities import parse_duration
 from .errors import CommandFailedError
 
 RELATIVE_MOMENT = re.compile(r"([+-])([0-9]+[smhd]?)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..run import Run
 from .context import CommandContext
 from .errors import EXIT_FINE, CommandFailedError
-from .output import run_data, format_seconds
+from .output import format_seconds, run_data
 
 
 def history(context: CommandContext) -> int:

@@ -15,33 +15,33 @@ from pyramid.exceptions import ConfigurationExecutionError
 from pyramid.paster import bootstrap
 from pyramid.scripts.common import get_config_loader
 
-from ..state import CronApp, get_cron
+from ..app import CronApp, get_cron
 from ..store.engine import StoreError
-from . import doing, explaining, looking, past, plans, steering
+from . import explain, operate, past, show, steering, upcoming
+from .command_line import make_parser
 from .context import CommandContext
 from .errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_WRONG_USE, CommandFailedError
 from .moments import join_negative_moments
 from .output import CommandOutput, escape_unprintable
-from .parser import make_parser
 
 COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
-    "list": looking.list_tasks,
-    "next": plans.next_slots,
-    "explain": explaining.explain,
-    "check": looking.check,
-    "tick": doing.tick,
-    "run": doing.run,
+    "list": show.list_tasks,
+    "next": upcoming.next_slots,
+    "explain": explain.explain,
+    "check": show.check,
+    "tick": operate.tick,
+    "run": operate.run,
     "history": past.history,
     "show": past.show,
     "pause": steering.pause,
     "resume": steering.resume,
     "cancel": steering.cancel,
     "retry": steering.retry,
-    "backfill": doing.backfill,
-    "simulate": plans.simulate,
-    "export": looking.export,
-    "health": looking.health,
-    "prune": doing.prune,
+    "backfill": operate.backfill,
+    "simulate": upcoming.simulate,
+    "export": show.export,
+    "health": show.health,
+    "prune": operate.prune,
 }
 
 

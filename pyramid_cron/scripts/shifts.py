@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from ..schedule import At, Cron, Every
 from ..schedule.local import minute_at_or_after, minutes_of_day
 from ..schedule.moments import floor_second
-from ..schedule.zone import END_SECOND, DAY_SECONDS, EPOCH, offset_span_at
+from ..schedule.zones import DAY_SECONDS, END_SECOND, EPOCH, offset_span_at
 
 SHIFT_HORIZON_SECONDS = 2 * 366 * DAY_SECONDS
 """Seconds within which a zone that shifts at all does so; others have no shift worth a word."""

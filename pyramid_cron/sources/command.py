@@ -14,7 +14,7 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from ..directives import add_cron_task
-from ..execute.command import Command, Environment, quote_arguments
+from ..runtime.programs import Command, Environment, quote_arguments
 
 DEFAULT_SHELL = "/bin/sh"
 

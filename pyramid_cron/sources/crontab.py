@@ -11,18 +11,18 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from ..app import CronApp, get_cron
 from ..directives import AFTER_APPLICATION_ORDER
-from ..execute.command import Command, Environment
+from ..runtime.programs import Command, Environment
 from ..schedule import Cron
-from ..schedule.zone import get_zone
-from ..state import CronApp, get_cron
+from ..schedule.zones import get_zone
 from ..task import TASK_NAME_PATTERN
 from .command import (
-    POLICY_ARGUMENTS,
     DEFAULT_SHELL,
+    POLICY_ARGUMENTS,
     SCHEDULE_ARGUMENTS,
-    register_command,
     check_policies,
+    register_command,
 )
 from .lines import CrontabEntry, CrontabSyntaxError, parse_crontab
 from .paths import resolve_path

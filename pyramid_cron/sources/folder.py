@@ -13,12 +13,12 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
+from ..app import CronApp, get_cron
 from ..counts import parse_count
 from ..directives import INTROSPECTION_CATEGORY, add_cron_task, check_executor, check_weight
-from ..execute.command import Command, Environment, quote_arguments
+from ..runtime.programs import Command, Environment, quote_arguments
 from ..schedule import Cron, Every
-from ..state import CronApp, get_cron
-from ..task import TASK_NAME_PATTERN, REQUEST_EXECUTOR
+from ..task import REQUEST_EXECUTOR, TASK_NAME_PATTERN
 from .command import (
     POLICY_ARGUMENTS,
     SCHEDULE_ARGUMENTS,
@@ -27,8 +27,8 @@ from .command import (
     parse_cwd,
     parse_env,
 )
+from .folder_scan import scan_folder
 from .paths import resolve_path
-from .scripts import scan_folder
 
 FOLDER_CATEGORY = "cron folders"
 """The introspection category of folders."""

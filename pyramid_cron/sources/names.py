@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..schedule import Cron, Every
-from ..schedule.cycle import MAX_CYCLE_DAYS, FIRST_MONDAY_EPOCH_DAY, EveryDays
+from ..schedule.every_days import FIRST_MONDAY_EPOCH_DAY, MAX_CYCLE_DAYS, EveryDays
 
 _INTERVAL_FOLDER = re.compile(r"([0-9]+)(min|hour|day|week)", re.ASCII)
 _TIME_FOLDER = re.compile(r"at([0-9]{2})([0-9]{2})", re.ASCII)

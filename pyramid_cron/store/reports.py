@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce, union_all
 
-from ..due.facts import ActiveRun, WaitingRun
+from ..planning.snapshot import ActiveRun, WaitingRun
 from ..run import Run, RunState, first_id
-from .rows import select_active_runs, state_by_task_index, to_waiting_run, to_run
+from .rows import select_active_runs, state_by_task_index, to_run, to_waiting_run
 from .store import Store
 from .tables import LONG_TEXT, Tables
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, func, select
 
-from ..due.facts import ActiveRun, WaitingRun
-from ..due.pauses import PauseRule
-from ..run import Progress, RunReason, Run, RunState, Trigger
+from ..planning.pauses import PauseRule
+from ..planning.snapshot import ActiveRun, WaitingRun
+from ..run import Progress, Run, RunReason, RunState, Trigger
 from .dialects import upsert
 from .tables import Tables, Values, once_per_store
 

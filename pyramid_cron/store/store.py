@@ -24,31 +24,31 @@ from sqlalchemy import (
     update,
 )
 
-from ..due.facts import WaitingRun
-from ..due.pauses import PauseRule
-from ..due.slots import TaskSet
+from ..planning.pauses import PauseRule
+from ..planning.slots import TaskSet
+from ..planning.snapshot import WaitingRun
 from ..run import RUN_ID_PATTERN, Run, RunState, make_storable
 from ..task import TASK_NAME_PATTERN
-from .desk import ClaimTransaction
+from .backfill import SlotRange, insert_backfill
+from .claims import ClaimTransaction
 from .engine import Database
-from .filling import SlotRange, insert_backfill
-from .handing import take_over_run, hand_off_run, release_runs, cancel_handed_off_run
-from .outcomes import (
-    DeferredRun,
-    WriteBatch,
-    Outcome,
-    FailurePause,
-    insert_deferred_run,
-    extend_leases,
-    apply_batch,
-)
+from .handoff import cancel_handed_off_run, hand_off_run, release_runs, take_over_run
 from .owner import Owner
-from .prune import prune_batch
+from .results import (
+    DeferredRun,
+    FailurePause,
+    Outcome,
+    WriteBatch,
+    apply_batch,
+    extend_leases,
+    insert_deferred_run,
+)
+from .retention import prune_batch
 from .rows import (
-    select_pause_rules,
-    select_active_runs,
     insert_new,
     make_waiting_row,
+    select_active_runs,
+    select_pause_rules,
     state_by_task_index,
     to_run,
 )

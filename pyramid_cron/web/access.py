@@ -12,8 +12,8 @@ from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..app import get_cron
 from ..guard import Verdict
-from ..state import get_cron
 
 ContextView = Callable[[Any, Request], Response]
 

@@ -10,17 +10,17 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..due.pauses import active_pause
+from ..app import get_cron
 from ..logs import format_instant
+from ..planning.pauses import active_pause
 from ..run import Run, RunState, as_payload
-from ..schedule.duration import parse_duration
 from ..schedule.moments import to_utc
-from ..state import get_cron
+from ..schedule.quantities import parse_duration
 from . import urls
-from .answers import HTTPProblem, html_response, json_response, redirect, wants_html
 from .csrf import CSRF_FIELD, is_csrf_safe
-from .data import pause_data, run_data, run_detail
 from .pages import render_page
+from .responses import HTTPProblem, html_response, json_response, redirect, wants_html
+from .serializers import pause_data, run_data, run_detail
 
 TASK_ACTION_FIELDS = {
     "run": {"payload", "at", "after", "key"},

@@ -7,7 +7,7 @@ import re
 from pyramid.request import Request
 
 from ..run import RUN_ID_PATTERN, RunState
-from .answers import HTTPProblem
+from .responses import HTTPProblem
 
 
 def query_number(request: Request, name: str, default: int, maximum: int) -> int:

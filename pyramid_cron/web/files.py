@@ -10,7 +10,7 @@ from pyramid.response import Response
 
 from ..version import __version__
 from . import urls
-from .answers import HTTPProblem, json_response, page_view
+from .responses import HTTPProblem, json_response, page_view
 
 STATIC_FILE_TYPES = {"cron.css": "text/css", "cron.js": "text/javascript"}
 

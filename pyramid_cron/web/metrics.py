@@ -7,10 +7,10 @@ import logging
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..app import get_cron
 from ..metrics import ExtraMissingError, render_metrics
-from ..state import get_cron
 from ..store.engine import StoreError
-from .answers import page_view
+from .responses import page_view
 
 log = logging.getLogger("pyramid_cron")
 

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 
+from ..app import get_cron
 from ..logs import format_instant
 from ..schedule.moments import to_zone
-from ..state import get_cron
 from . import urls
 from .csrf import csrf_token
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..app import get_cron
 from ..logs import format_instant
 from ..run import Run, RunState
-from ..state import get_cron
 from ..store import reports
 from . import actions, asked, urls
-from .answers import HTTPProblem, respond, page_view
-from .data import run_data, run_detail
+from .responses import HTTPProblem, page_view, respond
+from .serializers import run_data, run_detail
 
 RUNS_PER_PAGE = 50
 

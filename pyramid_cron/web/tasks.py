@@ -8,15 +8,15 @@ from datetime import datetime
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..due.pauses import active_pause
+from ..app import CronApp, get_cron
 from ..logs import format_instant
+from ..planning.pauses import active_pause
 from ..run import Run
-from ..state import CronApp, get_cron
 from ..store import reports
 from ..task import Task
 from . import actions, asked, urls
-from .answers import HTTPProblem, respond, page_view
-from .data import JSONObject, waiting_run_data, policy_data, run_data, task_data
+from .responses import HTTPProblem, page_view, respond
+from .serializers import JSONObject, policy_data, run_data, task_data, waiting_run_data
 
 TASKS_PER_PAGE = 50
 TASK_ROW_RUNS = 20

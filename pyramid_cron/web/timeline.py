@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..app import get_cron
 from ..logs import format_instant
 from ..run import Run
-from ..state import get_cron
 from ..store import reports
-from .answers import respond, page_view
-from .data import run_data
+from .responses import page_view, respond
+from .serializers import run_data
 
 TIMELINE_SPAN = timedelta(hours=24)
 MAX_TIMELINE_RUNS = 2000

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from pyramid_cron.app import CronApp
 from pyramid_cron.run import Run
-from pyramid_cron.state import CronApp
 from pyramid_cron.store.store import Store
 
 FAULTS = ("twice", "unrecorded", "unfounded", "counted_twice", "stuck")

@@ -14,7 +14,7 @@ from datetime import timedelta
 import transaction
 
 from pyramid_cron import events
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, Note, configure_with_database
 

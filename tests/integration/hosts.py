@@ -28,10 +28,10 @@ from urllib.parse import urlsplit
 import redis
 from sqlalchemy import URL, func, select
 
+from pyramid_cron.app import CronApp, get_cron
 from pyramid_cron.clock import utc_now
 from pyramid_cron.run import Run, Trigger
-from pyramid_cron.state import CronApp, get_cron
-from pyramid_cron.store.totals import TICK_STATS_TASK, read_run_stats
+from pyramid_cron.store.run_stats import TICK_STATS_TASK, read_run_stats
 from tests import databases
 from tests.integration import accounting, hosted
 from tests.integration.accounting import Account, account, lines, waiting_slots

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from pyramid_cron import RunState
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
 from tests.databases import SHARED, place

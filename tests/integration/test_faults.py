@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
+from pyramid_cron.app import get_cron
 from pyramid_cron.clock import utc_now
-from pyramid_cron.state import get_cron
 from pyramid_cron.store.engine import StoreError
 from pyramid_cron.testing import CronTester
 from tests import databases

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, committed
 from tests.integration.dying import configured

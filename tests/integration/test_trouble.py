@@ -14,7 +14,7 @@ import pytest
 from webtest import TestApp
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from tests.apps import NOON, configure
 from tests.integration import postgresql
 from tests.integration.processes import missing, wait_until

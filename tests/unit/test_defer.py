@@ -7,7 +7,7 @@ import transaction
 from webtest import TestApp
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 

@@ -10,9 +10,9 @@ from sqlalchemy import event
 from webtest import TestApp
 
 from pyramid_cron import scheduler
-from pyramid_cron.due.health import HealthState
+from pyramid_cron.app import get_cron
+from pyramid_cron.planning.health import HealthState
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.state import get_cron
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure, cron_of
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write

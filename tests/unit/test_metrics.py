@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 from webtest import TestApp
 
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write

@@ -3,7 +3,7 @@ import sys
 import pytest
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_cron.__main__ import main, build_parser
+from pyramid_cron.__main__ import build_parser, main
 from pyramid_cron.demo import serve
 
 

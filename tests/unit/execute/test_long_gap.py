@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from pyramid_cron import Cron, scheduler
+from pyramid_cron.app import get_cron
 from pyramid_cron.schedule import Every
-from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 
 MINUTE = timedelta(minutes=1)

@@ -12,8 +12,8 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron import Retry, TaskCancelled, TaskTimeout, events, scheduler
+from pyramid_cron.app import get_cron
 from pyramid_cron.clock import Stopwatch
-from pyramid_cron.state import get_cron
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, ended, slot, write
 
@@ -400,7 +400,7 @@ class TestTimeout:
         assert run.state == "succeeded"
 
     def test_a_task_that_cannot_be_stopped_is_given_up(self, config, monkeypatch, caplog):
-        monkeypatch.setattr("pyramid_cron.execute.supervise.PATIENCE", timedelta(seconds=0.3))
+        monkeypatch.setattr("pyramid_cron.runtime.supervisor.PATIENCE", timedelta(seconds=0.3))
         stuck, release = threading.Event(), threading.Event()
 
         def task(system):
@@ -464,7 +464,7 @@ class TestCancel:
         assert called == []
 
     def test_a_run_is_not_kept_from_its_end_by_the_one_before_it(self, config, monkeypatch, caplog):
-        monkeypatch.setattr("pyramid_cron.execute.supervise.PATIENCE", timedelta(0))
+        monkeypatch.setattr("pyramid_cron.runtime.supervisor.PATIENCE", timedelta(0))
         control = scheduler(config.registry)
         called = []
 

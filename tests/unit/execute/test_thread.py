@@ -13,8 +13,8 @@ from webtest import TestApp
 from webtest.http import StopableWSGIServer
 
 from pyramid_cron import Retry, RunState, events, scheduler
-from pyramid_cron.execute import carry, launch
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
+from pyramid_cron.runtime import background, request_scope
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 from tests.integration.processes import wait_until
 
@@ -415,7 +415,7 @@ def test_slots_that_are_caught_up_with_restart_nothing_but_what_ran_before(confi
 
 
 def test_they_begin_even_if_the_finished_callback_never_comes(config, monkeypatch):
-    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    monkeypatch.setattr(background, "PATIENCE", 0.1)
 
     def breaking(event):
         def fail(request):
@@ -478,9 +478,9 @@ def test_a_request_that_can_not_be_made_leaves_the_slot_to_a_later_tick(config, 
         if not made:
             made.append(1)
             raise SystemExit("no request")
-        return carry.Request.blank(*args, **kwargs)
+        return request_scope.Request.blank(*args, **kwargs)
 
-    monkeypatch.setattr(carry, "_request", factory)
+    monkeypatch.setattr(request_scope, "_request", factory)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     [run] = cron.tick(NOON).runs
     assert (run.state, run.error) == (RunState.CANCELLED, "it could not begin")

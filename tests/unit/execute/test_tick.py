@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from pyramid_cron import Retry, RunState, events, scheduler
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, slot
 

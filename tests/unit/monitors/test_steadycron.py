@@ -8,7 +8,7 @@ import pytest
 import steadycron
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_cron.monitors import http
+from pyramid_cron.monitors import http_client
 from pyramid_cron.monitors import steadycron as ours
 from pyramid_cron.version import __version__
 from tests.apps import NOON
@@ -144,7 +144,7 @@ def test_nobody_there_is_a_warning(settings, warnings):
 
 
 def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatch):
-    monkeypatch.setattr(http, "TIMEOUT", 0.2)
+    monkeypatch.setattr(http_client, "TIMEOUT", 0.2)
     server.hangs = True
     app = App(**settings)
     start = time.monotonic()

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from pyramid_cron.due.after import followups
-from pyramid_cron.due.decide import TickPlan, DueTask, plan_tick, blocking_runs
-from pyramid_cron.due.facts import ActiveRun, Snapshot, WaitingRun
-from pyramid_cron.due.pauses import PauseRule
-from pyramid_cron.due.slots import SlotCalendar, slots_since, window_start
+from pyramid_cron.planning.followups import followups
+from pyramid_cron.planning.pauses import PauseRule
+from pyramid_cron.planning.slots import SlotCalendar, slots_since, window_start
+from pyramid_cron.planning.snapshot import ActiveRun, Snapshot, WaitingRun
+from pyramid_cron.planning.tick_plan import DueTask, TickPlan, blocking_runs, plan_tick
 from pyramid_cron.run import Run, RunState, Trigger, first_id
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Retry, Task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_cron.due.apart import Candidate, Allocation, allocate
-from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
+from pyramid_cron.planning.capacity import Allocation, Candidate, allocate
+from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
 from pyramid_cron.run import Trigger
 from pyramid_cron.task import Task
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.catch_up import SkippedSlots, DueSlot, catch_up, is_on_time
+from pyramid_cron.planning.catch_up import DueSlot, SkippedSlots, catch_up, is_on_time
 from pyramid_cron.run import RunReason, Trigger
 from pyramid_cron.task import Task
 

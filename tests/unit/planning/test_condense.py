@@ -7,10 +7,10 @@ from datetime import datetime, timedelta, timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyramid_cron.due.catch_up import condense
-from pyramid_cron.due.decide import DueTask, plan_tick
-from pyramid_cron.due.facts import BACKFILL_ORIGIN, Snapshot, WaitingRun
-from pyramid_cron.due.pauses import PauseRule, changes
+from pyramid_cron.planning.catch_up import condense
+from pyramid_cron.planning.pauses import PauseRule, changes
+from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, Snapshot, WaitingRun
+from pyramid_cron.planning.tick_plan import DueTask, plan_tick
 from pyramid_cron.run import Trigger
 from pyramid_cron.schedule import Cron, Every
 from pyramid_cron.task import CatchUp, Overlap, Task

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.decide import TickPlan
-from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
+from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
+from pyramid_cron.planning.tick_plan import TickPlan
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.schedule import Every
 from pyramid_cron.task import Retry, Task

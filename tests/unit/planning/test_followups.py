@@ -6,8 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.after import next_waiting, is_exhausted, followups, max_wait, floor_to_second
-from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
+from pyramid_cron.planning.followups import (
+    floor_to_second,
+    followups,
+    is_exhausted,
+    max_wait,
+    next_waiting,
+)
+from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry

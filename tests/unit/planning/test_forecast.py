@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyramid_cron.due.plan import PlannedRun, forecast
+from pyramid_cron.planning.forecast import PlannedRun, forecast
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 

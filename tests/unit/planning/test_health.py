@@ -8,16 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.facts import ActiveRun
-from pyramid_cron.due.health import (
+from pyramid_cron.planning.health import (
     Health,
     HealthState,
-    TaskHealthInput,
     TaskHealth,
+    TaskHealthInput,
     assess,
     assess_task,
 )
-from pyramid_cron.due.pauses import PauseRule
+from pyramid_cron.planning.pauses import PauseRule
+from pyramid_cron.planning.snapshot import ActiveRun
 from pyramid_cron.run import Run, RunState
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry, Task

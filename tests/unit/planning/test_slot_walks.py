@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from pyramid_cron.due.slots import SlotCalendar
+from pyramid_cron.planning.slots import SlotCalendar
 from pyramid_cron.schedule import At, Cron, Every
 
 MINUTE = timedelta(minutes=1)

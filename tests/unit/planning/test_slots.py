@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyramid_cron.due.slots import Entry, SlotCalendar
+from pyramid_cron.planning.slots import Entry, SlotCalendar
 from pyramid_cron.schedule import At, Cron, Every, Schedule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

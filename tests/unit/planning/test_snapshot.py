@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyramid_cron.due.facts import Snapshot
+from pyramid_cron.planning.snapshot import Snapshot
 
 from .builders import active, at, show, snapshot, waiting
 

@@ -6,15 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from pyramid_cron.due.decide import (
-    TickPlan,
-    TaskSkip,
-    plan_tick,
-    blocking_runs,
-    skipped_for_overlap,
-    median_duration,
+from pyramid_cron.planning.snapshot import (
+    BACKFILL_ORIGIN,
+    PARALLEL_BACKFILL_ORIGIN,
+    Snapshot,
+    WaitingRun,
 )
-from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, Snapshot, WaitingRun
+from pyramid_cron.planning.tick_plan import (
+    TaskSkip,
+    TickPlan,
+    blocking_runs,
+    median_duration,
+    plan_tick,
+    skipped_for_overlap,
+)
 from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.schedule import Every
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from pyramid_cron.due.slots import (
+from pyramid_cron.planning.slots import (
     TaskSet,
     compute_task_set_id,
     slots_since,

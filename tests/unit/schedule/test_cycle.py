@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pyramid_cron.due.slots import SlotCalendar
+from pyramid_cron.planning.slots import SlotCalendar
 from pyramid_cron.schedule import Schedule
-from pyramid_cron.schedule.cycle import FIRST_MONDAY_EPOCH_DAY, EveryDays
+from pyramid_cron.schedule.every_days import FIRST_MONDAY_EPOCH_DAY, EveryDays
 
 UTC = timezone.utc
 EPOCH = date(1970, 1, 1)

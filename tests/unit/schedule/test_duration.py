@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.schedule.duration import parse_duration
+from pyramid_cron.schedule.quantities import parse_duration
 
 
 @pytest.mark.parametrize(

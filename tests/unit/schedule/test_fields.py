@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.schedule.fields import (
+    ALL_FIELDS,
     DAY_FIELD,
     DOW_FIELD,
-    ALL_FIELDS,
     HOUR_FIELD,
     MINUTE_FIELD,
     MONTH_FIELD,

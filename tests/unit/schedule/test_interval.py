@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from pyramid_cron.schedule import At, Cron, Every, Schedule
-from pyramid_cron.schedule.duration import parse_seconds
+from pyramid_cron.schedule.quantities import parse_seconds
 
 UTC = timezone.utc
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)

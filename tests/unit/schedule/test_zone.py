@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyramid_cron.schedule.zone import (
+from pyramid_cron.schedule.zones import (
     END_SECOND,
     FIRST_SECOND,
     OffsetSpan,

@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pyramid_cron.scripts import doing
+from pyramid_cron.app import get_cron
+from pyramid_cron.scripts import operate
+from pyramid_cron.scripts.command_line import make_parser
 from pyramid_cron.scripts.output import CommandOutput
-from pyramid_cron.scripts.parser import make_parser
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
 from pyramid_cron.sources.lines import parse_crontab
-from pyramid_cron.state import get_cron
 
 ROOT = Path(__file__).parents[3]
 
@@ -215,13 +215,13 @@ def test_backfill_leaves_out_what_is_known_already(shop):
 
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
-    whole = doing.split_range
+    whole = operate.split_range
 
     def interrupted(*arguments):
         yield next(whole(*arguments))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(doing, "pieces", interrupted)
+    monkeypatch.setattr(operate, "pieces", interrupted)
     assert shop("backfill", *span) == 130
     assert "576 slots wait" in shop.out
     monkeypatch.undo()

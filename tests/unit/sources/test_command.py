@@ -14,8 +14,8 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
-from pyramid_cron.execute.process import TERM_GRACE_SECONDS
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
+from pyramid_cron.runtime.subprocesses import TERM_GRACE_SECONDS
 from tests.apps import NOON, configure, cron_of
 
 

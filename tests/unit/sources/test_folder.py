@@ -9,7 +9,7 @@ from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from webtest import TestApp
 
 from pyramid_cron import scheduler
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from tests.apps import NOON, configure, cron_of
 
 MINUTE = timedelta(minutes=1)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.outcomes import Outcome
+from pyramid_cron.store.results import Outcome
 from tests.apps import NOON
 from tests.records import MINUTE, claim, slot
 

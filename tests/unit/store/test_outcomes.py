@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pyramid_cron.due.pauses import PauseRule, active_pause
+from pyramid_cron.planning.pauses import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.journal import WriteBuffer
-from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
+from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
+from pyramid_cron.store.write_buffer import WriteBuffer
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write
 

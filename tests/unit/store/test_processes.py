@@ -5,7 +5,7 @@ import time
 from itertools import chain
 from secrets import randbits
 
-from pyramid_cron.store.outcomes import Outcome
+from pyramid_cron.store.results import Outcome
 from tests.apps import NOON
 from tests.records import MINUTE, claim, slot
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from pyramid_cron.due.pauses import PauseRule, active_pause
+from pyramid_cron.planning.pauses import PauseRule, active_pause
 from pyramid_cron.run import Trigger, make_id_prefix
-from pyramid_cron.store.outcomes import DeferredRun, WriteBatch, TickRecord
+from pyramid_cron.store.results import DeferredRun, TickRecord, WriteBatch
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 

@@ -6,21 +6,21 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.catch_up import SkippedSlots
-from pyramid_cron.due.decide import TaskSkip
-from pyramid_cron.due.facts import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, ActiveRun
-from pyramid_cron.due.pauses import PauseRule
+from pyramid_cron.planning.catch_up import SkippedSlots
+from pyramid_cron.planning.pauses import PauseRule
+from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, ActiveRun
+from pyramid_cron.planning.tick_plan import TaskSkip
 from pyramid_cron.run import (
     MAX_RUN_TEXT_BYTES,
     Progress,
-    RunReason,
     Run,
+    RunReason,
     RunState,
     Trigger,
     make_storable,
 )
-from pyramid_cron.store.filling import SlotRange
-from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
+from pyramid_cron.store.backfill import SlotRange
+from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.due.catch_up import SkippedSlots
-from pyramid_cron.due.decide import TaskSkip
+from pyramid_cron.planning.catch_up import SkippedSlots
+from pyramid_cron.planning.tick_plan import TaskSkip
 from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.store.engine import StoreError
-from pyramid_cron.store.journal import WriteBuffer
-from pyramid_cron.store.outcomes import WriteBatch, Outcome, TickRecord
-from pyramid_cron.store.overview import read_overview
+from pyramid_cron.store.queries import read_overview
+from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
+from pyramid_cron.store.write_buffer import WriteBuffer
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from webtest import TestApp
 
 from pyramid_cron import web
-from pyramid_cron.due.health import HealthState
+from pyramid_cron.planning.health import HealthState
 from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.testing import CronTester
 from pyramid_cron.version import __version__

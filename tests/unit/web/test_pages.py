@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from pyramid_cron.state import get_cron
+from pyramid_cron.app import get_cron
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure
 

@@ -1,0 +1,226 @@
+"""What one application's cron is made of: one :class:`Cronwork` per registry."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from pyramid.registry import Registry
+from zope.interface import Interface
+
+from .clock import utc_now
+from .planning.followups import followups, is_exhausted
+from .planning.slots import SlotCalendar, compute_task_set_id
+from .run import Run
+from .runtime.executions import Executions, QueuedEvent
+from .runtime.supervisor import Supervisor
+from .runtime.threads import BackgroundThreads
+from .settings import Settings
+from .store.results import Outcome
+from .store.store import Store
+from .store.write_buffer import WriteBuffer
+from .task import REQUEST_EXECUTOR, Schedules, Task
+
+PRUNE_INTERVAL = timedelta(minutes=1)
+
+PRUNE_BATCH_SIZE = 500
+"""How many old runs are forgotten at once, so that nobody has to wait for it."""
+
+PRUNE_MAX_BATCHES = 20
+"""How many pieces are forgotten in a row."""
+
+
+class TaskSource(Protocol):
+    """Where tasks come from that may change while the application runs.
+
+    ``problems`` are what is wrong there, a line each.
+    """
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Return what is wrong there now."""
+        ...
+
+    def refresh(self) -> None:
+        """Register what is new, take away what has gone."""
+        ...
+
+
+class ICronApp(Interface):  # type: ignore[misc]
+    """Under which the registry keeps its :class:`Cronwork`."""
+
+
+class TaskRegistry:
+    """The registered tasks, in order of registration, and what is derived from them."""
+
+    __slots__ = ("_order", "tasks", "by_name", "calendar", "fixed_delay_names", "task_set_id")
+
+    def __init__(self, tasks_by_name: Mapping[str, Task]) -> None:
+        self.by_name = tasks_by_name
+        self.tasks = tuple(tasks_by_name.values())
+        self.calendar = SlotCalendar((task.schedules, task.offset) for task in self.tasks)
+        self.task_set_id = compute_task_set_id(tasks_by_name)
+        self.fixed_delay_names = frozenset(
+            task.name for task in self.tasks if task.fixed_delay is not None
+        )
+        self._order: Mapping[str, int] | None = None
+
+    def get(self, name: str) -> Task:
+        """Return the task of this name; LookupError if there is none."""
+        if not isinstance(name, str):
+            raise LookupError(f"there is no cron task named {name!r}: a name is text")
+        if name not in self.by_name:
+            near = difflib.get_close_matches(name, self.by_name, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise LookupError(f"there is no cron task named {name!r}{hint}")
+        return self.by_name[name]
+
+    def weight(self, name: str) -> int:
+        """Return what a task's run takes of ``cron.capacity``: nothing, if it is in a request."""
+        task = self.by_name[name]
+        return 0 if task.executor == REQUEST_EXECUTOR else task.weight
+
+    def position(self, name: str) -> int:
+        """Return the place of a task in the order of registration."""
+        if self._order is None:  # seldom needed, and not small
+            self._order = {name: position for position, name in enumerate(self.by_name)}
+        return self._order[name]
+
+
+class CronApp:
+    """The settings, tasks and store of one application.
+
+    ``queues`` are what sends runs to other processes, by executor. ``tell`` is called with what
+    happened outside of ticks. ``latest`` is the moment of the latest
+    tick (aware, UTC), None before the first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime] = utc_now,
+        notify: Callable[[Sequence[QueuedEvent]], None] = lambda _: None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.guard = settings.make_guard()
+        self.store = Store(settings.url, settings.table_prefix)
+        self.write_buffer = WriteBuffer()
+        held = Executions(
+            self.store,
+            self.write_buffer,
+            settings.lease,
+            self.outcome_of,
+            wall_clock=lambda: self.clock(),
+        )
+        self.supervisor = Supervisor(
+            self.store, self.write_buffer, held, self.prune_history, notify
+        )
+        self.background_threads = BackgroundThreads(self.supervisor)
+        self.queues: dict[str, Callable[[Run], object]] = {}
+        self.last_tick: datetime | None = None
+        self.sources: list[TaskSource] = []
+        self._last_prune: datetime | None = None
+        self._last_refresh: datetime | None = None
+        self._tasks_by_name: dict[str, Task] = {}
+        self._schedule_pool: dict[Schedules, Schedules] = {}
+        self._task_registry: TaskRegistry | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Stop what runs, put it on record, and close the connections to the store."""
+        self.supervisor.shutdown(self.settings.shutdown_timeout.total_seconds())
+        self.store.database.dispose()
+
+    def outcome_of(self, run: Run, by_shutdown: bool = False) -> Outcome:
+        """Return what is to be put on record of a run, and what comes of it.
+
+        ``stopped`` is whether it was told to end as its process stopped.
+        """
+        task = self._tasks_by_name.get(run.task)
+        if task is None or not run.state.is_final:
+            return Outcome(run)
+        pause_after = task.pause_after if is_exhausted(task, run) else None
+        return Outcome(run, followups(task, run, by_shutdown), pause_after, task.retry.attempts)
+
+    def prune_history(self) -> None:
+        """Forget what is older than ``cron.retention``, once a minute, in pieces."""
+        now = self.last_tick
+        if now is None or (
+            self._last_prune is not None and now - self._last_prune < PRUNE_INTERVAL
+        ):
+            return
+        self._last_prune = now
+        for _ in range(PRUNE_MAX_BATCHES):
+            if self.store.prune(now - self.settings.retention, PRUNE_BATCH_SIZE) < PRUNE_BATCH_SIZE:
+                break
+
+    def register(self, task: Task) -> None:
+        """Add a task, or put it in place of the one that has its name."""
+        with self._lock:
+            self._invalidate()
+            # Tasks with equal schedules share them, which most of a task's memory goes into.
+            shared = self._schedule_pool.setdefault(task.schedules, task.schedules)
+            self._tasks_by_name[task.name] = replace(task, schedules=shared)
+
+    def unregister(self, name: str) -> None:
+        """Take a task away, if there is one of this name."""
+        with self._lock:
+            if name in self._tasks_by_name:
+                self._invalidate()
+                del self._tasks_by_name[name]
+
+    def find_task(self, name: str) -> Task | None:
+        """Return the task of this name, or None."""
+        return self._tasks_by_name.get(name)
+
+    def _invalidate(self) -> None:
+        """Let what goes on keep the tasks it has; the next tick has others, and asks the store."""
+        if self._task_registry is not None:
+            self._tasks_by_name, self._task_registry = dict(self._tasks_by_name), None
+            self.last_tick = None
+
+    def refresh_sources(self, now: datetime | None = None) -> None:
+        """Notice what has changed where tasks come from, once a minute."""
+        if not self.sources:
+            return
+        minute = (now or self.clock()).replace(second=0, microsecond=0)
+        if minute != self._last_refresh:
+            self._last_refresh = minute
+            self._refresh()
+
+    def _refresh(self) -> None:
+        for source in self.sources:
+            source.refresh()
+
+    def get_task(self, name: str) -> Task:
+        """Return the task of this name; one not known yet is looked for before the LookupError."""
+        if name not in self.task_registry.by_name:
+            self._refresh()
+        return self.task_registry.get(name)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong where tasks come from, a line each."""
+        return [problem for source in self.sources for problem in source.problems]
+
+    @property
+    def task_registry(self) -> TaskRegistry:
+        """The tasks, put into a calendar when first needed after the last registration."""
+        with self._lock:
+            if self._task_registry is None:
+                self._task_registry = TaskRegistry(self._tasks_by_name)
+                self._schedule_pool.clear()
+            return self._task_registry
+
+
+def get_cron(registry: Registry) -> CronApp:
+    """Return the cron of this application; LookupError if it does not include pyramid_cron."""
+    found: CronApp | None = registry.queryUtility(ICronApp)
+    if found is None:
+        raise LookupError('this application has no cron: config.include("pyramid_cron") is missing')
+    return found

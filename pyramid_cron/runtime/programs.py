@@ -1,0 +1,111 @@
+"""A program as a task: what is run, with which environment, and how its end is told."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..logs import format_instant
+from ..run import CommandError, Run
+from .execution import current_execution
+from .subprocesses import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The variables that a program gets.
+
+    ``inherit`` are the names of those it has from this process, None for all of them; ``own`` are
+    values besides, which take precedence.
+    """
+
+    inherit: tuple[str, ...] | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables, given those of this process."""
+        names = inherited if self.inherit is None else self.inherit
+        return {name: inherited[name] for name in names if name in inherited} | dict(self.overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program that is run as a task: its arguments, environment, directory and input.
+
+    ``line`` is how it is shown, and what a shell would take for it. ``crontab`` is the file that
+    the task is named after, if it is named by a line of one.
+    """
+
+    argv: tuple[str, ...]
+    line: str
+    environment: Environment = Environment()
+    cwd: str | None = None
+    stdin: str | None = None
+    crontab_path: str | None = field(default=None, compare=False)
+
+    def __call__(self, system: Mapping[str, Any]) -> None:
+        """Run the program to its end. Raises CommandError unless its exit status is 0."""
+        environ = self.environment.variables(os.environ) | run_environment(system)
+        process = Process(self.argv, environ, self.cwd, self.stdin)
+        live = current_execution.get()
+        if live is not None:
+            live.kill = process.kill
+            live.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
+        process.run()
+        if process.error is not None:
+            raise self._explain_start_failure(process.error, environ) from process.error
+        if process.returncode:
+            raise CommandError(describe_exit(process.returncode))
+
+    def _explain_start_failure(self, error: BaseException, environ: Mapping[str, str]) -> Exception:
+        """Return what kept the program from starting."""
+        program = self.argv[0]
+        if self.cwd is not None and not os.path.isdir(self.cwd):
+            return CommandError(f"cwd {self.cwd!r} is no folder here")
+        if isinstance(error, FileNotFoundError):
+            if os.path.exists(os.path.join(self.cwd or "", program)):
+                return CommandError(f"what {program!r} names in its #! line is not there")
+            path = os.pathsep.join(os.get_exec_path(dict(environ)))
+            where = "" if os.path.dirname(program) else f" in PATH ({path})"
+            return CommandError(f"there is no program {program!r}{where}")
+        if isinstance(error, PermissionError):
+            return CommandError(f"{program!r} is not executable by this user")
+        if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+            return CommandError(f"{program!r} is no program; a script begins with #!, as #!/bin/sh")
+        return CommandError(f"{program!r} could not be started: {error}")
+
+
+def run_environment(system: Mapping[str, Any]) -> dict[str, str]:
+    """Return what every program is told of its run."""
+    run: Run = system["run"]
+    variables = {
+        "CRON_TASK": run.task,
+        "CRON_RUN": run.id,
+        "CRON_SLOT": format_instant(run.slot),
+        "CRON_ATTEMPT": str(run.attempt),
+        "CRON_TRIGGER": run.trigger.value,
+    }
+    if run.payload is not None:
+        variables["CRON_PAYLOAD"] = json.dumps(run.payload)
+    return variables
+
+
+def describe_exit(returncode: int) -> str:
+    """Say how a program ended: ``exit status 3``, ``killed by SIGKILL``."""
+    if returncode > 0:
+        return f"exit status {returncode}"
+    try:
+        return f"killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"killed by signal {-returncode}"
+
+
+def quote_arguments(argv: tuple[str, ...]) -> str:
+    """Return arguments as a shell would take them."""
+    return shlex.join(argv)

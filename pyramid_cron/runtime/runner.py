@@ -1,0 +1,181 @@
+"""Carrying out one claimed run: call the task, keep what it logged, tell how it ended."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from pyramid.request import Request
+
+from .. import events, logs
+from ..clock import Stopwatch
+from ..run import (
+    CommandError,
+    Run,
+    RunReason,
+    RunState,
+    TaskCancelled,
+    TaskTimeout,
+    Trigger,
+    evolve,
+    make_storable,
+    truncate_error,
+)
+from ..store.engine import StoreError
+from ..store.results import Outcome
+from ..store.write_buffer import WriteBuffer
+from ..task import Task
+from .execution import Execution, current_execution
+from .log_capture import CaptureHandler, LogCapture
+from .supervisor import Supervisor
+from .transactions import TaskTransactions
+
+
+class _ConditionNotMetError(Exception):
+    """The task's ``when`` gave a false answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRunner:
+    """What all runs of one tick share."""
+
+    request: Request
+    transactions: TaskTransactions
+    clock: Stopwatch
+    time_left: Callable[[], float]
+    write_buffer: WriteBuffer
+    supervisor: Supervisor
+    outcome_of: Callable[[Run, bool], Outcome]
+    capture_handler: CaptureHandler
+
+    def run(self, task: Task, run: Run) -> Run | None:
+        """Run the task in a transaction of its own; return the run as it ended.
+
+        Nothing a task raises gets out, not even SystemExit: it ends this run and no other. None is
+        returned for a run that somebody else took for lost before it began.
+        """
+        held = self.supervisor.executions
+        live = held.get(run.id)
+        if live is None or live.is_abandoned:
+            return None
+        try:
+            if not (live.has_valid_lease() or held.reclaim(live)):
+                return None
+        except StoreError:
+            return self.supervisor.requeue(live)
+        if self.supervisor.is_stopping:
+            return self.supervisor.requeue(live)
+        if live.interruption is not None:
+            return self.supervisor.executions.cancel_unstarted(live)
+        started = self.clock.now()
+        live.run = evolve(run, state=RunState.RUNNING, started=started)
+        live.deadline = None if task.timeout is None else started + task.timeout
+        live.on_change = self._record_change
+        try:
+            self._start_and_finish(task, live)
+        except BaseException as error:
+            # Not the task's own, such as that of a filter of the log; it must not be left going on.
+            live.update(finished=self.clock.now(), **live.collect_outputs(), **_end_state_of(error))
+            if not isinstance(error, Exception):
+                raise
+            logs.log_internal_error(live.run, error)
+        return live.run
+
+    def _record_change(self, run: Run, by_shutdown: bool) -> None:
+        self.write_buffer.add_outcome(self.outcome_of(run, by_shutdown))
+
+    def _start_and_finish(self, task: Task, execution: Execution) -> None:
+        logs.log_started(execution.run)
+        self.notify(events.RunStarted, execution.run)
+        execution.update(**self._call_in_transaction(task, execution))
+        if execution.is_abandoned:  # which everybody was told of then
+            logs.log_finished(execution.run)
+        else:
+            self.announce_end(execution.run, execution.by_shutdown)
+
+    def announce_end(self, run: Run, by_shutdown: bool = False) -> None:
+        """Tell everybody how a run ended, and whether its slot will be tried again."""
+        logs.log_finished(run)
+        self.notify(events.END_EVENTS[run.state], run)
+        if not (run.state.is_failure or by_shutdown):
+            return
+        for then in self.outcome_of(run, by_shutdown).followups:
+            if then.trigger is Trigger.RETRY:
+                self.notify(events.RunRetrying, run, then.attempt, then.not_before)
+
+    def notify(self, event_class: type[events.Event], *values: Any) -> None:
+        """Call the application's subscribers, each in a transaction of its own."""
+        events.notify_subscribers(
+            event_class, self.request, *values, call=self.transactions.call_subscriber
+        )
+
+    def _call_in_transaction(self, task: Task, execution: Execution) -> dict[str, Any]:
+        """Return what changed in the run."""
+        captured = LogCapture(self.capture_handler)
+        execution.outputs["logged"] = captured.text
+        outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
+        try:
+            with captured:
+                self.transactions.run(f"cron {task.name}", self._call_task, task, execution)
+        except _ConditionNotMetError:
+            outcome = {"state": RunState.SKIPPED, "reason": RunReason.CONDITION, "started": None}
+        except BaseException as error:
+            logs.log_failure(execution.run, error)
+            outcome = _end_state_of(error)
+            caller = current_execution.get()
+            if caller is not None and caller.interruption is not None:
+                outcome["state"] = RunState.CANCELLED  # it was the caller's time that was up
+        return {"finished": self.clock.now(), **execution.collect_outputs(), **outcome}
+
+    def _call_task(self, task: Task, execution: Execution) -> None:
+        run = execution.run
+        if run.payload is not None:
+            # The task may change what it is given; what is on record stays, as for another attempt.
+            run = evolve(run, payload=deepcopy(run.payload))
+        system = {
+            "request": self.request,
+            "registry": self.request.registry,
+            "time_left": self.time_left,
+            "run": run,
+            "payload": run.payload,
+            "progress": execution.progress,
+        }
+        when = task.when
+        if when is not None and not execution.call_interruptibly(when, system):
+            raise _ConditionNotMetError
+        execution.call_interruptibly(task.function, system)
+
+
+def _state_for_error(error: BaseException) -> RunState:
+    if isinstance(error, TaskTimeout):
+        return RunState.TIMED_OUT
+    return RunState.CANCELLED if isinstance(error, TaskCancelled) else RunState.FAILED
+
+
+def _end_state_of(error: BaseException) -> dict[str, Any]:
+    """Return how a run has ended that raised this."""
+    try:
+        return {"state": _state_for_error(error), **_error_and_traceback(error)}
+    except Exception as wrong:  # what is raised may do as it likes when it is looked at
+        kind = type(wrong).__name__
+        return {"state": RunState.FAILED, "error": f"raised what can't be shown, but raises {kind}"}
+
+
+def _error_and_traceback(error: BaseException) -> dict[str, str]:
+    """Return what the error says and its traceback, from the task's own frames on.
+
+    What happened in a program has no traceback here.
+    """
+    if isinstance(error, CommandError):
+        return {"error": truncate_error(str(error))}
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return {
+        "error": truncate_error("".join(traceback.format_exception_only(error)).strip()),
+        "traceback": make_storable("".join(lines)),
+    }

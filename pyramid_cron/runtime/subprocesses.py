@@ -1,0 +1,180 @@
+"""One program while it runs: started, listened to, told to stop, and killed with all it started.
+
+A thread of its own does this, so that an interruption of the task's thread can neither lose a
+program that was just started nor break off while it is stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TypeAlias
+
+from ..execute.output import HeadTailBuffer
+
+TERM_GRACE_SECONDS = 3.0
+"""Seconds between SIGTERM and SIGKILL; less than a task may take that was told to stop."""
+
+OUTPUT_LINGER_SECONDS = 0.5
+"""Seconds to read on, after a program has ended, what others write that still have its output."""
+
+PROCESS_POLL_SECONDS = 0.05
+"""Seconds within which the end of a program, or the wish to stop it, is noticed."""
+
+OUTPUT_CHUNK_BYTES = 64 * 1024
+
+Program: TypeAlias = "subprocess.Popen[bytes]"
+
+
+class Process:
+    """A program in a process group of its own, from its start to the end of the whole group.
+
+    ``returncode`` is None until the program has ended; below 0 it is a signal's number. ``error``
+    is what kept the program from starting. ``stdout`` and ``stderr`` may be read at any time.
+    """
+
+    def __init__(
+        self, argv: tuple[str, ...], environ: Mapping[str, str], cwd: str | None, stdin: str | None
+    ) -> None:
+        self.stdout, self.stderr = HeadTailBuffer(), HeadTailBuffer()
+        self.returncode: int | None = None
+        self.error: BaseException | None = None
+        self._popen_arguments = (argv, environ, cwd, stdin)
+        self._stop_event = threading.Event()
+        self._end_event = threading.Event()
+        self._term_grace = TERM_GRACE_SECONDS
+        self._process_group: int | None = None
+        self._thread = threading.Thread(
+            target=self._run_in_thread, name="pyramid_cron command", daemon=True
+        )
+
+    def run(self) -> None:
+        """Start the program and wait until it is over; stop it if the waiting is interrupted."""
+        try:
+            self._thread.start()
+            while not self._end_event.wait(PROCESS_POLL_SECONDS):
+                pass  # an interruption can be raised here
+        except BaseException:
+            self._stop_event.set()
+            if self._thread.ident is not None:
+                self._end_event.wait()
+            raise
+
+    def kill(self) -> bool:
+        """Kill the whole group at once, where there is no time left to wait for it; True."""
+        self._term_grace = 0.0
+        self._stop_event.set()
+        group = self._process_group
+        if group is not None:
+            _signal_group(group, signal.SIGKILL)
+        return True
+
+    # What the thread does.
+
+    def _run_in_thread(self) -> None:
+        try:
+            if not self._stop_event.is_set():
+                self._spawn_and_wait()
+        except BaseException as error:  # told in the task's thread instead
+            self.error = error
+        finally:
+            self._process_group = None
+            self._end_event.set()
+
+    def _spawn_and_wait(self) -> None:
+        argv, environ, cwd, text = self._popen_arguments
+        with ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            program = subprocess.Popen(  # noqa: S603
+                argv,
+                stdin=subprocess.DEVNULL
+                if text is None
+                else stack.enter_context(_input_file(text)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd=cwd,
+                env=environ,
+                start_new_session=True,
+            )
+            self._process_group = program.pid
+            for pipe, kept in ((program.stdout, self.stdout), (program.stderr, self.stderr)):
+                assert pipe is not None
+                selector.register(stack.enter_context(pipe), selectors.EVENT_READ, kept)
+            try:
+                self._read_until_exit(program, selector)
+            finally:
+                if self._stop_event.is_set() or program.poll() is None:
+                    self._terminate_group(program, selector)
+                self.returncode = program.returncode
+
+    def _read_until_exit(self, program: Program, selector: selectors.BaseSelector) -> None:
+        """Keep what is written until the program has ended, or was told to."""
+        while program.poll() is None and not self._stop_event.is_set():
+            _read_output(program, selector)
+        # What it started may go on in the background, and have its output for ever.
+        until = time.monotonic() + OUTPUT_LINGER_SECONDS
+        while selector.get_map() and time.monotonic() < until and not self._stop_event.is_set():
+            _read_output(program, selector)
+
+    def _terminate_group(self, program: Program, selector: selectors.BaseSelector) -> None:
+        """End the whole group: ask it to, then make it."""
+        _signal_group(program.pid, signal.SIGTERM)
+        since = time.monotonic()
+        while _is_group_alive(program) and time.monotonic() < since + self._term_grace:
+            _read_output(program, selector)
+        _signal_group(program.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(PROCESS_POLL_SECONDS * 10)
+        while (
+            selector.select(0)
+            and time.monotonic() < since + self._term_grace + OUTPUT_LINGER_SECONDS
+        ):
+            _read_output(program, selector)
+
+
+def _read_output(program: Program, selector: selectors.BaseSelector) -> None:
+    """Keep what was written, or wait a moment for something to happen."""
+    if not selector.get_map():
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(PROCESS_POLL_SECONDS)
+        if program.returncode is not None:
+            time.sleep(PROCESS_POLL_SECONDS / 10)  # only others of its group go on
+        return
+    for key, _ in selector.select(PROCESS_POLL_SECONDS):
+        data = os.read(key.fd, OUTPUT_CHUNK_BYTES)
+        if data:
+            key.data.add(data)
+        else:
+            selector.unregister(key.fileobj)
+
+
+@contextmanager
+def _input_file(text: str) -> Iterator[IO[bytes]]:
+    """Give a file to read the text from: unlike a pipe, it waits for nobody."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.seek(0)
+        yield file
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal to a group; return whether there is anybody left in it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # what is left has become somebody else's
+    return True
+
+
+def _is_group_alive(program: Program) -> bool:
+    return program.poll() is None or _signal_group(program.pid, 0)

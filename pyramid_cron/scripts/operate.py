@@ -1,0 +1,164 @@
+"""Running tasks, now or at the next ticks, and forgetting what is old."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..clock import Stopwatch
+from ..execute.whole import run_tick_and_wait
+from ..run import Run, RunState
+from ..runtime.tick import TickReport
+from ..task import Task
+from .context import CommandContext
+from .errors import EXIT_BAD_ANSWER, EXIT_FINE, CommandFailedError
+from .output import escape_unprintable, format_seconds, run_data
+
+BACKFILL_STEP = timedelta(days=1)
+
+TRANSACTION_BATCH_SIZE = 500
+"""How many slots are put on record, or runs forgotten, in one short transaction."""
+
+
+def tick(context: CommandContext) -> int:
+    """``pcron … tick``: exit status 1 if a run went wrong."""
+    cron, out = context.cron, context.output
+    now = context.now
+    if context.args.at is not None:
+        now = context.parse_moment(context.args.at, "--at")
+        cron.clock = Stopwatch(now).now
+    report = run_tick_and_wait(cron, context.request.registry, now)
+    if out.is_json:
+        out.print_json(_report_data(report))
+    else:
+        _show_report(context, report)
+    return EXIT_BAD_ANSWER if any(_is_unsuccessful(run) for run in report.runs) else EXIT_FINE
+
+
+def _is_unsuccessful(run: Run) -> bool:
+    return run.state.is_failure or run.state is RunState.CANCELLED
+
+
+def _report_data(report: TickReport) -> dict[str, Any]:
+    return {
+        "tick": report.tick,
+        "now": report.now,
+        "runs": [run_data(run) for run in report.runs],
+        "skipped": [run_data(run) for run in report.skipped],
+        "waiting": [{"task": each.task, "slot": each.slot} for each in report.waiting],
+    }
+
+
+def _show_report(context: CommandContext, report: TickReport) -> None:
+    out = context.output
+    rows = [
+        [
+            run.task,
+            out.format_time(run.slot),
+            run.state.value,
+            format_seconds(run.duration),
+            run.error or "",
+        ]
+        for run in report.runs
+    ]
+    rows += [
+        [run.task, out.format_time(run.slot), "skipped", "-", str(run.reason or "")]
+        for run in report.skipped
+    ]
+    rows += [[each.task, out.format_time(each.slot), "waiting", "-", ""] for each in report.waiting]
+    if rows:
+        out.print_table(["TASK", "SLOT", "STATE", "DURATION", "WHY"], rows)
+    else:
+        out.print_line(f"nothing due at {out.format_time(report.now)}")
+
+
+def run(context: CommandContext) -> int:
+    """``pcron … run``: exit status 1 unless it succeeded."""
+    args, out = context.args, context.output
+    ended = context.scheduler.run(args.task, _parse_payload(args.payload))
+    if out.is_json:
+        texts = {"output": ended.output, "stdout": ended.stdout, "stderr": ended.stderr}
+        out.print_json(run_data(ended) | texts)
+    else:
+        for text in (ended.log, ended.stdout, ended.stderr):
+            if text:
+                out.print_line(text.rstrip("\n"))
+        why = ended.error or ended.reason
+        out.print_line(
+            f"{escape_unprintable(ended.task)} run={ended.id} {ended.state} in {format_seconds(ended.duration)}"
+            + (f": {escape_unprintable(str(why))}" if why else "")
+        )
+    return EXIT_FINE if ended.state is RunState.SUCCEEDED else EXIT_BAD_ANSWER
+
+
+def _parse_payload(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandFailedError(f"--payload {text!r} is no JSON: {error}") from None
+
+
+def backfill(context: CommandContext) -> int:
+    """``pcron … backfill``: in pieces, so that it can be interrupted and called again."""
+    args, out = context.args, context.output
+    task = context.cron.task_registry.get(args.task)
+    since, until = context.parse_range()
+    if until > context.now:
+        raise CommandFailedError(
+            f"--until {args.until!r} is in the future: those slots will run by themselves"
+        )
+    waiting = found = 0
+    try:
+        for start, end, count in split_range(task, since, until):
+            waiting += context.scheduler.backfill(task.name, start, end, args.overlap)
+            found += count
+    except KeyboardInterrupt:
+        out.print_line(
+            f"interrupted: {waiting} slots wait for the next ticks; call it again to go on"
+        )
+        raise
+    if out.is_json:
+        out.print_json({"task": task.name, "waiting": waiting, "known": found - waiting})
+    else:
+        out.print_line(
+            f"{waiting} slots of {escape_unprintable(task.name)} run at the next ticks;"
+            f" {found - waiting} had run or wait already"
+        )
+    return EXIT_FINE
+
+
+def split_range(
+    task: Task, since: datetime, until: datetime
+) -> Iterator[tuple[datetime, datetime, int]]:
+    """Cut a span into some with about 500 slots each; yield these with their number of slots."""
+    start, count = since, 0
+    at = since
+    while at < until:
+        end = min(at + BACKFILL_STEP, until)
+        count += len(task.between(at, end))
+        at = end
+        if count >= TRANSACTION_BATCH_SIZE or at == until:
+            yield start, at, count
+            start, count = at, 0
+
+
+def prune(context: CommandContext) -> int:
+    """``pcron … prune``: in pieces, so that nobody has to wait and it can be interrupted."""
+    out, store = context.output, context.cron.store
+    before = context.now - context.cron.settings.retention
+    gone = 0
+    try:
+        while piece := store.prune(before, TRANSACTION_BATCH_SIZE):
+            gone += piece
+    except KeyboardInterrupt:
+        out.print_line(f"interrupted: {gone} runs and ticks are forgotten; call it again to go on")
+        raise
+    if out.is_json:
+        out.print_json({"before": before, "forgotten": gone})
+    else:
+        out.print_line(f"forgot {gone} runs and ticks from before {out.format_time(before)}")
+    return EXIT_FINE

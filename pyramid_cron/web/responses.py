@@ -1,0 +1,150 @@
+"""HTML or JSON at the same URL, and errors of one line in either."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from ..app import get_cron
+from ..store.engine import StoreError
+from .access import require_access
+from .pages import TemplatesMissingError, render_page
+from .trigger import accept_weights
+
+PageView = Callable[[Request], Response]
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Vary": "Accept",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+log = logging.getLogger("pyramid_cron")
+
+
+class HTTPProblem(Exception):  # noqa: N818
+    """A request can't be answered as asked: its status, and a line that says why."""
+
+    def __init__(self, status: int, message: str, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.allow = allow
+
+
+def wants_html(request: Request) -> bool:
+    """Return whether HTML is asked for by name, as browsers do; ``*/*`` is not asking."""
+    asked = accept_weights(request)
+    return asked.get("text/html", 0.0) > asked.get("application/json", 0.0)
+
+
+def page_view(*methods: str) -> Callable[[PageView], Callable[[Any, Request], Response]]:
+    """Decorate a view: it is guarded, takes these methods, and its errors are answered."""
+
+    def decorate(view: PageView) -> Callable[[Any, Request], Response]:
+        @functools.wraps(view)
+        def answered(_context: Any, request: Request) -> Response:
+            try:
+                if request.method not in methods:
+                    raise HTTPProblem(
+                        405, f"{request.method} is not allowed here", ", ".join(methods)
+                    )
+                _check_query(request)
+                get_cron(request.registry).refresh_sources()
+                return view(request)
+            except HTTPProblem as error:
+                return problem_response(request, error)
+            except TemplatesMissingError as error:
+                return text_response(f"{error}\n", 501)
+            except StoreError as error:
+                log.error("%s failed: %s", request.path_info, error)
+                return problem_response(
+                    request, HTTPProblem(503, "the store can't be read or written")
+                )
+
+        return require_access(answered)
+
+    return decorate
+
+
+def _check_query(request: Request) -> None:
+    try:
+        request.GET  # noqa: B018
+    except UnicodeDecodeError:
+        raise HTTPProblem(400, "the query is not in UTF-8") from None
+
+
+def respond(request: Request, template: str, data: Any, **context: Any) -> Response:
+    """Return the data as JSON, or the page made of it and the context."""
+    if not wants_html(request):
+        return json_response(data)
+    return html_response(render_page(request, template, data=data, **context))
+
+
+def json_response(data: Any, status: int = 200) -> Response:
+    """Return data as JSON."""
+    return _with_page_headers(
+        Response(json_body=data, status=status, content_type="application/json")
+    )
+
+
+def html_response(html: str, status: int = 200) -> Response:
+    """Return a page that may load nothing but our own style and script."""
+    response = Response(html, status=status, content_type="text/html", charset="UTF-8")
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return _with_page_headers(response)
+
+
+def text_response(text: str, status: int = 200) -> Response:
+    """Return plain text."""
+    return _with_page_headers(
+        Response(text, status=status, content_type="text/plain", charset="UTF-8")
+    )
+
+
+def redirect(path: str) -> Response:
+    """Return what sends a browser on to another page."""
+    return _with_page_headers(_RelativeRedirect(status=303, location=path))
+
+
+class _RelativeRedirect(Response):  # type: ignore[misc]
+    """Its Location stays the path that it is.
+
+    With the scheme and host of the request in front it would lead elsewhere if a proxy ends TLS and
+    the server is not told: browsers do not follow a form there that may go to ``'self'`` only.
+    """
+
+    def __call__(self, _environ: Any, start_response: Any) -> Any:
+        start_response(self.status, self.headerlist)
+        return self.app_iter
+
+
+def problem_response(request: Request, error: HTTPProblem) -> Response:
+    """Return an error as JSON or as a page."""
+    message = " ".join(str(error).split())
+    if wants_html(request):
+        try:
+            html = render_page(request, "problem.html", status=error.status, message=message)
+        except TemplatesMissingError:
+            response = text_response(f"{message}\n", error.status)
+        else:
+            response = html_response(html, error.status)
+    else:
+        response = json_response({"error": message}, error.status)
+    if error.allow:
+        response.headers["Allow"] = error.allow
+    return response
+
+
+def _with_page_headers(response: Response) -> Response:
+    response.headers.update(PAGE_HEADERS)
+    return response
