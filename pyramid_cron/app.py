@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from pyramid.registry import Registry
 from zope.interface import Interface
 
 from .clock import utc_now
 from .planning.followups import followups, is_exhausted
-from .planning.slots import SlotCalendar, compute_task_set_id
+from .registry import TaskRegistry, TaskSource
 from .run import Run
 from .runtime.executions import Executions, QueuedEvent
 from .runtime.supervisor import Supervisor
@@ -23,7 +21,7 @@ from .settings import Settings
 from .store.results import Outcome
 from .store.store import Store
 from .store.write_buffer import WriteBuffer
-from .task import REQUEST_EXECUTOR, Schedules, Task
+from .task import Schedules, Task
 
 PRUNE_INTERVAL = timedelta(minutes=1)
 
@@ -34,61 +32,8 @@ PRUNE_MAX_BATCHES = 20
 """How many pieces are forgotten in a row."""
 
 
-class TaskSource(Protocol):
-    """Where tasks come from that may change while the application runs.
-
-    ``problems`` are what is wrong there, a line each.
-    """
-
-    @property
-    def problems(self) -> Sequence[str]:
-        """Return what is wrong there now."""
-        ...
-
-    def refresh(self) -> None:
-        """Register what is new, take away what has gone."""
-        ...
-
-
 class ICronApp(Interface):  # type: ignore[misc]
     """Under which the registry keeps its :class:`Cronwork`."""
-
-
-class TaskRegistry:
-    """The registered tasks, in order of registration, and what is derived from them."""
-
-    __slots__ = ("_order", "tasks", "by_name", "calendar", "fixed_delay_names", "task_set_id")
-
-    def __init__(self, tasks_by_name: Mapping[str, Task]) -> None:
-        self.by_name = tasks_by_name
-        self.tasks = tuple(tasks_by_name.values())
-        self.calendar = SlotCalendar((task.schedules, task.offset) for task in self.tasks)
-        self.task_set_id = compute_task_set_id(tasks_by_name)
-        self.fixed_delay_names = frozenset(
-            task.name for task in self.tasks if task.fixed_delay is not None
-        )
-        self._order: Mapping[str, int] | None = None
-
-    def get(self, name: str) -> Task:
-        """Return the task of this name; LookupError if there is none."""
-        if not isinstance(name, str):
-            raise LookupError(f"there is no cron task named {name!r}: a name is text")
-        if name not in self.by_name:
-            near = difflib.get_close_matches(name, self.by_name, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise LookupError(f"there is no cron task named {name!r}{hint}")
-        return self.by_name[name]
-
-    def weight(self, name: str) -> int:
-        """Return what a task's run takes of ``cron.capacity``: nothing, if it is in a request."""
-        task = self.by_name[name]
-        return 0 if task.executor == REQUEST_EXECUTOR else task.weight
-
-    def position(self, name: str) -> int:
-        """Return the place of a task in the order of registration."""
-        if self._order is None:  # seldom needed, and not small
-            self._order = {name: position for position, name in enumerate(self.by_name)}
-        return self._order[name]
 
 
 class CronApp:

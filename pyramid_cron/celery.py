@@ -21,11 +21,11 @@ from pyramid.registry import Registry
 from pyramid.scripts.common import get_config_loader
 
 from .app import get_cron
+from .errors import StoreError
 from .execute.celery import CELERY_TASK_NAME, find_celery_app
 from .monitors import EXIT_FLUSH_SECONDS, get_monitoring
 from .runtime.queues import HANDOFF_TIMEOUT
 from .scheduler import scheduler
-from .store.engine import StoreError
 
 if TYPE_CHECKING:
     from celery import Celery

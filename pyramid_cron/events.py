@@ -24,7 +24,7 @@ from zope.interface import implementedBy
 from .run import Run, RunState, TaskInterrupted
 
 if TYPE_CHECKING:
-    from .runtime.tick import TickReport
+    from .tick_report import TickReport
 
 log = logging.getLogger("pyramid_cron")
 

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from .app import CronApp, TaskRegistry
+from .app import CronApp
 from .logs import format_instant
 from .planning.health import Health, MomentFormat, TaskHealthInput, assess
 from .planning.pauses import active_pause
 from .planning.snapshot import ActiveRun
+from .registry import TaskRegistry
 from .run import RunReason, RunState, Trigger, first_id
 from .store.queries import Overview, WaitingSummary, read_overview
 from .store.run_stats import RunStats

@@ -13,7 +13,8 @@ from functools import wraps
 from logging.handlers import TimedRotatingFileHandler
 from typing import Any, ParamSpec
 
-from .run import CommandError, Run, TaskInterrupted
+from .errors import CommandError
+from .run import Run, TaskInterrupted
 
 P = ParamSpec("P")
 

@@ -60,10 +60,6 @@ class RunReason(str, Enum):
     __str__ = str.__str__
 
 
-class CommandError(Exception):
-    """Raised when a program could not be run or ended badly; its text says how, in a line."""
-
-
 class TaskInterrupted(BaseException):
     """Raised in a task that has to stop.
 

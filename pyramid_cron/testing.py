@@ -14,8 +14,8 @@ from .execute.by_hand import run_manually
 from .execute.whole import run_tick_and_wait
 from .planning.forecast import PlannedRun, forecast
 from .run import Run
-from .runtime.tick import TickReport
 from .schedule.moments import to_utc
+from .tick_report import TickReport
 
 
 class CronTester:

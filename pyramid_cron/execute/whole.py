@@ -9,8 +9,9 @@ from pyramid.registry import Registry
 from pyramid.scripting import prepare
 
 from ..app import CronApp
-from ..runtime.tick import TickReport, run_tick
+from ..runtime.tick import run_tick
 from ..store.handoff import make_released_run
+from ..tick_report import TickReport
 
 
 def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:

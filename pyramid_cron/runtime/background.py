@@ -10,8 +10,9 @@ from typing import Any
 from pyramid.registry import Registry
 from pyramid.request import Request
 
-from ..app import CronApp, TaskRegistry
+from ..app import CronApp
 from ..clock import Stopwatch
+from ..registry import TaskRegistry
 from ..run import Run
 from ..task import THREAD_EXECUTOR
 from .queues import send_runs

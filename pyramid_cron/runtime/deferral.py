@@ -15,7 +15,7 @@ from pyramid.request import Request
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from ..app import CronApp
-from ..store.engine import StoreError
+from ..errors import StoreError
 from ..store.results import DeferredRun
 from .transactions import current_transaction_manager
 

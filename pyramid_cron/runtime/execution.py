@@ -22,6 +22,7 @@ from typing import Any
 from ..clock import Stopwatch
 from ..execute.forked import exit_if_forked
 from ..run import Progress, Run, TaskInterrupted, evolve, make_storable
+from .interrupts import clear_pending_interrupt, raise_in_thread
 
 MAX_PROGRESS = sys.float_info.max
 
@@ -30,7 +31,6 @@ def _kill_nothing() -> bool:
     return False
 
 
-raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 raise_in_thread.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 
@@ -170,27 +170,6 @@ class Execution:
         finally:
             with self._interrupt_lock:
                 self._asyncio_task = None
-
-
-class _CancelAsyncException(BaseException):
-    """Takes the place of an exception that is to be raised in this thread, and is raised."""
-
-
-def clear_pending_interrupt() -> None:
-    """See to it that no exception is pending in this thread.
-
-    It has to be raised for that: one that is only taken back leaves its mark on the interpreter.
-    Python 3.11 then slows down, and where it traces, as a debugger does, hangs.
-    """
-    while True:
-        try:
-            raise_in_thread(threading.get_ident(), ctypes.py_object(_CancelAsyncException))
-            while True:
-                pass
-        except _CancelAsyncException:
-            return
-        except TaskInterrupted:
-            continue  # delivered at the last moment
 
 
 current_execution: ContextVar[Execution | None] = ContextVar("pyramid_cron.live", default=None)

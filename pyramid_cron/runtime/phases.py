@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from .. import logs
-from ..app import CronApp, TaskRegistry
+from ..app import CronApp
 from ..planning.pauses import active_pause
 from ..planning.snapshot import WaitingRun
 from ..planning.tick_plan import TickPlan, blocking_runs, median_duration
+from ..registry import TaskRegistry
 from ..run import Run, RunState
 from ..task import REQUEST_EXECUTOR
 from .background import BackgroundLaunch

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import CommandError
 from ..logs import format_instant
-from ..run import CommandError, Run
+from ..run import Run
 from .execution import current_execution
 from .subprocesses import Process
 

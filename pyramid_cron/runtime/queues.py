@@ -10,10 +10,11 @@ from datetime import timedelta
 
 from pyramid.registry import Registry
 
-from ..app import CronApp, TaskRegistry
+from ..app import CronApp
 from ..clock import Stopwatch
+from ..errors import StoreError
+from ..registry import TaskRegistry
 from ..run import Run, TaskCancelled
-from ..store.engine import StoreError
 from .request_scope import run_in_own_request
 
 HANDOFF_TIMEOUT = timedelta(hours=1)

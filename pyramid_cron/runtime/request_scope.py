@@ -16,8 +16,8 @@ from pyramid.scripting import prepare
 
 from ..app import CronApp
 from ..clock import Stopwatch
+from ..errors import StoreError
 from ..run import Run
-from ..store.engine import StoreError
 from ..task import Task
 from .log_capture import CaptureHandler, capture_logs
 from .runner import RequestRunner

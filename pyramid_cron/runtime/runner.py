@@ -12,8 +12,8 @@ from pyramid.request import Request
 
 from .. import events, logs
 from ..clock import Stopwatch
+from ..errors import CommandError, StoreError
 from ..run import (
-    CommandError,
     Run,
     RunReason,
     RunState,
@@ -24,7 +24,6 @@ from ..run import (
     make_storable,
     truncate_error,
 )
-from ..store.engine import StoreError
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import Task

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from ..clock import Stopwatch
+from ..errors import StoreError
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
 from ..store.claims import ClaimTransaction
-from ..store.engine import StoreError
 from ..store.results import FailurePause
 from ..store.store import Store
 from ..store.write_buffer import WriteBuffer

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pyramid.request import Request
 
 from .. import events, logs
-from ..app import CronApp, TaskRegistry
+from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.catch_up import MANY, NO_COUNTS, condense
 from ..planning.pauses import changes
 from ..planning.slots import slots_since, window_start, window_starts
-from ..planning.snapshot import Snapshot, WaitingRun
+from ..planning.snapshot import Snapshot
 from ..planning.tick_plan import DueTask, plan_tick
-from ..run import Run, make_id_prefix
+from ..registry import TaskRegistry
+from ..run import make_id_prefix
 from ..store.results import TickRecord
 from ..store.store import StorePeek
+from ..tick_report import TickReport
 from .background import BackgroundLaunch
 from .phases import TickProgress, run_backlog_and_idle, run_restarts
 from .request_scope import runner_in_request
 from .runner import RequestRunner
 from .transactions import without_transaction
-
-
-@dataclass(frozen=True, slots=True)
-class TickReport:
-    """What one tick did: its id and moment (aware, UTC), the runs it made, the slots it skipped.
-
-    ``waiting`` are slots that are due and wait for a later tick. Runs outside the request are only
-    ``claimed``: they begin after the answer.
-    """
-
-    tick: str
-    now: datetime
-    runs: tuple[Run, ...] = ()
-    skipped: tuple[Run, ...] = ()
-    waiting: tuple[WaitingRun, ...] = ()
 
 
 def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:

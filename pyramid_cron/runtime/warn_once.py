@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..store.engine import StoreError
+from ..errors import StoreError
 
 STORE_WARNING_DELAY_SECONDS = 60.0
 """Seconds of trouble with the store after which it is told of, if no tick has."""

@@ -5,8 +5,15 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from .fields import DAY_FIELD, DOW_FIELD, HOUR_FIELD, MINUTE_FIELD, MONTH_FIELD, FieldSpec
-from .masks import mask_values
+from .fields import (
+    DAY_FIELD,
+    DOW_FIELD,
+    HOUR_FIELD,
+    MINUTE_FIELD,
+    MONTH_FIELD,
+    FieldSpec,
+    mask_values,
+)
 
 if TYPE_CHECKING:
     from .cron import Cron

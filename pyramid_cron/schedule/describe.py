@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD
-from .masks import mask_values
+from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD, mask_values
 
 if TYPE_CHECKING:
     from .cron import Cron

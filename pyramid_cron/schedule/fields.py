@@ -126,3 +126,8 @@ def _range_hint(field: FieldSpec, value: object) -> str:
 def refuse(field: FieldSpec, value: object, reason: str) -> NoReturn:
     """Raise the ValueError for a bad field."""
     raise ValueError(f"{field.name}={value!r}: {reason}")
+
+
+def mask_values(mask: int) -> list[int]:
+    """Return the numbers in ``mask``, in order."""
+    return [number for number in range(mask.bit_length()) if mask >> number & 1]

@@ -13,10 +13,9 @@ from itertools import chain
 
 from .dates import DateRule
 from .masks import highest_bit, lowest_bit
-from .zones import END_SECOND
+from .zones import END_SECOND, EPOCH_ORDINAL
 
 DAY_MINUTES = 1440
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 #: The last minute of the calendar. Before its first day nobody asks.
 LAST_MINUTE = END_SECOND // 60 - 1

@@ -11,8 +11,3 @@ def lowest_bit(mask: int) -> int:
 def highest_bit(mask: int) -> int:
     """Return the highest number in ``mask``, which isn't empty."""
     return mask.bit_length() - 1
-
-
-def mask_values(mask: int) -> list[int]:
-    """Return the numbers in ``mask``, in order."""
-    return [number for number in range(mask.bit_length()) if mask >> number & 1]

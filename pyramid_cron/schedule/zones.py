@@ -7,7 +7,7 @@ here are whole seconds since the Unix epoch, all offsets whole seconds east of U
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -132,3 +132,6 @@ def _offset_at(zone: ZoneInfo, second: int) -> int:
     offset = datetime.fromtimestamp(second, zone).utcoffset()
     assert offset is not None  # a ZoneInfo always knows
     return offset.days * DAY_SECONDS + offset.seconds
+
+
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()

@@ -10,8 +10,8 @@ from typing import Any
 from ..clock import Stopwatch
 from ..execute.whole import run_tick_and_wait
 from ..run import Run, RunState
-from ..runtime.tick import TickReport
 from ..task import Task
+from ..tick_report import TickReport
 from .context import CommandContext
 from .errors import EXIT_BAD_ANSWER, EXIT_FINE, CommandFailedError
 from .output import escape_unprintable, format_seconds, run_data

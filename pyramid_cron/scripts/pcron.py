@@ -16,7 +16,7 @@ from pyramid.paster import bootstrap
 from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
-from ..store.engine import StoreError
+from ..errors import StoreError
 from . import explain, operate, past, show, steering, upcoming
 from .command_line import make_parser
 from .context import CommandContext

@@ -8,12 +8,12 @@ import sys
 from collections import Counter
 from typing import Any
 
+from ..errors import StoreError
 from ..export import export_crontab
 from ..health_report import assess_health as assessed
 from ..planning.pauses import active_pause
 from ..run import Run
 from ..scheduler import TaskStatus
-from ..store.engine import StoreError
 from ..store.queries import read_overview
 from ..task import Task
 from .context import CommandContext

@@ -15,11 +15,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..errors import StoreError
 from .dialects import is_in_memory, make_engine
-
-
-class StoreError(Exception):
-    """The store could not do what was asked; the message names ``cron.url`` and the cause."""
 
 
 class Database:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, func, inspect, select
 
-from .engine import Database, StoreError
+from ..errors import StoreError
+from .engine import Database
 from .rows import insert_new
 from .tables import SCHEMA_VERSION, Tables
 

@@ -8,8 +8,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
+from ..errors import StoreError
 from ..metrics import ExtraMissingError, render_metrics
-from ..store.engine import StoreError
 from .responses import page_view
 
 log = logging.getLogger("pyramid_cron")

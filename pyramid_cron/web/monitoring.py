@@ -11,10 +11,10 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import CronApp, get_cron
+from ..errors import StoreError
 from ..health_report import assess_health
 from ..logs import format_instant
 from ..planning.health import Health
-from ..store.engine import StoreError
 from .pages import (
     TemplatesMissingError,
     escape_invisible,
@@ -22,8 +22,15 @@ from .pages import (
     render_page,
     template_environment,
 )
-from .responses import html_response, json_response, page_view, text_response, wants_html
-from .trigger import accept_weights, wants_json
+from .responses import (
+    accept_weights,
+    html_response,
+    json_response,
+    page_view,
+    text_response,
+    wants_html,
+    wants_json,
+)
 
 log = logging.getLogger("pyramid_cron")
 

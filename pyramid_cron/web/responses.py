@@ -11,10 +11,9 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..store.engine import StoreError
+from ..errors import StoreError
 from .access import require_access
 from .pages import TemplatesMissingError, render_page
-from .trigger import accept_weights
 
 PageView = Callable[[Request], Response]
 
@@ -148,3 +147,25 @@ def problem_response(request: Request, error: HTTPProblem) -> Response:
 def _with_page_headers(response: Response) -> Response:
     response.headers.update(PAGE_HEADERS)
     return response
+
+
+def wants_json(request: Request) -> bool:
+    """Return whether JSON is asked for by name; otherwise it is text."""
+    if "json" not in request.headers.get("Accept", "").lower():
+        return False
+    asked = accept_weights(request)
+    json = asked.get("application/json", 0.0)
+    return json > 0 and json >= max(asked.get(name, 0.0) for name in ("text/plain", "text/html"))
+
+
+def accept_weights(request: Request) -> dict[str, float]:
+    """Return how much each type is asked for; none for a header that can't be read.
+
+    ``*/*`` and its kin stand for any answer, so they say nothing of which. There is one answer of
+    each type, so what else is said of one, as its charset, does not matter.
+    """
+    asked: dict[str, float] = {}
+    for name, quality, *_ in request.accept.parsed or ():
+        plain = name.partition(";")[0].lower()
+        asked[plain] = max(quality, asked.get(plain, 0.0))
+    return asked

@@ -9,9 +9,11 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
+from ..errors import StoreError
 from ..logs import format_instant
-from ..runtime.tick import TickReport, run_tick
-from ..store.engine import StoreError
+from ..runtime.tick import run_tick
+from ..tick_report import TickReport
+from .responses import wants_json
 
 log = logging.getLogger("pyramid_cron")
 
@@ -31,28 +33,6 @@ def tick_view(request: Request) -> Response:
         log.error("tick failed: %s", error)
         return _text_response("fail store", status=503)
     return _report_response(report) if wants_json(request) else _text_response("ok")
-
-
-def wants_json(request: Request) -> bool:
-    """Return whether JSON is asked for by name; otherwise it is text."""
-    if "json" not in request.headers.get("Accept", "").lower():
-        return False
-    asked = accept_weights(request)
-    json = asked.get("application/json", 0.0)
-    return json > 0 and json >= max(asked.get(name, 0.0) for name in ("text/plain", "text/html"))
-
-
-def accept_weights(request: Request) -> dict[str, float]:
-    """Return how much each type is asked for; none for a header that can't be read.
-
-    ``*/*`` and its kin stand for any answer, so they say nothing of which. There is one answer of
-    each type, so what else is said of one, as its charset, does not matter.
-    """
-    asked: dict[str, float] = {}
-    for name, quality, *_ in request.accept.parsed or ():
-        plain = name.partition(";")[0].lower()
-        asked[plain] = max(quality, asked.get(plain, 0.0))
-    return asked
 
 
 def _text_response(

@@ -26,7 +26,7 @@ from sqlalchemy import func, select
 from pyramid_cron import Every, Retry
 from pyramid_cron.app import get_cron
 from pyramid_cron.clock import utc_now
-from pyramid_cron.store.engine import StoreError
+from pyramid_cron.errors import StoreError
 from pyramid_cron.store.store import Store
 from pyramid_cron.testing import CronTester
 from tests.apps import configure

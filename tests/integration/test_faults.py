@@ -10,7 +10,7 @@ import pytest
 
 from pyramid_cron.app import get_cron
 from pyramid_cron.clock import utc_now
-from pyramid_cron.store.engine import StoreError
+from pyramid_cron.errors import StoreError
 from pyramid_cron.testing import CronTester
 from tests import databases
 from tests.integration.killing import FAULTS, PROCESSES, Place

@@ -9,7 +9,7 @@ from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron import RunState, events, scheduler
 from pyramid_cron.app import get_cron
-from pyramid_cron.store.engine import StoreError
+from pyramid_cron.errors import StoreError
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 

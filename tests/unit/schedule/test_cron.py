@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pyramid_cron.schedule import Cron, Schedule
 from pyramid_cron.schedule.cron import parse_cron
-from pyramid_cron.schedule.masks import mask_values
+from pyramid_cron.schedule.fields import mask_values
 
 from .expressions import expressions
 

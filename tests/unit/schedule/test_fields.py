@@ -15,9 +15,9 @@ from pyramid_cron.schedule.fields import (
     HOUR_FIELD,
     MINUTE_FIELD,
     MONTH_FIELD,
+    mask_values,
     parse_integers,
 )
-from pyramid_cron.schedule.masks import mask_values
 from pyramid_cron.schedule.text import parse_text
 
 from .expressions import fields

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import inspect
 
+from pyramid_cron.errors import StoreError
 from pyramid_cron.store import schema
-from pyramid_cron.store.engine import StoreError
 from tests.apps import NOON
 from tests.records import claim
 

@@ -7,8 +7,8 @@ import pytest
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import make_url
 
+from pyramid_cron.errors import StoreError
 from pyramid_cron.store import dialects
-from pyramid_cron.store.engine import StoreError
 from tests.apps import NOON, configure
 from tests.records import claim, slot
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from pyramid_cron.errors import StoreError
 from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.planning.tick_plan import TaskSkip
 from pyramid_cron.run import RunReason, RunState, Trigger
-from pyramid_cron.store.engine import StoreError
 from pyramid_cron.store.queries import read_overview
 from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
 from pyramid_cron.store.write_buffer import WriteBuffer

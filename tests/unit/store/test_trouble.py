@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 from sqlalchemy import text
 
+from pyramid_cron.errors import StoreError
 from pyramid_cron.store import dialects
-from pyramid_cron.store.engine import StoreError
 from tests.apps import NOON
 from tests.records import MINUTE, claim, ended, slot, write
 
