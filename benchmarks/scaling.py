@@ -53,7 +53,7 @@ from pyramid_cron.runtime.whole import run_tick_and_wait
 from pyramid_cron.app import CronApp, get_cron
 from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Run, RunState, Trigger, evolve
-from pyramid_cron.store.dialects import STORE_WAIT_SECONDS
+from pyramid_cron.store.engine import STORE_WAIT_SECONDS
 from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.store import Store
 from tests import databases

@@ -11,9 +11,9 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .app import CronApp, ICronApp, get_cron
 from .directives import add_cron_queue, add_cron_task
-from .execute.apart import notify_in_thread
 from .monitors import check_monitors, subscribe_monitors
 from .run import Run, RunState, TaskCancelled, TaskTimeout
+from .runtime.background import notify_in_thread
 from .runtime.shutdown import install_shutdown_hooks
 from .schedule import At, Cron, Every
 from .scheduler import request_scheduler, scheduler

@@ -22,9 +22,8 @@ from pyramid.scripts.common import get_config_loader
 
 from .app import get_cron
 from .errors import StoreError
-from .execute.celery import CELERY_TASK_NAME, find_celery_app
 from .monitors import EXIT_FLUSH_SECONDS, get_monitoring
-from .runtime.queues import HANDOFF_TIMEOUT
+from .runtime.queues import CELERY_TASK_NAME, HANDOFF_TIMEOUT, find_celery_app
 from .scheduler import scheduler
 
 if TYPE_CHECKING:

@@ -10,14 +10,13 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from . import arguments, timing
+from . import arguments
 from .app import CronApp, get_cron
-from .counts import parse_count, parse_integer
-from .execute.celery import CelerySender
 from .run import Run
 from .runtime.programs import Command
+from .runtime.queues import CelerySender
 from .schedule import Cron, Schedule
-from .schedule.quantities import parse_duration
+from .schedule.quantities import parse_count, parse_duration, parse_integer
 from .task import CELERY_EXECUTOR, REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Overlap, Retry, Task
 
 INTROSPECTION_CATEGORY = "cron tasks"
@@ -121,14 +120,14 @@ def add_cron_task(
     with arguments.naming_task(task_name):
         arguments.check_callable("f", f, function)
         fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
-        schedules = timing.parse_schedules(
+        schedules = arguments.parse_schedules(
             task_name, fields, schedule=schedule, every=every, at=at, on_demand=on_demand
         )
         unbound = Task(
             name=task_name,
             function=function,
             schedules=schedules,
-            timezone=timing.parse_timezone(timezone),
+            timezone=arguments.parse_timezone(timezone),
             idle=arguments.parse_flag("idle", idle),
             priority=parse_integer("priority", priority),
             when=None if when is None else arguments.parse_condition(config, when),

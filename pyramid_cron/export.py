@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from .runtime.programs import Command
 from .schedule import At, Cron, Every
-from .sources.lines import CrontabSyntaxError, parse_crontab
+from .sources.crontab import CrontabSyntaxError, parse_crontab
 from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task
 
 CRONTAB_HEADER = """\

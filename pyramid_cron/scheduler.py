@@ -15,8 +15,6 @@ from pyramid.scripting import prepare
 
 from . import events, logs
 from .app import CronApp, get_cron
-from .counts import parse_count
-from .execute.by_hand import run_manually
 from .health_report import assess_health
 from .planning.followups import floor_to_second
 from .planning.health import Health
@@ -25,9 +23,10 @@ from .planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, Waitin
 from .run import Run, RunState, Trigger, as_payload
 from .runtime.deferral import defer_until_commit
 from .runtime.queues import run_handed_off
+from .runtime.request_scope import run_manually
 from .schedule import At
-from .schedule.moments import to_utc
-from .schedule.quantities import parse_duration
+from .schedule.quantities import parse_count, parse_duration
+from .schedule.zones import to_utc
 from .store.backfill import SlotRange
 from .store.results import DeferredRun
 from .task import TASK_NAME_PATTERN, Task

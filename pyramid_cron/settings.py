@@ -15,10 +15,9 @@ from typing import Any
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import URL
 
-from . import values
-from .guard import Guard
+from . import setting_parsers
+from .guard import Guard, Networks
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
-from .networks import Networks
 from .setting_parsers import SETTING_PREFIX, Setting, parse_optional_text
 
 
@@ -82,7 +81,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.url",
         "sqlite:///pyramid_cron.sqlite",
-        values.parse_store_url,
+        setting_parsers.parse_store_url,
         "a SQLAlchemy URL such as sqlite:///relative.sqlite, sqlite:////absolute.sqlite, sqlite://,"
         " postgresql://user@host/database or mariadb://user@host/database",
         "SQLAlchemy URL of the run store: SQLite, PostgreSQL or MariaDB; sqlite:// keeps it in"
@@ -91,37 +90,37 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.table_prefix",
         "cron_",
-        values.parse_table_prefix,
-        f"up to {values.MAX_TABLE_PREFIX_LENGTH} ASCII letters, digits and underscores,"
+        setting_parsers.parse_table_prefix,
+        f"up to {setting_parsers.MAX_TABLE_PREFIX_LENGTH} ASCII letters, digits and underscores,"
         " no digit first",
         "what the names of the store's tables begin with",
     ),
     Setting(
         "cron.timezone",
         "the host's local zone",
-        values.parse_zone_name,
-        values.ZONE_NAME_HINT,
+        setting_parsers.parse_zone_name,
+        setting_parsers.ZONE_NAME_HINT,
         "zone of all schedules that name none of their own",
-        find_default=values.find_host_timezone,
+        find_default=setting_parsers.find_host_timezone,
     ),
     Setting(
         "cron.path",
         "/cron",
-        values.parse_path,
+        setting_parsers.parse_path,
         "a path such as /cron: beginning but not ending with a slash, of letters, digits and ._~-",
         "where the tick and the pages live; honours route_prefix",
     ),
     Setting(
         "cron.allow",
         "127.0.0.1 ::1",
-        values.parse_allow,
-        values.NETWORKS_HINT,
+        setting_parsers.parse_allow,
+        setting_parsers.NETWORKS_HINT,
         "addresses that may trigger; * for any, which requires cron.token",
     ),
     Setting(
         "cron.token",
         "",
-        values.parse_tokens,
+        setting_parsers.parse_tokens,
         "printable ASCII without spaces, several tokens separated by whitespace, none of which"
         " begins with ; or #: ini files have no comments at the end of a line",
         "bearer tokens; when set, one is required as well as an allowed address",
@@ -131,8 +130,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.trusted_proxies",
         "",
-        values.parse_trusted_proxies,
-        values.NETWORKS_HINT,
+        setting_parsers.parse_trusted_proxies,
+        setting_parsers.NETWORKS_HINT,
         "proxies whose X-Forwarded-For is believed",
     ),
     Setting(
@@ -145,21 +144,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.budget",
         "60",
-        values.parse_budget,
+        setting_parsers.parse_budget,
         "a finite number of seconds above 0",
         "seconds a tick has",
     ),
     Setting(
         "cron.capacity",
         "8",
-        values.parse_capacity,
+        setting_parsers.parse_capacity,
         "an integer, 1 or more",
         "total weight that may run outside of requests at once, over all processes and hosts",
     ),
     Setting(
         "cron.base_url",
         "",
-        values.parse_base_url,
+        setting_parsers.parse_base_url,
         "a URL such as https://example.com or https://example.com/shop",
         "where tasks outside the tick's request find the application; by default where the trigger"
         " was hit",
@@ -184,21 +183,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.lease",
         "60",
-        values.make_duration_parser(timedelta(seconds=1)),
+        setting_parsers.make_duration_parser(timedelta(seconds=1)),
         "at least a second: seconds, or text such as 90s or 5m",
         "how long a process may show no sign of life before its runs count as lost",
     ),
     Setting(
         "cron.retention",
         "30d",
-        values.make_duration_parser(timedelta(minutes=1)),
+        setting_parsers.make_duration_parser(timedelta(minutes=1)),
         "at least a minute: seconds, or text such as 12h or 30d",
         "how long runs are kept",
     ),
     Setting(
         "cron.shutdown_timeout",
         "30",
-        values.make_duration_parser(timedelta(0)),
+        setting_parsers.make_duration_parser(timedelta(0)),
         "seconds, or text such as 90s or 5m",
         "how long running tasks may go on when the process stops, before they are cancelled",
     ),

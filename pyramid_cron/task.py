@@ -11,10 +11,9 @@ from enum import Enum
 from itertools import chain
 from typing import Any
 
-from .counts import parse_count
 from .schedule import At, Cron, Every
-from .schedule.quantities import parse_duration
-from .schedule.sealed import seal
+from .schedule.base import seal
+from .schedule.quantities import parse_count, parse_duration
 
 MAX_TASK_NAME_CHARACTERS = 200
 """How many characters a task's name may have: as many as the store's columns take."""

@@ -10,11 +10,11 @@ from pyramid.scripting import prepare
 
 from .app import get_cron
 from .clock import Stopwatch
-from .execute.by_hand import run_manually
-from .execute.whole import run_tick_and_wait
 from .planning.forecast import PlannedRun, forecast
 from .run import Run
-from .schedule.moments import to_utc
+from .runtime.request_scope import run_manually
+from .runtime.tick import run_tick_and_wait
+from .schedule.zones import to_utc
 from .tick_report import TickReport
 
 

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
+from pyramid_cron.store.schema import make_tables
 from pyramid_cron.store.store import Store
-from pyramid_cron.store.tables import make_tables
 
 SERVERS = {
     "postgresql": make_url(

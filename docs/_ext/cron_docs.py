@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from sqlalchemy import Column, String, Table, UniqueConstraint
 
 from pyramid_cron.settings import SETTINGS, Setting
-from pyramid_cron.store import tables
+from pyramid_cron.store import schema
 
 Cells = tuple[str, str, str]
 
@@ -36,10 +36,10 @@ class CronTables(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return a description and a table of columns for each."""
         lines: list[str] = []
-        made = tables.make_tables("cron_")
+        made = schema.make_tables("cron_")
         for field in dataclasses.fields(made):
             if field.name != "metadata":
-                lines += _described(getattr(made, field.name), getattr(tables, f"_{field.name}"))
+                lines += _described(getattr(made, field.name), getattr(schema, f"_{field.name}"))
         return _parsed(self, lines)
 
 
@@ -54,9 +54,9 @@ def _described(table: Table, make: Callable[..., Table]) -> list[str]:
 
 
 def _kind(column: Column[Any]) -> str:
-    if isinstance(column.type, tables.UtcMicroseconds):
+    if isinstance(column.type, schema.UtcMicroseconds):
         return "instant"
-    if isinstance(column.type, tables.TaskName):
+    if isinstance(column.type, schema.TaskName):
         return "name"
     return "text" if isinstance(column.type, String) else "integer"
 

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from ..schedule import Schedule
-from ..schedule.moments import to_utc
+from ..schedule.zones import to_utc
 from ..task import Schedules, Task
 
 SLOT_RESOLUTION = timedelta.resolution

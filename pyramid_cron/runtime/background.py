@@ -9,14 +9,18 @@ from typing import Any
 
 from pyramid.registry import Registry
 from pyramid.request import Request
+from pyramid.scripting import prepare
 
+from .. import events
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..registry import TaskRegistry
 from ..run import Run
 from ..task import THREAD_EXECUTOR
+from .executions import QueuedEvent
 from .queues import send_runs
 from .request_scope import run_in_own_request, url_environ_of
+from .transactions import without_transaction
 
 LAUNCH_FALLBACK_SECONDS = 10.0
 """Seconds from the end of a tick after which its runs begin, whatever became of its answer.
@@ -87,3 +91,25 @@ class BackgroundLaunch:
         cron.background_threads.start(
             task.name, [run], lambda: run_in_own_request(cron, registry, task, run, clock, where)
         )
+
+
+def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
+    """Call subscribers from a thread of their own, so that a slow one keeps nobody from watching.
+
+    The events have a request made for the purpose.
+    """
+    teller = threading.Thread(
+        target=_call_subscribers,
+        args=(registry, queued_events),
+        name="pyramid_cron events",
+        daemon=True,
+    )
+    teller.start()
+
+
+def _call_subscribers(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
+    with prepare(registry=registry) as made:
+        request = made["request"]
+        with without_transaction(request) as transactions:
+            for kind, *values in queued_events:
+                events.notify_subscribers(kind, request, *values, call=transactions.call_subscriber)

@@ -14,13 +14,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NoReturn
 
 from ..clock import Stopwatch
-from ..execute.forked import exit_if_forked
 from ..run import Progress, Run, TaskInterrupted, evolve, make_storable
 from .interrupts import clear_pending_interrupt, raise_in_thread
 
@@ -215,3 +215,35 @@ def _check_progress_number(name: str, value: Any) -> float:
     if not -MAX_PROGRESS <= number <= MAX_PROGRESS:  # nor is NaN
         raise ValueError(f"progress: {name} must be finite, and no larger than a float can be")
     return number
+
+
+def exit_if_forked(parent_pid: int) -> None:
+    """End this process where the task ends, with what that raises, unless it is ``pid``.
+
+    What is behind the task belongs to the process that this one was forked from: the transaction
+    and its connections, the other tasks, the record, the answer.
+    """
+    if os.getpid() != parent_pid:
+        _exit_forked_process(sys.exc_info()[1])
+
+
+def _exit_forked_process(error: BaseException | None) -> NoReturn:
+    """End this process as Python ends one that an error comes out of, but touch nothing else."""
+    code = 0 if error is None else 1
+    try:
+        if isinstance(error, SystemExit):
+            code = _exit_code(error)
+        elif error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):  # none, or closed
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None or isinstance(error.code, int):
+        return int(error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1

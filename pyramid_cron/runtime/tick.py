@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from pyramid.registry import Registry
 from pyramid.request import Request
+from pyramid.scripting import prepare
 
 from .. import events, logs
 from ..app import CronApp
@@ -19,6 +21,7 @@ from ..planning.snapshot import Snapshot
 from ..planning.tick_plan import DueTask, plan_tick
 from ..registry import TaskRegistry
 from ..run import make_id_prefix
+from ..store.handoff import make_released_run
 from ..store.results import TickRecord
 from ..store.store import StorePeek
 from ..tick_report import TickReport
@@ -169,3 +172,27 @@ def _add_tasks_with_waiting_runs(
     for name in waiting:
         if name in task_registry.by_name:
             yield DueTask(task_registry.by_name[name], task_registry.position(name))
+
+
+def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:
+    """Make a tick at ``now`` (aware, UTC) in a request of its own; return what came of it.
+
+    Runs in threads are reported as they ended; those sent to a queue as they are once that is done,
+    and what could not be sent as waiting. Raises StoreError as
+    :func:`~pyramid_cron.runtime.tick.tick` does.
+    """
+    with prepare(registry=registry) as made:
+        report = run_tick(cron, made["request"], now)
+    going_on = [run.id for run in report.runs if not run.state.is_final]
+    if not going_on:
+        return report
+    cron.background_threads.join(going_on)
+    cron.supervisor.flush()
+    found = {run_id: cron.store.get_run(run_id) for run_id in going_on}
+    runs = [(run, found.get(run.id, run)) for run in report.runs]
+    back = [make_released_run(run, now) for run, left in runs if left is None]
+    return replace(
+        report,
+        runs=tuple(left for _, left in runs if left is not None),
+        waiting=(*report.waiting, *back),
+    )

@@ -8,15 +8,13 @@ from datetime import datetime
 from typing import SupportsIndex, TypeAlias
 from zoneinfo import ZoneInfo
 
+from .base import seal
 from .crontab_text import cron_to_crontab, repr_arguments
 from .dates import DateRule
 from .describe import describe_cron
-from .local import minutes_of_day
-from .moments import ceil_second, floor_second, second_to_utc
 from .parser import CronFields, parse_expression, parse_fields
-from .sealed import seal
-from .search import SlotSearch
-from .zones import UTC, get_zone
+from .search import SlotSearch, minutes_of_day
+from .zones import UTC, ceil_second, floor_second, get_zone, second_to_utc
 
 FieldInput: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from .base import seal
 from .crontab_text import compact_interval, interval_to_crontab
 from .describe import describe_interval
-from .moments import ceil_second, floor_second, second_to_utc
 from .quantities import parse_seconds
-from .sealed import seal
-from .zones import END_SECOND, FIRST_SECOND
+from .zones import END_SECOND, FIRST_SECOND, ceil_second, floor_second, second_to_utc
 
 _NO_DISTANCE = timedelta(0)
 

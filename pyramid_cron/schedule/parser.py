@@ -14,9 +14,9 @@ from .fields import (
     FieldSpec,
     FieldValue,
     parse_integers,
+    parse_text,
     refuse,
 )
-from .text import parse_text
 
 _ALIASES = {
     "@hourly": "0 * * * *",

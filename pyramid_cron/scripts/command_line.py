@@ -6,8 +6,7 @@ import argparse
 from typing import NoReturn
 
 from ..run import RunState
-from .errors import CommandFailedError
-from .moments import parse_count
+from .context import CommandFailedError, parse_count
 
 HELP_DESCRIPTION = """\
 Show and steer the scheduled tasks of a Pyramid application.

@@ -8,12 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..clock import Stopwatch
-from ..execute.whole import run_tick_and_wait
 from ..run import Run, RunState
+from ..runtime.tick import run_tick_and_wait
 from ..task import Task
 from ..tick_report import TickReport
-from .context import CommandContext
-from .errors import EXIT_BAD_ANSWER, EXIT_FINE, CommandFailedError
+from .context import (
+    EXIT_BAD_ANSWER,
+    EXIT_FINE,
+    CommandContext,
+    CommandFailedError,
+    parse_duration_option,
+)
 from .output import escape_unprintable, format_seconds, run_data
 
 BACKFILL_STEP = timedelta(days=1)
@@ -162,3 +167,58 @@ def prune(context: CommandContext) -> int:
     else:
         out.print_line(f"forgot {gone} runs and ticks from before {out.format_time(before)}")
     return EXIT_FINE
+
+
+def pause(context: CommandContext) -> int:
+    """``pcron … pause``."""
+    args, out = context.args, context.output
+    until = _parse_until(context)
+    names = context.scheduler.pause(args.pattern, until, args.reason)
+    if out.is_json:
+        out.print_json({"paused": names, "until": until, "reason": args.reason})
+        return EXIT_FINE
+    how_long = "until it is resumed" if until is None else f"until {out.format_time(until)}"
+    for name in names:
+        out.print_line(f"paused {escape_unprintable(name)} {how_long}")
+    return EXIT_FINE
+
+
+def resume(context: CommandContext) -> int:
+    """``pcron … resume``."""
+    names = context.scheduler.resume(context.args.pattern)
+    if context.output.is_json:
+        context.output.print_json({"resumed": names})
+        return EXIT_FINE
+    if not names:
+        context.output.print_line("none of them was paused")
+    for name in names:
+        context.output.print_line(f"resumed {escape_unprintable(name)}")
+    return EXIT_FINE
+
+
+def cancel(context: CommandContext) -> int:
+    """``pcron … cancel``."""
+    context.scheduler.cancel(context.args.run)
+    context.output.print_line(f"asked for the end of run {context.args.run}")
+    return EXIT_FINE
+
+
+def retry(context: CommandContext) -> int:
+    """``pcron … retry``."""
+    context.scheduler.retry(context.args.run)
+    context.output.print_line(f"run {context.args.run} is tried again at the next tick")
+    return EXIT_FINE
+
+
+def _parse_until(context: CommandContext) -> datetime | None:
+    args = context.args
+    if args.length is not None:
+        return context.now + parse_duration_option(args.length, "--for")
+    if args.until is None:
+        return None
+    until = context.parse_moment(args.until, "--until")
+    if until <= context.now:
+        raise CommandFailedError(
+            f"--until {args.until!r} is not in the future: it means {context.output.format_time(until)}"
+        )
+    return until

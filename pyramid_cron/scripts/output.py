@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from ..logs import format_instant
 from ..run import Run
-from ..schedule.moments import to_zone
+from ..schedule.zones import to_zone
 
 Row = Sequence[str]
 

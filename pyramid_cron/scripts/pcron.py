@@ -17,11 +17,16 @@ from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
 from ..errors import StoreError
-from . import explain, operate, past, show, steering, upcoming
+from . import explain, operate, show, upcoming
 from .command_line import make_parser
-from .context import CommandContext
-from .errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_WRONG_USE, CommandFailedError
-from .moments import join_negative_moments
+from .context import (
+    EXIT_FINE,
+    EXIT_INTERRUPTED,
+    EXIT_WRONG_USE,
+    CommandContext,
+    CommandFailedError,
+    join_negative_moments,
+)
 from .output import CommandOutput, escape_unprintable
 
 COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
@@ -31,12 +36,12 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "check": show.check,
     "tick": operate.tick,
     "run": operate.run,
-    "history": past.history,
-    "show": past.show,
-    "pause": steering.pause,
-    "resume": steering.resume,
-    "cancel": steering.cancel,
-    "retry": steering.retry,
+    "history": show.history,
+    "show": show.show,
+    "pause": operate.pause,
+    "resume": operate.resume,
+    "cancel": operate.cancel,
+    "retry": operate.retry,
     "backfill": operate.backfill,
     "simulate": upcoming.simulate,
     "export": show.export,

@@ -12,10 +12,9 @@ from itertools import islice
 from ..logs import format_instant
 from ..planning.forecast import PlannedRun, forecast
 from ..task import Task
-from .context import CommandContext
-from .errors import EXIT_FINE
+from .context import EXIT_FINE, CommandContext
+from .explain import dst_note
 from .output import CommandOutput, escape_unprintable
-from .shifts import dst_note
 
 WRITE_BATCH_LINES = 2000
 """How many lines are written at once."""

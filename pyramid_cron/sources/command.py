@@ -12,6 +12,7 @@ from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
+from pyramid.path import AssetResolver
 
 from ..directives import add_cron_task
 from ..runtime.programs import Command, Environment, quote_arguments
@@ -198,3 +199,24 @@ def _names_to_inherit(env: Any, inherit: Any) -> tuple[str, ...] | None:
 
 def _is_env_name(name: Any) -> bool:
     return isinstance(name, str) and _ENV_NAME.fullmatch(name) is not None
+
+
+def resolve_path(config: Configurator, path: Any) -> str:
+    """Return the absolute path of a path, or of an asset specification such as ``shop:cron``."""
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConfigurationError(
+            f"path={path!r}: must be a path, or an asset specification such as 'shop:cron'"
+        )
+    package = name.partition(":")[0]
+    if ":" not in name or os.path.isabs(name) or not package.replace(".", "").isidentifier():
+        return os.path.abspath(name)
+    try:
+        return str(os.path.normpath(AssetResolver(config.package).resolve(name).abspath()))
+    except Exception as error:
+        raise ConfigurationError(
+            f"path={name!r}: the package {package!r} can't be imported ({error})"
+        ) from error

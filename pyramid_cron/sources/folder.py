@@ -14,10 +14,10 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
 from ..app import CronApp, get_cron
-from ..counts import parse_count
 from ..directives import INTROSPECTION_CATEGORY, add_cron_task, check_executor, check_weight
 from ..runtime.programs import Command, Environment, quote_arguments
 from ..schedule import Cron, Every
+from ..schedule.quantities import parse_count
 from ..task import REQUEST_EXECUTOR, TASK_NAME_PATTERN
 from .command import (
     POLICY_ARGUMENTS,
@@ -26,9 +26,9 @@ from .command import (
     check_policies,
     parse_cwd,
     parse_env,
+    resolve_path,
 )
 from .folder_scan import scan_folder
-from .paths import resolve_path
 
 FOLDER_CATEGORY = "cron folders"
 """The introspection category of folders."""

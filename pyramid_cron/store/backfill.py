@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, select, update
 from ..planning.snapshot import BACKFILL_ORIGIN, WaitingRun
 from ..run import RunState, Trigger
 from .rows import insert_new, make_waiting_row, state_by_task_index
-from .tables import Tables
+from .schema import Tables
 
 
 class SlotRange(NamedTuple):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +17,6 @@ from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
 from ..planning.tick_plan import TaskSkip
 from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids, truncate_error
 from .handoff import NO_OWNER
-from .owner import Owner
 from .results import (
     IDS_PER_STATEMENT,
     FailurePause,
@@ -36,7 +38,7 @@ from .rows import (
     to_waiting_run,
 )
 from .run_stats import count_runs
-from .tables import Tables, once_per_store
+from .schema import Tables, once_per_store
 
 MAX_LEASE_AHEAD = timedelta(days=1)
 """How much longer than here a lease is nowhere, also one of what was sent and not taken up yet."""
@@ -283,3 +285,12 @@ def _fixed_delay_query(tables: Tables) -> Select[Any]:
 def _id_range_query(tables: Tables) -> Select[Any]:
     column = tables.runs.c.id
     return select(column).where(column.between(bindparam("first"), bindparam("last")))
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that claims runs."""
+
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)

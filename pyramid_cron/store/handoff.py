@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState, evolve
-from .owner import Owner
+from .claims import Owner
 from .results import Outcome, write_followups
 from .rows import insert_new, make_waiting_row, to_run
-from .tables import Tables
+from .schema import Tables
 
 NO_OWNER = ""
 """The owner of what was sent and is not taken up yet."""

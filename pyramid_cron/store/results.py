@@ -25,7 +25,7 @@ from sqlalchemy import (
 from ..planning.pauses import name_matcher
 from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState, evolve, first_id
-from .dialects import upsert
+from .engine import upsert
 from .rows import (
     insert_new,
     make_outcome_row,
@@ -35,7 +35,7 @@ from .rows import (
     state_by_task_index,
 )
 from .run_stats import count_runs, count_ticks
-from .tables import MYSQL_DIALECTS, Tables, once_per_store
+from .schema import MYSQL_DIALECTS, Tables, once_per_store
 
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """How much the clocks of hosts may differ."""

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Row, Select, delete, exists, func, or
 
 from ..planning.snapshot import BACKFILL_ORIGIN
 from ..run import first_id
-from .tables import Tables
+from .schema import Tables
 
 
 def prune_batch(connection: Connection, tables: Tables, before: datetime, limit: int) -> int:

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, fu
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, WaitingRun
 from ..run import Progress, Run, RunReason, RunState, Trigger
-from .dialects import upsert
-from .tables import Tables, Values, once_per_store
+from .engine import upsert
+from .schema import Tables, Values, once_per_store
 
 EXACT_ROWCOUNT_DIALECTS = ("sqlite", "postgresql")
 """Databases that can leave alone what is there, and tell how much they wrote."""

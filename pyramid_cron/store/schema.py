@@ -7,13 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    inspect,
+    select,
+)
+from sqlalchemy.dialects.mysql import MEDIUMTEXT, VARBINARY
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..errors import StoreError
 from .engine import Database
 from .rows import insert_new
-from .tables import SCHEMA_VERSION, Tables
 
 SCHEMA_LOCK_KEY = (
     0x70797263  # the letters pyrc: whoever makes the tables on PostgreSQL holds this lock
@@ -89,3 +110,260 @@ def _mysql_schema_lock(connection: Connection) -> Iterator[None]:
         connection.invalidate()  # what it holds goes with it
         raise
     connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))
+
+
+SCHEMA_VERSION = 1
+"""The version of the tables below, to be counted up whenever one of them changes."""
+
+MYSQL_DIALECTS = ("mysql", "mariadb")
+LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL_DIALECTS)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MICROSECOND = timedelta(microseconds=1)
+
+Values = dict[str, Any]
+"""A row to write, by the names of columns and parameters."""
+
+once_per_store = lru_cache(maxsize=16)
+"""Keeps the statement that a function makes of the tables.
+
+To put a statement together takes longer than to execute it. What differs from one execution to the
+next is a ``bindparam``.
+"""
+
+
+class UtcMicroseconds(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Return what the database keeps."""
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the moment in UTC."""
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+class TaskName(TypeDecorator[str]):
+    """A task's name, equal to none but itself.
+
+    MySQL would take names for the same that differ in case, accents or blanks at their end; which
+    collations do not depends on its version. Bytes are bytes in all of them.
+    """
+
+    impl = String(200)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type: bytes of UTF-8 in MySQL, text elsewhere."""
+        kind = VARBINARY(800) if dialect.name in MYSQL_DIALECTS else String(200)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """Return what the database keeps."""
+        return value.encode() if value is not None and dialect.name in MYSQL_DIALECTS else value
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the name."""
+        return value.decode() if isinstance(value, bytes) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one store."""
+
+    metadata: MetaData
+    meta: Table
+    runs: Table
+    outputs: Table
+    waiting: Table
+    ticks: Table
+    rosters: Table
+    words: Table
+    keys: Table
+    totals: Table
+
+
+def make_tables(prefix: str) -> Tables:
+    """Return the tables, each name beginning with ``prefix``."""
+    metadata = MetaData()
+    return Tables(
+        metadata,
+        meta=_meta(metadata, prefix),
+        runs=_runs(metadata, prefix),
+        outputs=_outputs(metadata, prefix),
+        waiting=_waiting(metadata, prefix),
+        ticks=_ticks(metadata, prefix),
+        rosters=_rosters(metadata, prefix),
+        words=_words(metadata, prefix),
+        keys=_keys(metadata, prefix),
+        totals=_totals(metadata, prefix),
+    )
+
+
+def _meta(metadata: MetaData, prefix: str) -> Table:
+    """Facts about the store itself: ``schema`` is the version of these tables."""
+    return _make_table(
+        metadata,
+        f"{prefix}meta",
+        Column("name", String(40), primary_key=True),
+        Column("value", String(200), nullable=False),
+    )
+
+
+def _runs(metadata: MetaData, prefix: str) -> Table:
+    """One row a run. The unique key is the claim: who inserts the row may run the slot.
+
+    ``nonce`` is 0 for a slot of a schedule, 1 for one of a backfill, -1 for one of a backfill that
+    need not wait for other runs, and random for what was asked for by hand, which competes with
+    nobody. ``owner`` is the process that claimed it. A run that is not over has a
+    ``lease``, the moment until which its owner has promised to renew it; ``cancel`` is 1 once
+    somebody asked for its end. ``weight`` is its share of the capacity, 0 in a request.
+    """
+    runs = _make_table(
+        metadata,
+        f"{prefix}runs",
+        Column("id", String(26), primary_key=True),
+        Column("task", TaskName, nullable=False),
+        Column("slot", UtcMicroseconds, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("nonce", BigInteger, nullable=False),
+        Column("trigger", String(10), nullable=False),
+        Column("state", String(10), nullable=False),
+        Column("reason", String(12)),
+        Column("count", Integer, nullable=False),
+        Column("started", UtcMicroseconds),
+        Column("finished", UtcMicroseconds),
+        Column("error", LONG_TEXT),
+        Column("traceback", LONG_TEXT),
+        Column("progress", LONG_TEXT),
+        Column("payload", LONG_TEXT),
+        Column("host", String(255), nullable=False),
+        Column("pid", Integer, nullable=False),
+        Column("owner", String(16), nullable=False),
+        Column("lease", UtcMicroseconds),
+        Column("cancel", Integer, nullable=False),
+        Column("weight", Integer, nullable=False),
+        UniqueConstraint("slot", "task", "attempt", "nonce", name=f"{prefix}runs_claim"),
+    )
+    going_on = runs.c.lease.is_not(None)
+    Index(f"{prefix}runs_by_task", runs.c.task, runs.c.id)
+    Index(f"{prefix}runs_by_state", runs.c.state, runs.c.id)
+    Index(f"{prefix}runs_going_on", runs.c.lease, sqlite_where=going_on, postgresql_where=going_on)
+    return runs
+
+
+def _outputs(metadata: MetaData, prefix: str) -> Table:
+    """Keep what runs logged and wrote apart, so that lists of runs stay quick to read."""
+    return _make_table(
+        metadata,
+        f"{prefix}outputs",
+        Column("run", String(26), primary_key=True),
+        Column("text", LONG_TEXT),
+        Column("stdout", LONG_TEXT),
+        Column("stderr", LONG_TEXT),
+    )
+
+
+def _waiting(metadata: MetaData, prefix: str) -> Table:
+    """Keep what is to run at a later tick: retries, what found no time, backfills."""
+    waiting = _make_table(
+        metadata,
+        f"{prefix}waiting",
+        Column("task", TaskName, primary_key=True),
+        Column("slot", UtcMicroseconds, primary_key=True, autoincrement=False),
+        Column("attempt", Integer, primary_key=True, autoincrement=False),
+        Column("nonce", BigInteger, primary_key=True, autoincrement=False),
+        Column("trigger", String(10), nullable=False),
+        Column("not_before", UtcMicroseconds, nullable=False),
+        Column("payload", LONG_TEXT),
+    )
+    Index(f"{prefix}waiting_by_time", waiting.c.not_before)
+    return waiting
+
+
+def _ticks(metadata: MetaData, prefix: str) -> Table:
+    """One row a tick: when, where, and how many runs it made and skipped."""
+    return _make_table(
+        metadata,
+        f"{prefix}ticks",
+        Column("id", String(26), primary_key=True),
+        Column("moment", UtcMicroseconds, nullable=False),
+        Column("roster", String(32), nullable=False),
+        Column("host", String(255), nullable=False),
+        Column("pid", Integer, nullable=False),
+        Column("runs", Integer, nullable=False),
+        Column("skipped", Integer, nullable=False),
+    )
+
+
+def _rosters(metadata: MetaData, prefix: str) -> Table:
+    """Which tasks one version of the app knows (a JSON list of names), and when it last ticked."""
+    return _make_table(
+        metadata,
+        f"{prefix}rosters",
+        Column("id", String(32), primary_key=True),
+        Column("tasks", LONG_TEXT, nullable=False),
+        Column("last_tick", UtcMicroseconds, nullable=False),
+    )
+
+
+def _words(metadata: MetaData, prefix: str) -> Table:
+    """Who was paused and resumed, and when: the last row whose pattern matches a task counts."""
+    return _make_table(
+        metadata,
+        f"{prefix}words",
+        Column("id", Integer, primary_key=True),
+        Column("moment", UtcMicroseconds, nullable=False),
+        Column("pauses", Integer, nullable=False),
+        Column("pattern", LONG_TEXT, nullable=False),
+        Column("until", UtcMicroseconds),
+        Column("reason", LONG_TEXT),
+    )
+
+
+def _keys(metadata: MetaData, prefix: str) -> Table:
+    """Keep the keys of what was deferred and waits or is on record; ``moment`` is its slot."""
+    keys = _make_table(
+        metadata,
+        f"{prefix}keys",
+        Column("task", TaskName, primary_key=True),
+        Column("key", TaskName, primary_key=True),
+        Column("moment", UtcMicroseconds, nullable=False),
+    )
+    Index(f"{prefix}keys_by_moment", keys.c.moment)
+    return keys
+
+
+def _totals(metadata: MetaData, prefix: str) -> Table:
+    """Count what became of runs by task, state and reason, also of those that are forgotten.
+
+    ``timed`` runs took ``duration`` together, ``begun`` ones began ``lateness`` after their slots,
+    both in microseconds. The row of the task with the empty name counts ticks.
+    """
+    return _make_table(
+        metadata,
+        f"{prefix}totals",
+        Column("task", TaskName, primary_key=True),
+        Column("state", String(10), primary_key=True),
+        Column("reason", String(12), primary_key=True),
+        Column("count", BigInteger, nullable=False),
+        Column("timed", BigInteger, nullable=False),
+        Column("duration", BigInteger, nullable=False),
+        Column("begun", BigInteger, nullable=False),
+        Column("lateness", BigInteger, nullable=False),
+        Column("newest", String(26), nullable=False),
+        Column("finished", UtcMicroseconds),
+    )
+
+
+def _make_table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
+    """Return a table in which text is compared as it is written, in every database."""
+    collation = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
+    options: dict[str, Any] = {
+        f"{kind}_{key}": value for kind in MYSQL_DIALECTS for key, value in collation.items()
+    }
+    return Table(name, metadata, *parts, **options)

@@ -30,10 +30,9 @@ from ..planning.snapshot import WaitingRun
 from ..run import RUN_ID_PATTERN, Run, RunState, make_storable
 from ..task import TASK_NAME_PATTERN
 from .backfill import SlotRange, insert_backfill
-from .claims import ClaimTransaction
+from .claims import ClaimTransaction, Owner
 from .engine import Database
 from .handoff import cancel_handed_off_run, hand_off_run, release_runs, take_over_run
-from .owner import Owner
 from .results import (
     DeferredRun,
     FailurePause,
@@ -52,8 +51,7 @@ from .rows import (
     state_by_task_index,
     to_run,
 )
-from .schema import ensure_schema
-from .tables import Tables, make_tables, once_per_store
+from .schema import Tables, ensure_schema, make_tables, once_per_store
 
 
 @dataclass(frozen=True, slots=True)

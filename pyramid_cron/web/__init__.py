@@ -6,8 +6,7 @@ from pyramid.config import Configurator
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .files import file_view, openapi_view
-from .metrics import metrics_view
-from .monitoring import health_view
+from .monitoring import health_view, metrics_view
 from .runs import run_view, runs_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view

@@ -14,10 +14,10 @@ from ..app import get_cron
 from ..logs import format_instant
 from ..planning.pauses import active_pause
 from ..run import Run, RunState, as_payload
-from ..schedule.moments import to_utc
 from ..schedule.quantities import parse_duration
+from ..schedule.zones import to_utc
 from . import urls
-from .csrf import CSRF_FIELD, is_csrf_safe
+from .access import CSRF_FIELD, is_csrf_safe
 from .pages import render_page
 from .responses import HTTPProblem, html_response, json_response, redirect, wants_html
 from .serializers import pause_data, run_data, run_detail

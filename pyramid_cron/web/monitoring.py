@@ -14,6 +14,7 @@ from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..health_report import assess_health
 from ..logs import format_instant
+from ..metrics import ExtraMissingError, render_metrics
 from ..planning.health import Health
 from .pages import (
     TemplatesMissingError,
@@ -102,3 +103,28 @@ def _page_values(report: Health) -> dict[str, Any]:
 def _one_line(text: str) -> str:
     """Return a text in one line, and nothing in it that a terminal would obey."""
     return " ".join(escape_invisible(text).split("\n"))
+
+
+log = logging.getLogger("pyramid_cron")
+
+
+@page_view("GET", "HEAD")
+def metrics_view(request: Request) -> Response:
+    """Answer with the metrics; 501 without prometheus_client, 503 without a store."""
+    cron = get_cron(request.registry)
+    try:
+        body, content_type = render_metrics(cron, request.headers.get("Accept", ""), cron.clock())
+    except ExtraMissingError as error:
+        return _metrics_error(501, str(error))
+    except StoreError as error:
+        log.error("metrics unknown: %s", error)
+        return _metrics_error(503, f"the store can't be read: {error}")
+    response = Response(body)
+    response.headers.update({"Content-Type": content_type, "Cache-Control": "no-store"})
+    return response
+
+
+def _metrics_error(status: int, body: str) -> Response:
+    response = Response(body, status=status, content_type="text/plain", charset="UTF-8")
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -14,9 +14,9 @@ from pyramid.request import Request
 
 from ..app import get_cron
 from ..logs import format_instant
-from ..schedule.moments import to_zone
+from ..schedule.zones import to_zone
 from . import urls
-from .csrf import csrf_token
+from .access import csrf_token
 
 INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs"}
 """Unicode's categories of what has no look of its own, or changes how other text looks."""

@@ -8,8 +8,8 @@ from pyramid.response import Response
 from ..app import get_cron
 from ..logs import format_instant
 from ..run import Run, RunState
-from ..store import reports
-from . import actions, asked, urls
+from ..store import queries
+from . import actions, responses, urls
 from .responses import HTTPProblem, page_view, respond
 from .serializers import run_data, run_detail
 
@@ -20,13 +20,13 @@ RUNS_PER_PAGE = 50
 def runs_view(request: Request) -> Response:
     """Show runs, newest first: ``task``, ``state``, and those ``before`` one of them."""
     cron = get_cron(request.registry)
-    limit = asked.query_number(request, "limit", RUNS_PER_PAGE, 200)
+    limit = responses.query_number(request, "limit", RUNS_PER_PAGE, 200)
     task = request.GET.get("task") or None
     if task is not None:
-        asked.check_storable("task", task)
-    states = asked.query_states(request)
-    found = reports.list_runs(
-        cron.store, limit + 1, task=task, states=states, before=asked.query_before(request)
+        responses.check_storable("task", task)
+    states = responses.query_states(request)
+    found = queries.list_runs(
+        cron.store, limit + 1, task=task, states=states, before=responses.query_before(request)
     )
     shown = found[:limit]
     following = None
@@ -62,7 +62,7 @@ def run_view(request: Request) -> Response:
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_run(request, run, confirm)
-    attempts = reports.list_attempts(get_cron(request.registry).store, run)
+    attempts = queries.list_attempts(get_cron(request.registry).store, run)
     data = {
         **run_detail(request, run),
         "attempts": [run_data(request, each) for each in attempts],

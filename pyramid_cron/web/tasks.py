@@ -12,9 +12,9 @@ from ..app import CronApp, get_cron
 from ..logs import format_instant
 from ..planning.pauses import active_pause
 from ..run import Run
-from ..store import reports
+from ..store import queries
 from ..task import Task
-from . import actions, asked, urls
+from . import actions, responses, urls
 from .responses import HTTPProblem, page_view, respond
 from .serializers import JSONObject, policy_data, run_data, task_data, waiting_run_data
 
@@ -34,9 +34,9 @@ def tasks_view(request: Request) -> Response:
     """Show the tasks, those that are not registered any more last; ``q`` is a part of the name."""
     cron = get_cron(request.registry)
     sought = request.GET.get("q", "")
-    limit = asked.query_number(request, "limit", TASKS_PER_PAGE, 100)
-    number = asked.query_number(request, "page", 1, 1_000_000)
-    orphans = sorted(reports.list_task_names(cron.store) - set(cron.task_registry.by_name))
+    limit = responses.query_number(request, "limit", TASKS_PER_PAGE, 100)
+    number = responses.query_number(request, "page", 1, 1_000_000)
+    orphans = sorted(queries.list_task_names(cron.store) - set(cron.task_registry.by_name))
     names = [
         name
         for name in (*cron.task_registry.by_name, *orphans)
@@ -66,11 +66,11 @@ def _task_rows(
     request: Request, cron: CronApp, names: list[str]
 ) -> tuple[list[JSONObject], dict[str, list[Run]]]:
     now = cron.clock()
-    recent = reports.list_recent_runs(cron.store, names, TASK_ROW_RUNS)
-    waiting = reports.count_waiting_by_task(cron.store)
+    recent = queries.list_recent_runs(cron.store, names, TASK_ROW_RUNS)
+    waiting = queries.count_waiting_by_task(cron.store)
     words = cron.store.pause_rules()
     running: defaultdict[str, list[Run]] = defaultdict(list)
-    for active in reports.list_active_runs(cron.store):
+    for active in queries.list_active_runs(cron.store):
         running[active.run.task].append(active.run)
     listed = [
         task_data(
@@ -92,7 +92,7 @@ def _task_rows(
 def task_view(request: Request) -> Response:
     """Show one task, or do with it what the end of the path says."""
     asked_for = request.matchdict["name"]
-    asked.check_storable("name", asked_for)
+    responses.check_storable("name", asked_for)
     if request.method == "POST":
         name, _, action = asked_for.rpartition("/")
         return actions.act_on_task(request, find_task(request, name)[0], action)
@@ -111,24 +111,24 @@ def find_task(request: Request, name: str) -> tuple[str, Task | None]:
         if each in cron.task_registry.by_name:
             return each, cron.task_registry.by_name[each]
     for each in names:
-        if reports.has_runs(cron.store, each):
+        if queries.has_runs(cron.store, each):
             return each, None
-    if name in reports.list_task_names(cron.store):
+    if name in queries.list_task_names(cron.store):
         return name, None
     raise HTTPProblem(404, f"there is no cron task named {name!r}")
 
 
 def _task_detail(request: Request, name: str, task: Task | None) -> Response:
     cron, now = get_cron(request.registry), get_cron(request.registry).clock()
-    runs = reports.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
-    pending = reports.list_waiting(cron.store, name, TASK_PAGE_SLOTS)
+    runs = queries.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
+    pending = queries.list_waiting(cron.store, name, TASK_PAGE_SLOTS)
     standing = task_data(
         request,
         name,
         task,
         runs,
         active_runs=[
-            each.run for each in reports.list_active_runs(cron.store) if each.run.task == name
+            each.run for each in queries.list_active_runs(cron.store) if each.run.task == name
         ],
         waiting_count=cron.store.count_waiting(name),
         pause=active_pause(name, now, cron.store.pause_rules()),

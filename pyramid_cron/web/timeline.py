@@ -12,7 +12,7 @@ from pyramid.response import Response
 from ..app import get_cron
 from ..logs import format_instant
 from ..run import Run
-from ..store import reports
+from ..store import queries
 from .responses import page_view, respond
 from .serializers import run_data
 
@@ -32,7 +32,7 @@ def timeline_view(request: Request) -> Response:
     cron = get_cron(request.registry)
     now = cron.clock()
     # What is claimed in this very moment belongs here, too.
-    runs = reports.runs_between(
+    runs = queries.runs_between(
         cron.store, now - TIMELINE_SPAN, now + timedelta(seconds=1), MAX_TIMELINE_RUNS
     )
     full = len(runs) == MAX_TIMELINE_RUNS

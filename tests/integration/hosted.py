@@ -19,7 +19,7 @@ from waitress.server import create_server
 
 from pyramid_cron import Retry
 from pyramid_cron.runtime import queues
-from pyramid_cron.store import dialects
+from pyramid_cron.store import engine
 from tests.apps import configure
 from tests.integration.killing import append
 
@@ -44,7 +44,7 @@ PATIENCE = 2.0
 
 def configured(folder, **settings):
     config = configure(**settings)
-    queues.HANDOFF_TIMEOUT, dialects.IDLE_TRANSACTION_SECONDS = UNTAKEN, IDLE_TIMEOUT
+    queues.HANDOFF_TIMEOUT, engine.IDLE_TRANSACTION_SECONDS = UNTAKEN, IDLE_TIMEOUT
     host = os.environ.get("CRON_HOST", "nobody")
 
     def add(name, *, takes=0.0, **policy):

@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid_cron import scheduler
 from pyramid_cron.export import export_crontab
 from pyramid_cron.runtime.programs import Command
-from pyramid_cron.sources.lines import parse_crontab
+from pyramid_cron.sources.crontab import parse_crontab
 
 CRONTAB = r"""
 SHOP="north"

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webob.headers import EnvironHeaders
 
-from pyramid_cron.guard import Guard, Verdict
-from pyramid_cron.networks import Networks, parse_address, parse_networks
+from pyramid_cron.guard import Guard, Networks, Verdict, parse_address, parse_networks
 
 LOCAL = parse_networks(["127.0.0.1", "::1"])
 ANY = parse_networks(["*"])

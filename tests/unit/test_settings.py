@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import make_url
 from webob.headers import EnvironHeaders
 
-from pyramid_cron.networks import Networks, parse_networks
+from pyramid_cron.guard import Networks, parse_networks
 from pyramid_cron.settings import SETTINGS, parse_settings
 
 NAMES = [setting.name for setting in SETTINGS]
@@ -149,9 +149,9 @@ def test_another_database_is_refused_with_the_supported_ones(url):
     ],
 )
 def test_servers_are_reached_by_our_drivers(monkeypatch, url, driver):
-    monkeypatch.setattr("pyramid_cron.values.find_spec", lambda name: True)
+    monkeypatch.setattr("pyramid_cron.setting_parsers.find_spec", lambda name: True)
     assert parse(url=url).url == make_url(url).set(drivername=driver)
-    monkeypatch.setattr("pyramid_cron.values.find_spec", lambda name: None)
+    monkeypatch.setattr("pyramid_cron.setting_parsers.find_spec", lambda name: None)
     message = fault(url=url)
     assert f"{url.partition(':')[0]!r} needs the package {driver.partition('+')[2]}" in message
     assert 'pip install "pyramid_cron[' in message
@@ -203,7 +203,7 @@ def test_text_that_is_no_url_is_not_shown_where_it_may_hold_a_password(url):
 
 
 def test_what_no_text_can_say_to_the_driver_is_refused(monkeypatch):
-    monkeypatch.setattr("pyramid_cron.values.find_spec", lambda name: True)
+    monkeypatch.setattr("pyramid_cron.setting_parsers.find_spec", lambda name: True)
     message = fault(url="postgresql://u:hunter2@db/x?prepare_threshold=0")
     assert message.startswith("cron.url: prepare_threshold can't be set by a URL")
     assert "hunter2" not in message

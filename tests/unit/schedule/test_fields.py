@@ -17,8 +17,8 @@ from pyramid_cron.schedule.fields import (
     MONTH_FIELD,
     mask_values,
     parse_integers,
+    parse_text,
 )
-from pyramid_cron.schedule.text import parse_text
 
 from .expressions import fields
 

@@ -5,8 +5,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pyramid_cron.scripts.errors import CommandFailedError
-from pyramid_cron.scripts.moments import join_negative_moments, parse_moment_option
+from pyramid_cron.scripts.context import (
+    CommandFailedError,
+    join_negative_moments,
+    parse_moment_option,
+)
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pyramid_cron import Cron, Every
-from pyramid_cron.scripts.shifts import clock_shifts, dst_effect, dst_note
+from pyramid_cron.scripts.explain import clock_shifts, dst_effect, dst_note
 
 BERLIN = "Europe/Berlin"
 

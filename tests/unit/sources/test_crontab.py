@@ -8,7 +8,7 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
-from pyramid_cron.sources.lines import CrontabSyntaxError, parse_crontab
+from pyramid_cron.sources.crontab import CrontabSyntaxError, parse_crontab
 from tests.apps import NOON, configure, cron_of
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir

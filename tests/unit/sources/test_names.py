@@ -6,7 +6,7 @@ import pytest
 
 from pyramid_cron import Cron, Every
 from pyramid_cron.schedule.every_days import EveryDays
-from pyramid_cron.sources.names import parse_folder_names
+from pyramid_cron.sources.folder_scan import parse_folder_names
 
 NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
 

@@ -7,24 +7,24 @@ import pytest
 from sqlalchemy import event, make_url
 
 from pyramid_cron.run import RunState
-from pyramid_cron.store import reports
+from pyramid_cron.store import queries
 from pyramid_cron.store.store import Store
 from tests.apps import NOON
 from tests.records import claim, ended, slot, write
 
 QUESTIONS = {
-    "recent": (lambda store: reports.list_recent_runs(store, ["a", "b"], 20), "runs_by_task"),
-    "of a task": (lambda store: reports.list_runs(store, 50, task="a"), "runs_by_task"),
+    "recent": (lambda store: queries.list_recent_runs(store, ["a", "b"], 20), "runs_by_task"),
+    "of a task": (lambda store: queries.list_runs(store, 50, task="a"), "runs_by_task"),
     "of a task in a state": (
-        lambda store: reports.list_runs(store, 50, task="a", states=[RunState.LOST]),
+        lambda store: queries.list_runs(store, 50, task="a", states=[RunState.LOST]),
         "runs_by_task",
     ),
     "in a state": (
-        lambda store: reports.list_runs(store, 50, states=[RunState.LOST], before="01"),
+        lambda store: queries.list_runs(store, 50, states=[RunState.LOST], before="01"),
         "runs_by_state",
     ),
     "of a day": (
-        lambda store: reports.runs_between(store, NOON - timedelta(days=1), NOON, 10),
+        lambda store: queries.runs_between(store, NOON - timedelta(days=1), NOON, 10),
         "sqlite_autoindex_cron_runs_1",
     ),
 }
@@ -61,9 +61,9 @@ def test_of_a_day_are_runs_that_went_on_in_it_whenever_they_began(store):
     write(store, replace(runs["long"], state=RunState.RUNNING, started=noon["long"]))
     write(store, ended(runs["ended"], after=0.6 * day))
     write(store, ended(runs["late"]))
-    found = reports.runs_between(store, NOON - day, NOON + day, 10)
+    found = queries.runs_between(store, NOON - day, NOON + day, 10)
     assert [run.task for run in found] == ["late", "ended", "long"]
-    assert [run.task for run in reports.runs_between(store, NOON - day, NOON + day, 2)] == [
+    assert [run.task for run in queries.runs_between(store, NOON - day, NOON + day, 2)] == [
         "late",
         "ended",
     ]

@@ -8,7 +8,7 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import make_url
 
 from pyramid_cron.errors import StoreError
-from pyramid_cron.store import dialects
+from pyramid_cron.store import engine
 from tests.apps import NOON, configure
 from tests.records import claim, slot
 
@@ -90,7 +90,7 @@ def test_it_is_used_where_a_write_ahead_log_can_not_be(file, make_store, path):
 class TestAnotherThatHoldsTheFile:
     @pytest.fixture
     def holder(self, path, monkeypatch):
-        monkeypatch.setattr(dialects, "BUSY_TIMEOUT", 0.3)
+        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 0.3)
         connection = sqlite3.connect(path, isolation_level=None)
         yield connection
         connection.close()

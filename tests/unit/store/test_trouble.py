@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from pyramid_cron.errors import StoreError
-from pyramid_cron.store import dialects
+from pyramid_cron.store import engine
 from tests.apps import NOON
 from tests.records import MINUTE, claim, ended, slot, write
 
@@ -120,7 +120,7 @@ class TestAServerThatIsNotThere:
 class TestAnotherThatHoldsTheLock:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch):
-        monkeypatch.setattr(dialects, "BUSY_TIMEOUT", 1)
+        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 1)
 
     def test_a_writer_gives_up_and_works_afterwards(self, served, make_store):
         holder, store = make_store(served), make_store(served)
@@ -151,8 +151,8 @@ class TestAnotherThatHoldsTheLock:
 class TestAProcessThatIsFrozen:
     def test_its_transaction_is_ended_for_it(self, served, make_store, monkeypatch):
         """It can't keep others from working for longer than a while."""
-        monkeypatch.setattr(dialects, "BUSY_TIMEOUT", 10)
-        monkeypatch.setattr(dialects, "IDLE_TIMEOUT", 1)
+        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 10)
+        monkeypatch.setattr(engine, "IDLE_TIMEOUT", 1)
         frozen, store = make_store(served), make_store(served)
         with (
             trouble(served, "gone away|terminating|Lost connection"),
@@ -166,7 +166,7 @@ class TestAProcessThatIsFrozen:
 
 class TestTooManyConnections:
     def test_more_than_the_pool_has_are_waited_for(self, shared, make_store, monkeypatch):
-        monkeypatch.setattr(dialects, "BUSY_TIMEOUT", 1)
+        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 1)
         store = make_store(shared)
         store.open()
         with ExitStack() as held:
