@@ -471,8 +471,9 @@ Measured are the costs, on this machine, one client at a time, and the clients a
 said of more hosts is extrapolated, with {rtt * 1e3:g} ms for a round trip, in SQLite none.
 "idle": nothing is due. "late": something is, all hosts hit in the same instant, and each takes its
 turn to find it claimed; "last answer" is when the last of them has its answer. "!": those at the
-end of the line wait for more than {STORE_WAIT_SECONDS} s and are answered 503; the slots are run all the
-same, by those at its front. Hosts that don't hit in the same instant don't wait.
+end of the line wait for more than {STORE_WAIT_SECONDS} s and are
+answered 503; the slots are run all the same, by those at its front.
+Hosts that don't hit in the same instant don't wait.
 "runs a minute": those for which half of the store's time is left then. So many tasks can be due
 each minute. A run that lasts for more than 0.2 s costs as much again as its end, and one that lasts
 for long a renewal {RENEWALS} times a minute and 5 reads a second, for its process' others as well.

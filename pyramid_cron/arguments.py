@@ -30,7 +30,7 @@ CELERY_SEND_OPTIONS = frozenset(
 
 MAX_MOMENT = datetime.max.replace(tzinfo=timezone.utc)
 
-EnumT = TypeVar("E", bound=Enum)
+EnumT = TypeVar("EnumT", bound=Enum)
 
 
 @contextmanager
@@ -224,7 +224,7 @@ def parse_description(function: Callable[[Any], Any], description: Any) -> str:
     return description
 
 
-ArgumentT = TypeVar("T")
+ArgumentT = TypeVar("ArgumentT")
 
 
 def parse_schedules(
@@ -247,7 +247,8 @@ def parse_schedules(
     said = {way: value for way, value in ways.items() if value is not None}
     if len(said) + bool(given) > 1:
         raise ValueError(
-            f"{_join_arguments(given | said)} each say when; use one of fields, schedule, every, at, on_demand"
+            f"{_join_arguments(given | said)} each say when;"
+            " use one of fields, schedule, every, at, on_demand"
         )
     if on_demand:
         return ()

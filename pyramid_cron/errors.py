@@ -1,4 +1,4 @@
-"""TODO."""
+"""Errors that an application may meet."""
 
 from __future__ import annotations
 

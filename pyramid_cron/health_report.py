@@ -25,7 +25,7 @@ URGENT_TRIGGERS = tuple(trigger for trigger in Trigger if trigger is not Trigger
 FIXED_DELAY_TRIGGERS = (Trigger.SCHEDULE, Trigger.CATCH_UP, Trigger.RETRY)
 """What a task that paces itself may go on with."""
 
-TaskItem = TypeVar("T", RunStats, WaitingSummary)
+TaskItem = TypeVar("TaskItem", RunStats, WaitingSummary)
 
 
 def assess_health(cron: CronApp, format_moment: MomentFormat = format_instant) -> Health:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The registered tasks by name and in order, and the calendar of their slots."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TaskSource(Protocol):
 class TaskRegistry:
     """The registered tasks, in order of registration, and what is derived from them."""
 
-    __slots__ = ("_order", "tasks", "by_name", "calendar", "fixed_delay_names", "task_set_id")
+    __slots__ = ("_order", "by_name", "calendar", "fixed_delay_names", "task_set_id", "tasks")
 
     def __init__(self, tasks_by_name: Mapping[str, Task]) -> None:
         self.by_name = tasks_by_name

@@ -185,7 +185,8 @@ def as_payload(value: Any) -> Any:
         raise kind(f"payload: must be JSON; {error}") from None
     if len(text) > MAX_PAYLOAD_CHARACTERS:
         raise ValueError(
-            f"payload: has {len(text):,} characters of JSON, at most {MAX_PAYLOAD_CHARACTERS:,} are kept; "
+            f"payload: has {len(text):,} characters of JSON, at most {MAX_PAYLOAD_CHARACTERS:,} are"
+            " kept; "
             "give the task what it finds the rest by"
         )
     return json.loads(text)

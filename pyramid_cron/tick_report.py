@@ -1,4 +1,4 @@
-"""TODO."""
+"""What one tick did."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ def slot(task="a", moment=NOON, **changes):
 
 def claim(store, *pending, now=NOON, lease=MINUTE):
     """Claim slots; the runs that are the store's own."""
-    with store.deciding(now, now + lease) as desk:
+    with store.claim_transaction(now, now + lease) as desk:
         return desk.claim(pending or [slot()])[0]
 
 
 def wait(store, pending):
     """Let slots wait for a later tick."""
-    with store.deciding(NOON, NOON + MINUTE) as desk:
-        desk.keep(pending)
+    with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+        desk.enqueue(pending)
 
 
 def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
@@ -36,7 +36,7 @@ def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
 
 def write(store, *runs, then=(), pause_after=None):
     """Write what became of runs."""
-    store.write(WriteBatch([Outcome(run, then, pause_after) for run in runs]))
+    store.write_batch(WriteBatch([Outcome(run, then, pause_after) for run in runs]))
 
 
 def failing(run):

@@ -206,7 +206,8 @@ def _describe_stuck(
         if begun is not None and limit is not None and now - begun > limit:
             seconds = (now - begun).total_seconds()
             most = limit.total_seconds()
-            return f"goes on for {seconds:.0f} s, more than {most:.0f}: {active.describe(format_moment)}"
+            run_line = active.describe(format_moment)
+            return f"goes on for {seconds:.0f} s, more than {most:.0f}: {run_line}"
     return None
 
 

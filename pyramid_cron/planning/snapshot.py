@@ -57,7 +57,8 @@ class ActiveRun:
     def describe(self, format_moment: Callable[[datetime], str]) -> str:
         """Return what it is in a line, with moments as ``show`` returns them."""
         run = self.run
-        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {format_moment(self.lease_until)}"
+        until = format_moment(self.lease_until)
+        return f"run {run.id} on {run.host} (pid {run.pid}), lease until {until}"
 
 
 @dataclass(frozen=True, slots=True)

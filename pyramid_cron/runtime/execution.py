@@ -31,9 +31,6 @@ def _kill_nothing() -> bool:
     return False
 
 
-raise_in_thread.argtypes = (ctypes.c_ulong, ctypes.py_object)
-
-
 class Execution:
     """One run that this process has claimed, from its claim to its end.
 

@@ -1,4 +1,8 @@
-"""TODO."""
+"""Raising an exception in another thread, and taking one back that was not delivered.
+
+Here is the only use of ``PyThreadState_SetAsyncExc``. Python delivers such an exception when the
+thread next executes a line of Python.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import threading
 from ..run import TaskInterrupted
 
 raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
+raise_in_thread.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 
 class _CancelAsyncException(BaseException):

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-from pyramid.exceptions import ConfigurationError
-from pyramid.path import DottedNameResolver
-
-from ..app import CronApp
-from ..run import Run
-
-if TYPE_CHECKING:
-    from celery import Celery
-
-
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from pyramid.exceptions import ConfigurationError
+from pyramid.path import DottedNameResolver
 from pyramid.registry import Registry
 
 from ..app import CronApp
@@ -30,11 +21,14 @@ from ..registry import TaskRegistry
 from ..run import Run, TaskCancelled
 from .request_scope import run_in_own_request
 
+if TYPE_CHECKING:
+    from celery import Celery
+
 HANDOFF_TIMEOUT = timedelta(hours=1)
 """How long a run that was sent may wait for a worker before it counts as lost."""
 
 SendRun = Callable[[Run], object]
-"""Sends a run's id to where :meth:`~pyramid_cron.scheduler.Scheduler.carry_out` is called with it."""
+"""Sends a run's id to a worker, which calls Scheduler.execute with it."""
 
 log = logging.getLogger("pyramid_cron")
 

@@ -49,7 +49,7 @@ def runner_in_request(
     budget = cron.settings.budget
     patience = cron.settings.shutdown_timeout.total_seconds()
     with (
-        without_transaction(request, keep=commit_first) as transactions,
+        without_transaction(request, commit_first=commit_first) as transactions,
         capture_logs() as listener,
         graceful_signals(cron.supervisor, patience),
     ):
@@ -163,11 +163,11 @@ def run_manually(
     )
     caller = current_execution.get()
     with runner_in_request(
-        cron, request, Stopwatch(now), keep=commit_first or caller is not None
+        cron, request, Stopwatch(now), commit_first=commit_first or caller is not None
     ) as runner:
         with cron.supervisor.claim_transaction(runner.clock) as desk:
             if active := blocking_runs(task, desk.active_runs(task.name)):
-                skip = replace(skipped_for_overlap(task, [now], active), asked=asked)
+                skip = replace(skipped_for_overlap(task, [now], active), waiting_run=asked)
                 _, [run] = desk.claim([], [skip])
             else:
                 [run], _ = desk.claim([asked])

@@ -114,7 +114,7 @@ class RequestRunner:
     def _call_in_transaction(self, task: Task, execution: Execution) -> dict[str, Any]:
         """Return what changed in the run."""
         captured = LogCapture(self.capture_handler)
-        execution.outputs["logged"] = captured.text
+        execution.outputs["log"] = captured.text
         outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
         try:
             with captured:

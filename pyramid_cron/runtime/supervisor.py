@@ -273,7 +273,7 @@ class Supervisor:
                 self.requeue(live)
             else:
                 self.executions.abandon(live)
-        with self._store_warnings.reporting(last=True):
+        with self._store_warnings.reporting(is_last=True):
             self.flush()
 
     def _wait_until_finished(self, deadline: float) -> None:

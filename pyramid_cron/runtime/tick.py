@@ -61,7 +61,7 @@ def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
         report = TickReport(
             this.id, now, tuple(done.runs), tuple(done.skipped), tuple(done.waiting)
         )
-        counted = replace(this, runs=len(report.runs), skipped=len(report.skipped))
+        counted = replace(this, run_count=len(report.runs), skipped_count=len(report.skipped))
         cron.write_buffer.add_tick(counted, tasks.by_name)
     _notify_tick(request, events.TickFinished, report)
     return report

@@ -17,7 +17,7 @@ import transaction
 from pyramid.request import Request
 from transaction.interfaces import NoTransaction
 
-ResultT = TypeVar("T")
+ResultT = TypeVar("ResultT")
 _current_manager: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
 
 log = logging.getLogger("pyramid_cron")

@@ -40,7 +40,7 @@ class Schedule(Protocol):
         ...
 
 
-ClassT = TypeVar("T")
+ClassT = TypeVar("ClassT")
 
 
 def seal(cls: type[ClassT]) -> type[ClassT]:

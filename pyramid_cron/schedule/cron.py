@@ -85,10 +85,10 @@ class Cron:
         put(self, "minutes", fields.minutes)
         put(self, "hours", fields.hours)
         put(self, "dates", fields.dates)
-        put(self, "wildcard", fields.is_wildcard)
+        put(self, "is_wildcard", fields.is_wildcard)
         put(self, "timezone", timezone)
         put(self, "zone", UTC if timezone is None else get_zone(timezone))
-        put(self, "_found", None)
+        put(self, "_search_cache", None)
 
     def with_timezone(self, timezone: str) -> Cron:
         """Return this schedule in ``timezone``, unless it has a zone of its own."""
@@ -136,7 +136,7 @@ class Cron:
         if self._search_cache is None:
             times = minutes_of_day(self.minutes, self.hours)
             slots = SlotSearch(times, self.dates, self.is_wildcard, self.zone)
-            object.__setattr__(self, "_found", slots)
+            object.__setattr__(self, "_search_cache", slots)
             return slots
         return self._search_cache
 

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 from .dates import DateRule
 from .zones import END_SECOND, EPOCH, EPOCH_ORDINAL, FIRST_SECOND, OffsetSpan, offset_span_at
 
+DAY_MINUTES = 1440
+
 # No two offsets in the history of a zone are further apart than this, in seconds.
 _MAX_SHIFT_SECONDS = 2 * 86_400
 
@@ -126,8 +128,6 @@ class SlotSearch:
                 for time in today:
                     yield midnight + time
 
-
-DAY_MINUTES = 1440
 
 #: The last minute of the calendar. Before its first day nobody asks.
 LAST_MINUTE = END_SECOND // 60 - 1

@@ -178,7 +178,8 @@ class ClockShift(NamedTuple):
         """Say what happens."""
         happens = "is skipped" if self.is_gap else "happens twice"
         return (
-            f"{self.local_before:%Y-%m-%d %H:%M} {self.old_abbreviation} -> {self.local_after:%H:%M} {self.new_abbreviation}:"
+            f"{self.local_before:%Y-%m-%d %H:%M} {self.old_abbreviation} ->"
+            f" {self.local_after:%H:%M} {self.new_abbreviation}:"
             f" {self.first_local:%H:%M} to {self.last_local:%H:%M} {happens}"
         )
 
@@ -219,7 +220,8 @@ def dst_effect(schedule: BuiltinSchedule, shift: ClockShift) -> str:
         )
     named = _times_and_verb(times)
     if shift.is_gap:
-        return f"{named} skipped: it runs once instead, at {shift.local_after:%H:%M} {shift.new_abbreviation}"
+        instead = f"{shift.local_after:%H:%M} {shift.new_abbreviation}"
+        return f"{named} skipped: it runs once instead, at {instead}"
     return f"{named} there twice: it runs the first time only"
 
 

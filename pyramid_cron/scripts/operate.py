@@ -92,7 +92,8 @@ def run(context: CommandContext) -> int:
                 out.print_line(text.rstrip("\n"))
         why = ended.error or ended.reason
         out.print_line(
-            f"{escape_unprintable(ended.task)} run={ended.id} {ended.state} in {format_seconds(ended.duration)}"
+            f"{escape_unprintable(ended.task)} run={ended.id} {ended.state}"
+            f" in {format_seconds(ended.duration)}"
             + (f": {escape_unprintable(str(why))}" if why else "")
         )
     return EXIT_FINE if ended.state is RunState.SUCCEEDED else EXIT_BAD_ANSWER
@@ -219,6 +220,7 @@ def _parse_until(context: CommandContext) -> datetime | None:
     until = context.parse_moment(args.until, "--until")
     if until <= context.now:
         raise CommandFailedError(
-            f"--until {args.until!r} is not in the future: it means {context.output.format_time(until)}"
+            f"--until {args.until!r} is not in the future:"
+            f" it means {context.output.format_time(until)}"
         )
     return until

@@ -166,7 +166,7 @@ _UNSUPPORTED_ALIASES = {
 }
 
 
-class CrontabSyntaxError(ValueError):  # noqa: N818
+class CrontabSyntaxError(ValueError):
     """What is wrong in a line; ``line`` is its number, from 1."""
 
     def __init__(self, line: int, text: str) -> None:

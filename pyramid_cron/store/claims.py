@@ -16,7 +16,6 @@ from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
 from ..planning.tick_plan import TaskSkip
 from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids, truncate_error
-from .handoff import NO_OWNER
 from .results import (
     IDS_PER_STATEMENT,
     FailurePause,
@@ -294,3 +293,7 @@ class Owner:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
+
+
+NO_OWNER = ""
+"""The owner of what was sent and is not taken up yet."""

@@ -301,7 +301,8 @@ def _prepare_mysql(dbapi_connection: Any, _record: Any) -> None:
     # Only MariaDB reads the comment; MySQL can't end an idle transaction.
     cursor.execute(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES',"
-        f" lock_wait_timeout = {STORE_WAIT_SECONDS}, innodb_lock_wait_timeout = {STORE_WAIT_SECONDS}"
+        f" lock_wait_timeout = {STORE_WAIT_SECONDS},"
+        f" innodb_lock_wait_timeout = {STORE_WAIT_SECONDS}"
         f" /*M!100300 , idle_transaction_timeout = {IDLE_TRANSACTION_SECONDS} */"
     )
     cursor.close()

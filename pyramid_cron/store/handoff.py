@@ -9,13 +9,10 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState, evolve
-from .claims import Owner
+from .claims import NO_OWNER, Owner
 from .results import Outcome, write_followups
 from .rows import insert_new, make_waiting_row, to_run
 from .schema import Tables
-
-NO_OWNER = ""
-"""The owner of what was sent and is not taken up yet."""
 
 
 def hand_off_run(

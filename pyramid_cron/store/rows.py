@@ -109,7 +109,7 @@ def to_run(row: Row[Any]) -> Run:
         finished=row.finished,
         error=row.error,
         traceback=row.traceback,
-        log=row._mapping.get("logged"),
+        log=row._mapping.get("log"),
         progress=row.progress and Progress(*json.loads(row.progress)),
         payload=load_payload(row.payload),
         nonce=row.nonce,

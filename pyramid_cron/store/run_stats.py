@@ -134,7 +134,9 @@ def _updated_columns(table: Table, new: Any) -> dict[str, Any]:
 def _to_run_stats(row: Any) -> RunStats:
     second = 1_000_000
     return RunStats(
-        **{name: row[name] for name in ("task", "state", "reason", "count", "timed", "begun")},
+        **{name: row[name] for name in ("task", "state", "reason", "count")},
+        duration_count=row["timed"],
+        lateness_count=row["begun"],
         duration_sum=row["duration"] / second,
         lateness_sum=row["lateness"] / second,
         newest_run=row["newest"],

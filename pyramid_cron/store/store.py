@@ -306,7 +306,7 @@ class Store:
     def _runs_query(self) -> Select[Any]:
         runs, outputs = self.tables.runs, self.tables.outputs
         joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run)
-        kept = outputs.c.text.label("logged"), outputs.c.stdout, outputs.c.stderr
+        kept = outputs.c.text.label("log"), outputs.c.stdout, outputs.c.stderr
         return select(runs, *kept).select_from(joined)
 
     def _select_runs(self, query: Select[Any]) -> list[Run]:

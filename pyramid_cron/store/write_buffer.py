@@ -61,7 +61,7 @@ class WriteBuffer:
                 yield WriteBatch(list(outcomes.values()), ticks, deferred)
             except BaseException:
                 # It may be on record all the same, if the answer was lost.
-                ticks = [(replace(tick, doubtful=True), names) for tick, names in ticks]
+                ticks = [(replace(tick, is_maybe_written=True), names) for tick, names in ticks]
                 with self._lock:
                     self._ticks = ticks + self._ticks
                     self._deferred_runs = deferred + self._deferred_runs

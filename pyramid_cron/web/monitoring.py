@@ -105,9 +105,6 @@ def _one_line(text: str) -> str:
     return " ".join(escape_invisible(text).split("\n"))
 
 
-log = logging.getLogger("pyramid_cron")
-
-
 @page_view("GET", "HEAD")
 def metrics_view(request: Request) -> Response:
     """Answer with the metrics; 501 without prometheus_client, 503 without a store."""

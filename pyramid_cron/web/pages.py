@@ -24,7 +24,7 @@ INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs"}
 RELATIVE_UNITS_SECONDS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-class TemplatesMissingError(Exception):  # noqa: N818
+class TemplatesMissingError(Exception):
     """Pages need the package jinja2."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def template_environment() -> Any:
         lstrip_blocks=True,
     )
     made.filters.update(
-        seconds=format_seconds, percent=format_percent, words=format_label, pretty=format_json
+        seconds=format_seconds, percent=format_percent, label=format_label, json=format_json
     )
     return made
 

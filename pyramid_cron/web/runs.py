@@ -71,7 +71,7 @@ def run_view(request: Request) -> Response:
         request,
         "run.html",
         data,
-        logged=run.log,
+        log=run.log,
         can=actions.available_actions(run),
         title=f"Run of {run.task}",
         parent="Runs",

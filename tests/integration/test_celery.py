@@ -249,7 +249,7 @@ def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
 def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(
     tmp_path, broker, caplog, monkeypatch, way
 ):
-    monkeypatch.setattr("pyramid_cron.runtime.celery.SECONDS", 0.5)
+    monkeypatch.setattr("pyramid_cron.runtime.celery.BROKER_TIMEOUT_SECONDS", 0.5)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         if way == "is silent":

@@ -88,7 +88,7 @@ def shop(path, caplog):
 
 @pytest.fixture
 def short_patience(monkeypatch):
-    monkeypatch.setattr("pyramid_cron.store.engine.BUSY_TIMEOUT", 0.3)
+    monkeypatch.setattr("pyramid_cron.store.engine.STORE_WAIT_SECONDS", 0.3)
 
 
 @contextmanager

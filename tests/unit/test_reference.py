@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import pyramid_cron
-from pyramid_cron import directives, events, scheduler
+from pyramid_cron import directives, events
 from pyramid_cron.app import get_cron
 from pyramid_cron.metrics import render_metrics
 from pyramid_cron.planning.health import HealthState
 from pyramid_cron.run import RunReason, RunState, Trigger
+from pyramid_cron.scheduler import Scheduler
 from pyramid_cron.scripts.command_line import make_parser
 from pyramid_cron.settings import SETTINGS
 from pyramid_cron.sources.command import add_cron_command
@@ -75,7 +76,7 @@ def test_the_arguments_of_sources_are_explained(directive):
 
 
 def test_every_method_of_the_scheduler_is_explained():
-    methods = [name for name in vars(scheduler.Scheduler) if not name.startswith("_")]
+    methods = [name for name in vars(Scheduler) if not name.startswith("_")]
     everywhere = "\n".join(path.read_text() for path in DOCS.glob("*.rst"))
     unmentioned = [name for name in methods if not re.search(rf"\b{name}\b", everywhere)]
     assert unmentioned == []

@@ -134,7 +134,7 @@ def test_the_heartbeat_comes_after_each_tick_that_was_made(server):
 def test_the_thread_ends_when_there_is_nothing_to_send_and_comes_back(server, monkeypatch):
     from pyramid_cron.monitors import delivery
 
-    monkeypatch.setattr(delivery, "IDLE", 0.01)
+    monkeypatch.setattr(delivery, "DELIVERY_IDLE_SECONDS", 0.01)
     app = App(**{"cron.heartbeat_url": server.url})
     before = set(threading.enumerate())
 

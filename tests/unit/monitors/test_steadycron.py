@@ -144,7 +144,7 @@ def test_nobody_there_is_a_warning(settings, warnings):
 
 
 def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatch):
-    monkeypatch.setattr(http_client, "TIMEOUT", 0.2)
+    monkeypatch.setattr(http_client, "MONITOR_TIMEOUT_SECONDS", 0.2)
     server.hangs = True
     app = App(**settings)
     start = time.monotonic()

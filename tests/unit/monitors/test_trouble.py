@@ -88,7 +88,7 @@ def test_one_that_hangs_delays_no_tick(name, server):
 
 
 def test_a_hang_ends_with_a_warning(server, warnings, monkeypatch):
-    monkeypatch.setattr(http_client, "TIMEOUT", 0.1)
+    monkeypatch.setattr(http_client, "MONITOR_TIMEOUT_SECONDS", 0.1)
     server.hangs = True
     App(**settings("heartbeat", server.url)).tick(NOON)
     assert warnings() == [f"monitor heartbeat was not told: {server.url}: no answer in 0.1 s"]
@@ -104,7 +104,7 @@ def test_a_monitor_that_hangs_does_not_keep_others_from_being_told(server, secon
 
 
 def test_what_comes_while_too_much_waits_is_dropped_with_one_warning(server, warnings, monkeypatch):
-    monkeypatch.setattr(delivery, "MOST", 3)
+    monkeypatch.setattr(delivery, "MAX_WAITING_REPORTS", 3)
     server.hangs = True
     app = App(**settings("heartbeat", server.url))
     for minute in range(6):

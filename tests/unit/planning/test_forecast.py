@@ -9,7 +9,7 @@ from pyramid_cron.task import Task
 from .builders import at, calendar, show, task
 
 
-def forecast(*tasks: Task, since: str, until: str) -> list[str]:
+def foretell(*tasks: Task, since: str, until: str) -> list[str]:
     """Return what would run, such as ``"12:05 a"``."""
     entries = forecast(tasks, calendar(*tasks), at(since), at(until))
     return [f"{show(entry.slot)} {entry.task}" for entry in entries]
@@ -30,7 +30,7 @@ def test_slots_of_several_tasks_come_in_the_order_of_time() -> None:
         task("once", At(at("12:03"))),
         task("demand", None),
     ]
-    assert forecast(*tasks, since="12:00", until="12:15") == [
+    assert foretell(*tasks, since="12:00", until="12:15") == [
         "12:02 every",
         "12:03 once",
         "12:09 every",
@@ -40,12 +40,12 @@ def test_slots_of_several_tasks_come_in_the_order_of_time() -> None:
 
 def test_slots_of_one_moment_come_as_the_tasks_were_registered() -> None:
     tasks = [task(name) for name in ("c", "a", "b")]
-    assert forecast(*tasks, since="12:00", until="12:01") == ["12:01 c", "12:01 a", "12:01 b"]
+    assert foretell(*tasks, since="12:00", until="12:01") == ["12:01 c", "12:01 a", "12:01 b"]
 
 
 def test_a_higher_priority_comes_first() -> None:
     tasks = [task("low", priority=-1), task("plain"), task("high", priority=1)]
-    assert forecast(*tasks, since="12:00", until="12:02") == [
+    assert foretell(*tasks, since="12:00", until="12:02") == [
         "12:01 high",
         "12:01 plain",
         "12:01 low",
@@ -57,7 +57,7 @@ def test_a_higher_priority_comes_first() -> None:
 
 def test_idle_tasks_come_last_whatever_their_priority() -> None:
     tasks = [task("idle", idle=True, priority=9), task("plain"), task("idler", idle=True)]
-    assert forecast(*tasks, since="12:00", until="12:01") == [
+    assert foretell(*tasks, since="12:00", until="12:01") == [
         "12:01 plain",
         "12:01 idle",
         "12:01 idler",
@@ -66,11 +66,11 @@ def test_idle_tasks_come_last_whatever_their_priority() -> None:
 
 def test_time_counts_for_more_than_priority() -> None:
     tasks = [task("early", Cron("1 * * * *")), task("high", Cron("2 * * * *"), priority=5)]
-    assert forecast(*tasks, since="12:00", until="12:02") == ["12:01 early", "12:02 high"]
+    assert foretell(*tasks, since="12:00", until="12:02") == ["12:01 early", "12:02 high"]
 
 
 def test_a_span_of_days_has_each_slot_once() -> None:
-    assert forecast(task("a", Cron("0 */3 * * *")), since="00:00", until="2026-06-17 00:00") == [
+    assert foretell(task("a", Cron("0 */3 * * *")), since="00:00", until="2026-06-17 00:00") == [
         *(f"{hour:02}:00 a" for hour in range(3, 24, 3)),
         *(f"2026-06-16 {hour:02}:00 a" for hour in range(0, 24, 3)),
         "2026-06-17 00:00 a",
@@ -79,7 +79,7 @@ def test_a_span_of_days_has_each_slot_once() -> None:
 
 def test_slots_just_around_a_multiple_of_six_hours_are_not_lost() -> None:
     policy = task("a", Cron("59,0,1 0,6,5 * * *"))
-    assert forecast(policy, since="00:00", until="06:01") == [
+    assert foretell(policy, since="00:00", until="06:01") == [
         "00:01 a",
         "00:59 a",
         "05:00 a",
@@ -91,16 +91,16 @@ def test_slots_just_around_a_multiple_of_six_hours_are_not_lost() -> None:
 
 
 def test_an_offset_is_part_of_the_forecast() -> None:
-    assert forecast(task(offset=30), since="12:00", until="12:01") == ["12:00:30 a"]
+    assert foretell(task(offset=30), since="12:00", until="12:01") == ["12:00:30 a"]
 
 
 def test_an_empty_span_or_one_that_ends_before_it_begins_has_nothing() -> None:
-    assert forecast(task(), since="12:00", until="12:00") == []
-    assert forecast(task(), since="12:05", until="12:00") == []
+    assert foretell(task(), since="12:00", until="12:00") == []
+    assert foretell(task(), since="12:05", until="12:00") == []
 
 
 def test_no_tasks_have_no_forecast() -> None:
-    assert forecast(since="12:00", until="2026-06-20 12:00") == []
+    assert foretell(since="12:00", until="2026-06-20 12:00") == []
 
 
 def test_a_forecast_is_made_as_it_is_read() -> None:

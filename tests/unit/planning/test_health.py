@@ -270,7 +270,7 @@ class TestStuck:
 
     def test_a_first_run_without_a_timeout_may_take_as_long_as_it_likes(self) -> None:
         facts = record(task("a", HOURLY), running=(active("a", "12:00", lease="23:59"),))
-        assert state_of(replace(facts, ticked=at("23:00")), "23:30") == "ok"
+        assert state_of(replace(facts, last_tick=at("23:00")), "23:30") == "ok"
 
     def test_a_run_that_has_not_begun_does_not_take_long_yet(self) -> None:
         ongoing = active("a", "12:00", RunState.CLAIMED)
@@ -390,7 +390,7 @@ class TestNextSlot:
         policy = task("a", Every("5m"), overlap="delay")
         waits = record(policy, ticked="12:00", goes_on="12:12")
         assert state_of(waits, "12:10") == "ok"
-        assert state_of(replace(waits, goes_on=None), "12:10") == "late"
+        assert state_of(replace(waits, next_waiting_at=None), "12:10") == "late"
 
     def test_nor_while_a_run_goes_on(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")

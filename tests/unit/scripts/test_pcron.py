@@ -221,7 +221,7 @@ def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypat
         yield next(whole(*arguments))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(operate, "pieces", interrupted)
+    monkeypatch.setattr(operate, "split_range", interrupted)
     assert shop("backfill", *span) == 130
     assert "576 slots wait" in shop.out
     monkeypatch.undo()

@@ -11,8 +11,8 @@ HOUR = timedelta(hours=1)
 
 
 def waiting(store):
-    with store.deciding(NOON + HOUR, NOON + 2 * HOUR) as desk:
-        return list(desk.facts().waiting)
+    with store.claim_transaction(NOON + HOUR, NOON + 2 * HOUR) as desk:
+        return list(desk.snapshot().waiting)
 
 
 def lost(store, now):
@@ -20,28 +20,28 @@ def lost(store, now):
 
 
 def expired(store, now):
-    with store.deciding(now, now + MINUTE) as desk:
-        return desk.expire(Outcome, ["a", "b", "c"])
+    with store.claim_transaction(now, now + MINUTE) as desk:
+        return desk.expire_leases(Outcome, ["a", "b", "c"])
 
 
 def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
     [run] = claim(store, slot())
     other = store if anywhere.kind == "memory" else make_store(anywhere)
-    store.entrust(run.id, NOON + HOUR)
-    taken = other.adopt(run.id, NOON + MINUTE, NOON + 2 * MINUTE)
+    store.hand_off(run.id, NOON + HOUR)
+    taken = other.take_over(run.id, NOON + MINUTE, NOON + 2 * MINUTE)
     assert (taken.id, taken.state, taken.pid) == (run.id, RunState.CLAIMED, other.owner.pid)
-    assert other.adopt(run.id, NOON + MINUTE, NOON + 2 * MINUTE) is None
-    assert store.run(run.id).state is RunState.RUNNING
-    assert other.renew([run.id], NOON + HOUR) == {run.id}
+    assert other.take_over(run.id, NOON + MINUTE, NOON + 2 * MINUTE) is None
+    assert store.get_run(run.id).state is RunState.RUNNING
+    assert other.renew_leases([run.id], NOON + HOUR) == {run.id}
 
 
 def test_one_that_is_taken_up_before_that_is_on_record_stays_whose_it_is(shared, make_store):
     [run] = claim(store := make_store(shared), slot())
     other = make_store(shared)
-    other.adopt(run.id, NOON, NOON + MINUTE)
-    store.entrust(run.id, NOON + HOUR)
-    store.give_back([run], NOON)
-    assert other.renew([run.id], NOON + MINUTE) == {run.id}
+    other.take_over(run.id, NOON, NOON + MINUTE)
+    store.hand_off(run.id, NOON + HOUR)
+    store.release([run], NOON)
+    assert other.renew_leases([run.id], NOON + MINUTE) == {run.id}
     assert waiting(store) == []
     assert lost(store, NOON + 2 * MINUTE) == [run.id]
 
@@ -49,7 +49,7 @@ def test_one_that_is_taken_up_before_that_is_on_record_stays_whose_it_is(shared,
 def test_what_is_given_back_waits_as_the_same_attempt_and_can_be_claimed_again(store):
     asked = slot(attempt=3, nonce=7, trigger=Trigger.RETRY, payload={"a": 1})
     [run] = claim(store, asked)
-    store.give_back([run], NOON)
+    store.release([run], NOON)
     assert store.history() == []
     [pending] = waiting(store)
     assert (pending, pending.payload) == (asked, {"a": 1})
@@ -59,40 +59,40 @@ def test_what_is_given_back_waits_as_the_same_attempt_and_can_be_claimed_again(s
 def test_a_run_that_is_over_can_not_be_taken_up(store):
     [run] = claim(store, slot())
     assert lost(store, NOON + HOUR) == [run.id]
-    assert store.adopt(run.id, NOON, NOON + HOUR) is None
+    assert store.take_over(run.id, NOON, NOON + HOUR) is None
 
 
 def test_a_run_whose_lease_has_passed_can_not_be_taken_up(store):
     [run] = claim(store, slot())
-    store.entrust(run.id, NOON + MINUTE)
-    assert store.adopt(run.id, NOON + 2 * MINUTE, NOON + HOUR) is None
+    store.hand_off(run.id, NOON + MINUTE)
+    assert store.take_over(run.id, NOON + 2 * MINUTE, NOON + HOUR) is None
 
 
 def test_what_nobody_takes_up_is_lost_when_its_lease_passes(store):
     [run] = claim(store, slot())
-    store.entrust(run.id, NOON + HOUR)
+    store.hand_off(run.id, NOON + HOUR)
     assert expired(store, NOON + 30 * MINUTE) == []
     [over] = expired(store, NOON + 61 * MINUTE)
     sender = f"{run.host} (pid {run.pid})"
     assert (over.id, over.state) == (run.id, RunState.LOST)
     assert over.error == f"lost: {sender} sent it, and no worker took it up in time"
-    assert store.run(run.id).error == over.error
+    assert store.get_run(run.id).error == over.error
 
 
 def test_only_leases_that_nobody_gives_are_shortened(store):
     runs = claim(store, *(slot(name) for name in "abc"))
     leases = [NOON + HOUR, NOON + 24 * HOUR, NOON + 48 * HOUR]
     for run, lease in zip(runs, leases, strict=True):
-        store.entrust(run.id, lease)
-    with store.deciding(NOON, NOON + MINUTE) as desk:
-        desk.shorten(desk.facts().active)
-        left = {each.run.task: each.lease for [each] in map(desk.active, "abc")}
+        store.hand_off(run.id, lease)
+    with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+        desk.cap_far_leases(desk.snapshot().active)
+        left = {each.run.task: each.lease_until for [each] in map(desk.active_runs, "abc")}
     assert left == {"a": leases[0], "b": leases[1], "c": NOON + MINUTE}
     assert lost(store, NOON + 2 * MINUTE) == [runs[2].id]
 
 
 def test_the_weight_of_what_goes_on_outside_of_requests_is_known(store):
-    with store.deciding(NOON, NOON + MINUTE) as desk:
-        desk.claim([slot("a"), slot("b")], weigh={"a": 3, "b": 2}.get)
+    with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+        desk.claim([slot("a"), slot("b")], weight_of={"a": 3, "b": 2}.get)
         desk.claim([slot("c")])
-        assert desk.load() == desk.facts().load == 5
+        assert desk.background_weight() == desk.snapshot().background_weight == 5

@@ -20,8 +20,8 @@ def again(run):
 
 
 def expire(store, outcome=Outcome, now=LATER, known="abc"):
-    with store.deciding(now, now + MINUTE) as desk:
-        return desk.expire(outcome, known)
+    with store.claim_transaction(now, now + MINUTE) as desk:
+        return desk.expire_leases(outcome, known)
 
 
 class TestLeases:
@@ -31,8 +31,8 @@ class TestLeases:
         [lost] = expire(store, again)
         assert (lost.id, lost.state, lost.finished) == (run.id, "lost", LATER)
         assert f"{run.host} (pid {run.pid}) gave no sign of life" in lost.error
-        assert store.run(run.id) == lost
-        assert store.waiting("a") == 1
+        assert store.get_run(run.id) == lost
+        assert store.count_waiting("a") == 1
 
     def test_a_run_is_lost_once(self, store):
         claim(store)
@@ -41,33 +41,33 @@ class TestLeases:
 
     def test_a_run_is_not_lost_while_its_lease_is_renewed(self, store):
         [run] = claim(store)
-        assert store.renew([run.id], LATER) == {run.id}
+        assert store.renew_leases([run.id], LATER) == {run.id}
         assert expire(store) == []
-        with store.deciding(LATER, LATER + MINUTE) as desk:
-            desk.renew([run.id])
+        with store.claim_transaction(LATER, LATER + MINUTE) as desk:
+            desk.renew_leases([run.id])
         assert expire(store, now=LATER + MINUTE) == []
 
     def test_only_runs_that_go_on_are_renewed(self, store):
         [over, going_on, other] = claim(store, slot("a"), slot("b"), slot("c"))
         write(store, ended(over))
-        assert store.renew([over.id, going_on.id, "unknown"], LATER) == {going_on.id}
+        assert store.renew_leases([over.id, going_on.id, "unknown"], LATER) == {going_on.id}
         assert [run.id for run in expire(store)] == [other.id]
-        assert store.renew([], LATER) == set()
+        assert store.renew_leases([], LATER) == set()
 
     def test_nobody_renews_what_somebody_else_holds(self, shared, make_store):
         one, two = make_store(shared), make_store(shared)
         [run] = claim(one)
-        assert two.renew([run.id], LATER) == set()
-        with two.deciding(NOON, LATER) as desk:
-            desk.renew([run.id])
+        assert two.renew_leases([run.id], LATER) == set()
+        with two.claim_transaction(NOON, LATER) as desk:
+            desk.renew_leases([run.id])
         assert [run.id for run in expire(two)] == [run.id]
 
     def test_one_of_a_task_that_is_not_known_here_is_left_for_five_leases_more(self, store):
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            [run], _ = desk.claim([slot("a")], weigh=lambda _: 3)
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            [run], _ = desk.claim([slot("a")], weight_of=lambda _: 3)
         assert expire(store, now=NOON + 6 * MINUTE, known="bc") == []
-        with store.deciding(LATER, LATER + MINUTE) as desk:
-            assert desk.load() == 0
+        with store.claim_transaction(LATER, LATER + MINUTE) as desk:
+            assert desk.background_weight() == 0
         [lost] = expire(store, now=NOON + 6 * MINUTE + SECOND, known="bc")
         assert (lost.id, lost.state) == (run.id, "lost")
 
@@ -76,40 +76,40 @@ class TestWhoTells:
     def test_who_was_taken_for_lost_can_not_overwrite_it(self, store):
         [run] = claim(store)
         [lost] = expire(store)
-        write(store, ended(run, logged="late"))
-        assert store.run(run.id) == lost
+        write(store, ended(run, log="late"))
+        assert store.get_run(run.id) == lost
 
     def test_who_was_taken_for_lost_leads_to_nothing(self, store):
         [run] = claim(store)
         expire(store)
         next_slot = slot("a", NOON + 5 * MINUTE)
         write(store, failing(run), then=[next_slot], pause_after=1)
-        assert store.waiting() == 0
-        assert store.words() == []
+        assert store.count_waiting() == 0
+        assert store.pause_rules() == []
 
     def test_nobody_tells_of_what_somebody_else_holds(self, shared, make_store):
         one, two = make_store(shared), make_store(shared)
         [run] = claim(one)
         write(two, ended(run))
-        assert one.run(run.id) == run
+        assert one.get_run(run.id) == run
         write(one, ended(run))
-        assert one.run(run.id) == ended(run)
+        assert one.get_run(run.id) == ended(run)
 
     def test_an_end_is_told_once(self, store):
         [run] = claim(store)
         write(store, ended(run))
         write(store, failing(run), then=[slot(attempt=2)])
-        assert store.run(run.id) == ended(run)
-        assert store.waiting() == 0
+        assert store.get_run(run.id) == ended(run)
+        assert store.count_waiting() == 0
 
     def test_what_comes_of_an_end_is_put_on_record_with_it(self, store):
         [run] = claim(store)
         write(store, failing(run), then=[slot(attempt=2, trigger=Trigger.RETRY)])
-        assert store.waiting("a") == 1
+        assert store.count_waiting("a") == 1
 
     def test_nothing_noted_is_nothing_to_write(self, store):
         assert not WriteBatch()
-        store.write(WriteBatch())
+        store.write_batch(WriteBatch())
         assert store.history() == []
 
 
@@ -120,11 +120,11 @@ class TestPausingAfterFailures:
         [run] = claim(store, slot("[a]", moment, **changes), now=moment)
         failure = state is RunState.FAILED
         write(store, ended(run, state), pause_after=limit if failure else None)
-        return active_pause("[a]", moment + MINUTE, store.words())
+        return active_pause("[a]", moment + MINUTE, store.pause_rules())
 
     def test_so_many_in_a_row_pause_the_task_and_no_other(self, store):
         assert [bool(self.run(store, number)) for number in range(3)] == [False, False, True]
-        [word] = store.words()
+        [word] = store.pause_rules()
         assert word.reason == "3 failures in a row"
         assert not active_pause("a", LATER + MINUTE, [word])
 
@@ -150,14 +150,14 @@ class TestPausingAfterFailures:
     def test_resuming_begins_anew(self, store):
         self.run(store, 0, limit=2)
         assert self.run(store, 1, limit=2)
-        store.say(PauseRule(NOON + 2 * MINUTE, False, "?a*"))
+        store.add_pause_rule(PauseRule(NOON + 2 * MINUTE, False, "?a*"))
         assert not self.run(store, 3, limit=2)
         assert self.run(store, 4, limit=2)
 
     def test_a_lost_run_is_a_failure(self, store):
         claim(store)
         expire(store, lambda run: Outcome(run, pause_after_failures=1))
-        assert active_pause("a", LATER, store.words())
+        assert active_pause("a", LATER, store.pause_rules())
 
 
 class TestJournal:
@@ -172,9 +172,9 @@ class TestJournal:
         journal = self.note(replace(run, state=RunState.RUNNING), ended(run))
         assert not journal.is_empty
         with journal.drain() as noted:
-            store.write(noted)
+            store.write_batch(noted)
         assert journal.is_empty
-        assert store.run(run.id) == ended(run)
+        assert store.get_run(run.id) == ended(run)
 
     def test_nothing_is_lost_when_writing_fails(self, store):
         first, second = claim(store, slot("a"), slot("b"))
@@ -193,7 +193,7 @@ class TestJournal:
             fail()
         with journal.drain() as noted:
             assert [tick.id for tick, _ in noted.ticks] == ["1", "2"]
-            store.write(noted)
+            store.write_batch(noted)
         assert {run.state for run in store.history()} == {"succeeded"}
 
     def test_a_run_that_is_over_does_not_go_on_again(self, store):
@@ -215,6 +215,6 @@ class TestJournal:
 
     def test_what_is_written_at_the_desk_is_seen_there(self, store):
         [run] = claim(store)
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.write(WriteBatch([Outcome(ended(run))]))
-            assert desk.facts().active == {}
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            desk.write_batch(WriteBatch([Outcome(ended(run))]))
+            assert desk.snapshot().active == {}

@@ -56,8 +56,8 @@ def claim_where_none_goes_on(store):
     """Do as a tick does with a task that may not overlap; how often it was claimed."""
     count = 0
     for _ in range(20):
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            if not desk.facts().active.get("alone"):
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            if not desk.snapshot().active.get("alone"):
                 time.sleep(0.01)  # the others would get in here
                 count += len(desk.claim([slot("alone", nonce=randbits(62))])[0])
     return count
@@ -68,8 +68,8 @@ def test_nobody_decides_while_another_does(shared):
 
 
 def expire(store):
-    with store.deciding(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
-        lost = desk.expire(lambda run: Outcome(run, [slot(run.task, attempt=2)]), "abcdefgh")
+    with store.claim_transaction(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
+        lost = desk.expire_leases(lambda run: Outcome(run, [slot(run.task, attempt=2)]), "abcdefgh")
     return [run.id for run in lost]
 
 
@@ -78,7 +78,7 @@ def test_what_several_processes_find_lost_at_once_is_lost_once(shared, make_stor
     claimed = {run.id for run in claim(store, *(slot(name) for name in "abcdefgh"))}
     lost = list(chain(*in_processes(expire, shared)))
     assert sorted(lost) == sorted(claimed)
-    assert store.waiting() == 8
+    assert store.count_waiting() == 8
 
 
 def test_a_forked_process_opens_connections_of_its_own(shared, make_store):
@@ -89,14 +89,14 @@ def test_a_forked_process_opens_connections_of_its_own(shared, make_store):
 
     def ask():
         store.database.dispose()  # those that were inherited are not its own to close
-        results.put((len(store.history()), store.renew([run.id], NOON + MINUTE)))
+        results.put((len(store.history()), store.renew_leases([run.id], NOON + MINUTE)))
         store.database.dispose()
 
     child = context.Process(target=ask)
     child.start()
     assert results.get(timeout=DEADLINE) == (1, set())
     child.join(DEADLINE)
-    assert store.renew([run.id], NOON + MINUTE) == {run.id}
+    assert store.renew_leases([run.id], NOON + MINUTE) == {run.id}
 
 
 def test_a_forked_process_has_a_memory_of_its_own(memory, make_store):

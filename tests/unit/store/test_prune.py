@@ -21,12 +21,12 @@ def count(store, kind):
 
 def run_at(store, moment, name="a"):
     [run] = claim(store, slot(name, moment), now=moment)
-    write(store, ended(run, logged="text"))
+    write(store, ended(run, log="text"))
     return run
 
 
 def tick(store, moment, roster="r"):
-    store.write(
+    store.write_batch(
         WriteBatch(ticks=[(TickRecord(make_id_prefix(moment), moment, roster, "h", 1), ["a"])])
     )
 
@@ -44,7 +44,7 @@ class TestRuns:
         run_at(store, BEFORE - SECOND)
         run = run_at(store, BEFORE)
         assert store.prune(BEFORE, 10) == 1
-        assert store.history() == [ended(run, logged="text")]
+        assert store.history() == [ended(run, log="text")]
 
     def test_those_that_go_on_stay(self, store):
         [going_on] = claim(store, slot("a"))
@@ -55,7 +55,7 @@ class TestRuns:
     def test_what_waits_stays(self, store):
         wait(store, [slot()])
         store.prune(BEFORE, 10)
-        assert store.waiting() == 1
+        assert store.count_waiting() == 1
 
 
 class TestKeys:
@@ -65,7 +65,7 @@ class TestKeys:
 
     def test_they_go_with_the_runs_that_they_stand_for(self, store):
         both = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
-        store.write(WriteBatch(deferred_runs=both))
+        store.write_batch(WriteBatch(deferred_runs=both))
         self.run(store, both[0])
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
         self.run(store, both[1])
@@ -73,24 +73,24 @@ class TestKeys:
 
     def test_one_stays_while_its_slot_is_tried_again(self, store):
         one = self.deferred(NOON, 7)
-        store.write(WriteBatch(deferred_runs=[one]))
+        store.write_batch(WriteBatch(deferred_runs=[one]))
         self.run(store, one)
         again = replace(one.waiting_run, attempt=2, trigger=Trigger.RETRY)
         wait(store, [again])
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
-        self.run(store, replace(one, pending=again))
+        self.run(store, replace(one, waiting_run=again))
         assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)
 
     def test_the_slot_of_another_task_is_not_theirs(self, store):
-        store.write(WriteBatch(deferred_runs=[self.deferred(NOON, 7)]))
+        store.write_batch(WriteBatch(deferred_runs=[self.deferred(NOON, 7)]))
         write(store, ended(claim(store, slot("b", nonce=9))[0]))
         store.prune(BEFORE, 10)
         assert count(store, "keys") == 1
 
     def run(self, store, deferred):
-        with store.deciding(NOON + MINUTE, NOON + 2 * MINUTE) as desk:
-            desk.drop([deferred.pending])
-            [run], _ = desk.claim([deferred.pending])
+        with store.claim_transaction(NOON + MINUTE, NOON + 2 * MINUTE) as desk:
+            desk.dequeue([deferred.waiting_run])
+            [run], _ = desk.claim([deferred.waiting_run])
         write(store, ended(run))
 
 
@@ -108,13 +108,13 @@ class TestRosters:
         tick(store, NOON, "old")
         tick(store, BEFORE, "new")
         store.prune(BEFORE, 10)
-        assert store.glance(BEFORE).last_ticks == {"new": BEFORE}
+        assert store.peek(BEFORE).last_ticks == {"new": BEFORE}
 
     def test_the_one_that_ticked_last_stays_however_long_ago(self, store):
         tick(store, NOON, "older")
         tick(store, NOON + MINUTE, "old")
         store.prune(BEFORE, 10)
-        assert store.glance(BEFORE).last_ticks == {"old": NOON + MINUTE}
+        assert store.peek(BEFORE).last_ticks == {"old": NOON + MINUTE}
 
 
 def pause(pattern, number=0, until=None):
@@ -150,16 +150,16 @@ class TestWords:
     )
     def test_only_those_that_make_a_difference_stay(self, store, said, kept):
         for word in said:
-            store.say(word)
+            store.add_pause_rule(word)
         names = ["a", "ab", "b", "c"]
-        before = [active_pause(name, BEFORE, store.words()) for name in names]
+        before = [active_pause(name, BEFORE, store.pause_rules()) for name in names]
         store.prune(BEFORE, 10)
-        assert store.words() == [said[number] for number in kept]
-        assert [active_pause(name, BEFORE, store.words()) for name in names] == before
+        assert store.pause_rules() == [said[number] for number in kept]
+        assert [active_pause(name, BEFORE, store.pause_rules()) for name in names] == before
 
     def test_a_lasting_pause_stays_however_often_it_is_said(self, store):
         for number in range(20):
-            store.say(pause("a", number))
-            store.say(resume("b", number))
+            store.add_pause_rule(pause("a", number))
+            store.add_pause_rule(resume("b", number))
         store.prune(BEFORE, 10)
-        assert store.words() == [pause("a", 19), resume("b", 19)]
+        assert store.pause_rules() == [pause("a", 19), resume("b", 19)]

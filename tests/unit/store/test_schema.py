@@ -32,13 +32,13 @@ def test_they_are_made_when_first_needed_and_bear_the_prefix(shared, make_store)
 
 
 def test_any_question_or_change_makes_them(anywhere, make_store):
-    assert make_store(anywhere).cancelled() == set()
+    assert make_store(anywhere).cancel_requests() == set()
     assert make_store(anywhere).prune(NOON, 10) == 0
 
 
 def test_they_are_made_once(shared, make_store):
     [run] = claim(make_store(shared))
-    assert make_store(shared).run(run.id) == run
+    assert make_store(shared).get_run(run.id) == run
 
 
 def test_tables_of_a_newer_version_are_refused(shared, make_store):
@@ -55,7 +55,7 @@ def test_tables_that_a_newer_version_makes_meanwhile_are_refused(shared, make_st
     """Who waited for another process to make the tables looks at what it made."""
     answers = iter([None])
     version = schema._read_version
-    monkeypatch.setattr(schema, "_version", lambda *args: next(answers, version(*args)))
+    monkeypatch.setattr(schema, "_read_version", lambda *args: next(answers, version(*args)))
     make_store(shared).open()
     shared.execute(f"UPDATE {shared.prefix}meta SET value = '99' WHERE name = 'schema'")
     answers = iter([None])
@@ -86,8 +86,8 @@ def test_tables_that_were_made_in_part_are_completed(shared, make_store, there):
 
 class TestAnotherProcessThatMakesThemForLong:
     def test_it_is_not_waited_for_without_end(self, mariadb, make_store, monkeypatch):
-        monkeypatch.setattr(schema, "PATIENCE", 0)
-        monkeypatch.setattr(schema, "LOCK_NAME", mariadb.prefix)
+        monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
+        monkeypatch.setattr(schema, "SCHEMA_LOCK_NAME", mariadb.prefix)
         store = make_store(mariadb)
         with mariadb.connection() as connection:
             connection.exec_driver_sql(f"SELECT GET_LOCK('{mariadb.prefix}', 0)")
@@ -96,8 +96,8 @@ class TestAnotherProcessThatMakesThemForLong:
         assert claim(store)
 
     def test_who_fails_at_it_lets_others_try(self, mariadb, make_store, monkeypatch):
-        monkeypatch.setattr(schema, "PATIENCE", 0)
-        monkeypatch.setattr(schema, "LOCK_NAME", mariadb.prefix)
+        monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
+        monkeypatch.setattr(schema, "SCHEMA_LOCK_NAME", mariadb.prefix)
         store, other = make_store(mariadb), make_store(mariadb)
         with monkeypatch.context() as patch:
             patch.setattr(store.tables.metadata, "create_all", fail)

@@ -30,7 +30,7 @@ def test_claims_survive_a_power_cut(file, make_store):
 def test_readers_do_not_wait_for_a_writer(file, make_store):
     store = make_store(file)
     [run] = claim(store)
-    with store.deciding(NOON, NOON) as desk:
+    with store.claim_transaction(NOON, NOON) as desk:
         desk.claim([slot("b")])
         assert store.history() == [run]
 
@@ -90,7 +90,7 @@ def test_it_is_used_where_a_write_ahead_log_can_not_be(file, make_store, path):
 class TestAnotherThatHoldsTheFile:
     @pytest.fixture
     def holder(self, path, monkeypatch):
-        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 0.3)
+        monkeypatch.setattr(engine, "STORE_WAIT_SECONDS", 0.3)
         connection = sqlite3.connect(path, isolation_level=None)
         yield connection
         connection.close()
@@ -123,7 +123,7 @@ class TestAFileThatGoesBad:
         with pytest.raises(StoreError, match=r"cron.url sqlite:.* file is not a database"):
             claim(store)
         with pytest.raises(StoreError, match="file is not a database"):
-            store.glance(NOON)
+            store.peek(NOON)
         with open(path, "w"):
             pass
         assert claim(store)
@@ -134,10 +134,10 @@ class TestAFileThatGoesBad:
         blocker = sqlite3.connect(path)
         blocker.execute("ALTER TABLE cron_waiting RENAME TO away")
         with pytest.raises(StoreError, match="no such table: cron_waiting"):
-            store.glance(NOON)
+            store.peek(NOON)
         blocker.execute("ALTER TABLE away RENAME TO cron_waiting")
         blocker.close()
-        assert not store.glance(NOON).busy
+        assert not store.peek(NOON).has_work
 
     def test_a_full_disk(self, file, make_store):
         store = make_store(file)
@@ -156,9 +156,9 @@ class TestAFileThatGoesBad:
         store = make_store(file)
         place.mkdir()
         with pytest.raises(StoreError, match=r"cron.url .*: unable to open database file"):
-            store.glance(NOON)
+            store.peek(NOON)
         place.rmdir()
-        assert store.glance(NOON).last_ticks == {}
+        assert store.peek(NOON).last_ticks == {}
 
 
 class TestAnUnusablePlace:

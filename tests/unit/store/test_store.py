@@ -58,12 +58,12 @@ class TestClaiming:
         assert {run.task for run in store.history()} == set(names)
 
     def test_nothing_to_claim_is_nothing_claimed(self, store):
-        with store.deciding(NOON, NOON + MINUTE) as desk:
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
             assert desk.claim([]) == ([], [])
 
     def test_what_fails_in_mid_claim_is_not_claimed(self, store):
         def fail():
-            with store.deciding(NOON, NOON + MINUTE) as desk:
+            with store.claim_transaction(NOON, NOON + MINUTE) as desk:
                 desk.claim([slot()])
                 raise ZeroDivisionError
 
@@ -76,9 +76,9 @@ class TestClaiming:
         claimed = claim(store, *(slot(f"task {number}") for number in range(1500)))
         assert len(claimed) == 1500
         ids = {run.id for run in claimed}
-        assert store.renew(ids, NOON + 5 * MINUTE) == ids
-        with store.deciding(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
-            assert desk.expire(Outcome, [run.task for run in claimed]) == []
+        assert store.renew_leases(ids, NOON + 5 * MINUTE) == ids
+        with store.claim_transaction(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
+            assert desk.expire_leases(Outcome, [run.task for run in claimed]) == []
 
     def test_threads_that_claim_the_same_slots_share_them(self, store):
         won = []
@@ -102,7 +102,7 @@ class TestClaiming:
 class TestKeeping:
     def test_a_run_is_kept_as_it_was_claimed(self, store):
         [run] = claim(store, slot(payload={"x": [1, None, "\0"]}, attempt=3, nonce=7))
-        assert store.run(run.id) == run
+        assert store.get_run(run.id) == run
         assert run.payload == {"x": [1, None, "\0"]}
         assert (run.host, run.pid) == (store.owner.host, store.owner.pid)
 
@@ -115,11 +115,11 @@ class TestKeeping:
             finished=NOON + timedelta(microseconds=999_999),
             error="naïve \U0001f4a5 error",
             traceback="Traceback\n  \\'\"`%s %(a)s ? :b \U0001f4a5",
-            logged="line \r\n\t\U0001f600 ",
+            log="line \r\n\t\U0001f600 ",
             progress=Progress(1.5, 2, "half \U0001f600"),
         )
         write(store, done)
-        assert store.run(run.id) == done
+        assert store.get_run(run.id) == done
         assert store.history("a") == [done]
 
     def test_what_a_program_wrote_is_kept_apart_from_what_was_logged(self, store):
@@ -127,11 +127,11 @@ class TestKeeping:
         huge = "\\xff\U0001f600" * 40_000
         done = [
             ended(runs[0], stdout=huge, stderr=huge),
-            ended(runs[1], stderr="only this", logged="logged"),
+            ended(runs[1], stderr="only this", log="logged"),
             ended(runs[2]),
         ]
         write(store, *done)
-        assert [store.run(run.id) for run in runs] == done
+        assert [store.get_run(run.id) for run in runs] == done
 
     def test_long_texts_are_kept(self, store):
         texts = [
@@ -141,35 +141,37 @@ class TestKeeping:
         assert min(len(text.encode()) for text in texts) > MAX_RUN_TEXT_BYTES - 4
         runs = claim(store, *(slot(str(number)) for number in range(len(texts))))
         for run, text in zip(runs, texts, strict=True):
-            done = ended(run, RunState.FAILED, error=text, traceback=text, logged=text)
+            done = ended(run, RunState.FAILED, error=text, traceback=text, log=text)
             write(store, done)
-            assert store.run(run.id) == done
+            assert store.get_run(run.id) == done
 
     def test_payloads_are_kept(self, store):
         payloads = [None, False, 0, 1.5, "", [], {"": None}, "\U0001f600" * 50_000]
         slots = [slot(str(number), payload=payload) for number, payload in enumerate(payloads)]
-        kept = [store.run(run.id).payload for run in claim(store, *slots)]
+        kept = [store.get_run(run.id).payload for run in claim(store, *slots)]
         assert kept == payloads
 
     def test_progress_is_kept_while_a_run_goes_on(self, store):
         [run] = claim(store)
         for progress in (Progress(0), Progress(10**15, 0.1, ""), Progress(-1, 5, "\U0001f600")):
             write(store, replace(run, state=RunState.RUNNING, started=NOON, progress=progress))
-            assert store.run(run.id).progress == progress
-        assert [run.state for run in store.going_on("a")] == ["running"]
+            assert store.get_run(run.id).progress == progress
+        assert [run.state for run in store.active_runs("a")] == ["running"]
 
     def test_any_moment_is_kept_to_the_microsecond(self, store):
         years = (1, 1901, 1970, 2026, 9999)
         moments = [NOON.replace(year=year, microsecond=123_457) for year in years]
-        kept = [store.run(run.id).slot for run in claim(store, *(slot("a", m) for m in moments))]
+        kept = [
+            store.get_run(run.id).slot for run in claim(store, *(slot("a", m) for m in moments))
+        ]
         assert kept == moments
 
     def test_an_unknown_run_is_none(self, store):
-        assert store.run("0" * 26) is None
+        assert store.get_run("0" * 26) is None
 
     @pytest.mark.parametrize("what", ["no such run", "a\0", "\ud800", "é" * 26, 5, ["a"]])
     def test_what_can_be_no_run_or_task_is_an_unknown_one(self, store, what):
-        assert store.run(what) is None
+        assert store.get_run(what) is None
         assert store.history(what) == []
 
     def test_a_skipped_slot_keeps_its_reason_and_count(self, store):
@@ -177,7 +179,7 @@ class TestKeeping:
             TaskSkip("a", SkippedSlots(NOON, 9999, RunReason.SUPERSEDED)),
             TaskSkip("b", SkippedSlots(NOON, 1, RunReason.OVERLAP), "still going on: \U0001f600"),
         ]
-        with store.deciding(NOON, NOON + MINUTE) as desk:
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
             _, skipped = desk.claim([], skips)
         newest, oldest = store.history(states=[RunState.SKIPPED])
         assert skipped == [oldest, newest]
@@ -201,30 +203,31 @@ class TestKeeping:
             moment = NOON + number * MINUTE
             [run] = claim(store, slot(moment=moment), now=moment)
             write(store, ended(run, RunState(state), after=number * SECOND))
-        assert store.durations("a", 2) == [3.0, 2.0]
+        assert store.recent_durations("a", 2) == [3.0, 2.0]
 
     def test_the_newest_attempt_at_a_slot_is_known(self, store):
         [first, *_] = claim(store, slot(), slot(attempt=2), slot("b", attempt=5), slot(nonce=1))
-        assert store.attempts(first) == 2
-        assert store.attempts(replace(first, task="never")) == 0
+        assert store.newest_attempt(first) == 2
+        assert store.newest_attempt(replace(first, task="never")) == 0
 
     def test_slots_that_ran_or_wait_are_not_filled_in(self, store):
         moments = [NOON + number * MINUTE for number in range(5)]
         claim(store, *(slot("a", moment) for moment in moments[1:3]), slot("b", moments[3]))
         wait(store, [slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
-        with store.deciding(NOON, NOON + MINUTE) as desk:
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
             desk.claim([], [TaskSkip("a", SkippedSlots(moments[3], 1, RunReason.MISSED))])
         assert (
-            store.fill_in(SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN) == 2
+            store.add_backfill(SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN)
+            == 2
         )
         assert (
-            store.fill_in(
+            store.add_backfill(
                 SlotRange("a", NOON - MINUTE, moments[4], moments), PARALLEL_BACKFILL_ORIGIN
             )
             == 0
         )
-        with store.deciding(moments[4], moments[4] + MINUTE) as desk:
-            waiting = desk.facts().waiting
+        with store.claim_transaction(moments[4], moments[4] + MINUTE) as desk:
+            waiting = desk.snapshot().waiting
         filled_in = [each.slot for each in waiting if each.trigger is Trigger.BACKFILL]
         assert sorted(filled_in) == [moments[0], moments[3]]
 
@@ -235,12 +238,12 @@ class TestKeeping:
         one, two = slot(nonce=nonce), slot(moment=NOON + MINUTE, nonce=nonce)
         span = SlotRange("a", NOON - SECOND, NOON + MINUTE)
         for _ in range(2):
-            with store.deciding(NOON, NOON + MINUTE) as desk:
+            with store.claim_transaction(NOON, NOON + MINUTE) as desk:
                 skips = [TaskSkip("a", SkippedSlots(NOON, 1, RunReason.CONDITION), waiting_run=one)]
                 assert len(desk.claim([], skips)[1]) == 1
-            store.fill_in(span, nonce)
+            store.add_backfill(span, nonce)
         claim(store, two)
-        store.fill_in(span, nonce)
+        store.add_backfill(span, nonce)
         assert [run.slot for run in claim(store, one, two)] == [NOON]
         assert len(store.history("a", [RunState.SKIPPED])) == 2
 
@@ -249,21 +252,21 @@ class TestWaiting:
     def test_what_waits_is_kept_once_until_it_is_dropped(self, store):
         kept = slot("a", payload=[1])
         wait(store, [kept, slot("b")])
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.keep([kept])
-            waiting = sorted(desk.facts().waiting, key=lambda each: each.task)
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            desk.enqueue([kept])
+            waiting = sorted(desk.snapshot().waiting, key=lambda each: each.task)
             assert waiting == [kept, slot("b")]
             assert waiting[0].payload == [1]
-        assert (store.waiting(), store.waiting("a")) == (2, 1)
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.drop([kept])
-            desk.drop([])
-        assert (store.waiting(), store.waiting("a")) == (1, 0)
+        assert (store.count_waiting(), store.count_waiting("a")) == (2, 1)
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            desk.dequeue([kept])
+            desk.dequeue([])
+        assert (store.count_waiting(), store.count_waiting("a")) == (1, 0)
 
     def test_what_is_hastened_waits_no_longer_and_no_longer_than_before(self, store):
         wait(store, [slot("a", not_before=NOON + MINUTE), slot("b", not_before=NOON)])
         for name in "abc":
-            store.hasten(slot(name, not_before=NOON + SECOND))
+            store.enqueue_or_advance(slot(name, not_before=NOON + SECOND))
         assert self.ripe(store, NOON) == ["b"]
         assert self.ripe(store, NOON + SECOND) == ["a", "b", "c"]
 
@@ -273,114 +276,114 @@ class TestWaiting:
         assert self.ripe(store, NOON + SECOND) == ["a", "b"]
 
     def ripe(self, store, now):
-        with store.deciding(now, now + MINUTE) as desk:
-            return sorted(each.task for each in desk.facts().waiting)
+        with store.claim_transaction(now, now + MINUTE) as desk:
+            return sorted(each.task for each in desk.snapshot().waiting)
 
     def test_what_waits_of_the_schedules_of_tasks_is_told(self, store):
         asked = slot("b", trigger=Trigger.DEFERRED, nonce=7)
         wait(store, [slot("a"), slot("b", NOON + MINUTE), asked, slot("c")])
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            told = desk.facts(paced={"b", "c", "d"}).paced
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            told = desk.snapshot(fixed_delay_names={"b", "c", "d"}).fixed_delay_waiting
             assert told == {"b": [slot("b", NOON + MINUTE)], "c": [slot("c")]}
-            assert not desk.facts().paced
+            assert not desk.snapshot().fixed_delay_waiting
 
     def test_more_than_a_thousand_tasks_are_asked_for_at_once(self, store):
         names = [f"t{number}" for number in range(1100)]
         wait(store, [slot(name) for name in names])
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            assert desk.facts(paced=names).paced.keys() == set(names)
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            assert desk.snapshot(fixed_delay_names=names).fixed_delay_waiting.keys() == set(names)
 
     def test_names_that_look_alike_wait_apart(self, store):
         wait(store, [slot(name) for name in ALIKE])
         assert self.ripe(store, NOON) == sorted(ALIKE)
-        assert store.waiting("task") == 1
+        assert store.count_waiting("task") == 1
 
 
 class TestWhatGoesOn:
     def test_it_is_told_with_its_lease(self, store):
         [first, second] = claim(store, slot("a"), slot("b"))
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            assert desk.facts().active == {
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            assert desk.snapshot().active == {
                 "a": [ActiveRun(first, NOON + MINUTE)],
                 "b": [ActiveRun(second, NOON + MINUTE)],
             }
-            assert desk.active("b") == [ActiveRun(second, NOON + MINUTE)]
-            assert desk.active("c") == ()
-        assert store.going_on("a") == [first]
+            assert desk.active_runs("b") == [ActiveRun(second, NOON + MINUTE)]
+            assert desk.active_runs("c") == ()
+        assert store.active_runs("a") == [first]
 
     def test_it_is_over_once_that_is_written(self, store):
         [run] = claim(store)
         write(store, ended(run))
-        assert store.going_on("a") == []
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            assert desk.facts().active == {}
+        assert store.active_runs("a") == []
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            assert desk.snapshot().active == {}
 
     def test_its_owner_learns_that_somebody_asked_for_its_end(self, store):
         [first, second, third] = claim(store, slot("a"), slot("b"), slot("c"))
-        assert store.cancelled() == set()
-        store.ask_to_cancel(first.id)
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.cancel([second.id])
-            desk.cancel([])
-        assert store.cancelled() == {first.id, second.id}
+        assert store.cancel_requests() == set()
+        store.request_cancel(first.id)
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            desk.request_cancels([second.id])
+            desk.request_cancels([])
+        assert store.cancel_requests() == {first.id, second.id}
         write(store, ended(first), ended(second), ended(third))
-        store.ask_to_cancel(third.id)
-        assert store.cancelled() == set()
+        store.request_cancel(third.id)
+        assert store.cancel_requests() == set()
 
     def test_a_glance_tells_whether_something_waits_or_may_be_lost(self, store):
-        assert store.glance(NOON).busy is False
+        assert store.peek(NOON).has_work is False
         wait(store, [slot(not_before=NOON)])
-        assert store.glance(NOON - SECOND).busy is False
-        assert store.glance(NOON).busy is True
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.drop([slot()])
+        assert store.peek(NOON - SECOND).has_work is False
+        assert store.peek(NOON).has_work is True
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            desk.dequeue([slot()])
             desk.claim([slot()])
-        assert store.glance(NOON + MINUTE).busy is False
-        assert store.glance(NOON + MINUTE + SECOND).busy is True
+        assert store.peek(NOON + MINUTE).has_work is False
+        assert store.peek(NOON + MINUTE + SECOND).has_work is True
 
 
 def tick(store, moment, roster="r", names=("b", "a")):
     made = TickRecord(f"{roster}{moment.timestamp()}", moment, roster, "h", 1)
-    store.write(WriteBatch(ticks=[(made, names)]))
+    store.write_batch(WriteBatch(ticks=[(made, names)]))
 
 
 class TestRosters:
     def test_the_last_tick_of_each_is_told_at_a_glance(self, store):
-        assert store.glance(NOON).last_ticks == {}
+        assert store.peek(NOON).last_ticks == {}
         tick(store, NOON)
         tick(store, NOON + MINUTE, "s", ["\U0001f600"])
-        assert store.glance(NOON).last_ticks == {"r": NOON, "s": NOON + MINUTE}
-        [roster] = store.rosters(["s", "unknown"])
-        assert (roster.id, roster.names) == ("s", {"\U0001f600"})
+        assert store.peek(NOON).last_ticks == {"r": NOON, "s": NOON + MINUTE}
+        [roster] = store.task_sets(["s", "unknown"])
+        assert (roster.id, roster.task_names) == ("s", {"\U0001f600"})
         assert roster.last_tick == NOON + MINUTE
 
     def test_a_last_tick_never_goes_back_by_what_clocks_differ(self, store):
         for moment in (NOON, NOON + MINUTE, NOON + MINUTE / 2):
             tick(store, moment)
-        assert store.glance(NOON).last_ticks == {"r": NOON + MINUTE}
+        assert store.peek(NOON).last_ticks == {"r": NOON + MINUTE}
 
     def test_a_last_tick_of_a_clock_that_was_wrong_is_put_right(self, store):
         for moment in (NOON + 60 * MINUTE, NOON):
             tick(store, moment)
-        assert store.glance(NOON).last_ticks == {"r": NOON}
+        assert store.peek(NOON).last_ticks == {"r": NOON}
 
     def test_ticks_written_together_leave_the_newest(self, store):
         ticks = [
             (TickRecord(f"{number}", NOON + number * SECOND, "r", "h", 1), ["a"])
             for number in (0, 2, 1)
         ]
-        store.write(WriteBatch(ticks=ticks))
-        assert store.glance(NOON).last_ticks == {"r": NOON + 2 * SECOND}
+        store.write_batch(WriteBatch(ticks=ticks))
+        assert store.peek(NOON).last_ticks == {"r": NOON + 2 * SECOND}
 
     def test_a_tick_is_written_once_however_often_it_is_tried(self, store):
         tick(store, NOON)
         tick(store, NOON)
-        assert store.glance(NOON).last_ticks == {"r": NOON}
+        assert store.peek(NOON).last_ticks == {"r": NOON}
 
     def test_the_roll_is_called_at_the_desk(self, store):
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            desk.roll_call(TickRecord("t", NOON, "r", "h", 1), ["a"])
-        assert store.glance(NOON).last_ticks == {"r": NOON}
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            desk.record_tick(TickRecord("t", NOON, "r", "h", 1), ["a"])
+        assert store.peek(NOON).last_ticks == {"r": NOON}
 
 
 class TestWords:
@@ -391,14 +394,14 @@ class TestWords:
             PauseRule(NOON - SECOND, True, "re:" + "x" * 5000),
         ]
         for word in words:
-            store.say(word)
-        assert store.words() == words
-        with store.deciding(NOON, NOON + MINUTE) as desk:
-            assert desk.facts().words == words
+            store.add_pause_rule(word)
+        assert store.pause_rules() == words
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            assert desk.snapshot().pause_rules == words
 
     def test_any_reason_can_be_given(self, store):
-        store.say(PauseRule(NOON, True, "*", reason="nul \0, half \ud83d"))
-        assert store.words()[0].reason == "nul \\x00, half \\ud83d"
+        store.add_pause_rule(PauseRule(NOON, True, "*", reason="nul \0, half \ud83d"))
+        assert store.pause_rules()[0].reason == "nul \\x00, half \\ud83d"
 
 
 def test_two_stores_in_one_database_do_not_meet(shared, make_store):
@@ -416,6 +419,6 @@ def test_stores_of_several_processes_share_what_is_on_record(shared, make_store)
     one, two = make_store(shared), make_store(shared)
     [run] = claim(one)
     assert not claim(two)
-    assert isinstance(two.run(run.id), Run)
+    assert isinstance(two.get_run(run.id), Run)
     two.ask_to_cancel(run.id)
-    assert (one.cancelled(), two.cancelled()) == ({run.id}, set())
+    assert (one.cancel_requests(), two.cancel_requests()) == ({run.id}, set())

@@ -79,7 +79,7 @@ def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
         TaskSkip("a", SkippedSlots(NOON - MINUTE, 2, RunReason.PAUSED)),
     ]
     for _ in range(2):
-        with store.deciding(NOON, NOON + MINUTE) as desk:
+        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
             desk.claim([], skips)
     counts = {reason: each.count for (_, _, reason), each in totals(store).items()}
     assert counts == {"missed": 4, "paused": 2}
@@ -87,8 +87,8 @@ def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
 
 def test_ticks_are_counted_and_none_is_forgotten(store):
     ticks = [TickRecord(f"{i:026}", NOON + i * MINUTE, "r", "host", 1) for i in range(3)]
-    store.write(WriteBatch(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
-    store.write(WriteBatch(ticks=[(ticks[2], ["a"])]))
+    store.write_batch(WriteBatch(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
+    store.write_batch(WriteBatch(ticks=[(ticks[2], ["a"])]))
     assert read_overview(store, "r").tick_count == 3
     assert store.prune(NOON + timedelta(days=1), 10) == 3
     found = read_overview(store, "r")
@@ -105,14 +105,14 @@ def test_what_was_written_counts_once_though_the_answer_was_lost(store):
 
     def lose_the_answer():
         with journal.drain() as noted:
-            store.write(noted)
+            store.write_batch(noted)
             raise StoreError("the connection broke before the database had answered")
 
     with pytest.raises(StoreError):
         lose_the_answer()
     journal.add_tick(TickRecord(f"{2:026}", NOON + 2 * MINUTE, "r", "host", 1), ["a"])
     with journal.drain() as noted:
-        store.write(noted)
+        store.write_batch(noted)
     [total] = totals(store).values()
     assert (read_overview(store, "r").tick_count, total.count) == (3, 1)
 
@@ -123,7 +123,7 @@ def test_a_tick_that_was_not_written_counts_once_it_is(store):
     with pytest.raises(StoreError), journal.drain():
         raise StoreError("the connection broke before anything was sent")
     with journal.drain() as noted:
-        store.write(noted)
+        store.write_batch(noted)
     assert read_overview(store, "r").tick_count == 1
 
 

@@ -67,7 +67,7 @@ class TestAServerThatRestarts:
         kill_connection(served, store)
         assert claim(store, slot("b"))
         kill_connection(served, store)
-        assert store.glance(NOON).last_ticks == {}
+        assert store.peek(NOON).last_ticks == {}
         kill_connection(served, store)
         assert len(store.history()) == 2
 
@@ -76,7 +76,7 @@ class TestAServerThatRestarts:
         store.open()
         with (
             trouble(served, "gone away|terminating|Lost connection"),
-            store.deciding(NOON, NOON + MINUTE) as desk,
+            store.claim_transaction(NOON, NOON + MINUTE) as desk,
         ):
             desk.claim([slot()])
             number = desk._connection.scalar(text(ITS_ID[served.kind]))
@@ -89,7 +89,7 @@ class TestAServerThatRestarts:
         [run] = claim(store)
         kill_connection(served, store)
         write(store, ended(run))
-        assert store.run(run.id) == ended(run)
+        assert store.get_run(run.id) == ended(run)
 
 
 class TestAServerThatIsNotThere:
@@ -101,7 +101,7 @@ class TestAServerThatIsNotThere:
         with trouble(away, self.CAUSE):
             store.open()
         with trouble(away, self.CAUSE):
-            store.glance(NOON)
+            store.peek(NOON)
         with trouble(away, self.CAUSE):
             claim(store)
 
@@ -120,7 +120,7 @@ class TestAServerThatIsNotThere:
 class TestAnotherThatHoldsTheLock:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch):
-        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 1)
+        monkeypatch.setattr(engine, "STORE_WAIT_SECONDS", 1)
 
     def test_a_writer_gives_up_and_works_afterwards(self, served, make_store):
         holder, store = make_store(served), make_store(served)
@@ -144,15 +144,15 @@ class TestAnotherThatHoldsTheLock:
         with served.connection() as connection:
             connection.exec_driver_sql(lock[served.kind].format(served.prefix))
             with trouble(served, "[Ll]ock"):
-                store.glance(NOON)
-        assert not store.glance(NOON).busy
+                store.peek(NOON)
+        assert not store.peek(NOON).has_work
 
 
 class TestAProcessThatIsFrozen:
     def test_its_transaction_is_ended_for_it(self, served, make_store, monkeypatch):
         """It can't keep others from working for longer than a while."""
-        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 10)
-        monkeypatch.setattr(engine, "IDLE_TIMEOUT", 1)
+        monkeypatch.setattr(engine, "STORE_WAIT_SECONDS", 10)
+        monkeypatch.setattr(engine, "IDLE_TRANSACTION_SECONDS", 1)
         frozen, store = make_store(served), make_store(served)
         with (
             trouble(served, "gone away|terminating|Lost connection"),
@@ -166,7 +166,7 @@ class TestAProcessThatIsFrozen:
 
 class TestTooManyConnections:
     def test_more_than_the_pool_has_are_waited_for(self, shared, make_store, monkeypatch):
-        monkeypatch.setattr(engine, "BUSY_TIMEOUT", 1)
+        monkeypatch.setattr(engine, "STORE_WAIT_SECONDS", 1)
         store = make_store(shared)
         store.open()
         with ExitStack() as held:
@@ -175,7 +175,7 @@ class TestTooManyConnections:
             with trouble(shared, "TimeoutError: QueuePool limit"):
                 store.history()
             with trouble(shared, "TimeoutError: QueuePool limit"):
-                store.glance(NOON)
+                store.peek(NOON)
         assert claim(store)
 
     def test_more_than_the_server_takes(self, limited, make_store):
@@ -186,7 +186,7 @@ class TestTooManyConnections:
             with trouble(limited, "too many connections|max_user_connections"):
                 store.history()
             with trouble(limited, "too many connections|max_user_connections"):
-                store.glance(NOON)
+                store.peek(NOON)
         assert claim(store)
 
     @pytest.fixture
@@ -233,7 +233,7 @@ class TestWhatTheURLSays:
     def test_text_is_kept_whatever_it_says_of_characters(self, mariadb, make_store):
         latin = replace(mariadb, url=mariadb.url.update_query_dict({"charset": "latin1"}))
         [run] = claim(make_store(latin), slot("\U0001f600", payload="\U0001f600"))
-        assert make_store(mariadb).run(run.id) == run
+        assert make_store(mariadb).get_run(run.id) == run
 
     def test_where_the_tables_are(self, postgresql, make_store):
         schema = postgresql.prefix
@@ -241,7 +241,7 @@ class TestWhatTheURLSays:
         try:
             apart = postgresql.url.update_query_dict({"options": f"-c search_path={schema}"})
             [run] = claim(make_store(replace(postgresql, url=apart)))
-            assert make_store(postgresql).run(run.id) is None
+            assert make_store(postgresql).get_run(run.id) is None
             with postgresql.connection() as connection:
                 found = connection.exec_driver_sql(f"SELECT id FROM {schema}.{schema}runs")
                 assert found.scalars().all() == [run.id]

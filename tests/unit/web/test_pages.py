@@ -169,7 +169,7 @@ def test_a_payload_that_is_no_json_once_it_is_read_is_refused_in_one_line(number
 
 
 def test_a_payload_that_is_too_long_is_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr("pyramid_cron.run.PAYLOAD_LIMIT", 100)
+    monkeypatch.setattr("pyramid_cron.run.MAX_PAYLOAD_CHARACTERS", 100)
     long = {"payload": "x" * 100}
     answer = browse(shop()).post_json("/cron/tasks/fine/run", long, status=400)
     assert "has 102 characters of JSON, at most 100 are kept" in answer.json["error"]

@@ -71,7 +71,7 @@ def test_a_run_that_was_taken_up_is_carried_out_though_the_store_goes_away(sent,
         monkeypatch.undo()
         raise StoreError("gone")
 
-    monkeypatch.setattr(store, "cancelled", away)
+    monkeypatch.setattr(store, "cancel_requests", away)
     assert scheduler(cron.registry).execute(sent[0].id).state is RunState.SUCCEEDED
     assert [str(run.state) for run in store.history()] == ["succeeded"]
 

@@ -178,7 +178,7 @@ def test_work_done_before_the_tasks_is_kept(tmp_path, mode):
 
     config.registry["tween"] = tween_factory
     config.add_tween(
-        "tests.unit.execute.test_transaction.noting_tween", under="pyramid_tm.tm_tween_factory"
+        "tests.unit.runtime.test_transaction.noting_tween", under="pyramid_tm.tm_tween_factory"
     )
     config.add_cron_task(writes("a"), name="a")
     app = TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})

@@ -415,7 +415,7 @@ def test_slots_that_are_caught_up_with_restart_nothing_but_what_ran_before(confi
 
 
 def test_they_begin_even_if_the_finished_callback_never_comes(config, monkeypatch):
-    monkeypatch.setattr(background, "PATIENCE", 0.1)
+    monkeypatch.setattr(background, "LAUNCH_FALLBACK_SECONDS", 0.1)
 
     def breaking(event):
         def fail(request):
@@ -480,7 +480,7 @@ def test_a_request_that_can_not_be_made_leaves_the_slot_to_a_later_tick(config, 
             raise SystemExit("no request")
         return request_scope.Request.blank(*args, **kwargs)
 
-    monkeypatch.setattr(request_scope, "_request", factory)
+    monkeypatch.setattr(request_scope, "_make_request", factory)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     [run] = cron.tick(NOON).runs
     assert (run.state, run.error) == (RunState.CANCELLED, "it could not begin")

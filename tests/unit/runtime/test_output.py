@@ -2,7 +2,7 @@
 
 import re
 
-from pyramid_cron.runtime.output import OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES, HeadTailBuffer
+from pyramid_cron.runtime.subprocesses import OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES, HeadTailBuffer
 
 
 def clipped(*pieces):

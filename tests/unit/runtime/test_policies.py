@@ -400,7 +400,7 @@ class TestTimeout:
         assert run.state == "succeeded"
 
     def test_a_task_that_cannot_be_stopped_is_given_up(self, config, monkeypatch, caplog):
-        monkeypatch.setattr("pyramid_cron.runtime.supervisor.PATIENCE", timedelta(seconds=0.3))
+        monkeypatch.setattr("pyramid_cron.runtime.supervisor.CANCEL_GRACE", timedelta(seconds=0.3))
         stuck, release = threading.Event(), threading.Event()
 
         def task(system):
@@ -464,7 +464,7 @@ class TestCancel:
         assert called == []
 
     def test_a_run_is_not_kept_from_its_end_by_the_one_before_it(self, config, monkeypatch, caplog):
-        monkeypatch.setattr("pyramid_cron.runtime.supervisor.PATIENCE", timedelta(0))
+        monkeypatch.setattr("pyramid_cron.runtime.supervisor.CANCEL_GRACE", timedelta(0))
         control = scheduler(config.registry)
         called = []
 
@@ -696,7 +696,7 @@ class TestBackfill:
             cron.tick(NOON)
             return fill_in(*arguments)
 
-        monkeypatch.setattr(store, "fill_in", after_a_tick)
+        monkeypatch.setattr(store, "add_backfill", after_a_tick)
         get_cron(config.registry).clock = lambda: NOON
         assert control.backfill("a", NOON - 2 * HOUR, NOON) == 1
 
