@@ -34,6 +34,26 @@ sys.path.append(str(Path(__file__).parent))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+ROOT = Path(__file__).parent
+
+SYSTEM = ("tests/integration", "tests/browser", "docs", "README.rst")
+"""Where all is a test of a whole system."""
+
+DATABASES = ("postgresql", "mariadb")
+"""What parameters and fixtures are called that need a server; see tests/databases.py."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before "-m" chooses
+def pytest_collection_modifyitems(items):
+    """Mark tests by where they are and by what they need, so that the quick ones can be chosen."""
+    for item in items:
+        if any(item.path.is_relative_to(ROOT / path) for path in SYSTEM):
+            item.add_marker(pytest.mark.system)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        needs = [*parameters, *getattr(item, "fixturenames", ())]
+        if any(name in DATABASES for name in needs if isinstance(name, str)):
+            item.add_marker(pytest.mark.databases)
+
 
 @pytest.fixture(autouse=True)
 def own_lines_only(caplog):

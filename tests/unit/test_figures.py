@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.system
 
 
 def test_the_documented_figures_are_those_that_were_kept(tmp_path):

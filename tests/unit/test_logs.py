@@ -152,6 +152,7 @@ logging.getLogger("pyramid_cron").info("no run")
 """
 
 
+@pytest.mark.system
 def test_the_documented_ini_file_gives_a_line_of_json_a_run(tmp_path):
     ini = tmp_path / "shop.ini"
     ini.write_text(documented_ini())

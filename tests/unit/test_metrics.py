@@ -171,6 +171,7 @@ cron_of(config).tick(at=NOON + timedelta(minutes=int(sys.argv[2])))
 """
 
 
+@pytest.mark.system
 def test_it_is_right_with_several_processes(tmp_path):
     url = f"sqlite:///{tmp_path}/cron.sqlite"
     app = make((nothing, {"name": "a"}), (nothing, {"name": "b"}), **{"cron.url": url})

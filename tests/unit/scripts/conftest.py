@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from functools import lru_cache
 
 import pytest
+from plaster import loaders
 
 from pyramid_cron.scripts.pcron import main
 
@@ -92,11 +94,20 @@ class Shop:
         return line.removeprefix("pcron: ")
 
 
+find_loaders = lru_cache(loaders.find_loaders)
+"""Each time it is called it reads what every package on the path says of itself."""
+
+
 @pytest.fixture
 def shop(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     # A compiled module would hide one written again within the same second.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(
+        loaders,
+        "find_loaders",
+        lambda scheme, protocols=None: find_loaders(scheme, tuple(protocols or ())),
+    )
     shop = Shop(tmp_path, capsys)
     yield shop
     sys.modules.pop(shop.module, None)

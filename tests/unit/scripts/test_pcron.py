@@ -229,6 +229,7 @@ def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypat
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 768, "known": 576}
 
 
+@pytest.mark.system
 def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
     span = ("fails", "--since", "1990-01-01", "--until", "2026-01-01")
     shop.fine("list")  # makes the store
@@ -426,6 +427,7 @@ def test_ctrl_c_in_a_task_is_on_record_and_ends_the_command(shop):
     assert shop.json("history", "stops")[0]["error"] == "KeyboardInterrupt"
 
 
+@pytest.mark.system
 def test_a_signal_while_a_task_runs_cancels_it_and_is_130(shop):
     mark = shop.folder / "started"
     shop.write(
@@ -446,6 +448,7 @@ def test_a_signal_while_a_task_runs_cancels_it_and_is_130(shop):
     assert shop.json("history", "waits")[0]["state"] == "cancelled"
 
 
+@pytest.mark.system
 def test_a_reader_that_has_had_enough_is_no_error(shop):
     running = process(shop, "simulate", "--since", "2020-01-01", "--until", "2026-01-01")
     assert running.stdout.readline().startswith("2020-01-01 00:15:00 CET")
@@ -455,6 +458,7 @@ def test_a_reader_that_has_had_enough_is_no_error(shop):
     assert running.wait(30) == 0
 
 
+@pytest.mark.system
 def test_what_can_not_be_encoded_is_escaped_but_not_in_a_crontab(shop):
     shop.write('config.add_cron_command(["echo", "\u03c0"], name="\u03c0", hour=3)')
     latin = {"PYTHONIOENCODING": "latin-1"}
@@ -465,6 +469,7 @@ def test_what_can_not_be_encoded_is_escaped_but_not_in_a_crontab(shop):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.system
 def test_without_anywhere_to_write_the_exit_status_is_that_of_the_command(shop, closed):
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
     for arguments, status in ((["list"], 0), (["run", "fails"], 1)):
@@ -489,6 +494,7 @@ def terminal(shop, *arguments, **environ):
     return text.decode()
 
 
+@pytest.mark.system
 def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
     assert "\x1b[1m" in terminal(shop, "list")
     assert "─" in terminal(shop, "list", NO_COLOR="1")
@@ -496,6 +502,7 @@ def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
     assert "\x1b[3" not in terminal(shop, "list", NO_COLOR="1")
 
 
+@pytest.mark.system
 def test_the_id_of_a_run_can_be_copied_from_a_narrow_terminal(shop):
     shop("run", "fails")
     [run] = shop.json("history")

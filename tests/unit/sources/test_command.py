@@ -213,17 +213,20 @@ class TestEnvironment:
 
 
 class TestStopping:
+    @pytest.mark.system
     def test_a_timeout_ends_the_whole_group_and_keeps_what_was_written(self, config, tmp_path):
         script = f"sleep 60 & echo $$ $! > {tmp_path}/pids; echo begun; wait"
         run = ran(config, script, shell=True, timeout=1)
         assert (run.state, run.stdout) == ("timed_out", "begun\n")
         assert all(map(gone, pids(tmp_path / "pids", 2)))
 
+    @pytest.mark.system
     def test_a_program_may_tidy_up_before_it_ends(self, config):
         script = "trap 'echo tidied; exit 0' TERM; echo begun; while :; do sleep 0.05; done"
         run = ran(config, script, shell=True, timeout=1)
         assert (run.state, run.stdout) == ("timed_out", "begun\ntidied\n")
 
+    @pytest.mark.system
     def test_what_pays_no_heed_is_killed_with_its_children(self, config, tmp_path):
         script = f"trap '' TERM; sleep 60 & echo $$ $! > {tmp_path}/pids; wait"
         started = time.monotonic()
@@ -233,6 +236,7 @@ class TestStopping:
         assert time.monotonic() - started >= TERM_GRACE_SECONDS
         assert all(map(gone, pids(tmp_path / "pids", 2)))
 
+    @pytest.mark.system
     def test_a_child_that_pays_no_heed_is_killed_though_the_program_has_ended(
         self, config, tmp_path
     ):
@@ -277,6 +281,7 @@ class TestStopping:
         assert "going on" not in caplog.text
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.system
     def test_a_process_that_is_told_to_stop_leaves_no_program_behind(self, tmp_path, number):
         program = f"""
 from tests.apps import configure, cron_of

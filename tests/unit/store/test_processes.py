@@ -5,12 +5,16 @@ import time
 from itertools import chain
 from secrets import randbits
 
+import pytest
+
 from pyramid_cron.store.results import Outcome
 from tests.apps import NOON
 from tests.records import MINUTE, claim, slot
 
 PROCESSES = 3
 DEADLINE = 60
+
+pytestmark = pytest.mark.system
 
 
 def work(function, place, barrier, results):
