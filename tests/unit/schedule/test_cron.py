@@ -266,7 +266,7 @@ def test_what_matches_rarely_is_accepted(expression):
     assert Cron(expression).following(NOON) > NOON
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     drawn=expressions(),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Sao_Paulo"]),
@@ -289,7 +289,7 @@ def test_following_preceding_between_and_matches_agree(drawn, zone, start):
     assert all(cron.matches(slot) and cron.matches(slot + MINUTE / 2) for slot in slots)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     drawn=expressions(any_day=True),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Beirut"]),

@@ -64,7 +64,7 @@ def test_equal_rules_are_equal_and_cannot_be_changed():
         one.months = 0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(drawn=expressions(), year=st.integers(1900, 2100), month=st.integers(1, 12))
 def test_a_rule_names_the_dates_a_calendar_does(drawn, year, month):
     expression, schedule = drawn

@@ -236,7 +236,7 @@ def test_h_stands_alone_in_its_field():
         parse_text(MINUTE_FIELD, "H,5", "backup")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(name=st.sampled_from(sorted(BY_NAME)), data=st.data())
 def test_cron_text_means_what_croniter_reads(name, data):
     text, numbers = data.draw(fields(name))

@@ -133,7 +133,7 @@ def test_the_representation_makes_an_equal_schedule(cron, text):
     assert eval(text, {"Cron": Cron}) == cron
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(drawn=expressions())
 def test_every_expression_survives_a_crontab(drawn):
     try:
