@@ -15,6 +15,8 @@ from typing import Any, ParamSpec
 
 from .errors import CommandError
 from .run import Run, TaskInterrupted
+from .text import escape_unprintable
+from .text import format_instant as format_instant  # for modules that import it from here
 
 P = ParamSpec("P")
 
@@ -26,11 +28,6 @@ STANDARD_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
 }
 """The attributes that every record of a log has."""
-
-
-def format_instant(moment: datetime) -> str:
-    """Return an aware moment as ISO 8601 in UTC, with Z: ``2026-12-01T09:00:00Z``."""
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _never_raise(function: Callable[P, None]) -> Callable[P, None]:
@@ -60,14 +57,14 @@ def log_failure(run: Run, error: BaseException) -> None:
     """
     if isinstance(error, TaskInterrupted):
         log.warning(
-            "%s run=%s %s", run.task, run.id, _escape_unprintable(error), extra=_run_fields(run)
+            "%s run=%s %s", run.task, run.id, escape_unprintable(str(error)), extra=_run_fields(run)
         )
     elif isinstance(error, CommandError):
         log.error(
             "%s run=%s failed: %s",
             run.task,
             run.id,
-            _escape_unprintable(error),
+            escape_unprintable(str(error)),
             extra=_run_fields(run),
         )
     else:
@@ -100,7 +97,7 @@ def log_finished(run: Run) -> None:
     if run.count > 1:
         reason += f" count={run.count}"
     if run.error is not None and run.traceback is None:
-        reason += f" ({_escape_unprintable(run.error)})"
+        reason += f" ({escape_unprintable(run.error)})"
     log.info(
         "%s run=%s slot=%s state=%s duration=%s%s",
         run.task,
@@ -129,14 +126,6 @@ def log_never_fits(task: str, median_duration: float, budget: float) -> None:
         budget,
         extra={"task": task},
     )
-
-
-def _escape_unprintable(value: object) -> str:
-    """Return a text with all spelled out that would begin another line, or steer a terminal."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _run_fields(run: Run) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .planning.slots import SlotCalendar, compute_task_set_id
 from .task import REQUEST_EXECUTOR, Task
+from .text import suggest
 
 
 class TaskSource(Protocol):
@@ -46,9 +46,7 @@ class TaskRegistry:
         if not isinstance(name, str):
             raise LookupError(f"there is no cron task named {name!r}: a name is text")
         if name not in self.by_name:
-            near = difflib.get_close_matches(name, self.by_name, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise LookupError(f"there is no cron task named {name!r}{hint}")
+            raise LookupError(f"there is no cron task named {name!r}{suggest(name, self.by_name)}")
         return self.by_name[name]
 
     def weight(self, name: str) -> int:

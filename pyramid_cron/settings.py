@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
@@ -19,6 +18,7 @@ from . import setting_parsers
 from .guard import Guard, Networks
 from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .setting_parsers import SETTING_PREFIX, Setting, parse_optional_text
+from .text import suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,8 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
 
 
 def _explain_unknown(name: str, names: list[str]) -> str:
-    nearest = get_close_matches(name, names, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(names)}"
-    return f"{name} is no setting of pyramid_cron; {hint}"
+    hint = suggest(name, names) or f"; there are {', '.join(names)}"
+    return f"{name} is no setting of pyramid_cron{hint}"
 
 
 #: Every setting there is, in the order they are documented.

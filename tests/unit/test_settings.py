@@ -57,7 +57,7 @@ def test_settings_of_others_are_ignored():
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_known_one(name, meant):
     with pytest.raises(
-        ConfigurationError, match=rf"^{name} is no setting .*did you mean {meant}\?"
+        ConfigurationError, match=rf"^{name} is no setting .*did you mean '{meant}'\?"
     ):
         parse_settings({name: "x"})
 
