@@ -114,7 +114,7 @@ class Cron:
 
     def describe(self) -> str:
         """Say in plain English when this is."""
-        return describe_cron(self)
+        return describe_cron(self._fields, self.timezone)
 
     def crontab(self) -> str:
         """Return the five fields that mean the same to Debian's cron, which has its own zone.
@@ -122,11 +122,14 @@ class Cron:
         Raises ValueError for what it can't say: ``L``, ``5#2``, or a day and a weekday that must
         both match.
         """
-        return cron_to_crontab(self)
+        try:
+            return cron_to_crontab(self._fields)
+        except ValueError as error:
+            raise ValueError(f"{self!r}: {error}") from None
 
     def __repr__(self) -> str:
         zone = "" if self.timezone is None else f", timezone={self.timezone!r}"
-        return f"Cron({repr_arguments(self)}{zone})"
+        return f"Cron({repr_arguments(self._fields)}{zone})"
 
     __str__ = describe
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from .dates import DateRule
 from .fields import (
     DAY_FIELD,
     DOW_FIELD,
@@ -14,43 +14,40 @@ from .fields import (
     FieldSpec,
     mask_values,
 )
-
-if TYPE_CHECKING:
-    from .cron import Cron
-    from .dates import DateRule
+from .parser import CronFields
 
 
-def cron_to_crontab(cron: Cron) -> str:
+def cron_to_crontab(fields: CronFields) -> str:
     """Return five fields real cron can read; ValueError where it can't say the same."""
-    if cron.dates.has_last_day or cron.dates.nth_weekdays:
-        raise ValueError(f"{cron!r}: a crontab knows no last day and no nth weekday of a month")
-    return cron_to_expression(cron)
+    if fields.dates.has_last_day or fields.dates.nth_weekdays:
+        raise ValueError("a crontab knows no last day and no nth weekday of a month")
+    return cron_to_expression(fields)
 
 
-def cron_to_expression(cron: Cron) -> str:
+def cron_to_expression(fields: CronFields) -> str:
     """Return five fields; ValueError where a day and a weekday must both match."""
-    days = _format_day_and_weekday(cron.dates)
+    days = _format_day_and_weekday(fields.dates)
     if days is None:
-        raise ValueError(f"{cron!r}: in a crontab, either of day and day-of-week is enough")
+        raise ValueError("in a crontab, either of day and day-of-week is enough")
     return " ".join(
         [
-            *_format_minute_and_hour(cron),
+            *_format_minute_and_hour(fields),
             days[0],
-            _format_field(MONTH_FIELD, cron.dates.months),
+            _format_field(MONTH_FIELD, fields.dates.months),
             days[1],
         ]
     )
 
 
-def repr_arguments(cron: Cron) -> str:
+def repr_arguments(fields: CronFields) -> str:
     """Return the arguments of an equal `Cron`, without its zone."""
-    if _format_day_and_weekday(cron.dates) is not None:
-        return repr(cron_to_expression(cron))
-    minute, hour = _format_minute_and_hour(cron)
+    if _format_day_and_weekday(fields.dates) is not None:
+        return repr(cron_to_expression(fields))
+    minute, hour = _format_minute_and_hour(fields)
     day, month, dow = (
-        _format_monthdays(cron.dates, 0),
-        _format_field(MONTH_FIELD, cron.dates.months),
-        _format_weekdays(cron.dates, 0),
+        _format_monthdays(fields.dates, 0),
+        _format_field(MONTH_FIELD, fields.dates.months),
+        _format_weekdays(fields.dates, 0),
     )
     return f"min={minute!r}, hour={hour!r}, day={day!r}, month={month!r}, dow={dow!r}"
 
@@ -76,21 +73,21 @@ def compact_interval(seconds: int) -> str:
     return f"{seconds // size}{unit}"
 
 
-def _format_minute_and_hour(cron: Cron) -> tuple[str, str]:
+def _format_minute_and_hour(fields: CronFields) -> tuple[str, str]:
     """Return minute and hour; one of them begins with ``*`` just if they are a wildcard."""
-    if not cron.is_wildcard:
-        return _format_field(MINUTE_FIELD, cron.minutes, 0), _format_field(
-            HOUR_FIELD, cron.hours, 0
+    if not fields.is_wildcard:
+        return _format_field(MINUTE_FIELD, fields.minutes, 0), _format_field(
+            HOUR_FIELD, fields.hours, 0
         )
     minute, hour = (
-        _format_field(MINUTE_FIELD, cron.minutes, 2),
-        _format_field(HOUR_FIELD, cron.hours, 2),
+        _format_field(MINUTE_FIELD, fields.minutes, 2),
+        _format_field(HOUR_FIELD, fields.hours, 2),
     )
     if "*" in minute + hour:
         return minute, hour
-    if cron.hours & 1 and (cron.minutes == 1 or not cron.minutes & 1):
-        return minute, _format_steps(HOUR_FIELD, cron.hours, 1)
-    return _format_steps(MINUTE_FIELD, cron.minutes, 1), hour
+    if fields.hours & 1 and (fields.minutes == 1 or not fields.minutes & 1):
+        return minute, _format_steps(HOUR_FIELD, fields.hours, 1)
+    return _format_steps(MINUTE_FIELD, fields.minutes, 1), hour
 
 
 def _format_day_and_weekday(dates: DateRule) -> tuple[str, str] | None:

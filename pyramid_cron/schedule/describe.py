@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from .dates import DateRule
 from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD, mask_values
-
-if TYPE_CHECKING:
-    from .cron import Cron
-    from .dates import DateRule
+from .parser import CronFields
 
 _WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTH_NAMES = (
@@ -24,15 +21,15 @@ _INTERVAL_UNITS_SECONDS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, 
 _MAX_TIMES_IN_LIST = 6
 
 
-def describe_cron(cron: Cron) -> str:
+def describe_cron(fields: CronFields, timezone: str | None) -> str:
     """Say when in a day, on which days, and in which zone if the schedule has its own."""
-    minutes, hours = mask_values(cron.minutes), mask_values(cron.hours)
+    minutes, hours = mask_values(fields.minutes), mask_values(fields.hours)
     steady = _around_the_clock(minutes, hours)
-    days = _describe_dates(cron.dates)
+    days = _describe_dates(fields.dates)
     if not steady and (not days or days.startswith("in ")):
         days = f"every day {days}".rstrip()
     text = f"{steady or _describe_times(minutes, hours)} {days}".rstrip()
-    return text if cron.timezone is None else f"{text} ({cron.timezone})"
+    return text if timezone is None else f"{text} ({timezone})"
 
 
 def describe_interval(seconds: int) -> str:
