@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from .base import seal
 from .crontab_text import compact_interval, interval_to_crontab
 from .describe import describe_interval
 from .quantities import parse_seconds
-from .zones import END_SECOND, FIRST_SECOND, ceil_second, floor_second, second_to_utc
+from .zones import (
+    END_SECOND,
+    FIRST_SECOND,
+    ceil_second,
+    floor_second,
+    parse_moment,
+    second_to_utc,
+    to_utc,
+)
 
 _NO_DISTANCE = timedelta(0)
 
@@ -80,7 +87,7 @@ class At:
     moment: datetime
 
     def __init__(self, moment: datetime | str) -> None:
-        object.__setattr__(self, "moment", _parse_utc_moment(moment))
+        object.__setattr__(self, "moment", _parse_at(moment))
 
     def matches(self, moment: datetime) -> bool:
         """Tell whether ``moment`` is the slot, exactly."""
@@ -117,19 +124,14 @@ class At:
         return f"At({self.moment.isoformat()!r})"
 
 
-def _parse_utc_moment(moment: object) -> datetime:
-    value = moment
-    if isinstance(value, str):
-        try:
-            # Python 3.10 doesn't read the Z, nor other formats than the extended one.
-            value = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value.strip()))
-        except ValueError:
-            value = None
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        try:
-            return value.astimezone(timezone.utc)
-        except OverflowError:
-            pass
+def _parse_at(moment: object) -> datetime:
+    try:
+        if isinstance(moment, str):
+            return parse_moment(moment)
+        if isinstance(moment, datetime):
+            return to_utc(moment, "at")
+    except ValueError:
+        pass
     raise ValueError(
         f"at={moment!r}: use an aware datetime or ISO 8601 text in the extended format with an"
         " offset, such as '2026-12-01T09:00:00+01:00'"

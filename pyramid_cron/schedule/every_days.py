@@ -10,9 +10,8 @@ from .dates import DateRule
 from .describe import describe_interval
 from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD
 from .parser import CronFields
-from .zones import DAY_SECONDS as SECONDS_OF_DAY
-
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+from .quantities import parse_integer
+from .zones import DAY_SECONDS, EPOCH_ORDINAL
 
 #: The first Monday after the Unix epoch, in days since that.
 FIRST_MONDAY_EPOCH_DAY = 4
@@ -58,14 +57,10 @@ class EveryDays(Cron):
         phase: int = 0,
         timezone: str | None = None,
     ) -> None:
-        for name, value, least, most in (
-            ("days", days, 1, MAX_CYCLE_DAYS),
-            ("hour", hour, 0, 23),
-            ("min", min, 0, 59),
-            ("phase", phase, 0, MAX_CYCLE_DAYS),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ValueError(f"{name}={value!r}: use an int, {least} to {most}")
+        days = parse_integer("days", days, 1, MAX_CYCLE_DAYS)
+        hour = parse_integer("hour", hour, 0, 23)
+        min = parse_integer("min", min, 0, 59)  # noqa: A001
+        phase = parse_integer("phase", phase, 0, MAX_CYCLE_DAYS)
         dates = CyclicDateRule(
             *(
                 DAY_FIELD.full_mask,
@@ -89,7 +84,7 @@ class EveryDays(Cron):
             weeks = length // 7
             days = "on Mondays" if weeks == 1 else f"on Monday, every {weeks} weeks"
         else:
-            days = describe_interval(length * SECONDS_OF_DAY)
+            days = describe_interval(length * DAY_SECONDS)
         zone = "" if self.timezone is None else f" ({self.timezone})"
         return f"{time} {days}{zone}"
 

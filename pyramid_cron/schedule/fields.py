@@ -7,13 +7,14 @@ day-of-week mask for Monday.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from croniter import croniter
+
+from .quantities import to_integer
 
 
 class FieldSpec(NamedTuple):
@@ -95,31 +96,24 @@ def parse_integers(field: FieldSpec, value: object) -> FieldValue:
 
 
 def _iterate_integers(field: FieldSpec, value: Any) -> Iterator[int]:
-    number = _to_integer(value)
+    number = to_integer(value)
     if number is not None:
         yield number
         return
     if isinstance(value, bool | bytes | bytearray) or not isinstance(value, Iterable):
         refuse(field, value, f"use cron text, an int or an iterable of ints, {field.integer_range}")
     for item in value:
-        number = _to_integer(item)
+        number = to_integer(item)
         if number is None:
             refuse(field, value, f"{item!r} is no int, use ints or one string of cron text")
         yield number
-
-
-def _to_integer(value: Any) -> int | None:
-    try:
-        return None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return None
 
 
 def _range_hint(field: FieldSpec, value: object) -> str:
     """Suggest ``range(0, 24, 3)`` to who wrote ``(0, 24, 3)``."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         return ""
-    start, stop, step = (_to_integer(each) for each in value)
+    start, stop, step = (to_integer(number) for number in value)
     if start is not None and stop is not None and step:
         meant = range(start, stop, step)
         if meant and field.low <= min(meant) and max(meant) <= field.high:

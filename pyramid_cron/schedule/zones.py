@@ -18,6 +18,7 @@ UTC = ZoneInfo("UTC")
 _HOST_ZONE_NAME = re.compile(r"localtime|posixrules|(posix|right)/.*", re.DOTALL)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 DAY_SECONDS = 86_400
 
 #: The first second of year 1 and the first second after year 9999.
@@ -134,7 +135,21 @@ def _offset_at(zone: ZoneInfo, second: int) -> int:
     return offset.days * DAY_SECONDS + offset.seconds
 
 
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
+    """Return the moment that ISO 8601 text says, in UTC.
+
+    The text is in the extended format, ``2026-12-01T09:00:00+01:00`` or with ``Z``, or a date alone
+    for its midnight. Without an offset it is local time in ``zone``: the first of two passes, and
+    beyond a gap for what is skipped by it. ValueError for anything else, for text without an offset
+    where there is no ``zone``, and for what is beyond the calendar in UTC.
+    """
+    # Python 3.10 doesn't read the Z, nor other formats than the extended one.
+    moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text.strip()))
+    if moment.utcoffset() is None:
+        if zone is None:
+            raise ValueError(f"{text!r} has no offset from UTC")
+        moment = moment.replace(tzinfo=zone)
+    return to_utc(moment, "moment")
 
 
 def floor_second(moment: datetime, argument: str) -> int:

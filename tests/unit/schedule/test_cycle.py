@@ -91,9 +91,9 @@ def test_equal_arguments_make_equal_schedules():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"days": 0}, "days=0: use an int, 1 to 3650"),
+        ({"days": 0}, "days=0: must be 1 to 3650"),
         ({"days": True}, "days=True"),
-        ({"days": 2, "hour": 24}, "hour=24: use an int, 0 to 23"),
+        ({"days": 2, "hour": 24}, "hour=24: must be 0 to 23"),
         ({"days": 2, "min": 60}, "min=60"),
         ({"days": 2, "phase": "x"}, "phase='x'"),
     ],
