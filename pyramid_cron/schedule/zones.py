@@ -143,13 +143,15 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
     beyond a gap for what is skipped by it. ValueError for anything else, for text without an offset
     where there is no ``zone``, and for what is beyond the calendar in UTC.
     """
-    # Python 3.10 doesn't read the Z, nor other formats than the extended one.
-    moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text.strip()))
-    if moment.utcoffset() is None:
-        if zone is None:
-            raise ValueError(f"{text!r} has no offset from UTC")
-        moment = moment.replace(tzinfo=zone)
-    return to_utc(moment, "moment")
+    try:
+        # Python 3.10 doesn't read the Z, nor other formats than the extended one.
+        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text.strip()))
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone)
+        return to_utc(moment, "moment")
+    except ValueError:
+        offset = "" if zone else " with an offset from UTC"
+        raise ValueError(f"{text!r} is no moment in ISO 8601{offset}") from None
 
 
 def floor_second(moment: datetime, argument: str) -> int:

@@ -13,6 +13,7 @@ from pyramid_cron.schedule.zones import (
     OffsetSpan,
     get_zone,
     offset_span_at,
+    parse_moment,
 )
 
 UTC = timezone.utc
@@ -83,3 +84,37 @@ def test_an_unknown_zone_is_refused_by_name(name):
     with pytest.raises(ValueError, match="no such time zone; use an IANA name") as error:
         get_zone(name)
     assert f"timezone={name!r}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-12-01T09:00:00+01:00", "2026-12-01T08:00"),
+        (" 2026-12-01T09:00Z ", "2026-12-01T09:00"),
+        ("2026-12-01t09:00:00z", "2026-12-01T09:00"),
+        ("2026-12-01", "2026-11-30T23:00"),
+        ("2026-12-01T09:00", "2026-12-01T08:00"),
+        ("2026-10-25T02:30", "2026-10-25T00:30"),  # the first of two
+        ("2026-03-29T02:30", "2026-03-29T01:30"),  # skipped
+    ],
+)
+def test_a_moment_is_read_as_utc_and_as_local_time_without_an_offset(text, utc):
+    moment = parse_moment(text, ZoneInfo("Europe/Berlin"))
+    assert moment == datetime.fromisoformat(utc).replace(tzinfo=timezone.utc)
+    assert moment.tzinfo is timezone.utc
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "2026-12-01T09:00",
+        "2026-12-01",
+        "0001-01-01T00:00+01:00",
+        "9999-12-31T23:59-01:00",
+    ],
+)
+def test_text_that_says_no_moment_is_refused(text):
+    with pytest.raises(ValueError, match="is no moment in ISO 8601 with an offset from UTC$"):
+        parse_moment(text)
