@@ -15,6 +15,8 @@ from .planning.followups import followups, is_exhausted
 from .registry import TaskRegistry, TaskSource
 from .run import Run
 from .runtime.executions import Executions, QueuedEvent
+from .runtime.process_hooks import ForkHook
+from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
 from .settings import Settings
@@ -66,6 +68,10 @@ class CronApp:
             self.store, self.write_buffer, held, self.prune_history, notify
         )
         self.background_threads = BackgroundThreads(self.supervisor)
+        self.fork_hook = ForkHook()
+        for part in (self.write_buffer, self.supervisor, self.background_threads):
+            self.fork_hook.add(part.reset_after_fork)
+        self.fork_hook.add(reset_signals_after_fork)
         self.queues: dict[str, Callable[[Run], object]] = {}
         self.last_tick: datetime | None = None
         self.sources: list[TaskSource] = []

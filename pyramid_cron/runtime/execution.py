@@ -14,15 +14,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any
 
 from ..clock import Stopwatch
 from ..run import Progress, Run, TaskInterrupted, evolve, make_storable
 from .interrupts import clear_pending_interrupt, raise_in_thread
+from .process_hooks import exit_if_forked
 
 MAX_PROGRESS = sys.float_info.max
 
@@ -55,15 +55,19 @@ class Execution:
         self.interrupted_at: datetime | None = None
         self.by_shutdown = False
         self.is_abandoned = False
-        self.on_change: Callable[[Run, bool], None] | None = None
         self.is_start_recorded = False
         self.outputs: dict[str, Callable[[], str | None]] = {}
         self.kill: Callable[[], bool] = _kill_nothing
-        self._change_lock = threading.RLock()
-        self._interrupt_lock = threading.Lock()
+        self.reset_after_fork()
         self._thread_id: int | None = None
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._asyncio_task: asyncio.Task[Any] | None = None
+
+    def reset_after_fork(self) -> None:
+        """Forget who is told of changes, in a process that the run's task has forked."""
+        self.on_change: Callable[[Run, bool], None] | None = None
+        self._change_lock = threading.RLock()
+        self._interrupt_lock = threading.Lock()
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell how far the run has come; cheap, since it is written a moment later."""
@@ -212,35 +216,3 @@ def _check_progress_number(name: str, value: Any) -> float:
     if not -MAX_PROGRESS <= number <= MAX_PROGRESS:  # nor is NaN
         raise ValueError(f"progress: {name} must be finite, and no larger than a float can be")
     return number
-
-
-def exit_if_forked(parent_pid: int) -> None:
-    """End this process where the task ends, with what that raises, unless it is ``pid``.
-
-    What is behind the task belongs to the process that this one was forked from: the transaction
-    and its connections, the other tasks, the record, the answer.
-    """
-    if os.getpid() != parent_pid:
-        _exit_forked_process(sys.exc_info()[1])
-
-
-def _exit_forked_process(error: BaseException | None) -> NoReturn:
-    """End this process as Python ends one that an error comes out of, but touch nothing else."""
-    code = 0 if error is None else 1
-    try:
-        if isinstance(error, SystemExit):
-            code = _exit_code(error)
-        elif error is not None:
-            sys.excepthook(type(error), error, error.__traceback__)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError, ValueError):  # none, or closed
-                stream.flush()
-    finally:
-        os._exit(code)
-
-
-def _exit_code(error: SystemExit) -> int:
-    if error.code is None or isinstance(error.code, int):
-        return int(error.code or 0) & 0xFF
-    print(error.code, file=sys.stderr)
-    return 1

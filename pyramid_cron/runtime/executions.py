@@ -95,9 +95,12 @@ class Executions:
             if outcome.run.state.is_final:
                 self._by_run_id.pop(outcome.run.id, None)
 
-    def clear_after_fork(self) -> None:
-        """Hold none any more, in a process that was forked from the one that has claimed them."""
+    def reset_after_fork(self) -> None:
+        """Drop all executions and events in a forked process: they are the parent's."""
+        for execution in self._by_run_id.values():
+            execution.reset_after_fork()
         self._by_run_id = {}
+        self._queued_events = []
 
     # Leases.
 

@@ -6,8 +6,6 @@ Whatever handled the signal before still does, after the clock for that has been
 
 from __future__ import annotations
 
-import atexit
-import os
 import signal
 import threading
 import weakref
@@ -16,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from .process_hooks import call_at_exit
 from .supervisor import Supervisor
 
 SupervisorReference = weakref.ref[Supervisor]
@@ -34,17 +33,16 @@ ANSWER_GRACE_SECONDS = 0.2
 
 def install_shutdown_hooks(supervisor: Supervisor, timeout: float) -> None:
     """See to it that the supervisor stops its runs when this process ends."""
-    reference = weakref.ref(supervisor)
-
-    def at_exit() -> None:
-        if (found := reference()) is not None:
-            found.shutdown(timeout)
-
-    # Does not keep an application alive that nobody else needs.
-    weakref.finalize(supervisor, atexit.unregister, at_exit)
-    atexit.register(at_exit)
+    call_at_exit(supervisor, lambda alive: alive.shutdown(timeout))
     if _is_in_main_thread():
-        _wrap_handlers(reference, timeout)
+        _wrap_handlers(weakref.ref(supervisor), timeout)
+
+
+def reset_signals_after_fork() -> None:
+    """Hold no signals in a forked process, which inherits the handlers but none of the runs."""
+    for number in SHUTDOWN_SIGNALS:
+        if isinstance(handler := _get_handler(number), _GracefulSignalHandler):
+            handler.reset_after_fork()
 
 
 @contextmanager
@@ -118,7 +116,10 @@ class _GracefulSignalHandler:
     def __init__(self, reference: SupervisorReference, timeout: float, next_handler: Any) -> None:
         self._shutdowns = [(reference, timeout)]
         self._next_handler = next_handler
-        self._pid = os.getpid()
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Hold no signals: the ticks in progress at a fork are the parent's."""
         self._hold_count = 0
         self._pending_signal: int | None = None
 
@@ -129,7 +130,6 @@ class _GracefulSignalHandler:
 
     def hold_signals(self) -> None:
         """Do not call the handler before, until :meth:`catch_up`."""
-        self._reset_after_fork()
         self._hold_count += 1
 
     def deliver_pending_signal(self) -> None:
@@ -146,12 +146,7 @@ class _GracefulSignalHandler:
         else:
             _resend_after_answer(self._pending_signal)
 
-    def _reset_after_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._pid, self._hold_count, self._pending_signal = os.getpid(), 0, None
-
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._reset_after_fork()
         for reference, patience in self._shutdowns:
             if (supervisor := reference()) is not None:
                 supervisor.request_shutdown(patience)

@@ -7,7 +7,6 @@ time is up or whose end somebody asked for.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,25 +61,31 @@ class Supervisor:
         self.executions = executions
         self._prune_history = prune_history
         self._notify = notify
-        self._has_overdue_events = False
-        self._lock = threading.Lock()
-        self._work_event = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
-        self._prune_lock = threading.Lock()
         self._is_closed = False
-        self._ticks_in_progress = 0
-        self._interrupt_at = self._abandon_at = float("-inf")
         self._store_warnings = StoreWarnings(
             lambda: self._ticks_in_progress > 0, lambda: not self.executions.has_valid_leases()
         )
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._prune_lock = threading.Lock()
+        self._work_event = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._has_overdue_events = False
+        self._ticks_in_progress = 0
+        self._interrupt_at = self._abandon_at = float("-inf")
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked process: runs and the thread are the parent's."""
+        self._reset()
+        self.executions.reset_after_fork()
 
     # What the tick asks for.
 
     def supervise(self, runs: Iterable[Run], clock: Stopwatch) -> None:
         """Watch over runs that were just claimed, until what became of them is written."""
         with self._lock:
-            self._reset_after_fork()
             self.executions.add(runs, clock)
         self.wake()
 
@@ -100,17 +105,20 @@ class Supervisor:
 
     def cancel(self, run_id: str) -> None:
         """Tell a run to stop, if it is one of this process."""
-        if self._pid == os.getpid():
-            self.executions.cancel(run_id)
+        self.executions.cancel(run_id)
 
     def flush(self) -> None:
-        """Write what has happened so far. Raises StoreError; what is not written stays noted."""
-        paused: Sequence[FailurePause] = ()
-        with self._store_warnings.tracking(), self._write_buffer.drain() as noted:
-            if noted:
-                paused = self._store.write_batch(noted)
-        self.executions.remove_finished(noted)
-        self.executions.add_pause_events(paused)
+        """Write all results so far; the caller reports a StoreError, and they stay buffered."""
+        with self._store_warnings.tracking():
+            self._flush()
+
+    def _flush(self) -> None:
+        pauses: Sequence[FailurePause] = ()
+        with self._write_buffer.drain() as batch:
+            if batch:
+                pauses = self._store.write_batch(batch)
+        self.executions.remove_finished(batch)
+        self.executions.add_pause_events(pauses)
 
     @contextmanager
     def claim_transaction(self, clock: Stopwatch) -> Iterator[ClaimTransaction]:
@@ -154,19 +162,11 @@ class Supervisor:
     def wake(self) -> None:
         """Do what there is to do, from a moment from now on."""
         with self._lock:
-            self._reset_after_fork()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._loop, name="pyramid_cron", daemon=True)
                 self._thread.start()
             self._is_closed = False
             self._work_event.set()
-
-    def _reset_after_fork(self) -> None:
-        if self._pid != os.getpid():
-            # What was held belongs to the process that this one was forked from.
-            self._pid, self._thread = os.getpid(), None
-            self.executions.clear_after_fork()
-            self._interrupt_at = self._abandon_at = float("-inf")
 
     # What the thread does.
 
@@ -204,7 +204,7 @@ class Supervisor:
                 live.is_start_recorded = True
                 live.update()
         with self._store_warnings.reporting():
-            self.flush()
+            self._flush()
             self.executions.heartbeat()
         # A tick tells by itself before it answers; but one may take long, or be stuck.
         if self.executions.has_events and (self._has_overdue_events or not self._ticks_in_progress):
@@ -230,11 +230,7 @@ class Supervisor:
 
     def request_shutdown(self, timeout: float) -> None:
         """Start no more runs, and stop in ``patience`` seconds those that still go on then."""
-        if (
-            self._pid != os.getpid()
-            or self.is_stopping
-            or not (self._ticks_in_progress or self.executions)
-        ):
+        if self.is_stopping or not (self._ticks_in_progress or self.executions):
             return
         self._set_deadlines(timeout)
         # A signal handler must not wait, and its thread may be the one that a task runs in.
@@ -250,7 +246,7 @@ class Supervisor:
         """Let runs finish for ``patience`` seconds, stop those that do not, and write it all."""
         with self._prune_lock:
             self._is_closed = True
-        if self._pid != os.getpid() or not (self.executions or not self._write_buffer.is_empty):
+        if not self.executions and self._write_buffer.is_empty:
             return
         if not self.is_stopping:
             # No thread: at the end of a process none can be started any more.
@@ -274,7 +270,7 @@ class Supervisor:
             else:
                 self.executions.abandon(live)
         with self._store_warnings.reporting(is_last=True):
-            self.flush()
+            self._flush()
 
     def _wait_until_finished(self, deadline: float) -> None:
         while self.executions.unfinished() and time.monotonic() < deadline:

@@ -23,6 +23,10 @@ class BackgroundThreads:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin without threads: those of a process that was forked are the parent's."""
         self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 

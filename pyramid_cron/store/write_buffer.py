@@ -18,6 +18,10 @@ class WriteBuffer:
     """
 
     def __init__(self) -> None:
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin empty: what waits at a fork is the parent's to write."""
         self._outcomes: dict[str, Outcome] = {}
         self._ticks: list[tuple[TickRecord, Collection[str]]] = []
         self._deferred_runs: list[DeferredRun] = []
