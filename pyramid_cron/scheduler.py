@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from pyramid.scripting import prepare
 from . import events, logs
 from .app import CronApp, get_cron
 from .health_report import assess_health
-from .planning.followups import floor_to_second
+from .planning.followups import floor_to_second, retry_of
 from .planning.health import Health
 from .planning.pauses import PauseRule, active_pause, name_matcher
 from .planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
@@ -239,16 +239,9 @@ class Scheduler:
         if not (run.state.is_failure or run.state is RunState.CANCELLED):
             raise ValueError(f"run {run_id} can't be tried again: it is {run.state}")
         self._cron.task_registry.get(run.task)
-        again = WaitingRun(
-            run.task,
-            run.slot,
-            Trigger.RETRY,
-            floor_to_second(self._cron.clock()),
-            attempt=self._cron.store.newest_attempt(run) + 1,
-            nonce=run.nonce,
-            payload=run.payload,
-        )
-        self._cron.store.enqueue_or_advance(again)
+        retry = retry_of(run, floor_to_second(self._cron.clock()))
+        attempt = self._cron.store.newest_attempt(run) + 1
+        self._cron.store.enqueue_or_advance(replace(retry, attempt=attempt))
 
     def backfill(
         self,

@@ -21,6 +21,19 @@ def floor_to_second(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
 
 
+def retry_of(run: Run, not_before: datetime) -> WaitingRun:
+    """Return the next attempt at a run's slot, which begins at a moment (aware, UTC) or later."""
+    return WaitingRun(
+        run.task,
+        run.slot,
+        Trigger.RETRY,
+        not_before,
+        attempt=run.attempt + 1,
+        nonce=run.nonce,
+        payload=run.payload,
+    )
+
+
 def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRun]:
     """Return what is to wait for a later tick once a run has ended as it did.
 
@@ -31,17 +44,8 @@ def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRu
     failed = run.state.is_failure and not run.is_cancel_requested
     again = failed or (is_shutdown and run.state is RunState.CANCELLED)
     if again and run.attempt < task.retry.attempts:
-        return [
-            WaitingRun(
-                task.name,
-                run.slot,
-                Trigger.RETRY,
-                floor_to_second(run.finished) + task.retry.delay_after(run.attempt),
-                attempt=run.attempt + 1,
-                nonce=run.nonce,
-                payload=run.payload,
-            )
-        ]
+        delay = task.retry.delay_after(run.attempt)
+        return [retry_of(run, floor_to_second(run.finished) + delay)]
     if task.fixed_delay is None or run.nonce:
         return []
     # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes

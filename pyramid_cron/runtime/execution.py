@@ -20,7 +20,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..clock import Stopwatch
-from ..run import Progress, Run, TaskInterrupted, evolve, make_storable
+from ..run import Progress, Run, TaskInterrupted, make_storable
+from ..run_transitions import progressed
 from .interrupts import clear_pending_interrupt, raise_in_thread
 from .process_hooks import exit_if_forked
 
@@ -73,13 +74,14 @@ class Execution:
         """Tell how far the run has come; cheap, since it is written a moment later."""
         known = None if total is None else _check_progress_number("total", total)
         text = None if message is None else make_storable(str(message))
-        self.update(progress=Progress(_check_progress_number("done", done), known, text))
+        progress = Progress(_check_progress_number("done", done), known, text)
+        self.update(lambda run: progressed(run, progress))
 
-    def update(self, **changes: Any) -> None:
+    def update(self, transition: Callable[[Run], Run]) -> None:
         """Change the run and tell so, one change after the other; none comes after its end."""
         with self._change_lock:
             if not self.run.state.is_final:
-                self.run = evolve(self.run, **changes)
+                self.run = transition(self.run)
                 if self.on_change is not None and not self.is_abandoned:
                     self.on_change(self.run, self.by_shutdown)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..planning.snapshot import WaitingRun
-from ..run import Run, RunState, TaskCancelled, TaskTimeout, Trigger, evolve
+from ..planning.followups import retry_of
+from ..run import Run, TaskCancelled, TaskTimeout
+from ..run_transitions import abandoned, cancelled, requeued
 from ..store.results import FailurePause, Outcome, WriteBatch
 from ..store.store import Store
 from ..store.write_buffer import WriteBuffer
@@ -141,32 +142,17 @@ class Executions:
 
     def requeue(self, execution: Execution, error: str) -> Run:
         """Give a slot back to whoever ticks next, since it is not begun with here."""
-        run = execution.run
         now = execution.clock.now()
-        later = WaitingRun(
-            run.task,
-            run.slot,
-            Trigger.RETRY,
-            now,
-            attempt=run.attempt + 1,
-            nonce=run.nonce,
-            payload=run.payload,
-        )
-        left = evolve(run, state=RunState.CANCELLED, finished=now, error=error)
+        run = requeued(execution.run, now, error)
         execution.is_abandoned = True
-        self._write_buffer.add_outcome(Outcome(left, [later]))
-        logs.log_finished(left)
-        return left
+        self._write_buffer.add_outcome(Outcome(run, [retry_of(run, now)]))
+        logs.log_finished(run)
+        return run
 
     def cancel_unstarted(self, execution: Execution) -> Run:
         """Put on record that a run is over which was told to stop before it began."""
         execution.is_abandoned = True
-        run = evolve(
-            execution.run,
-            state=RunState.CANCELLED,
-            finished=execution.clock.now(),
-            error=f"{execution.interruption} before it began",
-        )
+        run = cancelled(execution.run, execution.clock.now(), str(execution.interruption))
         logs.log_finished(run)
         self._record_end(run)
         return run
@@ -174,20 +160,19 @@ class Executions:
     def abandon(self, execution: Execution) -> None:
         """Put on record that a run is over which does not end, so that it blocks nothing."""
         execution.is_abandoned = True
-        if execution.kill():
-            then, told = "it was killed", "does not stop in time; it is killed"
-        else:
-            then = "it could not be stopped and may still be going on"
-            told = "does not stop; it is given up"
-        timed_out = isinstance(execution.interruption, TaskTimeout)
-        run = evolve(
+        is_killed = execution.kill()
+        run = abandoned(
             execution.run,
-            state=RunState.TIMED_OUT if timed_out else RunState.CANCELLED,
-            finished=execution.clock.now(),
-            error=f"{execution.interruption}; {then}",
-            **execution.collect_outputs(),
+            execution.clock.now(),
+            str(execution.interruption),
+            is_timeout=isinstance(execution.interruption, TaskTimeout),
+            is_killed=is_killed,
+            outputs=execution.collect_outputs(),
         )
-        log.warning("%s run=%s %s", run.task, run.id, told)
+        what = (
+            "does not stop in time; it is killed" if is_killed else "does not stop; it is given up"
+        )
+        log.warning("%s run=%s %s", run.task, run.id, what)
         self._record_end(run, execution.by_shutdown)
 
     def _record_end(self, run: Run, by_shutdown: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyramid.request import Request
@@ -15,7 +15,6 @@ from ..clock import Stopwatch
 from ..errors import CommandError, StoreError
 from ..run import (
     Run,
-    RunReason,
     RunState,
     TaskCancelled,
     TaskTimeout,
@@ -24,6 +23,7 @@ from ..run import (
     make_storable,
     truncate_error,
 )
+from ..run_transitions import Failure, condition_not_met, failed, started, succeeded
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import Task
@@ -69,15 +69,15 @@ class RequestRunner:
             return self.supervisor.requeue(live)
         if live.interruption is not None:
             return self.supervisor.executions.cancel_unstarted(live)
-        started = self.clock.now()
-        live.run = evolve(run, state=RunState.RUNNING, started=started)
-        live.deadline = None if task.timeout is None else started + task.timeout
+        now = self.clock.now()
+        live.run = started(run, now)
+        live.deadline = None if task.timeout is None else now + task.timeout
         live.on_change = self._record_change
         try:
             self._start_and_finish(task, live)
         except BaseException as error:
             # Not the task's own, such as that of a filter of the log; it must not be left going on.
-            live.update(finished=self.clock.now(), **live.collect_outputs(), **_end_state_of(error))
+            live.update(self._failed(live, describe_failure(error)))
             if not isinstance(error, Exception):
                 raise
             logs.log_internal_error(live.run, error)
@@ -89,7 +89,7 @@ class RequestRunner:
     def _start_and_finish(self, task: Task, execution: Execution) -> None:
         logs.log_started(execution.run)
         self.notify(events.RunStarted, execution.run)
-        execution.update(**self._call_in_transaction(task, execution))
+        execution.update(self._call_in_transaction(task, execution))
         if execution.is_abandoned:  # which everybody was told of then
             logs.log_finished(execution.run)
         else:
@@ -111,23 +111,30 @@ class RequestRunner:
             event_class, self.request, *values, call=self.transactions.call_subscriber
         )
 
-    def _call_in_transaction(self, task: Task, execution: Execution) -> dict[str, Any]:
-        """Return what changed in the run."""
+    def _call_in_transaction(self, task: Task, execution: Execution) -> Callable[[Run], Run]:
+        """Return how the run ends."""
         captured = LogCapture(self.capture_handler)
         execution.outputs["log"] = captured.text
-        outcome: dict[str, Any] = {"state": RunState.SUCCEEDED}
         try:
             with captured:
                 self.transactions.run(f"cron {task.name}", self._call_task, task, execution)
         except _ConditionNotMetError:
-            outcome = {"state": RunState.SKIPPED, "reason": RunReason.CONDITION, "started": None}
+            now, outputs = self.clock.now(), execution.collect_outputs()
+            return lambda run: condition_not_met(run, now, outputs)
         except BaseException as error:
             logs.log_failure(execution.run, error)
-            outcome = _end_state_of(error)
+            failure = describe_failure(error)
             caller = current_execution.get()
             if caller is not None and caller.interruption is not None:
-                outcome["state"] = RunState.CANCELLED  # it was the caller's time that was up
-        return {"finished": self.clock.now(), **execution.collect_outputs(), **outcome}
+                # It was the caller's time that was up.
+                failure = replace(failure, state=RunState.CANCELLED)
+            return self._failed(execution, failure)
+        now, outputs = self.clock.now(), execution.collect_outputs()
+        return lambda run: succeeded(run, now, outputs)
+
+    def _failed(self, execution: Execution, failure: Failure) -> Callable[[Run], Run]:
+        now, outputs = self.clock.now(), execution.collect_outputs()
+        return lambda run: failed(run, now, failure, outputs)
 
     def _call_task(self, task: Task, execution: Execution) -> None:
         run = execution.run
@@ -154,27 +161,25 @@ def _state_for_error(error: BaseException) -> RunState:
     return RunState.CANCELLED if isinstance(error, TaskCancelled) else RunState.FAILED
 
 
-def _end_state_of(error: BaseException) -> dict[str, Any]:
-    """Return how a run has ended that raised this."""
+def describe_failure(error: BaseException) -> Failure:
+    """Return how a run ends whose task raised this."""
     try:
-        return {"state": _state_for_error(error), **_error_and_traceback(error)}
+        return Failure(_state_for_error(error), *_error_and_traceback(error))
     except Exception as wrong:  # what is raised may do as it likes when it is looked at
         kind = type(wrong).__name__
-        return {"state": RunState.FAILED, "error": f"raised what can't be shown, but raises {kind}"}
+        return Failure(RunState.FAILED, f"raised what can't be shown, but raises {kind}")
 
 
-def _error_and_traceback(error: BaseException) -> dict[str, str]:
+def _error_and_traceback(error: BaseException) -> tuple[str, str | None]:
     """Return what the error says and its traceback, from the task's own frames on.
 
     What happened in a program has no traceback here.
     """
     if isinstance(error, CommandError):
-        return {"error": truncate_error(str(error))}
+        return truncate_error(str(error)), None
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
-    return {
-        "error": truncate_error("".join(traceback.format_exception_only(error)).strip()),
-        "traceback": make_storable("".join(lines)),
-    }
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return truncate_error(text), make_storable("".join(lines))

@@ -202,7 +202,7 @@ class Supervisor:
             if not live.is_start_recorded and live.run.state is RunState.RUNNING:
                 # Only now: most tasks are over before anybody could see them run.
                 live.is_start_recorded = True
-                live.update()
+                live.update(lambda run: run)
         with self._store_warnings.reporting():
             self._flush()
             self.executions.heartbeat()

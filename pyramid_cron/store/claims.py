@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
 from ..planning.tick_plan import TaskSkip
-from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids, truncate_error
+from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids
+from ..run_transitions import lost, skipped
 from .results import (
     IDS_PER_STATEMENT,
     FailurePause,
@@ -86,24 +87,19 @@ class ClaimTransaction:
         runs = self._tables.runs
         rows = self._connection.execute(_expired_query(self._tables), {"now": self._now}).all()
         long_ago = self._now - UNKNOWN_TASK_LEASES * (self._lease_until - self._now)
-        lost = [
-            replace(
-                to_run(row),
-                state=RunState.LOST,
-                finished=self._now,
-                error=_loss_reason(row),
-            )
+        lost_runs = [
+            lost(to_run(row), self._now, is_handed_off=row.owner == NO_OWNER)
             for row in rows
             if row.task in task_names or row.lease < long_ago
         ]
-        for run in lost:
+        for run in lost_runs:
             over = {"state": run.state.value, "finished": run.finished, "error": run.error}
             statement = update(runs).where(runs.c.id == run.id)
             self._connection.execute(statement.values(**over, lease=None))
         self.failure_pauses += write_followups(
-            self._connection, self._tables, [outcome_of(run) for run in lost]
+            self._connection, self._tables, [outcome_of(run) for run in lost_runs]
         )
-        return lost
+        return lost_runs
 
     def cap_far_leases(self, active: Mapping[str, Sequence[ActiveRun]]) -> None:
         """Have leases that a clock gave which was far ahead pass as if they were given now.
@@ -179,7 +175,7 @@ class ClaimTransaction:
         """
         ids = make_run_ids(self._now, len(waiting_runs) + len(skips))
         # The history goes by ids: what runs is newer than the slots that were folded into it.
-        skipped = [
+        skipped_runs = [
             self._make_skipped_run(id_, each)
             for id_, each in zip(ids[: len(skips)], skips, strict=True)
         ]
@@ -194,11 +190,11 @@ class ClaimTransaction:
                 self._lease_until,
                 0 if run.state.is_final else weight_of(run.task),
             )
-            for run in (*claims, *skipped)
+            for run in (*claims, *skipped_runs)
         ]
         all_new = insert_new(self._connection, self._tables.runs, rows)
         won = set(ids) if all_new else self._select_claimed_ids(ids)
-        noted = [run for run in skipped if run.id in won]
+        noted = [run for run in skipped_runs if run.id in won]
         count_runs(self._connection, self._tables, noted)
         return [run for run in claims if run.id in won], noted
 
@@ -247,20 +243,8 @@ class ClaimTransaction:
         late = skip.slots.reason in (RunReason.MISSED, RunReason.SUPERSEDED)
         trigger = Trigger.CATCH_UP if late else Trigger.SCHEDULE
         pending = WaitingRun(skip.task, skip.slots.newest, trigger, self._now)
-        return replace(
-            self._make_claim(run_id, skip.waiting_run or pending),
-            state=RunState.SKIPPED,
-            reason=skip.slots.reason,
-            count=skip.slots.count,
-            error=None if skip.detail is None else truncate_error(skip.detail),
-        )
-
-
-def _loss_reason(row: Row[Any]) -> str:
-    process = f"{row.host} (pid {row.pid})"
-    if row.owner == NO_OWNER:
-        return f"lost: {process} sent it, and no worker took it up in time"
-    return f"lost: {process} gave no sign of life within its lease"
+        claim = self._make_claim(run_id, skip.waiting_run or pending)
+        return skipped(claim, skip.slots.reason, skip.slots.count, skip.detail)
 
 
 @once_per_store

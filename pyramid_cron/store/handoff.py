@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from ..planning.snapshot import WaitingRun
-from ..run import Run, RunState, evolve
+from ..run import Run, RunState
+from ..run_transitions import cancelled, taken_over
 from .claims import NO_OWNER, Owner
 from .results import Outcome, write_followups
 from .rows import insert_new, make_waiting_row, to_run
@@ -63,7 +64,7 @@ def take_over_run(
         "started": now,
     }
     connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(mine))
-    return evolve(to_run(row), host=owner.host, pid=owner.pid)
+    return taken_over(to_run(row), owner.host, owner.pid)
 
 
 def cancel_handed_off_run(
@@ -81,9 +82,7 @@ def cancel_handed_off_run(
     row = connection.execute(select(tables.runs).where(sent)).one_or_none()
     if row is None:
         return None
-    run = evolve(
-        to_run(row), state=RunState.CANCELLED, finished=now, error="was cancelled before it began"
-    )
+    run = cancelled(to_run(row), now)
     over = {"state": run.state.value, "finished": now, "error": run.error, "lease": None}
     connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(over))
     write_followups(connection, tables, [outcome_of(run)])

@@ -184,7 +184,7 @@ def test_a_task_that_can_not_be_stopped_is_cancelled_on_record(tmp_path, command
     assert "Traceback" not in printed
     run = runs(tmp_path)["long"]
     assert str(run.state) == "cancelled", printed
-    assert run.error == "the process stopped; it could not be stopped and may still be going on"
+    assert run.error == "the process stopped; it did not stop, and its thread may still be running"
 
 
 @every_signal

@@ -417,7 +417,7 @@ class TestTimeout:
         history = scheduler(config.registry).history
         wait_until(lambda: history("a", state="timed_out"))
         [run] = history("a")
-        assert "could not be stopped" in run.error
+        assert "did not stop" in run.error
         assert "the last that is heard" in history("a", limit=1)[0].output
         config.add_cron_task(lambda system: None, name="b", min="*")
         assert scheduler(config.registry).status("a").running == ()

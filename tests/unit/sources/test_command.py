@@ -232,7 +232,7 @@ class TestStopping:
         started = time.monotonic()
         run = ran(config, script, shell=True, timeout=1)
         assert run.state == "timed_out"
-        assert "may still be going on" not in run.error
+        assert "may still be running" not in run.error
         assert time.monotonic() - started >= TERM_GRACE_SECONDS
         assert all(map(gone, pids(tmp_path / "pids", 2)))
 
