@@ -329,7 +329,7 @@ def _read_version(connection: Connection, tables: Tables) -> int | None:
 
 
 def _create_tables(database: Database, tables: Tables) -> int:
-    with database.write() as connection, _schema_lock(connection):
+    with _schema_transaction(database) as connection:
         version = _read_version(connection, tables)
         if version is not None:
             return version
@@ -345,27 +345,34 @@ def _create_tables(database: Database, tables: Tables) -> int:
 
 
 @contextmanager
-def _schema_lock(connection: Connection) -> Iterator[None]:
-    """Let one process at a time make tables, where a transaction does not see to that."""
-    dialect = connection.dialect.name
-    if dialect == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK_KEY)))
-        yield
-    elif dialect == "sqlite":
-        yield
+def _schema_transaction(database: Database) -> Iterator[Connection]:
+    """Let one process at a time make tables, until they are committed.
+
+    SQLite has one writer at a time. PostgreSQL's lock ends with the transaction, MariaDB's when it
+    is released, so that a second connection holds it.
+    """
+    if database.dialect in MYSQL_DIALECTS:
+        with (
+            database.read() as lock_connection,
+            _mysql_schema_lock(lock_connection),
+            database.write() as connection,
+        ):
+            yield connection
     else:
-        with _mysql_schema_lock(connection):
-            yield
+        with database.write() as connection:
+            if database.dialect == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK_KEY)))
+            yield connection
 
 
 @contextmanager
 def _mysql_schema_lock(connection: Connection) -> Iterator[None]:
     if connection.scalar(select(func.get_lock(SCHEMA_LOCK_NAME, SCHEMA_LOCK_SECONDS))) != 1:
-        shown = connection.engine.url.render_as_string(hide_password=True)
-        raise StoreError(f"cron.url {shown}: another process has been making the tables for long")
+        display_url = connection.engine.url.render_as_string(hide_password=True)
+        raise StoreError(
+            f"cron.url {display_url}: another process has been making the tables for long"
+        )
     try:
         yield
-    except BaseException:
-        connection.invalidate()  # what it holds goes with it
-        raise
-    connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))
+    finally:
+        connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))

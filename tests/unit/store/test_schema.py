@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 
 from pyramid_cron.errors import StoreError
 from pyramid_cron.store import schema
@@ -105,6 +105,20 @@ class TestAnotherProcessThatMakesThemForLong:
                 store.open()
         assert claim(other)
         assert store.history()
+
+    def test_the_lock_lasts_until_the_version_is_committed(self, mariadb, make_store, monkeypatch):
+        monkeypatch.setattr(schema, "SCHEMA_LOCK_NAME", mariadb.prefix)
+        store = make_store(mariadb)
+        is_locked = []
+        with mariadb.connection() as connection, store.database.read() as opened:
+
+            def on_commit(_):
+                query = f"SELECT IS_USED_LOCK('{mariadb.prefix}') IS NOT NULL"
+                is_locked.append(connection.exec_driver_sql(query).scalar())
+
+            event.listen(opened.engine, "commit", on_commit)
+            store.open()
+        assert is_locked == [1]
 
 
 def fail(_):
