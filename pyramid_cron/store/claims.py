@@ -47,6 +47,19 @@ UNKNOWN_TASK_LEASES = 5
 """Leases for which an application that does not know a task waits for a version that does."""
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that claims runs."""
+
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+
+
+NO_OWNER = ""
+"""The owner of what was sent and is not taken up yet."""
+
+
 class ClaimTransaction:
     """One transaction in which it is decided what runs; nobody else decides meanwhile."""
 
@@ -268,16 +281,3 @@ def _fixed_delay_query(tables: Tables) -> Select[Any]:
 def _id_range_query(tables: Tables) -> Select[Any]:
     column = tables.runs.c.id
     return select(column).where(column.between(bindparam("first"), bindparam("last")))
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process that claims runs."""
-
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-
-
-NO_OWNER = ""
-"""The owner of what was sent and is not taken up yet."""

@@ -20,6 +20,19 @@ from sqlalchemy.pool import StaticPool
 
 from ..errors import StoreError
 
+STORE_WAIT_SECONDS = 5
+"""Seconds to wait for another writer, for a connection, or for a server to accept one."""
+
+STATEMENT_TIMEOUT_SECONDS = 60
+"""Seconds to wait for the answer to one statement."""
+
+IDLE_TRANSACTION_SECONDS = 30
+"""Seconds after which a server ends the transaction of a process that is frozen or cut off.
+
+And after which such a process takes a connection for broken, where its system would take a quarter
+of an hour for that.
+"""
+
 
 class Database:
     """A lazily made engine that survives a fork and turns driver errors into StoreError.
@@ -116,68 +129,6 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise StoreError(f"cron.url {self.display_url}: {_describe_cause(error)}") from error
-
-
-def explain_unusable(url: URL) -> str | None:
-    """Return why a store at the URL could not be opened or made, or None, without touching it.
-
-    A server is not asked: it may be down while an application starts.
-    """
-    if url.get_backend_name() != "sqlite" or is_in_memory(url):
-        return None
-    path = Path(_sqlite_path(url)).absolute()
-    problem = _find_file_problem(path) if path.exists() else _find_folder_problem(path.parent)
-    return problem and f"cron.url {url} can't be used: {path}: {problem}"
-
-
-def _sqlite_path(url: URL) -> str:
-    """Return the path of a SQLite database's file, which may be named by a URI of its own."""
-    named = str(url.database)
-    if named.startswith("file:") and "uri" in url.query:
-        return unquote(urlsplit(named).path)
-    return named
-
-
-def _find_file_problem(path: Path) -> str | None:
-    if path.is_dir():
-        return "is a folder, not a file"
-    if not os.access(path, os.R_OK | os.W_OK):
-        return "the file can't be written by this user"
-    with path.open("rb") as file:
-        start = file.read(16)
-    if start not in (b"", b"SQLite format 3\0"):
-        return "the file is no SQLite database"
-    return _find_folder_problem(path.parent)
-
-
-def _find_folder_problem(folder: Path) -> str | None:
-    if not folder.is_dir():
-        return f"there is no folder {folder}"
-    # SQLite keeps its write-ahead log beside the file.
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"the folder {folder} can't be written by this user"
-    return None
-
-
-def _describe_cause(error: Exception) -> str:
-    """Return in one line what the driver says, or SQLAlchemy where it did not get that far."""
-    original = getattr(error, "orig", None)
-    told = original or (error.args or [""])[0]
-    return " ".join(f"{type(original or error).__name__}: {told}".split())
-
-
-STORE_WAIT_SECONDS = 5
-"""Seconds to wait for another writer, for a connection, or for a server to accept one."""
-
-STATEMENT_TIMEOUT_SECONDS = 60
-"""Seconds to wait for the answer to one statement."""
-
-IDLE_TRANSACTION_SECONDS = 30
-"""Seconds after which a server ends the transaction of a process that is frozen or cut off.
-
-And after which such a process takes a connection for broken, where its system would take a quarter
-of an hour for that.
-"""
 
 
 def is_in_memory(url: URL) -> bool:
@@ -323,3 +274,51 @@ def _make_server_engine(url: URL, **connect_args: Any) -> Engine:
         max_overflow=13,
         pool_timeout=STORE_WAIT_SECONDS,
     )
+
+
+def explain_unusable(url: URL) -> str | None:
+    """Return why a store at the URL could not be opened or made, or None, without touching it.
+
+    A server is not asked: it may be down while an application starts.
+    """
+    if url.get_backend_name() != "sqlite" or is_in_memory(url):
+        return None
+    path = Path(_sqlite_path(url)).absolute()
+    problem = _find_file_problem(path) if path.exists() else _find_folder_problem(path.parent)
+    return problem and f"cron.url {url} can't be used: {path}: {problem}"
+
+
+def _sqlite_path(url: URL) -> str:
+    """Return the path of a SQLite database's file, which may be named by a URI of its own."""
+    named = str(url.database)
+    if named.startswith("file:") and "uri" in url.query:
+        return unquote(urlsplit(named).path)
+    return named
+
+
+def _find_file_problem(path: Path) -> str | None:
+    if path.is_dir():
+        return "is a folder, not a file"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return "the file can't be written by this user"
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start not in (b"", b"SQLite format 3\0"):
+        return "the file is no SQLite database"
+    return _find_folder_problem(path.parent)
+
+
+def _find_folder_problem(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    # SQLite keeps its write-ahead log beside the file.
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {folder} can't be written by this user"
+    return None
+
+
+def _describe_cause(error: Exception) -> str:
+    """Return in one line what the driver says, or SQLAlchemy where it did not get that far."""
+    original = getattr(error, "orig", None)
+    told = original or (error.args or [""])[0]
+    return " ".join(f"{type(original or error).__name__}: {told}".split())

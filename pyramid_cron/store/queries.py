@@ -34,6 +34,12 @@ from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
 from .schema import LONG_TEXT, Tables
 from .store import Store
 
+RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)
+"""How long before a span runs were claimed, at most, that are shown since they ended in it."""
+
+LONG_RUN_COLUMNS = ("traceback", "payload")
+"""Columns that lists do without."""
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingSummary:
@@ -135,13 +141,6 @@ def _select_runs_by_task(
         piece, rest = rest[:IDS_PER_STATEMENT], rest[IDS_PER_STATEMENT:]
         found += connection.execute(select(runs).where(runs.c.id.in_(piece))).all()
     return {row.task: to_run(row) for row in found}
-
-
-RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)
-"""How long before a span runs were claimed, at most, that are shown since they ended in it."""
-
-LONG_RUN_COLUMNS = ("traceback", "payload")
-"""Columns that lists do without."""
 
 
 def list_active_runs(store: Store) -> list[ActiveRun]:

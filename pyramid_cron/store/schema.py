@@ -39,6 +39,15 @@ from .engine import Database
 SCHEMA_VERSION = 1
 """The version of the tables below, to be counted up whenever one of them changes."""
 
+SCHEMA_LOCK_KEY = 0x70797263
+"""Whoever makes the tables on PostgreSQL holds this lock; its bytes are the letters pyrc."""
+
+SCHEMA_LOCK_NAME = "pyramid_cron"
+"""The same lock on MariaDB and MySQL."""
+
+SCHEMA_LOCK_SECONDS = 30
+"""Seconds to wait for another process that makes the tables."""
+
 MYSQL_DIALECTS = ("mysql", "mariadb")
 LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL_DIALECTS)
 
@@ -291,16 +300,6 @@ def _make_table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
         f"{kind}_{key}": value for kind in MYSQL_DIALECTS for key, value in collation.items()
     }
     return Table(name, metadata, *parts, **options)
-
-
-SCHEMA_LOCK_KEY = 0x70797263
-"""Whoever makes the tables on PostgreSQL holds this lock; its bytes are the letters pyrc."""
-
-SCHEMA_LOCK_NAME = "pyramid_cron"
-"""The same lock on MariaDB and MySQL."""
-
-SCHEMA_LOCK_SECONDS = 30
-"""Seconds to wait for another process that makes the tables."""
 
 
 def ensure_schema(database: Database, tables: Tables) -> None:
