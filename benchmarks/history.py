@@ -97,7 +97,7 @@ def _insert(store: Store, batch: list[Row]) -> None:
     outputs = [{"run": row["id"], "text": "a line of a log\n" * 20} for row in batch[::10]]
     with store.database.write() as connection:
         connection.execute(insert(store.tables.runs), batch)
-        connection.execute(insert(store.tables.outputs), outputs)
+        connection.execute(insert(store.tables.run_outputs), outputs)
 
 
 def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:

@@ -102,8 +102,8 @@ def newest_run_ids(run_stats: Iterable[RunStats]) -> dict[str, str]:
 
 
 def _select_last_ticks(connection: Connection, tables: Tables) -> dict[str, datetime]:
-    rosters = tables.rosters
-    rows = connection.execute(select(rosters.c.id, rosters.c.last_tick))
+    task_sets = tables.task_sets
+    rows = connection.execute(select(task_sets.c.id, task_sets.c.last_tick))
     return {row.id: row.last_tick for row in rows}
 
 
@@ -117,8 +117,8 @@ def _select_task_sets(
 ) -> dict[str, frozenset[str]]:
     if not ids:
         return {}
-    rosters = tables.rosters
-    rows = connection.execute(select(rosters).where(rosters.c.id.in_(ids)))
+    task_sets = tables.task_sets
+    rows = connection.execute(select(task_sets).where(task_sets.c.id.in_(ids)))
     return {row.id: frozenset(json.loads(row.tasks)) for row in rows}
 
 
@@ -153,7 +153,7 @@ def list_active_runs(store: Store) -> list[ActiveRun]:
 def list_task_names(store: Store) -> set[str]:
     """Return the names of the tasks that any version of the application has ticked with."""
     names: set[str] = set()
-    for row in _select_rows(store, select(store.tables.rosters.c.tasks)):
+    for row in _select_rows(store, select(store.tables.task_sets.c.tasks)):
         names.update(json.loads(row.tasks))
     return names
 

@@ -162,11 +162,11 @@ def touch_task_set(
     Its last tick goes back only after a clock was wrong by more than hosts usually differ. None is
     returned then, or if there was none.
     """
-    rosters = tables.rosters
+    task_sets = tables.task_sets
     found = connection.scalar(_last_tick_query(tables), {"roster": tick.task_set_id})
     if found is None:
         row = {"id": tick.task_set_id, "tasks": json.dumps(list(task_names)), "last_tick": tick.at}
-        insert_new(connection, rosters, [row])
+        insert_new(connection, task_sets, [row])
     elif _is_newer_tick(tick.at, found):
         connection.execute(
             _last_tick_update(tables), {"roster": tick.task_set_id, "moment": tick.at}
@@ -176,14 +176,14 @@ def touch_task_set(
 
 @once_per_store
 def _last_tick_query(tables: Tables) -> Select[Any]:
-    rosters = tables.rosters
-    return select(rosters.c.last_tick).where(rosters.c.id == bindparam("roster"))
+    task_sets = tables.task_sets
+    return select(task_sets.c.last_tick).where(task_sets.c.id == bindparam("roster"))
 
 
 @once_per_store
 def _last_tick_update(tables: Tables) -> Update:
-    rosters = tables.rosters
-    mine = update(rosters).where(rosters.c.id == bindparam("roster"))
+    task_sets = tables.task_sets
+    mine = update(task_sets).where(task_sets.c.id == bindparam("roster"))
     return mine.values(last_tick=bindparam("moment"))
 
 
@@ -204,21 +204,21 @@ def write_outcomes(
     changing = [each.run for each in ours if not each.run.state.is_final]
     _update_runs(connection, tables.runs, changing)
     _update_runs(connection, tables.runs, [each.run for each in over], is_over=True)
-    insert_new(connection, tables.outputs, make_output_rows(each.run for each in over))
+    insert_new(connection, tables.run_outputs, make_output_rows(each.run for each in over))
     return write_followups(connection, tables, over)
 
 
 def insert_deferred_run(connection: Connection, tables: Tables, deferred_run: DeferredRun) -> None:
     """Put on record what is to run once, unless its key is known already."""
-    pending, keys = deferred_run.waiting_run, tables.keys
+    pending, dedup_keys = deferred_run.waiting_run, tables.dedup_keys
     if deferred_run.key is not None:
-        known = select(keys.c.key).where(
-            keys.c.task == pending.task, keys.c.key == deferred_run.key
+        known = select(dedup_keys.c.key).where(
+            dedup_keys.c.task == pending.task, dedup_keys.c.key == deferred_run.key
         )
         if connection.scalar(known) is not None:
             return
         row = {"task": pending.task, "key": deferred_run.key, "moment": pending.slot}
-        insert_new(connection, keys, [row])
+        insert_new(connection, dedup_keys, [row])
     insert_new(connection, tables.waiting, [make_waiting_row(pending)])
 
 
@@ -326,13 +326,15 @@ def _pause_if_failing(
         "until": None,
         "reason": paused.reason,
     }
-    connection.execute(insert(tables.words), word)
+    connection.execute(insert(tables.pause_rules), word)
     return paused
 
 
 def _first_id_after_pause_rule(connection: Connection, tables: Tables, task: str) -> str:
     """Return what sorts before the runs claimed since the task was last paused or resumed."""
-    words = tables.words
-    spoken = connection.execute(select(words.c.moment, words.c.pattern).order_by(words.c.id))
+    pause_rules = tables.pause_rules
+    spoken = connection.execute(
+        select(pause_rules.c.moment, pause_rules.c.pattern).order_by(pause_rules.c.id)
+    )
     moments = [row.moment for row in spoken if name_matcher(row.pattern)(task)]
     return first_id(moments[-1]) if moments else ""

@@ -24,7 +24,7 @@ def prune_batch(connection: Connection, tables: Tables, before: datetime, limit:
     rows = connection.execute(over.add_columns(runs.c.slot, runs.c.nonce)).all()
     gone = [row.id for row in rows]
     _delete_rows(connection, runs.c.id, gone)
-    _delete_rows(connection, tables.outputs.c.run, gone)
+    _delete_rows(connection, tables.run_outputs.c.run, gone)
     _prune_keys(connection, tables, {row.slot for row in rows if row.nonce > BACKFILL_ORIGIN})
     ticked = list(connection.scalars(_oldest_ids_query(ticks.c.id, before, limit)))
     _delete_rows(connection, ticks.c.id, ticked)
@@ -44,27 +44,29 @@ def _delete_rows(connection: Connection, column: Column[Any], values: Sequence[A
 
 def _prune_task_sets(connection: Connection, tables: Tables, before: datetime) -> None:
     """Forget versions of the app that ticked long ago, but never the one that ticked last."""
-    rosters = tables.rosters
-    newest = connection.scalar(select(func.max(rosters.c.last_tick)))
+    task_sets = tables.task_sets
+    newest = connection.scalar(select(func.max(task_sets.c.last_tick)))
     if newest is not None:
-        connection.execute(delete(rosters).where(rosters.c.last_tick < min(before, newest)))
+        connection.execute(delete(task_sets).where(task_sets.c.last_tick < min(before, newest)))
 
 
 def _prune_keys(connection: Connection, tables: Tables, slots: Collection[datetime]) -> None:
     """Forget the keys of runs at these slots, unless there is still a run, or one that waits."""
-    keys = tables.keys
+    dedup_keys = tables.dedup_keys
     known = [
-        exists().where(table.c.slot == keys.c.moment, table.c.task == keys.c.task)
+        exists().where(table.c.slot == dedup_keys.c.moment, table.c.task == dedup_keys.c.task)
         for table in (tables.waiting, tables.runs)
     ]
     if slots:
-        connection.execute(delete(keys).where(keys.c.moment.in_(slots), ~or_(*known)))
+        connection.execute(delete(dedup_keys).where(dedup_keys.c.moment.in_(slots), ~or_(*known)))
 
 
 def _prune_pause_rules(connection: Connection, tables: Tables, before: datetime) -> None:
-    words = tables.words
-    old = select(words).where(words.c.moment < before).order_by(words.c.id)
-    _delete_rows(connection, words.c.id, _obsolete_rules(connection.execute(old).all(), before))
+    pause_rules = tables.pause_rules
+    old = select(pause_rules).where(pause_rules.c.moment < before).order_by(pause_rules.c.id)
+    _delete_rows(
+        connection, pause_rules.c.id, _obsolete_rules(connection.execute(old).all(), before)
+    )
 
 
 def _obsolete_rules(rules: Sequence[Row[Any]], before: datetime) -> list[int]:

@@ -179,7 +179,7 @@ def select_pause_rules(connection: Connection, tables: Tables) -> list[PauseRule
 
 @once_per_store
 def _pause_rules_query(tables: Tables) -> Select[Any]:
-    return select(tables.words).order_by(tables.words.c.id)
+    return select(tables.pause_rules).order_by(tables.pause_rules.c.id)
 
 
 def dump_payload(payload: Any) -> str | None:

@@ -54,7 +54,7 @@ class RunStats:
 
 def read_run_stats(connection: Connection, tables: Tables) -> list[RunStats]:
     """Return all totals, and that of the ticks."""
-    rows = connection.execute(select(tables.totals)).all()
+    rows = connection.execute(select(tables.run_stats)).all()
     return [_to_run_stats(row._mapping) for row in rows]
 
 
@@ -66,7 +66,7 @@ def count_runs(connection: Connection, tables: Tables, runs: Iterable[Run]) -> N
         key = new["task"], new["state"], new["reason"]
         known = rows.get(key)
         rows[key] = new if known is None else _merge_stats_rows(known, new)
-    _write_stats(connection, tables.totals, [rows[key] for key in sorted(rows)])
+    _write_stats(connection, tables.run_stats, [rows[key] for key in sorted(rows)])
 
 
 def count_ticks(connection: Connection, tables: Tables, count: int) -> None:
@@ -75,7 +75,7 @@ def count_ticks(connection: Connection, tables: Tables, count: int) -> None:
         empty = {"task": TICK_STATS_TASK, "state": "", "reason": "", "newest": "", "finished": None}
         _write_stats(
             connection,
-            tables.totals,
+            tables.run_stats,
             [{**dict.fromkeys(STATS_SUM_COLUMNS, 0), **empty, "count": count}],
         )
 

@@ -109,15 +109,15 @@ class Tables:
     """The tables of one store."""
 
     metadata: MetaData
-    meta: Table
+    schema_info: Table
     runs: Table
-    outputs: Table
+    run_outputs: Table
     waiting: Table
     ticks: Table
-    rosters: Table
-    words: Table
-    keys: Table
-    totals: Table
+    task_sets: Table
+    pause_rules: Table
+    dedup_keys: Table
+    run_stats: Table
 
 
 def make_tables(prefix: str) -> Tables:
@@ -125,19 +125,19 @@ def make_tables(prefix: str) -> Tables:
     metadata = MetaData()
     return Tables(
         metadata,
-        meta=_meta(metadata, prefix),
+        schema_info=_schema_info(metadata, prefix),
         runs=_runs(metadata, prefix),
-        outputs=_outputs(metadata, prefix),
+        run_outputs=_run_outputs(metadata, prefix),
         waiting=_waiting(metadata, prefix),
         ticks=_ticks(metadata, prefix),
-        rosters=_rosters(metadata, prefix),
-        words=_words(metadata, prefix),
-        keys=_keys(metadata, prefix),
-        totals=_totals(metadata, prefix),
+        task_sets=_task_sets(metadata, prefix),
+        pause_rules=_pause_rules(metadata, prefix),
+        dedup_keys=_dedup_keys(metadata, prefix),
+        run_stats=_run_stats(metadata, prefix),
     )
 
 
-def _meta(metadata: MetaData, prefix: str) -> Table:
+def _schema_info(metadata: MetaData, prefix: str) -> Table:
     """Facts about the store itself: ``schema`` is the version of these tables."""
     return _make_table(
         metadata,
@@ -189,7 +189,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     return runs
 
 
-def _outputs(metadata: MetaData, prefix: str) -> Table:
+def _run_outputs(metadata: MetaData, prefix: str) -> Table:
     """Keep what runs logged and wrote apart, so that lists of runs stay quick to read."""
     return _make_table(
         metadata,
@@ -233,7 +233,7 @@ def _ticks(metadata: MetaData, prefix: str) -> Table:
     )
 
 
-def _rosters(metadata: MetaData, prefix: str) -> Table:
+def _task_sets(metadata: MetaData, prefix: str) -> Table:
     """Which tasks one version of the app knows (a JSON list of names), and when it last ticked."""
     return _make_table(
         metadata,
@@ -244,7 +244,7 @@ def _rosters(metadata: MetaData, prefix: str) -> Table:
     )
 
 
-def _words(metadata: MetaData, prefix: str) -> Table:
+def _pause_rules(metadata: MetaData, prefix: str) -> Table:
     """Who was paused and resumed, and when: the last row whose pattern matches a task counts."""
     return _make_table(
         metadata,
@@ -258,20 +258,20 @@ def _words(metadata: MetaData, prefix: str) -> Table:
     )
 
 
-def _keys(metadata: MetaData, prefix: str) -> Table:
+def _dedup_keys(metadata: MetaData, prefix: str) -> Table:
     """Keep the keys of what was deferred and waits or is on record; ``moment`` is its slot."""
-    keys = _make_table(
+    dedup_keys = _make_table(
         metadata,
         f"{prefix}keys",
         Column("task", TaskName, primary_key=True),
         Column("key", TaskName, primary_key=True),
         Column("moment", UtcMicroseconds, nullable=False),
     )
-    Index(f"{prefix}keys_by_moment", keys.c.moment)
-    return keys
+    Index(f"{prefix}keys_by_moment", dedup_keys.c.moment)
+    return dedup_keys
 
 
-def _totals(metadata: MetaData, prefix: str) -> Table:
+def _run_stats(metadata: MetaData, prefix: str) -> Table:
     """Count what became of runs by task, state and reason, also of those that are forgotten.
 
     ``timed`` runs took ``duration`` together, ``begun`` ones began ``lateness`` after their slots,
@@ -320,10 +320,10 @@ def ensure_schema(database: Database, tables: Tables) -> None:
 
 def _read_version(connection: Connection, tables: Tables) -> int | None:
     """Return the schema's version; None where the tables are not there, or not all of them."""
-    meta = tables.meta
-    if not inspect(connection).has_table(meta.name):
+    schema_info = tables.schema_info
+    if not inspect(connection).has_table(schema_info.name):
         return None
-    found = connection.scalar(select(meta.c.value).where(meta.c.name == "schema"))
+    found = connection.scalar(select(schema_info.c.value).where(schema_info.c.name == "schema"))
     return int(found) if found else None
 
 
@@ -339,7 +339,7 @@ def _create_tables(database: Database, tables: Tables) -> int:
                 index.create(connection, checkfirst=True)
         # The version comes last: where it is, everything is.
         row = {"name": "schema", "value": str(SCHEMA_VERSION)}
-        connection.execute(insert(tables.meta), row)
+        connection.execute(insert(tables.schema_info), row)
     return SCHEMA_VERSION
 
 

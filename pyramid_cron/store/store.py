@@ -126,9 +126,9 @@ class Store:
 
     def task_sets(self, ids: Iterable[str]) -> list[TaskSet]:
         """Return the rosters with these ids, with the names in them."""
-        rosters = self.tables.rosters
+        task_sets = self.tables.task_sets
         with self._read_connection() as connection:
-            rows = connection.execute(select(rosters).where(rosters.c.id.in_(list(ids)))).all()
+            rows = connection.execute(select(task_sets).where(task_sets.c.id.in_(list(ids)))).all()
         return [TaskSet(row.id, frozenset(json.loads(row.tasks)), row.last_tick) for row in rows]
 
     @contextmanager
@@ -236,7 +236,7 @@ class Store:
         }
         with self._exclusive_transaction() as connection:
             before = select_pause_rules(connection, self.tables)
-            connection.execute(insert(self.tables.words), row)
+            connection.execute(insert(self.tables.pause_rules), row)
         return before
 
     def prune(self, before: datetime, limit: int) -> int:
@@ -304,9 +304,9 @@ class Store:
             return int(connection.scalar(query) or 0)
 
     def _runs_query(self) -> Select[Any]:
-        runs, outputs = self.tables.runs, self.tables.outputs
-        joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run)
-        kept = outputs.c.text.label("log"), outputs.c.stdout, outputs.c.stderr
+        runs, run_outputs = self.tables.runs, self.tables.run_outputs
+        joined = runs.outerjoin(run_outputs, runs.c.id == run_outputs.c.run)
+        kept = run_outputs.c.text.label("log"), run_outputs.c.stdout, run_outputs.c.stderr
         return select(runs, *kept).select_from(joined)
 
     def _select_runs(self, query: Select[Any]) -> list[Run]:
@@ -321,19 +321,19 @@ def _is_full_match(pattern: re.Pattern[str], text: Any) -> bool:
 @once_per_store
 def _peek_query(tables: Tables) -> Select[Any]:
     """Return what tells whether there is something to do beside what is due."""
-    waiting, runs, rosters = tables.waiting, tables.runs, tables.rosters
+    waiting, runs, task_sets = tables.waiting, tables.runs, tables.task_sets
     ripe = select(waiting.c.task).where(waiting.c.not_before <= bindparam("now"))
     expired = select(runs.c.id).where(runs.c.lease < bindparam("now"))
     busy = select((ripe.exists() | expired.exists()).label("busy")).subquery()
-    columns = busy.c.busy, rosters.c.id, rosters.c.last_tick
-    return select(*columns).select_from(busy.outerjoin(rosters, true()))
+    columns = busy.c.busy, task_sets.c.id, task_sets.c.last_tick
+    return select(*columns).select_from(busy.outerjoin(task_sets, true()))
 
 
 @once_per_store
 def _write_lock_query(tables: Tables) -> Select[Any]:
     """Return what waits until nobody else writes."""
-    meta = tables.meta
-    return select(meta.c.value).where(meta.c.name == "schema").with_for_update()
+    schema_info = tables.schema_info
+    return select(schema_info.c.value).where(schema_info.c.name == "schema").with_for_update()
 
 
 @once_per_store

@@ -86,10 +86,10 @@ def waiting_slots(store: Store) -> set[tuple[str, datetime]]:
 
 def _span(store: Store) -> tuple[datetime, datetime, int]:
     """Return the moment after which slots were due, the last one, and how many ticks came."""
-    ticks, rosters, runs = store.tables.ticks, store.tables.rosters, store.tables.runs
+    ticks, task_sets, runs = store.tables.ticks, store.tables.task_sets, store.tables.runs
     with store.database.read() as connection:
         first = connection.scalar(select(func.min(runs.c.id)))
-        last = connection.scalar(select(func.max(rosters.c.last_tick)))
+        last = connection.scalar(select(func.max(task_sets.c.last_tick)))
         count = connection.scalar(select(func.count()).select_from(ticks))
     begin = datetime.fromtimestamp(int(first[:12], 16) / 1000, timezone.utc)
     return begin.replace(second=0, microsecond=0) - timedelta.resolution, last, count

@@ -190,10 +190,10 @@ class Deployment:
     def _open(self, end: datetime) -> list[str]:
         """Return what is not over of what was due until ``end``."""
         store = self.cron.store
-        runs, rosters = store.tables.runs, store.tables.rosters
+        runs, task_sets = store.tables.runs, store.tables.task_sets
         going_on = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.slot <= end)
         with store.database.read() as connection:
-            last = connection.scalar(select(func.max(rosters.c.last_tick)))
+            last = connection.scalar(select(func.max(task_sets.c.last_tick)))
             found = list(connection.scalars(going_on))
         found += [task for task, slot in waiting_slots(store) if slot <= end]
         return found if last > end else [*found, "no tick"]

@@ -36,9 +36,9 @@ class TestRuns:
         runs = [run_at(store, NOON + number * MINUTE) for number in range(5)]
         assert store.prune(BEFORE, 2) == 2
         assert [run.id for run in store.history()] == [run.id for run in reversed(runs[2:])]
-        assert count(store, "outputs") == 3
+        assert count(store, "run_outputs") == 3
         assert [store.prune(BEFORE, 2) for _ in range(3)] == [2, 1, 0]
-        assert (count(store, "runs"), count(store, "outputs")) == (0, 0)
+        assert (count(store, "runs"), count(store, "run_outputs")) == (0, 0)
 
     def test_those_from_that_moment_on_stay(self, store):
         run_at(store, BEFORE - SECOND)
@@ -67,9 +67,9 @@ class TestKeys:
         both = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
         store.write_batch(WriteBatch(deferred_runs=both))
         self.run(store, both[0])
-        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
+        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
         self.run(store, both[1])
-        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)
+        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
 
     def test_one_stays_while_its_slot_is_tried_again(self, store):
         one = self.deferred(NOON, 7)
@@ -77,15 +77,15 @@ class TestKeys:
         self.run(store, one)
         again = replace(one.waiting_run, attempt=2, trigger=Trigger.RETRY)
         wait(store, [again])
-        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 1)
+        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
         self.run(store, replace(one, waiting_run=again))
-        assert (store.prune(BEFORE, 10), count(store, "keys")) == (1, 0)
+        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
 
     def test_the_slot_of_another_task_is_not_theirs(self, store):
         store.write_batch(WriteBatch(deferred_runs=[self.deferred(NOON, 7)]))
         write(store, ended(claim(store, slot("b", nonce=9))[0]))
         store.prune(BEFORE, 10)
-        assert count(store, "keys") == 1
+        assert count(store, "dedup_keys") == 1
 
     def run(self, store, deferred):
         with store.claim_transaction(NOON + MINUTE, NOON + 2 * MINUTE) as desk:

@@ -63,7 +63,7 @@ def test_tables_that_a_newer_version_makes_meanwhile_are_refused(shared, make_st
         make_store(shared).open()
 
 
-@pytest.mark.parametrize("there", [["meta"], ["meta", "runs"], ["runs"]])
+@pytest.mark.parametrize("there", [["schema_info"], ["schema_info", "runs"], ["runs"]])
 def test_tables_that_were_made_in_part_are_completed(shared, make_store, there):
     """MariaDB has no transaction around the making, and who makes them may be stopped in it."""
     whole = replace(shared, prefix=f"w{shared.prefix}")
