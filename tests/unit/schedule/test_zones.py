@@ -116,5 +116,5 @@ def test_a_moment_is_read_as_utc_and_as_local_time_without_an_offset(text, utc):
     ],
 )
 def test_text_that_says_no_moment_is_refused(text):
-    with pytest.raises(ValueError, match="is no moment in ISO 8601 with an offset from UTC$"):
+    with pytest.raises(ValueError, match=r"is no moment in ISO 8601 with an offset from UTC$"):
         parse_moment(text)
