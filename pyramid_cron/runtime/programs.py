@@ -39,8 +39,7 @@ class Environment:
 class Command:
     """A program that is run as a task: its arguments, environment, directory and input.
 
-    ``line`` is how it is shown, and what a shell would take for it. ``crontab`` is the file that
-    the task is named after, if it is named by a line of one.
+    ``line`` is how it is shown, and what a shell would take for it.
     """
 
     argv: tuple[str, ...]
@@ -48,7 +47,6 @@ class Command:
     environment: Environment = Environment()
     cwd: str | None = None
     stdin: str | None = None
-    crontab_path: str | None = field(default=None, compare=False)
 
     def __call__(self, system: Mapping[str, Any]) -> None:
         """Run the program to its end. Raises CommandError unless its exit status is 0."""

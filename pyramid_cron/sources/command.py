@@ -7,25 +7,27 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.path import AssetResolver
 
+from ..arguments import naming_task
 from ..directives import add_cron_task
 from ..runtime.programs import Command, Environment, quote_arguments
+from ..task import TASK_NAME_PATTERN
+from ..text import suggest
 
 DEFAULT_SHELL = "/bin/sh"
 
-SCHEDULE_ARGUMENTS = frozenset(
-    {"min", "hour", "day", "month", "dow", "schedule", "every", "at", "on_demand"}
-)
-"""The arguments that say when a task runs."""
-
-POLICY_ARGUMENTS = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "f", "name"}
+COMMAND_ARGUMENTS = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "f", "name"}
 """What ``add_cron_task`` takes besides what is run, and its name."""
+
+POLICY_ARGUMENTS = COMMAND_ARGUMENTS - {
+    *("min", "hour", "day", "month", "dow", "schedule", "every", "at", "on_demand")
+}
+"""Those of them that do not say when a task runs."""
 
 InheritArgument = str | Sequence[str] | None
 EnvArgument = InheritArgument | Mapping[str, str] | tuple[InheritArgument, Mapping[str, str]]
@@ -52,8 +54,8 @@ def add_cron_command(
 
     It runs in a process group of its own, and its run succeeds if its exit status is 0. What it
     writes is kept with the run as ``stdout`` and ``stderr``: the first and the last 32 KiB of each.
-    When its time is up, or its end was asked for, the whole group is sent SIGTERM, and three
-    seconds later SIGKILL. A program that is missing fails when it is to run, not before.
+    At its timeout, or when its run is cancelled, the whole group is sent SIGTERM, and three seconds
+    later SIGKILL. A program that is missing fails when it is to run, not before.
 
     :param argv: the program and its arguments, a list of text or paths. No shell reads it. With
         ``shell=True`` a text, which ``/bin/sh`` reads.
@@ -75,7 +77,7 @@ def add_cron_command(
     """
     command_name = _task_name(argv, name, shell)
     with naming_task(command_name):
-        check_policies(when_and_policies, "add_cron_command", POLICY_ARGUMENTS)
+        check_policies(when_and_policies, "add_cron_command", COMMAND_ARGUMENTS)
         command = _parse_command(argv, shell=shell, env=env, cwd=cwd, stdin=stdin)
     register_command(config, command, command_name, when_and_policies)
 
@@ -83,28 +85,35 @@ def add_cron_command(
 def register_command(
     config: Configurator, command: Command, name: str, arguments: Mapping[str, Any]
 ) -> None:
-    """Register a command as a task, described by its line where nothing else is said."""
+    """Register a command as a task, whose description is its line unless another is given."""
     if arguments.get("description") is None:
         arguments = {**arguments, "description": command.line}
     add_cron_task(config, command, name=name, **arguments)
 
 
 @contextmanager
-def naming_task(name: str) -> Iterator[None]:
-    """Turn an error about an argument into one that names the task, too."""
+def naming_source(source: str) -> Iterator[None]:
+    """Turn an error about an argument into a ConfigurationError that names the source of tasks."""
     try:
         yield
     except ValueError as error:
-        raise ConfigurationError(f"cron task {name!r}: {error}") from error
+        raise ConfigurationError(f"{source}: {error}") from error
 
 
-def check_policies(arguments: Iterable[str], directive: str, allowed: frozenset[str]) -> None:
-    """Refuse arguments there are not; ValueError says which there are."""
+def check_policies(
+    arguments: Iterable[str], directive: str, allowed: frozenset[str] = POLICY_ARGUMENTS
+) -> None:
+    """Refuse arguments that a directive does not have; ValueError says which it has."""
     for argument in arguments:
         if argument not in allowed:
-            near = get_close_matches(argument, allowed, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(allowed))}"
-            raise ValueError(f"{argument}=: {directive} has no such argument; {hint}")
+            hint = suggest(argument, allowed) or f"; use {', '.join(sorted(allowed))}"
+            raise ValueError(f"{argument}=: {directive} has no such argument{hint}")
+
+
+def check_prefix(prefix: Any) -> None:
+    """Refuse what can't begin the names of tasks."""
+    if not isinstance(prefix, str) or not TASK_NAME_PATTERN.fullmatch(f"{prefix}."):
+        raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
 
 
 def _task_name(argv: Any, name: str | None, shell: Any) -> str:
@@ -129,7 +138,7 @@ def _parse_command(argv: Any, *, shell: Any, env: Any, cwd: Any, stdin: Any) -> 
         argv=arguments,
         line=argv if shell else quote_arguments(arguments),
         environment=parse_env(env),
-        cwd=None if cwd is None else parse_cwd(cwd),
+        cwd=parse_cwd(cwd),
         stdin=stdin,
     )
 
@@ -160,8 +169,10 @@ def _path_text(argument: Any) -> Any:
     return os.fspath(argument) if isinstance(argument, os.PathLike) else argument
 
 
-def parse_cwd(cwd: Any) -> str:
+def parse_cwd(cwd: Any) -> str | None:
     """Read the argument ``cwd``; ValueError says what would be right."""
+    if cwd is None:
+        return None
     try:
         path = os.fspath(cwd)
     except TypeError:
@@ -173,16 +184,16 @@ def parse_cwd(cwd: Any) -> str:
 
 def parse_env(env: Any) -> Environment:
     """Read the argument ``env``; ValueError says what would be right."""
-    words: Any = env
-    own: Mapping[Any, Any] = {}
+    inherit: Any = env
+    overrides: Mapping[Any, Any] = {}
     if isinstance(env, Mapping):
-        words, own = None, env
+        inherit, overrides = None, env
     elif isinstance(env, tuple) and len(env) == 2 and isinstance(env[1], Mapping):
-        words, own = env
-    for name, value in own.items():
+        inherit, overrides = env
+    for name, value in overrides.items():
         if not _is_env_name(name) or not isinstance(value, str) or "\0" in value:
             raise ValueError(f"env={env!r}: {name!r}: {value!r} must be a name and text")
-    return Environment(_names_to_inherit(env, words), dict(own))
+    return Environment(_names_to_inherit(env, inherit), dict(overrides))
 
 
 def _names_to_inherit(env: Any, inherit: Any) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ import pwd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyramid.config import Configurator
@@ -22,9 +23,9 @@ from ..schedule.zones import get_zone
 from ..task import TASK_NAME_PATTERN
 from .command import (
     DEFAULT_SHELL,
-    POLICY_ARGUMENTS,
-    SCHEDULE_ARGUMENTS,
     check_policies,
+    check_prefix,
+    naming_source,
     register_command,
     resolve_path,
 )
@@ -40,6 +41,50 @@ IGNORED_VARIABLES = {
 ZONE_VARIABLE = "CRON_TZ"
 
 log = logging.getLogger("pyramid_cron")
+
+
+class CrontabSyntaxError(ValueError):
+    """What is wrong in a line of a crontab."""
+
+    #: The number of the line, from 1.
+    line: int
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class CrontabEntry:
+    """A line of a crontab that runs a command."""
+
+    #: The number of the line, from 1.
+    line: int
+    #: Its five fields, joined by one space, or its alias.
+    schedule: str
+    #: What the shell reads: the text before the first unescaped ``%``.
+    command: str
+    #: What the command reads: the lines after that ``%``. None if there is none.
+    stdin: str | None
+    #: The variables set above the line.
+    variables: Mapping[str, str]
+    #: The task's name in a comment directly above the line, ``# name: backup``.
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrontabCommand(Command):
+    """The command of a crontab's line, with what it takes to write that line again.
+
+    ``entry.schedule`` is the text of its schedule and ``entry.name`` the comment that names its
+    task; ``line`` and ``stdin`` are its command and input, without escapes. The variables it gets
+    are all in ``environment.overrides``, cron's own included (``LOGNAME`` and ``USER``, which no
+    crontab can set), and nothing is inherited.
+    """
+
+    entry: CrontabEntry
+    #: The crontab.
+    path: str
 
 
 def add_crontab(
@@ -60,20 +105,17 @@ def add_crontab(
         asset specification such as ``"shop:shop.cron"``.
     :param prefix: what the names of the tasks begin with, to tell two files of one name apart.
 
-    Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` is for those
-    that no ``CRON_TZ`` is above of.
+    Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` applies to
+    lines without a preceding ``CRON_TZ``.
 
     :raises pyramid.exceptions.ConfigurationError: naming the file, the line and what would be
         right; where the application is made, if a line would take the place of one of another file
         that has the same name and number.
     """
     file = resolve_path(config, path)
-    try:
-        check_policies(policies, "add_crontab", POLICY_ARGUMENTS - SCHEDULE_ARGUMENTS)
-        if not isinstance(prefix, str) or not TASK_NAME_PATTERN.fullmatch(f"{prefix}."):
-            raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
-    except ValueError as error:
-        raise ConfigurationError(f"crontab {file!r}: {error}") from error
+    with naming_source(f"crontab {file!r}"):
+        check_policies(policies, "add_crontab")
+        check_prefix(prefix)
     entries = _read_entries(file)
     for variable, reason in IGNORED_VARIABLES.items():
         if any(variable in entry.variables for entry in entries):
@@ -89,21 +131,20 @@ def add_crontab(
 
 def _check_name_is_free(cron: CronApp, file: str, name: str) -> None:
     """Refuse that a line of another file took the place of this one's only by its number."""
-    found = cron.find_task(name)
-    other = found.function.crontab_path if found and isinstance(found.function, Command) else None
-    if other not in (None, file):
+    task = cron.find_task(name)
+    command = task.function if task else None
+    if isinstance(command, CrontabCommand) and not command.entry.name and command.path != file:
         raise ConfigurationError(
-            f"crontab {file!r}: its task {name!r} has the name of one in {other!r}; tell them apart"
-            " by prefix= for one of the files"
+            f"crontab {file!r}: its task {name!r} has the name of one in {command.path!r}; tell"
+            " them apart by prefix= for one of the files"
         )
 
 
 def _read_entries(file: str) -> list[CrontabEntry]:
     try:
-        with open(file, "rb") as opened:
-            return parse_crontab(opened.read())
-    except CrontabSyntaxError as problem:
-        raise ConfigurationError(f"{file}, line {problem.line}: {problem}") from None
+        return parse_crontab(Path(file).read_bytes())
+    except CrontabSyntaxError as error:
+        raise ConfigurationError(f"{file}, line {error.line}: {error}") from None
     except OSError as error:
         raise ConfigurationError(f"crontab {file!r} can't be read: {error.strerror}") from error
 
@@ -124,21 +165,22 @@ def _register_entry(
         register_command(config, _entry_command(entry, file), name, arguments)
         return name
     except (ValueError, ConfigurationError) as error:
-        told = str(error).removeprefix("expression=").replace("timezone=", f"{ZONE_VARIABLE}=")
-        raise ConfigurationError(f"{file}, line {entry.line}: {told}") from error
+        reason = str(error).removeprefix("expression=").replace("timezone=", f"{ZONE_VARIABLE}=")
+        raise ConfigurationError(f"{file}, line {entry.line}: {reason}") from error
 
 
-def _entry_command(entry: CrontabEntry, file: str) -> Command:
+def _entry_command(entry: CrontabEntry, file: str) -> CrontabCommand:
     variables = _default_variables() | {
         name: value for name, value in entry.variables.items() if name not in IGNORED_VARIABLES
     }
-    return Command(
+    return CrontabCommand(
         argv=(variables["SHELL"] or DEFAULT_SHELL, "-c", entry.command),
         line=entry.command,
         environment=Environment((), variables),
         cwd=variables["HOME"],
         stdin=entry.stdin,
-        crontab_path=None if entry.name else file,
+        entry=entry,
+        path=file,
     )
 
 
@@ -166,33 +208,8 @@ _UNSUPPORTED_ALIASES = {
 }
 
 
-class CrontabSyntaxError(ValueError):
-    """What is wrong in a line; ``line`` is its number, from 1."""
-
-    def __init__(self, line: int, text: str) -> None:
-        super().__init__(text)
-        self.line = line
-
-
-@dataclass(frozen=True, slots=True)
-class CrontabEntry:
-    """A line that runs a command.
-
-    ``schedule`` is its five fields or alias, as written; ``variables`` are those set above it;
-    ``name`` is what a comment directly above calls it, or None; ``stdin`` is what follows the first
-    ``%``, or None.
-    """
-
-    line: int
-    schedule: str
-    command: str
-    stdin: str | None
-    variables: Mapping[str, str]
-    name: str | None = None
-
-
 def parse_crontab(data: bytes) -> list[CrontabEntry]:
-    """Return the entries of a crontab. Raises Problem for the first line that is wrong."""
+    """Return the entries of a crontab; CrontabSyntaxError for the first line that is wrong."""
     entries: list[CrontabEntry] = []
     variables: dict[str, str] = {}
     name: str | None = None
@@ -200,8 +217,8 @@ def parse_crontab(data: bytes) -> list[CrontabEntry]:
     for number, raw in enumerate(lines, 1):
         line = _decode_line(number, raw).lstrip()
         if line.startswith("#"):
-            named = _NAME_COMMENT.fullmatch(line)
-            name = named[1] if named else name
+            comment = _NAME_COMMENT.fullmatch(line)
+            name = comment[1] if comment else name
         elif variable := _VARIABLE_LINE.fullmatch(line):
             key = next(part for part in variable.groups()[:3] if part is not None)
             variables = variables | {key: _variable_value(number, key, variable[4])}
@@ -255,7 +272,7 @@ def _parse_entry(
 
 
 def _split_stdin(text: str) -> tuple[str, str | None]:
-    """Return the command, and what follows the first ``%`` that no backslash is before of."""
+    """Return the command, and what follows the first unescaped ``%``."""
     command, position = "", 0
     while position < len(text) and text[position] != "%":
         if text[position] == "\\" and position + 1 < len(text):
@@ -271,5 +288,5 @@ def _split_stdin(text: str) -> tuple[str, str | None]:
 
 def _decode_stdin(text: str) -> str:
     r"""Return what the command reads: each ``%`` ends a line, ``\%`` is the sign itself."""
-    lines = re.sub(r"(\\?)%", lambda found: "%" if found[1] else "\n", text)
+    lines = re.sub(r"(\\?)%", lambda sign: "%" if sign[1] else "\n", text)
     return lines if not lines or lines.endswith("\n") else f"{lines}\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from pyramid.config import Configurator
@@ -15,17 +15,18 @@ from pyramid.registry import Registry
 
 from ..app import CronApp, get_cron
 from ..directives import INTROSPECTION_CATEGORY, add_cron_task, check_executor, check_weight
-from ..runtime.programs import Command, Environment, quote_arguments
+from ..runtime.programs import Command, quote_arguments
 from ..schedule import Cron, Every
 from ..schedule.quantities import parse_count
 from ..task import REQUEST_EXECUTOR, TASK_NAME_PATTERN
 from .command import (
-    POLICY_ARGUMENTS,
-    SCHEDULE_ARGUMENTS,
     EnvArgument,
     check_policies,
+    check_prefix,
+    naming_source,
     parse_cwd,
     parse_env,
+    register_command,
     resolve_path,
 )
 from .folder_scan import scan_folder
@@ -76,7 +77,7 @@ def add_cron_folder(
             f"cron folder: path={os.fspath(path)!r}: there is no folder {root!r}; use one that"
             " holds folders such as 15min/ or 1day/at0415/"
         )
-    folder = ScriptFolder(config, root, prefix, {"env": env, "cwd": cwd}, policies)
+    folder = ScriptFolder(config, root, prefix, policies, env=env, cwd=cwd)
     introspectable = config.introspectable(FOLDER_CATEGORY, root, root, "cron folder")
     introspectable.update({"path": root, "prefix": prefix, "policies": policies})
 
@@ -92,15 +93,17 @@ def add_cron_folder(
 
 
 class ScriptFolder:
-    """A folder of scripts, and the tasks that came of them."""
+    """A folder of scripts, whose tasks follow what is in it."""
 
     def __init__(
         self,
         config: Configurator,
         root: str,
         prefix: str,
-        command_options: Mapping[str, Any],
         policies: Mapping[str, Any],
+        *,
+        env: EnvArgument,
+        cwd: str | os.PathLike[str] | None,
     ) -> None:
         self.root = root
         self.problems: Sequence[str] = ()
@@ -109,34 +112,27 @@ class ScriptFolder:
         self._package = config.package
         self._schedules: dict[str, Cron | Every] = {}
         self._refresh_lock = threading.Lock()
-        self._environment, self._cwd = self._check_arguments(prefix, command_options, policies)
-
-    def _check_arguments(
-        self, prefix: Any, command_options: Mapping[str, Any], policies: Mapping[str, Any]
-    ) -> tuple[Environment, str | None]:
-        """Refuse what is wrong even before there is any script."""
         with self._naming_folder():
-            check_policies(policies, "add_cron_folder", POLICY_ARGUMENTS - SCHEDULE_ARGUMENTS)
-            if not isinstance(prefix, str) or not TASK_NAME_PATTERN.fullmatch(f"{prefix}."):
-                raise ValueError(f"prefix={prefix!r}: must be text of printable characters")
-            cwd = None if command_options["cwd"] is None else parse_cwd(command_options["cwd"])
-            found = parse_env(command_options["env"]), cwd
-            # An application apart, in which a task can be tried without being registered.
-            apart = Configurator(registry=Registry("trial"), package=self._package)
-            add_cron_task(apart, Command(("true",), "true"), name="trial", **policies)
-        return found
+            check_policies(policies, "add_cron_folder")
+            check_prefix(prefix)
+            self._cwd = parse_cwd(cwd)
+            self._environment = parse_env(env)
+        self._try_policies()
 
-    @contextmanager
-    def _naming_folder(self) -> Iterator[None]:
-        """Turn an error about an argument into one that names the folder."""
+    def _naming_folder(self) -> AbstractContextManager[None]:
+        return naming_source(f"cron folder {self.root!r}")
+
+    def _try_policies(self) -> None:
+        """Refuse wrong policies while there is no script, by a task of another application."""
+        trial = Configurator(registry=Registry("trial"), package=self._package)
         try:
-            yield
-        except (ValueError, TypeError, ConfigurationError) as error:
-            told = str(error).removeprefix("cron task 'trial': ")
-            raise ConfigurationError(f"cron folder {self.root!r}: {told}") from error
+            add_cron_task(trial, Command(("true",), "true"), name="trial", **self._policies)
+        except ConfigurationError as error:
+            reason = str(error).removeprefix("cron task 'trial': ")
+            raise ConfigurationError(f"cron folder {self.root!r}: {reason}") from error
 
     def attach(self, registry: Registry) -> None:
-        """Register the scripts there are, and have others noticed later on."""
+        """Register the scripts there are, and those that ticks will find."""
         self._config = Configurator(registry=registry, package=self._package, autocommit=True)
         self._cron: CronApp = get_cron(registry)
         self._check_in_application()
@@ -144,7 +140,7 @@ class ScriptFolder:
         self.refresh()
 
     def _check_in_application(self) -> None:
-        """Refuse what only the whole application can tell is wrong."""
+        """Refuse an executor or a weight that this application does not have."""
         executor = self._policies.get("executor", REQUEST_EXECUTOR)
         weight = parse_count("weight", self._policies.get("weight", 1))
         with self._naming_folder():
@@ -152,35 +148,31 @@ class ScriptFolder:
             check_weight(executor, weight, self._cron.settings.capacity)
 
     def refresh(self) -> None:
-        """Register new scripts, take away those that have gone, and tell what is wrong."""
+        """Register new scripts, unregister those that have gone, and report what is wrong."""
         if not self._refresh_lock.acquire(blocking=False):
             return  # another tick is at it
         try:
-            found = scan_folder(self.root)
-            problems = list(found.problems)
-            for name in self._schedules.keys() - found.scripts.keys():
-                self._unregister_script(name)
-            for name, schedule in found.scripts.items():
-                if self._schedules.get(name) != schedule:
-                    problems += self._register_script(name, schedule)
+            scan = scan_folder(self.root)
+            problems = list(scan.problems)
+            for script in self._schedules.keys() - scan.scripts.keys():
+                self._unregister_script(script)
+            for script, schedule in scan.scripts.items():
+                if self._schedules.get(script) != schedule:
+                    problems += self._register_script(script, schedule)
             self._report(problems)
         finally:
             self._refresh_lock.release()
 
     def _register_script(self, script: str, schedule: Cron | Every) -> list[str]:
-        """Register a script; return what stands against it."""
+        """Register a script; return the problems with it."""
         name, path = f"{self._prefix}{script}", os.path.join(self.root, script)
         if not TASK_NAME_PATTERN.fullmatch(name):
             return [f"{path}: the task's name must be 1 to 200 printable characters"]
-        taken = self._cron.find_task(name)
-        if taken is not None and script not in self._schedules:
+        if script not in self._schedules and self._cron.find_task(name) is not None:
             return [f"{path}: there is another task named {name!r}; give the folder a prefix"]
         command = Command((path,), quote_arguments((path,)), self._environment, self._cwd)
-        arguments = {**self._policies, "schedule": schedule}
-        if arguments.get("description") is None:
-            arguments["description"] = path
         try:
-            add_cron_task(self._config, command, name=name, **arguments)
+            register_command(self._config, command, name, {**self._policies, "schedule": schedule})
         except ConfigurationError as error:
             return [f"{path}: {error}"]
         self._schedules[script] = schedule

@@ -14,28 +14,29 @@ from ..schedule.every_days import FIRST_MONDAY_EPOCH_DAY, MAX_CYCLE_DAYS, EveryD
 
 @dataclass(slots=True)
 class FolderScan:
-    """What was found: the schedule of each script, by its relative path, and problems."""
+    """The scripts in a folder, and what is wrong with other files."""
 
+    #: The schedule of each script, by its path in the folder.
     scripts: dict[str, Cron | Every] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def scan_folder(root: str) -> FolderScan:
-    """Look for scripts in ``root``: ``15min/script``, ``1day/at0415/script``.
+    """Find the scripts in ``root``: ``15min/script``, ``1day/at0415/script``.
 
-    Scripts are executable regular files. What is hidden is passed over: a name that begins with a
-    dot, or ends with ``~`` as editors' copies do.
+    Scripts are executable regular files. Hidden files and folders are ignored: those whose name
+    begins with a dot, or ends with ``~`` as editors' copies do.
     """
-    found = FolderScan()
-    for entry in _list_entries(found, root):
+    scan = FolderScan()
+    for entry in _list_entries(scan, root):
         if not _is_folder(entry):
-            if _is_script(found, entry):
+            if _is_script(scan, entry):
                 _add_problem(
-                    found, entry, "a script must be in a folder that says when it runs, as 1day"
+                    scan, entry, "a script must be in a folder that says when it runs, as 1day"
                 )
-        elif (schedule := _entry_schedule(found, entry, entry.name)) is not None:
-            _scan_interval(found, root, entry, schedule)
-    return found
+        elif (schedule := _entry_schedule(scan, entry, entry.name)) is not None:
+            _scan_interval(scan, root, entry, schedule)
+    return scan
 
 
 def _scan_interval(
@@ -89,7 +90,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_script(scan: FolderScan, entry: os.DirEntry[str]) -> bool:
-    """Return whether this is an executable regular file; one that was to be is a problem."""
+    """Return whether this is an executable regular file; add a problem for a near miss."""
     try:
         mode = entry.stat().st_mode
     except FileNotFoundError:
@@ -105,7 +106,7 @@ def _is_script(scan: FolderScan, entry: os.DirEntry[str]) -> bool:
 
 
 def _check_for_shebang(scan: FolderScan, entry: os.DirEntry[str]) -> bool:
-    """Note a script that is not executable: nobody writes #! into anything else."""
+    """Add a problem for a script that is not executable: only scripts begin with #!."""
     try:
         with open(entry.path, "rb") as file:
             if file.read(2) == b"#!":

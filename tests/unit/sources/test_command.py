@@ -336,7 +336,7 @@ class TestRegistering:
             (["backup"], {"env": {"A": 1}}, "'A': 1 must be a name and text"),
             (["backup"], {"cwd": 3}, "cwd=3: must be the path of a directory"),
             (["backup"], {"stdin": b"x"}, "stdin=b'x': must be text"),
-            (["backup"], {"timout": 3}, "no such argument; did you mean timeout?"),
+            (["backup"], {"timout": 3}, "no such argument; did you mean 'timeout'?"),
             (["backup"], {"hour": 25}, "25 is out of range"),
         ],
     )

@@ -8,7 +8,12 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
-from pyramid_cron.sources.crontab import CrontabSyntaxError, parse_crontab
+from pyramid_cron.sources.crontab import (
+    CrontabCommand,
+    CrontabEntry,
+    CrontabSyntaxError,
+    parse_crontab,
+)
 from tests.apps import NOON, configure, cron_of
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
@@ -39,7 +44,7 @@ def two_files(folder, text):
 
 
 def entries(text):
-    return [(each.schedule, each.command, each.stdin) for each in parse_crontab(text.encode())]
+    return [(entry.schedule, entry.command, entry.stdin) for entry in parse_crontab(text.encode())]
 
 
 def tasks(config):
@@ -199,6 +204,22 @@ class TestRunning:
         assert [each.getMessage() for each in caplog.records if "MAILTO" in each.getMessage()] == [
             f"crontab {crontab('')}: MAILTO is ignored: what a command writes is kept with its run"
         ]
+
+    def test_a_command_keeps_the_entry_it_comes_from(self, config, crontab):
+        file = crontab("A=b\nHOME=/tmp\n\n# name: poll\n0  4 * * *  poll%one\n")
+        config.add_crontab(file)
+        command = tasks(config)["poll"].function
+        assert isinstance(command, CrontabCommand)
+        assert command.path == str(file)
+        assert command.entry == CrontabEntry(
+            line=5,
+            schedule="0 4 * * *",
+            command="poll",
+            stdin="one\n",
+            variables={"A": "b", "HOME": "/tmp"},
+            name="poll",
+        )
+        assert command.environment.overrides.items() >= {"A": "b", "HOME": "/tmp"}.items()
 
     def test_introspection_shows_the_command(self, config, crontab):
         config.add_crontab(crontab(r"@daily date +\%F" + "\n"))
