@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from .app import CronApp
-from .logs import format_instant
 from .planning.health import Health, MomentFormat, TaskHealthInput, assess
 from .planning.pauses import active_pause
 from .planning.snapshot import ActiveRun
@@ -15,6 +14,7 @@ from .registry import TaskRegistry
 from .run import RunReason, RunState, Trigger, first_id
 from .store.queries import Overview, WaitingSummary, read_overview
 from .store.run_stats import RunStats
+from .text import format_instant
 
 ORPHANED_TASK_LOOK_BACK = timedelta(days=7)
 """How long a task that is not registered any more is of interest."""

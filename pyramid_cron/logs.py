@@ -15,8 +15,8 @@ from typing import Any, ParamSpec
 
 from .errors import CommandError
 from .run import Run, TaskInterrupted
-from .text import escape_unprintable
-from .text import format_instant as format_instant  # for modules that import it from here
+from .serializers import run_data, run_detail, select_keys
+from .text import escape_unprintable, format_instant
 
 P = ParamSpec("P")
 
@@ -129,29 +129,13 @@ def log_never_fits(task: str, median_duration: float, budget: float) -> None:
 
 
 def _run_fields(run: Run) -> dict[str, Any]:
-    return {
-        "task": run.task,
-        "run": run.id,
-        "slot": format_instant(run.slot),
-        "state": str(run.state),
-        "attempt": run.attempt,
-        "trigger": str(run.trigger),
-        "reason": run.reason and str(run.reason),
-        "duration": run.duration,
-    }
+    keys = ("task", "run", "slot", "state", "attempt", "trigger", "reason", "duration")
+    return select_keys(run_data(run), keys)
 
 
 def _result_fields(run: Run) -> dict[str, Any]:
-    return {
-        "started": run.started and format_instant(run.started),
-        "finished": run.finished and format_instant(run.finished),
-        "error": run.error,
-        "output": run.output,
-        "stdout": run.stdout,
-        "stderr": run.stderr,
-        "host": run.host,
-        "pid": run.pid,
-    }
+    keys = ("started", "finished", "error", "output", "stdout", "stderr", "host", "pid")
+    return select_keys(run_detail(run), keys)
 
 
 class JSONFormatter(logging.Formatter):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
 
 from ..run import Run, RunState, first_id
 from ..task import REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Task
@@ -90,16 +89,6 @@ class TaskHealth:
     next: datetime | None = None
     last: Run | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON values, moments as ISO 8601 in UTC."""
-        return {
-            "name": self.name,
-            "state": self.state.value,
-            "detail": self.detail,
-            "next": _format_iso(self.next),
-            "last": self.last and _run_as_dict(self.last),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -113,15 +102,6 @@ class Health:
     tasks: tuple[TaskHealth, ...]
     last_tick: datetime | None
     since_last_tick: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON values, moments as ISO 8601 in UTC."""
-        return {
-            "healthy": self.is_healthy,
-            "last_tick": _format_iso(self.last_tick),
-            "since_last_tick": self.since_last_tick,
-            "tasks": [task.as_dict() for task in self.tasks],
-        }
 
     def describe_problems(self) -> list[str]:
         """Return a line for each thing that is unhealthy; none if all is well."""
@@ -293,18 +273,3 @@ def _describe_failure(last_run: Run | None) -> str:
 
 def _is_unhealthy(task: TaskHealth) -> bool:
     return not task.state.is_healthy
-
-
-def _run_as_dict(run: Run) -> dict[str, Any]:
-    return {
-        "run": run.id,
-        "slot": _format_iso(run.slot),
-        "state": run.state.value,
-        "finished": _format_iso(run.finished),
-        "duration": run.duration,
-        "error": run.error,
-    }
-
-
-def _format_iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

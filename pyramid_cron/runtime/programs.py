@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CommandError
-from ..logs import format_instant
 from ..run import Run
+from ..text import format_instant
 from .execution import current_execution
 from .subprocesses import Process
 

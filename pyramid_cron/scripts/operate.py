@@ -10,6 +10,7 @@ from typing import Any
 from ..clock import Stopwatch
 from ..run import Run, RunState
 from ..runtime.tick import run_tick_and_wait
+from ..serializers import run_detail, tick_report_data
 from ..task import Task
 from ..tick_report import TickReport
 from .context import (
@@ -19,7 +20,7 @@ from .context import (
     CommandFailedError,
     parse_duration_option,
 )
-from .output import escape_unprintable, format_seconds, run_data
+from .output import escape_unprintable, format_seconds
 
 BACKFILL_STEP = timedelta(days=1)
 
@@ -36,7 +37,7 @@ def tick(context: CommandContext) -> int:
         cron.clock = Stopwatch(now).now
     report = run_tick_and_wait(cron, context.request.registry, now)
     if out.is_json:
-        out.print_json(_report_data(report))
+        out.print_json(tick_report_data(report))
     else:
         _show_report(context, report)
     return EXIT_BAD_ANSWER if any(_is_unsuccessful(run) for run in report.runs) else EXIT_FINE
@@ -44,16 +45,6 @@ def tick(context: CommandContext) -> int:
 
 def _is_unsuccessful(run: Run) -> bool:
     return run.state.is_failure or run.state is RunState.CANCELLED
-
-
-def _report_data(report: TickReport) -> dict[str, Any]:
-    return {
-        "tick": report.tick,
-        "now": report.now,
-        "runs": [run_data(run) for run in report.runs],
-        "skipped": [run_data(run) for run in report.skipped],
-        "waiting": [{"task": each.task, "slot": each.slot} for each in report.waiting],
-    }
 
 
 def _show_report(context: CommandContext, report: TickReport) -> None:
@@ -84,8 +75,7 @@ def run(context: CommandContext) -> int:
     args, out = context.args, context.output
     ended = context.scheduler.run(args.task, _parse_payload(args.payload))
     if out.is_json:
-        texts = {"output": ended.output, "stdout": ended.stdout, "stderr": ended.stderr}
-        out.print_json(run_data(ended) | texts)
+        out.print_json(run_detail(ended))
     else:
         for text in (ended.log, ended.stdout, ended.stderr):
             if text:

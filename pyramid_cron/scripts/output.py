@@ -11,9 +11,8 @@ from importlib.util import find_spec
 from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
-from ..logs import format_instant
-from ..run import Run
 from ..schedule.zones import to_zone
+from ..text import format_instant
 
 Row = Sequence[str]
 
@@ -79,29 +78,6 @@ def align_columns(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
-
-
-def run_data(run: Run) -> dict[str, Any]:
-    """Return a run as JSON shows it."""
-    progress = run.progress
-    return {
-        "run": run.id,
-        "task": run.task,
-        "slot": run.slot,
-        "attempt": run.attempt,
-        "trigger": run.trigger.value,
-        "state": run.state.value,
-        "reason": run.reason and run.reason.value,
-        "count": run.count,
-        "started": run.started,
-        "finished": run.finished,
-        "duration": run.duration,
-        "error": run.error,
-        "host": run.host,
-        "pid": run.pid,
-        "progress": progress
-        and {"done": progress.done, "total": progress.total, "message": progress.message},
-    }
 
 
 def format_seconds(value: float | None) -> str:

@@ -14,10 +14,11 @@ from ..health_report import assess_health as assessed
 from ..planning.pauses import active_pause
 from ..run import Run
 from ..scheduler import TaskStatus
+from ..serializers import health_data, run_data, run_detail, task_data
 from ..store.queries import read_overview
 from ..task import Task
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
-from .output import escape_unprintable, format_seconds, run_data
+from .output import escape_unprintable, format_seconds
 
 
 def list_tasks(context: CommandContext) -> int:
@@ -25,7 +26,7 @@ def list_tasks(context: CommandContext) -> int:
     out = context.output
     found = _task_statuses(context)
     if out.is_json:
-        out.print_json([_status_data(status) for status in found])
+        out.print_json([_status_data(context, status) for status in found])
     elif not found:
         out.print_line("no tasks are registered")
     else:
@@ -74,19 +75,16 @@ def _state_of(status: TaskStatus) -> str:
     return "-" if status.last is None else status.last.state.value
 
 
-def _status_data(status: TaskStatus) -> dict[str, Any]:
-    task, paused = status.task, status.paused
-    return {
-        "task": task.name,
-        "description": task.description,
-        "schedule": task.describe(),
-        "timezone": task.timezone,
-        "next": status.next,
-        "last": status.last and run_data(status.last),
-        "running": [run_data(run) for run in status.running],
-        "waiting": status.waiting,
-        "paused": paused and {"until": paused.until, "reason": paused.reason},
-    }
+def _status_data(context: CommandContext, status: TaskStatus) -> dict[str, Any]:
+    return task_data(
+        status.task.name,
+        status.task,
+        now=context.now,
+        last=status.last,
+        running=status.running,
+        waiting=status.waiting,
+        pause=status.paused,
+    )
 
 
 def check(context: CommandContext) -> int:
@@ -172,7 +170,7 @@ def health(context: CommandContext) -> int:
         out.print_json({"healthy": False, "error": str(error)})
         return EXIT_BAD_ANSWER
     if out.is_json:
-        out.print_json(found.as_dict())
+        out.print_json(health_data(found))
     else:
         out.print_table(
             ["TASK", "STATE", "DETAIL"],
@@ -224,7 +222,7 @@ def show(context: CommandContext) -> int:
         raise CommandFailedError(f"there is no run {context.args.run!r}")
     texts = {"traceback": run.traceback, "stdout": run.stdout, "stderr": run.stderr}
     if out.is_json:
-        out.print_json(run_data(run) | {"payload": run.payload, "output": run.output} | texts)
+        out.print_json(run_detail(run))
         return EXIT_FINE
     out.print_pairs(_run_pairs(context, run))
     for name, text in {"output": run.log, **texts}.items():

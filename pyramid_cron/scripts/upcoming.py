@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from ..logs import format_instant
 from ..planning.forecast import PlannedRun, forecast
 from ..task import Task
+from ..text import format_instant
 from .context import EXIT_FINE, CommandContext
 from .explain import dst_note
 from .output import CommandOutput, escape_unprintable

@@ -11,16 +11,16 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..logs import format_instant
 from ..planning.pauses import active_pause
 from ..run import Run, RunState, as_payload
 from ..schedule.quantities import parse_duration
 from ..schedule.zones import to_utc
+from ..serializers import pause_data, run_detail
+from ..text import format_instant
 from . import urls
 from .access import CSRF_FIELD, is_csrf_safe
 from .pages import render_page
 from .responses import HTTPProblem, html_response, json_response, redirect, wants_html
-from .serializers import pause_data, run_data, run_detail
 
 TASK_ACTION_FIELDS = {
     "run": {"payload", "at", "after", "key"},
@@ -82,7 +82,7 @@ def act_on_task(request: Request, name: str, action: str) -> Response:
         request.cron.resume(pattern)
     cron = get_cron(request.registry)
     pause = pause_data(active_pause(name, cron.clock(), cron.store.pause_rules()))
-    return _respond(request, urls.task_path(request, name), {"name": name, "paused": pause})
+    return _respond(request, urls.task_path(request, name), {"task": name, "paused": pause})
 
 
 def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response:
@@ -93,13 +93,14 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
         raise HTTPProblem(400, str(error)) from None
     if not body.keys() & {"at", "after", "key"}:
         run = request.cron.run(name, payload)
-        return _respond(request, urls.run_path(request, run.id), run_detail(request, run))
+        url = urls.run_path(request, run.id)
+        return _respond(request, url, {**run_detail(run), "url": url})
     at, after, key = (body.get(field) for field in ("at", "after", "key"))
     try:
         waiting = request.cron.defer(name, payload, at=at, after=after, key=key)
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
-    data = {"name": name, "slot": format_instant(waiting.slot), "key": key}
+    data = {"task": name, "slot": format_instant(waiting.slot), "key": key}
     return _respond(request, urls.task_path(request, name), data, status=202)
 
 
@@ -114,7 +115,7 @@ def act_on_run(request: Request, run: Run, action: str) -> Response:
     except (ValueError, LookupError) as error:
         raise HTTPProblem(409, str(error)) from None
     now = get_cron(request.registry).store.get_run(run.id) or run
-    return _respond(request, urls.run_path(request, run.id), run_data(request, now))
+    return _respond(request, urls.run_path(request, run.id), urls.linked_run(request, now))
 
 
 def exact_pattern(name: str) -> str:

@@ -13,9 +13,10 @@ from pyramid.response import Response
 from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..health_report import assess_health
-from ..logs import format_instant
 from ..metrics import ExtraMissingError, render_metrics
 from ..planning.health import Health
+from ..serializers import health_data, task_health_data
+from ..text import format_instant
 from .pages import (
     TemplatesMissingError,
     escape_invisible,
@@ -48,9 +49,9 @@ def health_view(request: Request) -> Response:
         return _store_error_response(request, str(error), is_page=as_page)
     status = 200 if found.is_healthy else 503
     if as_page:
-        return _health_page(request, status, data=found.as_dict(), **_page_values(found))
+        return _health_page(request, status, data=health_data(found), **_page_values(found))
     if wants_json(request):
-        return json_response(found.as_dict(), status)
+        return json_response(health_data(found), status)
     return text_response(
         "\n".join(_one_line(each) for each in found.describe_problems() or ["ok"]), status
     )
@@ -97,7 +98,10 @@ def _health_in_local_time(cron: CronApp) -> Health:
 def _page_values(report: Health) -> dict[str, Any]:
     """Return what a page shows besides the data: what somebody has to look after comes first."""
     first = sorted(report.tasks, key=lambda task: task.state.is_healthy)
-    return {"silence": report.describe_silence(), "tasks": [task.as_dict() for task in first]}
+    return {
+        "silence": report.describe_silence(),
+        "tasks": [task_health_data(task) for task in first],
+    }
 
 
 def _one_line(text: str) -> str:

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..app import get_cron
-from ..logs import format_instant
 from ..schedule.zones import to_zone
+from ..text import format_instant
 from . import urls
 from .access import csrf_token
 

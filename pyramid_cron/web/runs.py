@@ -6,12 +6,12 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..logs import format_instant
 from ..run import Run, RunState
+from ..serializers import run_detail
 from ..store import queries
+from ..text import format_instant
 from . import actions, responses, urls
 from .responses import HTTPProblem, page_view, respond
-from .serializers import run_data, run_detail
 
 RUNS_PER_PAGE = 50
 
@@ -37,7 +37,7 @@ def runs_view(request: Request) -> Response:
         ) + "".join(f"&{name}={value}" for name, value in query)
     data = {
         "now": format_instant(cron.clock()),
-        "runs": [run_data(request, run) for run in shown],
+        "runs": [urls.linked_run(request, run) for run in shown],
         "next": following,
     }
     return respond(
@@ -64,8 +64,9 @@ def run_view(request: Request) -> Response:
         return actions.confirm_run(request, run, confirm)
     attempts = queries.list_attempts(get_cron(request.registry).store, run)
     data = {
-        **run_detail(request, run),
-        "attempts": [run_data(request, each) for each in attempts],
+        **run_detail(run),
+        "url": urls.run_path(request, run.id),
+        "attempts": [urls.linked_run(request, attempt) for attempt in attempts],
     }
     return respond(
         request,

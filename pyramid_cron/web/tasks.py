@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import CronApp, get_cron
-from ..logs import format_instant
-from ..planning.pauses import active_pause
-from ..run import Run
+from ..planning.pauses import PauseRule, active_pause
+from ..run import Run, RunState
+from ..serializers import JSONObject, policy_data, task_data, waiting_run_data
 from ..store import queries
 from ..task import Task
+from ..text import format_instant
 from . import actions, responses, urls
 from .responses import HTTPProblem, page_view, respond
-from .serializers import JSONObject, policy_data, run_data, task_data, waiting_run_data
 
 TASKS_PER_PAGE = 50
 TASK_ROW_RUNS = 20
@@ -27,6 +28,8 @@ TASK_PAGE_RUNS = 60
 
 TASK_PAGE_SLOTS = 5
 """How many slots to come, and how many that wait, are shown."""
+
+SUCCESS_RATE_STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
 
 
 @page_view("GET", "HEAD")
@@ -73,19 +76,61 @@ def _task_rows(
     for active in queries.list_active_runs(cron.store):
         running[active.run.task].append(active.run)
     listed = [
-        task_data(
+        _linked_task(
             request,
             name,
             cron.task_registry.by_name.get(name),
             recent[name],
-            active_runs=running[name],
-            waiting_count=waiting.get(name, 0),
+            running=running[name],
+            waiting=waiting.get(name, 0),
             pause=active_pause(name, now, words),
             now=now,
         )
         for name in names
     ]
     return listed, recent
+
+
+def _linked_task(
+    request: Request,
+    name: str,
+    task: Task | None,
+    runs: Sequence[Run],
+    *,
+    running: Sequence[Run],
+    waiting: int,
+    pause: PauseRule | None,
+    now: datetime,
+) -> JSONObject:
+    """Return a task with what pages add; ``runs`` are its newest."""
+    last = next((run for run in runs if run.state.is_final), None)
+    data = task_data(name, task, now=now, last=last, running=running, waiting=waiting, pause=pause)
+    return {
+        **data,
+        "state": _task_state(task, last, running, pause),
+        "last": last and urls.linked_run(request, last),
+        "running": [urls.linked_run(request, run) for run in running],
+        "success_rate": success_rate(runs),
+        "url": urls.task_path(request, name),
+    }
+
+
+def _task_state(
+    task: Task | None, last: Run | None, running: Sequence[Run], pause: PauseRule | None
+) -> str:
+    if task is None:
+        return "orphaned"
+    if running:
+        return "running"
+    if pause is not None:
+        return "paused"
+    return last.state.value if last else "waiting"
+
+
+def success_rate(runs: Sequence[Run]) -> float | None:
+    """Return the share of successes among the runs that succeeded or failed; None without any."""
+    ended = [run.state for run in runs if run.state in SUCCESS_RATE_STATES]
+    return ended.count(RunState.SUCCEEDED) / len(ended) if ended else None
 
 
 @page_view("GET", "HEAD", "POST")
@@ -122,15 +167,15 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
     cron, now = get_cron(request.registry), get_cron(request.registry).clock()
     runs = queries.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
     pending = queries.list_waiting(cron.store, name, TASK_PAGE_SLOTS)
-    standing = task_data(
+    standing = _linked_task(
         request,
         name,
         task,
         runs,
-        active_runs=[
+        running=[
             each.run for each in queries.list_active_runs(cron.store) if each.run.task == name
         ],
-        waiting_count=cron.store.count_waiting(name),
+        waiting=cron.store.count_waiting(name),
         pause=active_pause(name, now, cron.store.pause_rules()),
         now=now,
     )
@@ -139,7 +184,7 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
         "next_slots": [format_instant(slot) for slot in _next_slots(task, now)] if task else [],
         "waiting_slots": [waiting_run_data(each) for each in pending],
         "policies": policy_data(task) if task else None,
-        "runs": [run_data(request, run) for run in runs],
+        "runs": [urls.linked_run(request, run) for run in runs],
     }
     return respond(request, "task.html", data, runs=runs, title=name, parent="Tasks")
 

@@ -10,11 +10,11 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..logs import format_instant
 from ..run import Run
 from ..store import queries
+from ..text import format_instant
 from .responses import page_view, respond
-from .serializers import run_data
+from .urls import linked_run
 
 TIMELINE_SPAN = timedelta(hours=24)
 MAX_TIMELINE_RUNS = 2000
@@ -44,7 +44,7 @@ def timeline_view(request: Request) -> Response:
         "since": format_instant(since),
         "until": format_instant(now),
         "complete": not full,
-        "runs": [run_data(request, run) for run in runs],
+        "runs": [linked_run(request, run) for run in runs],
     }
     return respond(
         request,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
 from ..errors import StoreError
-from ..logs import format_instant
 from ..runtime.tick import run_tick
+from ..serializers import tick_summary
 from ..tick_report import TickReport
 from .responses import wants_json
 
@@ -44,35 +43,6 @@ def _text_response(
 
 
 def _report_response(report: TickReport) -> Response:
-    response = Response(json_body=_report_data(report), content_type="application/json")
+    response = Response(json_body=tick_summary(report), content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _report_data(report: TickReport) -> dict[str, Any]:
-    return {
-        "tick": report.tick,
-        "now": format_instant(report.now),
-        "runs": [
-            {
-                "task": run.task,
-                "run": run.id,
-                "slot": format_instant(run.slot),
-                "state": run.state.value,
-                "duration": run.duration,
-            }
-            for run in report.runs
-        ],
-        "skipped": [
-            {
-                "task": run.task,
-                "slot": format_instant(run.slot),
-                "reason": run.reason,
-                "count": run.count,
-            }
-            for run in report.skipped
-        ],
-        "waiting": [
-            {"task": each.task, "slot": format_instant(each.slot)} for each in report.waiting
-        ],
-    }

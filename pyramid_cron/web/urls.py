@@ -6,6 +6,9 @@ from urllib.parse import quote, unquote, urlencode
 
 from pyramid.request import Request
 
+from ..run import Run
+from ..serializers import JSONObject, run_data
+
 TRIGGER_ROUTE = "pyramid_cron"
 """The name of the trigger's route, below which everything is; applications may have a "cron"."""
 
@@ -25,6 +28,11 @@ def task_path(request: Request, name: str, *segments: str, **query: object) -> s
 def run_path(request: Request, run_id: str, *segments: str, **query: object) -> str:
     """Return the path of a run's page, or of what is done to the run."""
     return page_path(request, "runs", quote(run_id, safe=""), *segments, **query)
+
+
+def linked_run(request: Request, run: Run) -> JSONObject:
+    """Return a run without its long texts, with the path of its page."""
+    return {**run_data(run), "url": run_path(request, run.id)}
 
 
 def unquote_name(name: str) -> str:

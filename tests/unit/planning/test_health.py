@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -397,40 +396,3 @@ class TestNextSlot:
         facts = record(policy, ticked="12:00", running=(active("a", nonce=BY_HAND),))
         assert state_of(facts, "12:10") == "ok"
         assert next_slot(facts, "12:12") == "12:15"
-
-
-class TestJSON:
-    def test_health_is_json_with_moments_in_utc(self) -> None:
-        last = run("a", "12:00", RunState.FAILED, error="ValueError: no\nway")
-        tasks = [record(task(), last=last, failed=True), record(task("b", None))]
-        health = health_at(*tasks, last_tick="12:00", now="12:00:01")
-        assert json.loads(json.dumps(health.as_dict())) == {
-            "healthy": False,
-            "last_tick": "2026-06-15T12:00:00Z",
-            "since_last_tick": 1.0,
-            "tasks": [
-                {
-                    "name": "a",
-                    "state": "failing",
-                    "detail": f"run {last.id} failed: ValueError: no",
-                    "next": "2026-06-15T12:01:00Z",
-                    "last": {
-                        "run": last.id,
-                        "slot": "2026-06-15T12:00:00Z",
-                        "state": "failed",
-                        "finished": "2026-06-15T12:00:01Z",
-                        "duration": 1.0,
-                        "error": "ValueError: no\nway",
-                    },
-                },
-                {"name": "b", "state": "ok", "detail": None, "next": None, "last": None},
-            ],
-        }
-
-    def test_where_no_tick_came_there_is_no_moment_of_one(self) -> None:
-        assert health_at(last_tick=None, now="12:00").as_dict() == {
-            "healthy": False,
-            "last_tick": None,
-            "since_last_tick": None,
-            "tasks": [],
-        }

@@ -312,7 +312,7 @@ def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
     shop("run", "fails")
     assert shop("health", "--json") == 1
     told = json.loads(shop.out)
-    assert {task["name"]: task["state"] for task in told["tasks"]}["fails"] == "failing"
+    assert {task["task"]: task["state"] for task in told["tasks"]}["fails"] == "failing"
 
 
 def test_health_shows_moments_in_the_configured_zone_and_as_json_in_utc(shop):
@@ -324,7 +324,7 @@ def test_health_shows_moments_in_the_configured_zone_and_as_json_in_utc(shop):
     assert "unhealthy: nightly: late, due since 2026-06-16 02:30:00 CEST, and no tick" in shop.out
     assert "Z" not in shop.out
     shop("health", "--json")
-    details = {task["name"]: task["detail"] for task in json.loads(shop.out)["tasks"]}
+    details = {task["task"]: task["detail"] for task in json.loads(shop.out)["tasks"]}
     assert details["fails"].endswith("Z until 2098-12-31T23:00:00Z: moving")
     assert details["nightly"].startswith("due since 2026-06-16T00:30:00Z, and no tick")
 

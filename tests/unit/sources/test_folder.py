@@ -221,7 +221,7 @@ class TestWhileTheApplicationRuns:
         asked = pages.get("/cron/health", extra_environ={"REMOTE_ADDR": "127.0.0.1"})
         assert asked.text == "ok"
         listed = pages.get("/cron/tasks", extra_environ={"REMOTE_ADDR": "127.0.0.1"}).json["tasks"]
-        assert [task["name"] for task in listed if task["state"] != "orphaned"] == ["1min/new"]
+        assert [task["task"] for task in listed if task["state"] != "orphaned"] == ["1min/new"]
         script(tmp_path / "jobs" / "1min" / "newer")
         get_cron(here.registry).clock = lambda: NOON + 7 * MINUTE
         assert scheduler(here.registry).run("1min/newer").state == "succeeded"

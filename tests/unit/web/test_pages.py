@@ -99,7 +99,7 @@ def test_a_task_may_have_any_name(name):
     app = browse(config)
     [task] = app.get("/cron/tasks").json["tasks"]
     assert not {".", ".."} & set(task["url"].split("/"))
-    assert app.get(task["url"]).json["name"] == name
+    assert app.get(task["url"]).json["task"] == name
     run = app.post_json(f"{task['url']}/run", {"payload": {"id": 7}}).json
     assert (run["task"], run["state"], run["payload"]) == (name, "succeeded", {"id": 7})
     assert app.post_json(f"{task['url']}/pause", {"for": "2h"}).json["paused"]["until"]
@@ -113,7 +113,7 @@ def test_only_the_task_of_that_name_is_paused():
         config.add_cron_task(lambda system: None, name=name)
     app = browse(config)
     app.post_json("/cron/tasks/*/pause", {"reason": "moving"})
-    paused = {task["name"]: task["paused"] for task in app.get("/cron/tasks").json["tasks"]}
+    paused = {task["task"]: task["paused"] for task in app.get("/cron/tasks").json["tasks"]}
     assert paused["ab"] is None
     assert paused["*"]["reason"] == "moving"
 
@@ -181,7 +181,7 @@ def test_a_run_that_succeeded_is_neither_cancelled_nor_tried_again():
     for action in ("cancel", "retry"):
         app.post_json(f"{run['url']}/{action}", {}, status=409)
     failed = app.post_json("/cron/tasks/failing/run", {}).json
-    assert app.post_json(f"{failed['url']}/retry", {}).json["id"] == failed["id"]
+    assert app.post_json(f"{failed['url']}/retry", {}).json["run"] == failed["run"]
     assert app.get("/cron/tasks/failing").json["waiting_slots"][0]["attempt"] == 2
 
 
@@ -259,7 +259,7 @@ def test_a_task_can_be_run_later_from_another_machine():
     app = browse(config)
     later = {"payload": {"id": 7}, "at": "2020-01-01T00:00:00Z", "key": "order 7"}
     answer = app.post_json("/cron/tasks/fine/run", later, status=202)
-    assert answer.json == {"name": "fine", "slot": "2020-01-01T00:00:00Z", "key": "order 7"}
+    assert answer.json == {"task": "fine", "slot": "2020-01-01T00:00:00Z", "key": "order 7"}
     app.post_json("/cron/tasks/fine/run", later, status=202)
     app.get("/cron")
     runs = app.get("/cron/runs", {"task": "fine"}).json["runs"]
@@ -293,7 +293,7 @@ def test_a_task_that_vanished_is_orphaned(tmp_path):
     browse(config).get("/cron")
     app = browse(configure(**url))
     [task] = app.get("/cron/tasks").json["tasks"]
-    assert (task["name"], task["state"], task["schedule"]) == ("gone", "orphaned", None)
+    assert (task["task"], task["state"], task["schedule"]) == ("gone", "orphaned", None)
     assert "orphaned" in app.get(task["url"], headers=HTML).text
     app.post_json(f"{task['url']}/run", {}, status=409)
 
@@ -305,7 +305,7 @@ def test_runs_are_paged_by_what_was_seen_last():
     seen, path = [], "/cron/runs?limit=2"
     while path:
         page = app.get(path).json
-        seen += [run["id"] for run in page["runs"]]
+        seen += [run["run"] for run in page["runs"]]
         path = page["next"]
     assert len(seen) == 5
     assert seen == sorted(seen, reverse=True)

@@ -1,0 +1,169 @@
+"""Runs, tasks and reports as JSON values: one set of keys for pages, ``pcron``, ticks and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from .planning.health import Health, TaskHealth
+from .planning.pauses import PauseRule
+from .planning.snapshot import WaitingRun
+from .run import Run
+from .task import Task
+from .text import format_instant
+from .tick_report import TickReport
+
+JSONObject = dict[str, Any]
+
+
+def instant_or_none(moment: datetime | None) -> str | None:
+    """Return a moment as :func:`format_instant` has it; None for None."""
+    return None if moment is None else format_instant(moment)
+
+
+def select_keys(data: Mapping[str, Any], keys: Iterable[str]) -> JSONObject:
+    """Return these keys of an object, in this order."""
+    return {key: data[key] for key in keys}
+
+
+def run_data(run: Run) -> JSONObject:
+    """Return a run without its long texts."""
+    progress = run.progress
+    return {
+        "run": run.id,
+        "task": run.task,
+        "slot": format_instant(run.slot),
+        "attempt": run.attempt,
+        "trigger": run.trigger.value,
+        "state": run.state.value,
+        "reason": run.reason and run.reason.value,
+        "count": run.count,
+        "started": instant_or_none(run.started),
+        "finished": instant_or_none(run.finished),
+        "duration": run.duration,
+        "error": run.error,
+        "progress": progress
+        and {"done": progress.done, "total": progress.total, "message": progress.message},
+        "host": run.host,
+        "pid": run.pid,
+    }
+
+
+def run_detail(run: Run) -> JSONObject:
+    """Return a run with its payload and its long texts."""
+    return {
+        **run_data(run),
+        "payload": run.payload,
+        "traceback": run.traceback,
+        "output": run.output,
+        "stdout": run.stdout,
+        "stderr": run.stderr,
+    }
+
+
+def waiting_run_data(waiting_run: WaitingRun) -> JSONObject:
+    """Return a waiting run."""
+    return {
+        "task": waiting_run.task,
+        "slot": format_instant(waiting_run.slot),
+        "attempt": waiting_run.attempt,
+        "trigger": waiting_run.trigger.value,
+        "not_before": format_instant(waiting_run.not_before),
+    }
+
+
+def pause_data(rule: PauseRule | None) -> JSONObject | None:
+    """Return since when, until when and why a task is paused; None if it is not."""
+    if rule is None:
+        return None
+    return {
+        "since": format_instant(rule.since),
+        "until": instant_or_none(rule.until),
+        "reason": rule.reason,
+    }
+
+
+def task_data(
+    name: str,
+    task: Task | None,
+    *,
+    now: datetime,
+    last: Run | None,
+    running: Sequence[Run],
+    waiting: int,
+    pause: PauseRule | None,
+) -> JSONObject:
+    """Return a task with its next, last, active and waiting runs; ``task`` is None if orphaned."""
+    return {
+        "task": name,
+        "description": task.description if task else "",
+        "schedule": task.describe() if task else None,
+        "timezone": task.timezone if task else None,
+        "next": instant_or_none(task.following(now)) if task else None,
+        "last": last and run_data(last),
+        "running": [run_data(run) for run in running],
+        "waiting": waiting,
+        "paused": pause_data(pause),
+    }
+
+
+def policy_data(task: Task) -> JSONObject:
+    """Return a task's policies, durations in seconds."""
+    retry = task.retry
+    return {
+        "timezone": task.timezone,
+        "idle": task.idle,
+        "priority": task.priority,
+        "overlap": task.overlap.value,
+        "catch_up": task.catch_up.value,
+        "grace": task.grace and task.grace.total_seconds(),
+        "timeout": task.timeout and task.timeout.total_seconds(),
+        "attempts": retry.attempts,
+        "retry_delay": retry.delay,
+        "pause_after": task.pause_after,
+    }
+
+
+def tick_report_data(report: TickReport) -> JSONObject:
+    """Return a tick with its runs as :func:`run_data` has them."""
+    return {
+        "tick": report.tick,
+        "now": format_instant(report.now),
+        "runs": [run_data(run) for run in report.runs],
+        "skipped": [run_data(run) for run in report.skipped],
+        "waiting": [
+            select_keys(waiting_run_data(waiting_run), ("task", "slot"))
+            for waiting_run in report.waiting
+        ],
+    }
+
+
+def tick_summary(report: TickReport) -> JSONObject:
+    """Return a tick as whoever triggers it may see it: no errors, hosts or messages."""
+    data = tick_report_data(report)
+    runs = [select_keys(run, ("task", "run", "slot", "state", "duration")) for run in data["runs"]]
+    skipped = [select_keys(run, ("task", "slot", "reason", "count")) for run in data["skipped"]]
+    return {**data, "runs": runs, "skipped": skipped}
+
+
+def health_data(health: Health) -> JSONObject:
+    """Return a health report."""
+    return {
+        "healthy": health.is_healthy,
+        "last_tick": instant_or_none(health.last_tick),
+        "since_last_tick": health.since_last_tick,
+        "tasks": [task_health_data(task) for task in health.tasks],
+    }
+
+
+def task_health_data(health: TaskHealth) -> JSONObject:
+    """Return the health of one task."""
+    keys = ("run", "slot", "state", "finished", "duration", "error")
+    return {
+        "task": health.name,
+        "state": health.state.value,
+        "detail": health.detail,
+        "next": instant_or_none(health.next),
+        "last": health.last and select_keys(run_data(health.last), keys),
+    }
