@@ -54,6 +54,13 @@ def test_everything_that_the_package_exports_is_in_the_reference():
     assert missing(exported, page("api")) == []
 
 
+def test_no_class_of_the_reference_is_imported_from_an_inner_module():
+    public_modules = ("pyramid_cron.events", "pyramid_cron.logs", "pyramid_cron.testing")
+    names = re.findall(r"auto(?:class|exception):: ([\w.]+)", page("api"))
+    from_front = [name for name in names if name.rpartition(".")[0] not in public_modules]
+    assert set(from_front) - {*pyramid_cron.__all__, *vars(events)} == set()
+
+
 def test_every_event_is_in_the_reference():
     found = [
         name
