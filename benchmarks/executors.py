@@ -2,35 +2,27 @@
 
     python benchmarks/executors.py [--quick] [--store KIND] [--folder FOLDER]
 
-A waitress server has a task that does nothing, once for each executor. Something hits its trigger
-while 1 run of it, or 100, is due, and waits until all are on record as over. Measured is how long
-the trigger waits for its answer, how long after the hit the runs begin, when the last is over, and
-what processor time it takes of the web process, with all its threads, and of the Celery worker
-(two processes). Times are medians, processor times means. Runs are due because somebody deferred
-them, so that no minute has to be waited for.
-
-The store is a SQLite file (``--folder`` chooses the disk) or, with ``--store``, the PostgreSQL or
-MariaDB of the tests. The broker is Redis on 127.0.0.1:6379; without it, or without Celery, there is
-no row for Celery.
+Hits the trigger of a waitress server while 1 run of a task that does nothing is due, or 100, and
+waits until all are on record as over. Times are medians, processor times means. Without Redis on
+127.0.0.1:6379, or without Celery, there is no row for Celery.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+from common import Column, options, show, show_machine
 from pyramid.config import Configurator
 from pyramid.paster import get_app
 from waitress.server import create_server
@@ -40,12 +32,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
 from tests import databases
-from tests.integration.processes import Child, python, wait_until
+from tests.integration.processes import python, wait_until
 
-EXECUTORS = ("request", "thread", "celery")
 BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 MANY = 100
+COLUMNS = (
+    Column("ms after the hit"),
+    *(Column(name, ",.1f") for name in ("answer", "start", "last start", "over")),
+    *(Column(f"{name}, ms a run", ",.1f") for name in ("web", "worker")),
+)
 
 
 # What runs in the processes of the application.
@@ -56,10 +51,10 @@ def main(_: Any, folder: str, queue: str, executors: str, **settings: str) -> An
     config = Configurator(settings=settings)
     config.include("pyramid_tm")
     config.include("pyramid_cron")
-    begun = os.open(f"{folder}/begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    starts = os.open(f"{folder}/starts", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def task(_: Any) -> None:
-        os.write(begun, f"{time.monotonic()}\n".encode())  # the same clock in all processes
+        os.write(starts, f"{time.monotonic()}\n".encode())  # the same clock in all processes
 
     for executor in executors.split():
         celery = {"celery": {"queue": queue}} if executor == "celery" else {}
@@ -79,73 +74,56 @@ def serve(ini: str) -> None:
 # What measures them.
 
 
-@dataclass(frozen=True)
-class Round:
-    """One tick, in seconds from the hit."""
-
-    answered: float
-    begun: list[float]
-    over: float
-    web: float
-    worker: float
-
-
-@dataclass(frozen=True)
-class Shop:
+class Shop(NamedTuple):
     """The application's processes, and its record."""
 
     url: str
     web: int
-    worker: int | None
+    worker: int
     cron: Any
-    begun: Path
+    starts: Path
 
     def hit(self) -> None:
         with urllib.request.urlopen(self.url, timeout=60) as answer:
             assert answer.status == 200
 
-    def round(self, executor: str, count: int) -> Round:
-        """Let so many runs be due, and hit the trigger."""
+    def round(self, executor: str, count: int) -> tuple[float, ...]:
+        """Let so many runs be due, and hit the trigger; return a row's milliseconds."""
         for _ in range(count):
             self.cron.defer(executor)
-        self.begun.write_text("")
-        spent = self.spent()
+        self.starts.write_text("")
+        web, worker = spent(self.web), spent(self.worker)
         hit = time.monotonic()
         self.hit()
         answered = time.monotonic()
         wait_until(lambda: self._all_over(count), 60)
         over = time.monotonic()
         time.sleep(0.3)  # in which what is left to do for them is done, and counted
-        web, worker = (now - then for now, then in zip(self.spent(), spent, strict=True))
-        begun = [float(line) - hit for line in self.begun.read_text().splitlines()]
-        assert len(begun) == count
-        return Round(answered - hit, begun, over - hit, web, worker)
+        web, worker = spent(self.web) - web, spent(self.worker) - worker
+        starts = [float(line) - hit for line in self.starts.read_text().splitlines()]
+        assert len(starts) == count
+        seconds = (answered - hit, median(starts), max(starts), over - hit)
+        return tuple(value * 1e3 for value in (*seconds, web / count, worker / count))
 
     def _all_over(self, count: int) -> bool:
-        if self.begun.read_text().count("\n") < count:
+        if self.starts.read_text().count("\n") < count:
             return False
         return all(run.state == "succeeded" for run in self.cron.history(limit=count))
 
-    def spent(self) -> tuple[float, float]:
-        """Return the seconds of processor time that web process and worker have taken."""
-        return _spent(self.web), 0.0 if self.worker is None else _spent(self.worker)
 
-
-def _spent(group: int) -> float:
-    """Return what the processes of a group have taken that are there."""
-    total = 0
-    for each in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = each.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if int(fields[2]) == group:
-            total += int(fields[11]) + int(fields[12])
-    return total / TICKS_A_SECOND
+def spent(group: int) -> float:
+    """Return the seconds of processor time of the processes of a group that are there."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def shop(folder: Path, store: databases.Place, executors: list[str]) -> Iterator[Shop]:
+def served(folder: Path, store: databases.Place, executors: list[str]) -> Iterator[Shop]:
     """Start a server, and a worker if there is one to have."""
     queue = f"q{secrets.token_hex(6)}"
     values = {
@@ -163,96 +141,81 @@ def shop(folder: Path, store: databases.Place, executors: list[str]) -> Iterator
         values["cron.celery.broker_url"] = BROKER
     ini = folder / "app.ini"
     ini.write_text("\n".join(["[app:main]", *(f"{key} = {values[key]}" for key in values)]))
-    here = {"PYTHONPATH": str(Path(__file__).parent), "PYRAMID_CRON_INI": str(ini)}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    here = {"PYTHONPATH": path, "PYRAMID_CRON_INI": str(ini)}
     with ExitStack() as stack:
         web = stack.enter_context(python(folder / "web", __file__, "serve", ini, **here))
-        worker: Child | None = None
+        worker = -1  # no group of processes
         if "celery" in executors:
             command = ["-m", "celery", "-A", "pyramid_cron.celery", "worker", "-c", "2"]
             options = ["-Q", queue, "--loglevel", "INFO", "-n", f"{queue}@%h"]
             options += ["--without-gossip", "--without-mingle"]
-            worker = stack.enter_context(python(folder / "worker", *command, *options, **here))
+            child = stack.enter_context(python(folder / "worker", *command, *options, **here))
             stack.callback(_forget, queue)
-            wait_until(lambda: " ready." in worker.output, 60)
+            wait_until(lambda: " ready." in child.output, 60)
+            worker = child.pid
         address = f"http://127.0.0.1:{web.wait_for('port ')}/cron"
         registry = get_app(str(ini)).registry
         stack.callback(get_cron(registry).close)
-        number = None if worker is None else worker.pid
-        yield Shop(address, web.pid, number, scheduler(registry), folder / "begun")
+        yield Shop(address, web.pid, worker, scheduler(registry), folder / "starts")
 
 
 def _forget(queue: str) -> None:
     """Take away what the worker has left in Redis."""
     import redis
 
-    with redis.Redis.from_url(BROKER) as client:
-        for key in client.scan_iter(f"*{queue}*"):
-            client.delete(key)
+    client = redis.Redis.from_url(BROKER)
+    for key in client.scan_iter(f"*{queue}*"):
+        client.delete(key)
 
 
-def without_celery() -> str | None:
-    """Return why Celery can't be had, or None."""
-    if find_spec("celery") is None or find_spec("redis") is None:
-        return "celery[redis] is not installed"
+def has_celery() -> bool:
+    """Return whether there is Celery, with its Redis."""
+    if not (find_spec("celery") and find_spec("redis")):
+        return False
     import redis
 
-    try:
-        with redis.Redis.from_url(BROKER) as client:
-            client.ping()
-    except redis.ConnectionError as error:
-        return f"needs Redis: {error}"
-    return None
+    with suppress(redis.ConnectionError):
+        return bool(redis.Redis.from_url(BROKER).ping())
+    return False
 
 
-def compare(made: Shop, executors: list[str], one: int, many: int) -> None:
+def compare(shop: Shop, executors: list[str], one: int, many: int) -> None:
     """Measure and print the tables."""
     for executor in executors:
-        made.round(executor, 1)  # in which everybody gets ready
-    spent = made.spent()[0]
+        shop.round(executor, 1)  # in which everybody gets ready
+    before = spent(shop.web)
     for _ in range(one):
-        made.hit()
+        shop.hit()
     time.sleep(0.5)
-    idle = (made.spent()[0] - spent) / one
-    print(f"\na tick with nothing due takes {idle * 1e3:.1f} ms of the web process")
+    idle = (spent(shop.web) - before) / one
+    print(f"a tick with nothing due takes {idle * 1e3:.1f} ms of the web process")
     for count, times in ((1, one), (MANY, many)):
-        print(f"\n{count} due, {times} ticks; ms after the hit{'processor ms per run':>43}")
-        print(f"{'':10}" + "".join(f"{head:>12}" for head in HEADS))
+        rows = []
         for executor in executors:
-            rounds = [made.round(executor, count) for _ in range(times)]
-            cells = (
-                median(each.answered for each in rounds),
-                median(begun for each in rounds for begun in each.begun),
-                median(max(each.begun) for each in rounds),
-                median(each.over for each in rounds),
-                fmean(each.web for each in rounds) / count,
-                fmean(each.worker for each in rounds) / count,
-            )
-            print(f"{executor:10}" + "".join(f"{cell * 1e3:>12.1f}" for cell in cells), flush=True)
-
-
-HEADS = ("answer", "start", "last start", "over", "web", "worker")
+            rounds = [shop.round(executor, count) for _ in range(times)]
+            *moments, web, worker = zip(*rounds, strict=True)
+            rows.append((executor, *map(median, moments), fmean(web), fmean(worker)))
+        show(f"{count} due, {times} ticks", COLUMNS, rows)
 
 
 def measure() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer ticks")
+    parser = options(__doc__, "fewer ticks")
     parser.add_argument("--store", choices=databases.SHARED, default="file")
     parser.add_argument("--folder", help="where to put the file: choose the disk")
-    options = parser.parse_args()
-    one, many = (10, 3) if options.quick else (100, 10)
-    executors = list(EXECUTORS)
-    if problem := without_celery():
-        print(f"celery: {problem}")
-        executors.remove("celery")
-    if options.store != "file" and (problem := databases.lacking(options.store)):
+    arguments = parser.parse_args()
+    one, many = (10, 3) if arguments.quick else (100, 10)
+    executors = ["request", "thread", *(["celery"] if has_celery() else [])]
+    if arguments.store != "file" and (problem := databases.lacking(arguments.store)):
         sys.exit(problem)
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, store: {options.store}")
+    print(f"store: {arguments.store}")
     with (
-        TemporaryDirectory(dir=options.folder) as name,
-        databases.place(options.store, Path(name)) as found,
-        shop(Path(name), found, executors) as made,
+        TemporaryDirectory(dir=arguments.folder) as name,
+        databases.place(arguments.store, Path(name)) as place,
+        served(Path(name), place, executors) as shop,
     ):
-        compare(made, executors, one, many)
+        compare(shop, executors, one, many)
+    show_machine("SQLAlchemy", "psycopg", "celery")
 
 
 if __name__ == "__main__":

@@ -2,29 +2,22 @@
 
     python benchmarks/following.py [--quick]
 
-Each figure is the geometric mean over a dozen expressions of the best of a few rounds, all taken in
-one run; in a round every library has its turn, so that a busy machine slows them alike. ``parse+1``
-goes from text to the next slot, ``next`` from what was parsed to the next slot, ``1,000`` through a
-thousand slots in a row. A library that isn't installed is shown as absent. Some of them answer
-differently around daylight saving; here only time counts.
-
-``Cron`` and croniter keep what they once read of a zone or a field, as they do in an application.
+Each figure is the geometric mean over a dozen expressions of the best of a few rounds, in which
+every library has its turn: from text to the next slot, from what was parsed to the next slot, and
+through a thousand slots in a row.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from statistics import geometric_mean
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from figures import Column, Table, show
+from common import Column, options, show, show_machine
 
 from pyramid_cron.schedule import Cron
 
@@ -44,8 +37,7 @@ EXPRESSIONS = (
 )
 ZONES = ("UTC", "Europe/Berlin")
 FAR = timedelta(days=366 * 300)
-OURS = ("Cron, between", ("Cron, following",))
-MEASURED = 3
+OURS = "Cron, between"
 COLUMNS = (
     Column("library"),
     Column("parse+1, us", ",.1f", compared=True),
@@ -53,16 +45,14 @@ COLUMNS = (
     Column("1,000, ms", ",.2f", compared=True),
 )
 
-Parse = Callable[[str, datetime], Any]
 Next = Callable[[Any, datetime], datetime]
 Walk = Callable[[Any, datetime], Iterator[datetime]]
 
 
-@dataclass(frozen=True)
-class Contender:
+class Contender(NamedTuple):
     """How a library parses, finds the next slot and goes on from there."""
 
-    parse: Parse
+    parse: Callable[[str, datetime], Any]
     next: Next
     walk: Walk
 
@@ -78,16 +68,16 @@ def stepping(following: Next) -> Walk:
     return walk
 
 
+def _cron(text: str, start: datetime) -> Cron:
+    return Cron(text, timezone=start.tzinfo.key)
+
+
 def cron_between() -> Contender:
     return Contender(_cron, Cron.following, lambda cron, start: cron.between(start, start + FAR))
 
 
 def cron_following() -> Contender:
     return Contender(_cron, Cron.following, stepping(Cron.following))
-
-
-def _cron(text: str, start: datetime) -> Cron:
-    return Cron(text, timezone=start.tzinfo.key)
 
 
 def croniter_() -> Contender:
@@ -152,7 +142,7 @@ def celery() -> Contender:
 
 
 LIBRARIES: dict[str, Callable[[], Contender]] = {
-    "Cron, between": cron_between,
+    OURS: cron_between,
     "Cron, following": cron_following,
     "croniter": croniter_,
     "cronsim": cronsim,
@@ -163,13 +153,13 @@ LIBRARIES: dict[str, Callable[[], Contender]] = {
 
 def installed() -> dict[str, Contender]:
     """Set up what can be imported."""
-    found = {}
+    contenders = {}
     for name, make in LIBRARIES.items():
         try:
-            found[name] = make()
+            contenders[name] = make()
         except ImportError:
             print(f"{name}: absent")
-    return found
+    return contenders
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -179,37 +169,33 @@ def seconds(work: Callable[[], object], times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def measure(contender: Contender, text: str, start: datetime, quick: bool) -> tuple[float, ...]:
+def measure(contender: Contender, text: str, start: datetime, quick: bool) -> list[float]:
     """Return seconds: from text to a slot, from what was parsed to a slot, through a thousand."""
     parsed = contender.parse(text, start)
     times, count = (20, 100) if quick else (100, 1000)
     last = islice(contender.walk(parsed, start), count - 1, None)
-    return (
+    return [
         seconds(lambda: contender.next(contender.parse(text, start), start), times),
         seconds(lambda: contender.next(parsed, start), times),
         seconds(lambda: next(last), 1) * 1000 / count,
-    )
+    ]
 
 
 def means(contenders: dict[str, Contender], start: datetime, quick: bool) -> dict[str, list[float]]:
     """Return for each library the geometric means of the three over the expressions."""
-    logs = {name: [0.0] * MEASURED for name in contenders}
+    best: dict[str, list[list[float]]] = {name: [] for name in contenders}
     for text in EXPRESSIONS:
-        best = {name: [math.inf] * MEASURED for name in contenders}
-        for _ in range(2 if quick else 5):
+        for turn in range(2 if quick else 5):
             for name, contender in contenders.items():
                 figures = measure(contender, text, start, quick)
-                best[name] = [min(pair) for pair in zip(best[name], figures, strict=True)]
-        for name, figures in best.items():
-            logs[name] = [a + math.log(b) for a, b in zip(logs[name], figures, strict=True)]
-    return {name: [math.exp(x / len(EXPRESSIONS)) for x in row] for name, row in logs.items()}
+                if turn:
+                    figures = list(map(min, figures, best[name].pop()))
+                best[name].append(figures)
+    return {name: list(map(geometric_mean, zip(*rows, strict=True))) for name, rows in best.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, rougher figures")
-    quick = parser.parse_args().quick
-    print(f"Python {sys.version.split()[0]}, {len(EXPRESSIONS)} expressions, geometric means")
+    quick = options(__doc__, "fewer rounds, rougher figures").parse_args().quick
     contenders = installed()
     for zone in ZONES:
         start = datetime(2026, 3, 10, 11, 17, 42, tzinfo=ZoneInfo(zone))
@@ -217,7 +203,8 @@ def main() -> None:
             (name, parsed * 1e6, one * 1e6, thousand * 1e3)
             for name, (parsed, one, thousand) in means(contenders, start, quick).items()
         ]
-        show(Table(zone, COLUMNS, rows, *OURS, chart="bars", drawn=("1,000, ms",)))
+        show(zone, COLUMNS, rows, OURS)
+    show_machine("croniter", "cronsim", "APScheduler", "celery")
 
 
 if __name__ == "__main__":

@@ -3,34 +3,25 @@
     python benchmarks/history.py [--quick] [--url URL]
 
 Fills a store (a SQLite file, or tables of its own in a database that is named) with runs of 1,000
-tasks, 100,000 of them if quick, and asks what pages, people and ticks ask: of all, of a task with
-its share of the runs, and of a busy one that has fifty times as many and never succeeds. Times are
-medians. How the database goes about each question is printed first, from its EXPLAIN. What the
-indexes cost shows in the time that it takes to claim 100 runs and write what became of them, and to
-forget 500.
+tasks, 100,000 of them if quick, and asks what pages, people and ticks ask. Times are medians.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import count as count_up
-from pathlib import Path
-from statistics import median
+from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from figures import Column, Table, show
-from sqlalchemy import Connection, event, insert, make_url
+from common import Column, options, show, show_machine, timed
+from sqlalchemy import insert, make_url
 
 from pyramid_cron.planning.snapshot import WaitingRun
-from pyramid_cron.run import Run, RunState, Trigger, make_run_ids
+from pyramid_cron.run import RunState, Trigger, evolve, make_run_ids
 from pyramid_cron.store.backfill import SlotRange, handled_slots
 from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
 from pyramid_cron.store.store import Store
@@ -76,14 +67,12 @@ def rows(count: int) -> Iterator[Row]:
 def fill(store: Store, count: int) -> None:
     """Put so many runs on record, one in ten with output, and the last tick."""
     store.open()
-    batch: list[Row] = []
-    for row in rows(count):
-        batch.append(row)
-        if len(batch) == BATCH:
-            _insert(store, batch)
-            batch = []
-    if batch:
-        _insert(store, batch)
+    runs = rows(count)
+    while batch := list(islice(runs, BATCH)):
+        outputs = [{"run": row["id"], "text": "a line of a log\n" * 20} for row in batch[::10]]
+        with store.database.write() as connection:
+            connection.execute(insert(store.tables.runs), batch)
+            connection.execute(insert(store.tables.run_outputs), outputs)
     tick = TickRecord("0" * 21, START, "roster", "web-1", 4711)
     if store.database.dialect == "postgresql":
         with store.database.write() as connection:  # as its autovacuum would in a minute
@@ -91,13 +80,6 @@ def fill(store: Store, count: int) -> None:
     store.write_batch(
         WriteBatch(ticks=[(tick, [f"shop.tasks.task_{number}" for number in range(TASKS)])])
     )
-
-
-def _insert(store: Store, batch: list[Row]) -> None:
-    outputs = [{"run": row["id"], "text": "a line of a log\n" * 20} for row in batch[::10]]
-    with store.database.write() as connection:
-        connection.execute(insert(store.tables.runs), batch)
-        connection.execute(insert(store.tables.run_outputs), outputs)
 
 
 def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
@@ -143,49 +125,6 @@ def at_the_desk(store: Store, now: datetime) -> None:
         desk.snapshot()
 
 
-def timed(work: Callable[[], object], times: int) -> float:
-    """Return the median of the milliseconds that work takes."""
-    took = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        took.append((time.perf_counter() - start) * 1000)
-    return median(took)
-
-
-def plan(store: Store, work: Callable[[], object]) -> list[str]:
-    """Return how the database goes about what work asks it."""
-    asked: list[tuple[str, Any]] = []
-
-    def hear(_c: Any, _u: Any, statement: str, values: Any, *_: Any) -> None:
-        asked.append((statement, values))
-
-    explain = "EXPLAIN QUERY PLAN" if store.database.dialect == "sqlite" else "EXPLAIN"
-    with store.database.read() as connection, listening(store, connection):
-        event.listen(connection, "before_cursor_execute", hear)
-        work()
-        event.remove(connection, "before_cursor_execute", hear)
-        steps = [
-            tuple(step)
-            for statement, values in asked
-            for step in connection.exec_driver_sql(f"{explain} {statement}", values)
-        ]
-    # Of SQLite's four columns three are numbers of its own.
-    return [" ".join(map(str, step[3:] if explain.endswith("PLAN") else step)) for step in steps]
-
-
-@contextmanager
-def listening(store: Store, connection: Connection) -> Iterator[None]:
-    """Have all that is read go over one connection."""
-    database: Any = store.database
-    database.read = database.write = lambda: nullcontext(connection)
-    database.quick = lambda statement, **values: list(connection.execute(statement, values))
-    try:
-        yield
-    finally:
-        del database.read, database.write, database.quick
-
-
 def claim_and_end(store: Store, now: datetime) -> None:
     """Claim 100 runs and write that they succeeded, as a tick does."""
     lease = now + MINUTE
@@ -193,47 +132,37 @@ def claim_and_end(store: Store, now: datetime) -> None:
         WaitingRun(f"shop.tasks.task_{number}", now, Trigger.SCHEDULE, now) for number in range(100)
     ]
     with store.claim_transaction(now, lease) as desk:
-        claimed, _ = desk.claim(slots)
-    store.write_batch(WriteBatch([Outcome(over(run, now)) for run in claimed]))
-
-
-def over(run: Run, now: datetime) -> Run:
-    """Return the run as it is when it has succeeded."""
-    return replace(run, state=RunState.SUCCEEDED, started=now, finished=now)
+        runs, _ = desk.claim(slots)
+    ends = (evolve(run, state=RunState.SUCCEEDED, started=now, finished=now) for run in runs)
+    store.write_batch(WriteBatch([Outcome(run) for run in ends]))
 
 
 def measure(store: Store, count: int) -> None:
-    """Fill the store, print how it goes about each question, and the table."""
-    began = time.perf_counter()
+    """Fill the store, and print the table."""
+    begin = time.perf_counter()
     fill(store, count)
-    print(f"{count:,} runs of {TASKS:,} tasks in {time.perf_counter() - began:.0f} s")
+    print(f"{count:,} runs of {TASKS:,} tasks written in {time.perf_counter() - begin:.0f} s")
     now = START + (count // TASKS + 1) * MINUTE
-    rows = []
-    for name, work in questions(store, now).items():
-        rows.append((name, timed(work, 20)))
-        print(f"{name}\n" + "\n".join(f"{'':6}{step}" for step in plan(store, work)), flush=True)
+    rows = [(name, timed(work, 20)) for name, work in questions(store, now).items()]
     moments = (now + number * MINUTE for number in count_up())
     rows.append(("claim and end 100", timed(lambda: claim_and_end(store, next(moments)), 50)))
     rows.append(("forget 500", timed(lambda: store.prune(now, 500), 20)))
-    show(Table(f"{count:,} runs of {TASKS:,} tasks, {store.database.dialect}", COLUMNS, rows))
+    show(f"{count:,} runs of {TASKS:,} tasks, {store.database.dialect}", COLUMNS, rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="100,000 runs")
+    parser = options(__doc__, "100,000 runs")
     parser.add_argument("--url", help="a database to be used instead of a SQLite file")
     arguments = parser.parse_args()
-    count = 100_000 if arguments.quick else 1_000_000
     with TemporaryDirectory() as folder:
-        url = arguments.url or f"sqlite:///{Path(folder) / 'cron.sqlite'}"
-        store = Store(make_url(url), "benchmark_")
-        print(f"Python {sys.version.split()[0]}, {store.database.dialect}")
+        store = Store(make_url(arguments.url or f"sqlite:///{folder}/cron.sqlite"), "benchmark_")
         try:
-            measure(store, count)
+            measure(store, 100_000 if arguments.quick else 1_000_000)
         finally:
             with store.database.write() as connection:
                 store.tables.metadata.drop_all(connection)
             store.database.dispose()
+    show_machine("SQLAlchemy")
 
 
 if __name__ == "__main__":

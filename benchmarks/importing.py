@@ -2,35 +2,27 @@
 
     python benchmarks/importing.py [--quick]
 
-Each figure is the median over fresh interpreters, in which each library has its turn. ``import`` is
-until the library alone is imported, ``application`` until a Pyramid application is made with the
-library in it and one task registered, ready to be served; ``memory`` is the most that this process
-ever had in use. What Python itself takes to start is taken off. Ours includes the engine of its
-store, as the job store does with "APScheduler, SQLAlchemy store"; Celery and huey keep nothing
-before their workers run, and those are processes of their own, that are not counted here.
+Each figure is the median over fresh interpreters, in which each library has its turn. ``memory`` is
+the most that a process with the application ever had in use. What Python itself takes to start is
+taken off the times.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from figures import Column, Table, show
+from common import Column, options, show, show_machine
 
 PYRAMID = """
 from pyramid.config import Configurator
 def work(*_): pass
 config = Configurator(settings={"cron.url": "sqlite:///cron.sqlite"})
-"""
-
-MADE = """
-config.make_wsgi_app()
 """
 
 LIBRARIES = {
@@ -72,8 +64,6 @@ LIBRARIES = {
 }
 """By name: how the library is imported, and how it has a task in an application."""
 
-OURS = "pyramid_cron"
-
 ENVIRON = {name: each for name, each in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """The environment, in which what was compiled once is kept, as it is where one installs."""
 
@@ -85,8 +75,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What a process took."""
 
     milliseconds: float
@@ -107,54 +96,42 @@ def run(code: str) -> Cost:
     return Cost(took * 1e3, usage.ru_maxrss / 1024)
 
 
-def codes(name: str) -> tuple[str, str]:
-    """Return what imports a library, and what makes an application with it."""
-    imported, used = LIBRARIES[name]
-    return imported, PYRAMID + used + MADE
+def run_both(name: str) -> tuple[Cost, Cost]:
+    """Import a library, and make an application with it."""
+    imports, use = LIBRARIES[name]
+    return run(imports), run(f"{PYRAMID}{use}\nconfig.make_wsgi_app()")
 
 
-def installed() -> list[str]:
-    """Return the libraries that there are, having run each once so that its bytecode is there."""
-    found = []
+def measure(rounds: int) -> list[tuple[str, float, float, float]]:
+    """Return a row for each library that is installed."""
+    empty: list[Cost] = []
+    costs: dict[str, list[tuple[Cost, Cost]]] = {}
     for name in LIBRARIES:
         try:
-            for code in codes(name):
-                run(code)
+            run_both(name)  # so that its bytecode is there
+            costs[name] = []
         except ImportError:
             print(f"{name}: absent")
-        else:
-            found.append(name)
-    return found
-
-
-def measure(names: list[str], rounds: int) -> list[tuple[str, float, float, float]]:
-    """Return a row for each library."""
-    empty: list[Cost] = []
-    costs: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in names}
     for _ in range(rounds):
         empty.append(run(""))
-        for name in names:
-            imported, made = codes(name)
-            costs[name].append((run(imported), run(made)))
-    python = median(each.milliseconds for each in empty)
+        for name, pairs in costs.items():
+            pairs.append(run_both(name))
+    python = median(cost.milliseconds for cost in empty)
     return [
         (
             name,
-            median(imported.milliseconds for imported, _ in both) - python,
-            median(made.milliseconds for _, made in both) - python,
-            median(made.mebibytes for _, made in both),
+            median(imports.milliseconds for imports, _ in pairs) - python,
+            median(use.milliseconds for _, use in pairs) - python,
+            median(use.mebibytes for _, use in pairs),
         )
-        for name, both in costs.items()
+        for name, pairs in costs.items()
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, rougher figures")
-    rounds = 7 if parser.parse_args().quick else 31
-    print(f"Python {sys.version.split()[0]}, {rounds} rounds")
-    rows = measure(installed(), rounds)
-    show(Table("", COLUMNS, rows, OURS, chart="bars", drawn=("application, ms",)))
+    rounds = 7 if options(__doc__, "fewer rounds, rougher figures").parse_args().quick else 31
+    show(f"{rounds} rounds", COLUMNS, measure(rounds), "pyramid_cron")
+    show_machine("pyramid", "SQLAlchemy", "APScheduler", "celery", "huey")
 
 
 if __name__ == "__main__":

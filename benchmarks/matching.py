@@ -22,8 +22,7 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from figures import Column, Table, show
-from tables import Fields, realistic, wide
+from common import Column, Fields, realistic, show, wide
 
 from pyramid_cron.planning.slots import SlotCalendar
 from pyramid_cron.schedule import Cron
@@ -134,7 +133,7 @@ def main() -> None:
             row(make(size), SAMPLE if quick or size >= 100_000 else range(24)) for size in sizes
         ]
         heading = f"{title}; microseconds per tick, milliseconds to build"
-        show(Table(heading, COLUMNS, rows, chart="lines", drawn=("SlotCalendar.due", "plain scan")))
+        show(heading, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
     python benchmarks/memory.py
 
 Registers the same realistic mix of 10,000 schedules with pyramid_cron and its peers and counts what
-stays allocated for each, names and functions aside. A peer that isn't installed is left out and
-said to be.
+stays allocated for each, names and functions aside.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from figures import Column, Table, show
-from tables import realistic
+from common import Column, realistic, show, show_machine
 
 from pyramid_cron.app import CronApp
 from pyramid_cron.schedule import Cron
@@ -28,7 +26,7 @@ ZONE = "Europe/Berlin"
 COLUMNS = (Column("what"), Column("bytes per task", ",.0f", compared=True))
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
-Registering = Callable[[Sequence[str], Sequence[str]], object]
+Register = Callable[[Sequence[str], Sequence[str]], object]
 """Takes names and crontab expressions, and returns what keeps the memory in use."""
 
 
@@ -63,12 +61,8 @@ def celery(_: Sequence[str], expressions: Sequence[str]) -> object:
     """Make the schedules of a beat, without their entries."""
     from celery.schedules import crontab
 
-    return [crontab(*_celery_order(expression)) for expression in expressions]
-
-
-def _celery_order(expression: str) -> list[str]:
-    minute, hour, day, month, weekday = expression.split()
-    return [minute, hour, weekday, day, month]
+    fields = (expression.split() for expression in expressions)
+    return [crontab(minute, hour, dow, day, month) for minute, hour, day, month, dow in fields]
 
 
 def croniter(_: Sequence[str], expressions: Sequence[str]) -> object:
@@ -79,23 +73,21 @@ def croniter(_: Sequence[str], expressions: Sequence[str]) -> object:
     return [croniter(expression, start) for expression in expressions]
 
 
-def bytes_per_task(
-    register: Registering, names: Sequence[str], expressions: Sequence[str]
-) -> float:
+def bytes_per_task(register: Register, names: Sequence[str], expressions: Sequence[str]) -> float:
     """Return what registering all of them leaves allocated, divided by their number."""
     register(names[:50], expressions[:50])  # What is loaded or cached at first belongs to no task.
     gc.collect()
     tracemalloc.start()
-    kept = register(names, expressions)
+    registered = register(names, expressions)
     gc.collect()
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    del kept
+    del registered
     return used / len(names)
 
 
 OURS = "pyramid_cron, tasks and calendar"
-REGISTERING: dict[str, Registering] = {
+LIBRARIES: dict[str, Register] = {
     OURS: tasks_and_calendar,
     "APScheduler, jobs": apscheduler,
     "Celery, crontab objects": celery,
@@ -107,13 +99,14 @@ def main() -> None:
     expressions = [fields.crontab() for fields in realistic(TASKS)]
     names = [f"app.tasks.task_{number}" for number in range(TASKS)]
     rows: list[tuple[str, float | None]] = []
-    for title, register in REGISTERING.items():
+    for title, register in LIBRARIES.items():
         try:
             rows.append((title, bytes_per_task(register, names, expressions)))
         except ImportError:
             rows.append((title, None))
     title = f"{TASKS:,} tasks, {len(set(expressions)):,} distinct schedules"
-    show(Table(title, COLUMNS, rows, OURS, chart="bars", drawn=("bytes per task",)))
+    show(title, COLUMNS, rows, OURS)
+    show_machine("APScheduler", "celery", "croniter")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ SQLite file. Times are medians. ``task_0`` has one in twenty of all runs, ``task
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from figures import Column, Table, show
-from history import MINUTE, START, TASKS, fill, timed
+from common import Column, options, show, show_machine, timed
+from history import MINUTE, START, TASKS, fill
 from pyramid.config import Configurator
 from webtest import TestApp
 
@@ -33,11 +31,9 @@ PATHS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="100,000 runs")
-    count = 100_000 if parser.parse_args().quick else 1_000_000
+    count = 100_000 if options(__doc__, "100,000 runs").parse_args().quick else 1_000_000
     with TemporaryDirectory() as folder:
-        settings = {"cron.url": f"sqlite:///{Path(folder)}/cron.sqlite", "cron.timezone": "UTC"}
+        settings = {"cron.url": f"sqlite:///{folder}/cron.sqlite", "cron.timezone": "UTC"}
         config = Configurator(settings=settings)
         config.include("pyramid_cron")
         for number in range(TASKS):
@@ -59,7 +55,8 @@ def main() -> None:
             html = timed(lambda path=path: app.get(path, headers=BROWSER), 10)
             data = timed(lambda path=path: app.get(path), 10)
             rows.append((shown, html, data))
-    show(Table(f"1,000 tasks, {count:,} runs; milliseconds", COLUMNS, rows))
+    show(f"1,000 tasks, {count:,} runs; milliseconds", COLUMNS, rows)
+    show_machine("SQLAlchemy", "jinja2")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ copyright = author  # noqa: A001
 version = release = __version__
 
 extensions = ["sphinx.ext.autodoc", "cron_docs"]
-exclude_patterns = ["_build", "figures"]
+exclude_patterns = ["_build"]
 default_role = "any"
 highlight_language = "python"
 

@@ -1,8 +1,8 @@
 """Who takes part in runs.py: one module per library, each run in a process of its own.
 
-A module's ``serving(folder, **options)`` is a context manager around what lives for long, such as
-a worker process. It gives a function ``fresh(folder, count)``, a context manager that makes a store
-in which ``count`` tasks are due and gives a :class:`Round`.
+A module's ``fresh(folder, count, **options)`` is a context manager that makes a store in which
+``count`` tasks are due and gives a :class:`Round`. Where something lives for longer, such as a
+worker process, ``serving(folder, **options)`` is a context manager around it that gives ``fresh``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 class Round:
     """``run`` returns when all tasks have run and are recorded; ``done`` says how many did.
 
-    ``synced`` counts the syncs of a server that can't be traced from here.
+    ``syncs`` counts those of a server that can't be traced from here.
     """
 
     run: Callable[[], object]
     done: Callable[[], int]
-    synced: Callable[[], int] | None = None
+    syncs: Callable[[], int] | None = None
 
 
 Fresh = Callable[[Path, int], AbstractContextManager[Round]]
@@ -55,7 +55,7 @@ CONTENDERS = {
     for contender in (
         OURS,
         LEAST,
-        Contender("huey, SQLite default", "huey", True, {"fsync": None}),
+        Contender("huey, SQLite default", "huey", True),
         Contender("huey, SQLite fsync=False", "huey", False, {"fsync": False}),
         Contender("huey, SQLite fsync=True", "huey", True, {"fsync": True}),
         Contender("APScheduler, SQLite default", "apscheduler", True, {"wal": False}),

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import create_engine, event
 
-from . import Fresh, Round
+from . import Round
 
 
 def task() -> None:
@@ -29,40 +28,26 @@ def task() -> None:
 
 
 @contextmanager
-def serving(_: Path, wal: bool) -> Iterator[Fresh]:
-    yield partial(fresh, pragmas=["journal_mode=WAL", "synchronous=FULL"] if wal else [])
-
-
-@contextmanager
-def fresh(folder: Path, count: int, *, pragmas: list[str]) -> Iterator[Round]:
-    with _prepared(folder / "apscheduler.sqlite", count, pragmas) as scheduler:
-        events: Counter[int] = Counter()
-        over = threading.Event()
-
-        def listen(happened: JobEvent) -> None:
-            # Jobs are said to be submitted when all of them have been written.
-            events[happened.code] += 1
-            if events[EVENT_JOB_EXECUTED] == events[EVENT_JOB_SUBMITTED] == count:
-                over.set()
-
-        def run() -> None:
-            scheduler.resume()
-            over.wait()
-
-        scheduler.add_listener(listen, EVENT_JOB_EXECUTED | EVENT_JOB_SUBMITTED)
-        yield Round(run, lambda: events[EVENT_JOB_EXECUTED])
-
-
-@contextmanager
-def _prepared(path: Path, count: int, pragmas: list[str]) -> Iterator[BackgroundScheduler]:
-    """Give a paused scheduler whose jobs are due, its store opened with these pragmas."""
-    engine = create_engine(f"sqlite:///{path}")
-    in_force = ["synchronous=OFF"]  # while jobs are added, for speed
+def fresh(folder: Path, count: int, *, wal: bool) -> Iterator[Round]:
+    events: Counter[int] = Counter()
+    over = threading.Event()
+    pragmas = ["synchronous=OFF"]  # while jobs are added, for speed
 
     def prepare(connection: Any, _record: Any) -> None:
-        for pragma in in_force:
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
+    def listen(event: JobEvent) -> None:
+        # Jobs are said to be submitted when all of them have been written.
+        events[event.code] += 1
+        if events[EVENT_JOB_EXECUTED] == events[EVENT_JOB_SUBMITTED] == count:
+            over.set()
+
+    def run() -> None:
+        scheduler.resume()
+        over.wait()
+
+    engine = create_engine(f"sqlite:///{folder / 'apscheduler.sqlite'}")
     event.listen(engine, "connect", prepare)
     scheduler = BackgroundScheduler(
         jobstores={"default": SQLAlchemyJobStore(engine=engine)},
@@ -72,9 +57,10 @@ def _prepared(path: Path, count: int, pragmas: list[str]) -> Iterator[Background
     scheduler.start(paused=True)
     try:
         _add_jobs(scheduler, count)
-        in_force[:] = pragmas
+        pragmas[:] = ["journal_mode=WAL", "synchronous=FULL"] if wal else []
         engine.dispose()
-        yield scheduler
+        scheduler.add_listener(listen, EVENT_JOB_EXECUTED | EVENT_JOB_SUBMITTED)
+        yield Round(run, lambda: events[EVENT_JOB_EXECUTED])
     finally:
         scheduler.shutdown()
         engine.dispose()

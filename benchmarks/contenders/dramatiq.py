@@ -1,48 +1,56 @@
 """dramatiq: sent one by one to a worker process with one thread.
 
-Recorded means that the worker has written the result.
+Recorded means that the worker has written the result. The worker loads this module, too.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import dramatiq
 import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.results import Results
+from dramatiq.results.backends import RedisBackend
 
 from . import Fresh, Round
-from .redis_server import redis_server, wait_for, worker
+from .redis_server import redis_server, round_of, worker
 
-assert dramatiq  # absent rather than broken, where it is not installed
+
+def configure(url: str, prefix: str) -> tuple[Any, Any]:
+    """Set up the broker; return the task, and what keeps its results."""
+    broker = RedisBroker(url=url, namespace=f"{prefix}broker")
+    results = RedisBackend(url=url, namespace=f"{prefix}results", use_namespace_prefix_keys=True)
+    broker.add_middleware(Results(backend=results))
+    dramatiq.set_broker(broker)
+    return dramatiq.actor(lambda: None, actor_name="task", store_results=True), results
+
+
+if "BENCHMARK_REDIS" in os.environ:
+    configure(*os.environ["BENCHMARK_REDIS"].split())
 
 
 @contextmanager
 def serving(folder: Path, aof: bool) -> Iterator[Fresh]:
-    with redis_server(folder, aof) as client:
-        from .dramatiq_worker import results, task
-
-        command = [sys.executable, "-m", "dramatiq", "contenders.dramatiq_worker"]
+    with redis_server(folder, aof) as (client, url, prefix):
+        task, results = configure(url, prefix)
+        command = [sys.executable, "-m", "dramatiq", "contenders.dramatiq"]
         options = ["--processes=1", "--threads=1", f"--log-file={folder / 'worker.log'}"]
         warm_up = results.build_message_key(task.send())
-        with worker([*command, *options], lambda: client.exists(warm_up)):
-            yield partial(fresh, client=client, task=task, results=results)
+        with worker([*command, *options], url, lambda: client.exists(warm_up)):
+            yield lambda _, count: fresh(client, task, results, count)
 
 
-@contextmanager
-def fresh(_: Path, count: int, *, client: redis.Redis, task: Any, results: Any) -> Iterator[Round]:
-    keys: list[str] = []
-
-    def run() -> None:
+def fresh(
+    client: redis.Redis, task: Any, results: Any, count: int
+) -> AbstractContextManager[Round]:
+    def send() -> list[str]:
         messages = [task.send() for _ in range(count)]
-        keys.extend(results.build_message_key(message) for message in messages)
-        wait_for(lambda: client.exists(keys[-1]))
-        wait_for(lambda: client.exists(*keys) == count)
+        return [results.build_message_key(message) for message in messages]
 
-    yield Round(run, lambda: client.exists(*keys))
-    if keys:
-        client.delete(*keys)
+    return round_of(client, send)

@@ -11,42 +11,27 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from huey import SqliteHuey, crontab
-from huey.api import TaskWrapper
 
-from . import Fresh, Round
+from . import Round
 
 NOON_EACH_DAY = crontab(minute="0", hour="12")
 NOON = datetime(2026, 6, 1, 12)  # noqa: DTZ001 - huey wants it naive
 
 
 @contextmanager
-def serving(_: Path, fsync: bool | None) -> Iterator[Fresh]:
-    yield partial(fresh, fsync=fsync)
+def fresh(folder: Path, count: int, **options: bool) -> Iterator[Round]:
+    huey = SqliteHuey(filename=str(folder / "huey.sqlite"), utc=False, store_none=True, **options)
+    tasks = [huey.task(name=f"task_{number}")(lambda: None) for number in range(count)]
 
+    def run() -> None:
+        for task in tasks:
+            if NOON_EACH_DAY(NOON):
+                task()
+        while message := huey.dequeue():
+            huey.execute(message)
 
-@contextmanager
-def fresh(folder: Path, count: int, *, fsync: bool | None) -> Iterator[Round]:
-    options = {"store_none": True} if fsync is None else {"store_none": True, "fsync": fsync}
-    huey = SqliteHuey(filename=str(folder / "huey.sqlite"), utc=False, **options)
-    finished: list[int] = []
-    tasks = [
-        huey.task(name=f"task_{number}")(partial(_run, finished, number)) for number in range(count)
-    ]
     with contextlib.closing(huey.storage):
-        yield Round(partial(_tick, huey, tasks), huey.result_count)
-
-
-def _run(finished: list[int], number: int) -> None:
-    finished.append(number)
-
-
-def _tick(huey: SqliteHuey, tasks: list[TaskWrapper]) -> None:
-    for task in tasks:
-        if NOON_EACH_DAY(NOON):
-            task()
-    while queued := huey.dequeue():
-        huey.execute(queued)
+        yield Round(run, huey.result_count)

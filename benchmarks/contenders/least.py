@@ -13,15 +13,10 @@ from pathlib import Path
 
 import transaction
 
-from . import Fresh, Round
+from . import Round
 from .ours import task
 
 log = logging.getLogger("least")
-
-
-@contextmanager
-def serving(_: Path) -> Iterator[Fresh]:
-    yield fresh
 
 
 @contextmanager

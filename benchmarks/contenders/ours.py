@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from common import application, hit, set_clock
 from pyramid.config import Configurator
-from ticking import application, hit, set_clock
 
 from pyramid_cron import scheduler
 
-from . import Fresh, Round
+from . import Round
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -23,11 +23,6 @@ BEFORE = 5
 
 def task(_: object) -> None:
     """Do nothing."""
-
-
-@contextmanager
-def serving(_: Path) -> Iterator[Fresh]:
-    yield fresh
 
 
 @contextmanager
@@ -49,9 +44,9 @@ def fresh(folder: Path, count: int) -> Iterator[Round]:
         hit(app, "/cron")
     time.sleep(0.5)  # by then these ticks are on record, as they would be a minute later
     set_clock(app, NOON)
-    yield Round(lambda: hit(app, "/cron"), lambda: _recorded(app, count))
 
+    def done() -> int:
+        runs = scheduler(app.registry).history(limit=count + 1)
+        return sum(run.state == "succeeded" and run.slot == NOON for run in runs)
 
-def _recorded(app: object, count: int) -> int:
-    runs = scheduler(app.registry).history(limit=count + 1)
-    return sum(run.state == "succeeded" and run.slot == NOON for run in runs)
+    yield Round(lambda: hit(app, "/cron"), done)

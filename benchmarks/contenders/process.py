@@ -1,25 +1,37 @@
-"""The processes of the contenders, as who measures sees them; with strace, if asked for."""
+"""One round of a contender, in a process of its own: ``python -m contenders.process NAME FOLDER``.
+
+It prints the seconds for each number of tasks, and how often a server synced that can't be traced.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
+import os
 import re
-import shutil
+import signal
 import subprocess
 import sys
-import threading
+import time
+from contextlib import nullcontext, redirect_stdout
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
-from . import Contender
-from .serving import BEGIN, END
+from . import CONTENDERS, AbsentError, Fresh
+
+BEGIN, END = "/pyramid_cron_benchmark/begin", "/pyramid_cron_benchmark/end"
+"""Files that don't exist: a trace shows when they were looked for."""
 
 BENCHMARKS = Path(__file__).parent.parent
-PATIENCE = 90.0
+WARM_UP = 10
+PATIENCE = 300.0
 """Seconds after which a contender that has not answered is given up."""
 
-CALLS = "trace=fsync,fdatasync,?access,?faccessat,?faccessat2"
+STRACE = ["strace", "-f", "--seccomp-bpf", "-e"]
+STRACE += ["trace=fsync,fdatasync,?access,?faccessat,?faccessat2", "-o"]
 SYNC = re.compile(r"^\d+ +f(data)?sync\(")
 
 
@@ -27,89 +39,76 @@ class GivenUpError(Exception):
     """A contender is absent or broke; the message says why."""
 
 
-class Serving:
-    """A contender's process, from its start to :meth:`close`."""
-
-    def __init__(self, contender: Contender, folder: Path, traced: bool = False) -> None:
-        self._folder = Path(mkdtemp(dir=folder))
-        self._trace = self._folder / "strace"
-        tracer = ["strace", "-f", "--seccomp-bpf", "-o", str(self._trace), "-e", CALLS]
-        command = [sys.executable, "-m", "contenders.serving", contender.name, str(self._folder)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with (self._folder / "errors").open("w") as errors:
-            self._process = subprocess.Popen(
-                [*(tracer if traced else []), *command], cwd=BENCHMARKS, stderr=errors, **pipes
-            )
-
-    def ready(self) -> None:
-        """Wait until it can begin; GivenUpError if it is absent."""
-        answer = self._answer()
-        if "absent" in answer:
-            raise GivenUpError(f"absent ({answer['absent']})")
-
-    def seconds(self, count: int) -> float:
-        """Return how long it takes when so many tasks are due."""
-        return self._ask(count, syncs=False)["seconds"]
-
-    def syncs(self, count: int) -> int:
-        """Return how often it and its servers sync a file for so many tasks, if traced."""
-        seen = self._seen()
-        synced = self._ask(count, syncs=True)["synced"]
-        return self._seen() - seen if synced is None else synced
-
-    def dismiss(self) -> None:
-        """Let it begin to end."""
-        self._process.stdin.close()
-
-    def close(self) -> None:
-        """Return once it has ended."""
-        self.dismiss()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-            self._process.wait()
-        self._process.stdout.close()
-
-    def _seen(self) -> int:
-        """Return how many syncs the trace has between the marks."""
-        if not self._trace.exists():
-            return 0
-        found, inside = 0, False
-        for line in self._trace.read_text().splitlines():
-            inside = (inside or BEGIN in line) and END not in line
-            found += inside and bool(SYNC.match(line))
-        return found
-
-    def _ask(self, count: int, syncs: bool) -> dict[str, Any]:
-        try:
-            print(
-                json.dumps({"count": count, "syncs": syncs}), file=self._process.stdin, flush=True
-            )
-        except BrokenPipeError:
-            raise GivenUpError(self._why()) from None
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        timer = threading.Timer(PATIENCE, self._process.terminate)
-        timer.start()
-        line = self._process.stdout.readline()
-        timer.cancel()
-        if not line:
-            raise GivenUpError(self._why())
-        return json.loads(line)
-
-    def _why(self) -> str:
-        errors = (self._folder / "errors").read_text().strip()
-        return f"broke ({errors.splitlines()[-1] if errors else 'no answer'})"
+def seconds(name: str, folder: Path, *sizes: int) -> list[float]:
+    """Return how long a contender takes when so many tasks are due."""
+    return [seconds for seconds, _ in _round(name, Path(mkdtemp(dir=folder)), sizes, [])]
 
 
-def untraceable(folder: Path) -> str | None:
-    """Return why strace can't count syncs here, or None if it can."""
-    if shutil.which("strace") is None:
-        return "it is not installed"
-    trial = ["strace", "-f", "--seccomp-bpf", "-o", str(folder / "trial"), "-e", CALLS, "true"]
-    done = subprocess.run(trial, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return None
-    return (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[0]
+def syncs(name: str, folder: Path, *sizes: int) -> list[int]:
+    """Return how often a contender and its servers sync a file for so many tasks."""
+    folder = Path(mkdtemp(dir=folder))
+    answers = _round(name, folder, sizes, [*STRACE, str(folder / "strace")])
+    traced: list[int] = []
+    for line in (folder / "strace").read_text().splitlines():
+        if BEGIN in line:
+            traced.append(0)
+        elif END in line:
+            traced.append(0)  # what comes after it, which is not counted
+        elif traced and SYNC.match(line):
+            traced[-1] += 1
+    pairs = zip(traced[2::2], answers, strict=True)  # without the warm-up
+    return [count if server is None else server for count, (_, server) in pairs]
+
+
+def _round(
+    name: str, folder: Path, sizes: tuple[int, ...], tracer: list[str]
+) -> list[tuple[float, int | None]]:
+    command = [*tracer, sys.executable, "-W", "ignore", "-m", "contenders.process", name]
+    process = subprocess.run(
+        [*command, str(folder), *map(str, sizes)],
+        cwd=BENCHMARKS,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    if process.returncode:
+        raise GivenUpError((process.stderr.strip().splitlines() or ["no answer"])[-1])
+    return json.loads(process.stdout)
+
+
+def main(name: str, folder: Path, sizes: list[int]) -> None:
+    """Print what a contender takes, or exit with a message."""
+    contender = CONTENDERS[name]
+    logging.basicConfig(filename=folder / "log", level=logging.INFO, force=True)
+    try:
+        with redirect_stdout(sys.stderr):
+            module = import_module(f"contenders.{contender.module}")
+            place = nullcontext(partial(module.fresh, **contender.options))
+            if hasattr(module, "serving"):
+                place = module.serving(folder, **contender.options)
+            with place as fresh:
+                measure(fresh, folder, WARM_UP)
+                answers = [measure(fresh, folder, size) for size in sizes]
+    except (ImportError, AbsentError) as error:
+        sys.exit(f"absent ({str(error).splitlines()[0]})")
+    print(json.dumps(answers))
+
+
+def measure(fresh: Fresh, folder: Path, count: int) -> tuple[float, int | None]:
+    """Return the seconds for so many tasks, and how often a server synced that can't be traced."""
+    with fresh(Path(mkdtemp(dir=folder)), count) as round_:
+        before = round_.syncs() if round_.syncs else None
+        gc.collect()
+        os.access(BEGIN, os.F_OK)
+        start = time.perf_counter()
+        round_.run()
+        took = time.perf_counter() - start
+        os.access(END, os.F_OK)
+        if (done := round_.done()) != count:
+            sys.exit(f"{done} of {count} tasks were run and recorded")
+        return took, None if before is None else round_.syncs() - before
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    main(sys.argv[1], Path(sys.argv[2]), list(map(int, sys.argv[3:])))

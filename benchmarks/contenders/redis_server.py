@@ -7,13 +7,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import redis
 
-from . import AbsentError
+from . import AbsentError, Round
 
 RUNNING = "redis://127.0.0.1:6379/0"
 PREFIX = f"pyramid_cron_benchmark_{os.getpid()}_"
@@ -24,38 +24,49 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def redis_server(folder: Path, aof: bool) -> Iterator[redis.Redis]:
-    """Give a client of the server whose URL is in the environment as BENCHMARK_REDIS."""
-    with _syncing(folder) if aof else _running() as url:
-        os.environ["BENCHMARK_REDIS"], os.environ["BENCHMARK_PREFIX"] = url, PREFIX
-        with redis.Redis.from_url(url) as client:
-            try:
-                yield client
-            finally:
-                forget(client)
+def redis_server(folder: Path, aof: bool) -> Iterator[tuple[redis.Redis, str, str]]:
+    """Give a client, the server's URL, and what all keys have to begin with."""
+    with _syncing(folder) if aof else _running() as url, redis.Redis.from_url(url) as client:
+        try:
+            yield client, url, PREFIX
+        finally:
+            if keys := list(client.scan_iter(f"{PREFIX}*", count=1000)):
+                client.delete(*keys)
 
 
-def forget(client: redis.Redis) -> None:
-    """Delete all our keys."""
-    keys = list(client.scan_iter(f"{PREFIX}*", count=1000))
+@contextmanager
+def worker(command: list[str], url: str, is_ready: Callable[[], object]) -> Iterator[None]:
+    """Keep a worker process, which finds URL and prefix in BENCHMARK_REDIS, while the block runs.
+
+    The block begins once the worker is ready.
+    """
+    here = Path(__file__).parent.parent
+    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    environ = {**os.environ, "PYTHONPATH": path, "BENCHMARK_REDIS": f"{url} {PREFIX}"}
+    with _process(command, environ):
+        wait_for(is_ready)
+        yield
+
+
+@contextmanager
+def round_of(client: redis.Redis, send: Callable[[], list[str]]) -> Iterator[Round]:
+    """Give a round that sends messages, and is over when all the keys of their results exist."""
+    keys: list[str] = []
+
+    def run() -> None:
+        keys.extend(send())
+        wait_for(lambda: client.exists(keys[-1]))
+        wait_for(lambda: client.exists(*keys) == len(keys))
+
+    yield Round(run, lambda: client.exists(*keys))
     if keys:
         client.delete(*keys)
 
 
-@contextmanager
-def worker(command: list[str], answers: Callable[[], bool]) -> Iterator[None]:
-    """Keep a worker process while the block runs, which begins once the worker answers."""
-    here = Path(__file__).parent.parent
-    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
-    with _process(command, {**os.environ, "PYTHONPATH": path}):
-        wait_for(answers)
-        yield
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """Return as soon as it happened, looking every millisecond."""
+def wait_for(condition: Callable[[], object]) -> None:
+    """Return as soon as the condition is true, looking every millisecond."""
     give_up = time.monotonic() + PATIENCE
-    while not happened():
+    while not condition():
         if time.monotonic() > give_up:
             raise RuntimeError(f"nothing happened within {PATIENCE:.0f} seconds")
         time.sleep(0.001)
@@ -63,9 +74,8 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 @contextmanager
 def _running() -> Iterator[str]:
-    with redis.Redis.from_url(RUNNING) as client:
-        if not _answers(client):
-            raise AbsentError(f"no Redis at {RUNNING}")
+    if not _answers(RUNNING):
+        raise AbsentError(f"no Redis at {RUNNING}")
     yield RUNNING
 
 
@@ -76,32 +86,25 @@ def _syncing(folder: Path) -> Iterator[str]:
         raise AbsentError("there is no redis-server to start")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    options = {
-        "port": port,
-        "bind": "127.0.0.1",
-        "dir": folder,
-        "save": "",
-        "appendonly": "yes",
-        "appendfsync": "always",
-    }
-    command = [program, *(str(part) for key in options for part in (f"--{key}", options[key]))]
+    options = f"--bind 127.0.0.1 --port {port} --appendonly yes --appendfsync always"
     url = f"redis://127.0.0.1:{port}/0"
-    with _process(command), redis.Redis.from_url(url) as client:
-        wait_for(lambda: _answers(client))
+    with _process([program, *options.split(), "--save", "", "--dir", str(folder)]):
+        wait_for(lambda: _answers(url))
         yield url
 
 
-def _answers(client: redis.Redis) -> bool:
+def _answers(url: str) -> bool:
     try:
-        return client.ping()
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
     except redis.ConnectionError:
         return False
 
 
 @contextmanager
-def _process(command: list[str], env: Mapping[str, str] | None = None) -> Iterator[None]:
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, **quiet)
+def _process(command: list[str], environ: dict[str, str] | None = None) -> Iterator[None]:
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environ, stdin=null, stdout=null, stderr=null)
     try:
         yield
     finally:
