@@ -93,10 +93,10 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
         'history(state="lost")': lambda: store.history(states=[RunState.LOST]),
         "run": lambda: store.get_run(newest.id),
         "attempts": lambda: store.newest_attempt(newest),
-        "glance": lambda: store.peek(now),
-        "desk": lambda: at_the_desk(store, now),
-        "renew": lambda: store.renew_leases([newest.id], now),
-        "cancelled": store.cancel_requests,
+        "peek": lambda: store.peek(now),
+        "claim transaction": lambda: in_a_claim_transaction(store, now),
+        "renew leases": lambda: store.renew_leases([newest.id], now),
+        "cancel requests": store.cancel_requests,
     }
     for kind, name in (("usual", usual), ("busy", busy)):
         asked |= {
@@ -104,8 +104,8 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
             f"{kind}: history, failed": partial(store.history, name, [RunState.FAILED]),
             f"{kind}: history, lost": partial(store.history, name, [RunState.LOST]),
             f"{kind}: last run": partial(store.history, name, FINAL, limit=1),
-            f"{kind}: what goes on": partial(store.active_runs, name),
-            f"{kind}: what waits": partial(store.count_waiting, name),
+            f"{kind}: active runs": partial(store.active_runs, name),
+            f"{kind}: waiting runs": partial(store.count_waiting, name),
             f"{kind}: durations": partial(store.recent_durations, name, 20),
             f"{kind}: a day's slots": partial(known, store, SlotRange(name, since, now)),
         }
@@ -118,11 +118,11 @@ def known(store: Store, span: SlotRange) -> None:
         handled_slots(connection, store.tables, span)
 
 
-def at_the_desk(store: Store, now: datetime) -> None:
+def in_a_claim_transaction(store: Store, now: datetime) -> None:
     """Find out what a decision needs to know."""
-    with store.claim_transaction(now, now + MINUTE) as desk:
-        desk.expire_leases(Outcome, ())
-        desk.snapshot()
+    with store.claim_transaction(now, now + MINUTE) as claims:
+        claims.expire_leases(Outcome, ())
+        claims.snapshot()
 
 
 def claim_and_end(store: Store, now: datetime) -> None:
@@ -131,8 +131,8 @@ def claim_and_end(store: Store, now: datetime) -> None:
     slots = [
         WaitingRun(f"shop.tasks.task_{number}", now, Trigger.SCHEDULE, now) for number in range(100)
     ]
-    with store.claim_transaction(now, lease) as desk:
-        runs, _ = desk.claim(slots)
+    with store.claim_transaction(now, lease) as claims:
+        runs, _ = claims.claim(slots)
     ends = (evolve(run, state=RunState.SUCCEEDED, started=now, finished=now) for run in runs)
     store.write_batch(WriteBatch([Outcome(run) for run in ends]))
 
@@ -146,7 +146,7 @@ def measure(store: Store, count: int) -> None:
     rows = [(name, timed(work, 20)) for name, work in questions(store, now).items()]
     moments = (now + number * MINUTE for number in count_up())
     rows.append(("claim and end 100", timed(lambda: claim_and_end(store, next(moments)), 50)))
-    rows.append(("forget 500", timed(lambda: store.prune(now, 500), 20)))
+    rows.append(("prune 500", timed(lambda: store.prune(now, 500), 20)))
     show(f"{count:,} runs of {TASKS:,} tasks, {store.database.dialect}", COLUMNS, rows)
 
 

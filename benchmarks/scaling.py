@@ -247,8 +247,8 @@ def of_runs(settings: Settings, rounds: int) -> Costs:
 def claimed(cron: CronApp, count: int, moment: datetime) -> list[Run]:
     """Claim so many runs."""
     due = [WaitingRun(f"task {n}", moment, Trigger.SCHEDULE, moment) for n in range(count)]
-    with cron.store.claim_transaction(moment, moment + LEASE) as desk:
-        return desk.claim(due)[0]
+    with cron.store.claim_transaction(moment, moment + LEASE) as claims:
+        return claims.claim(due)[0]
 
 
 def nearly_best(values: Iterable[float]) -> float:
