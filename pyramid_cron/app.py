@@ -1,4 +1,4 @@
-"""What one application's cron is made of: one :class:`Cronwork` per registry."""
+"""The cron of one application, wired together: one :class:`CronApp` per Pyramid registry."""
 
 from __future__ import annotations
 
@@ -28,22 +28,21 @@ from .task import Schedules, Task
 PRUNE_INTERVAL = timedelta(minutes=1)
 
 PRUNE_BATCH_SIZE = 500
-"""How many old runs are forgotten at once, so that nobody has to wait for it."""
+"""Runs that one transaction deletes, so that it is short."""
 
 PRUNE_MAX_BATCHES = 20
-"""How many pieces are forgotten in a row."""
+"""Batches that are deleted in a row."""
 
 
 class ICronApp(Interface):  # type: ignore[misc]
-    """Under which the registry keeps its :class:`Cronwork`."""
+    """The interface under which a registry has its :class:`CronApp`."""
 
 
 class CronApp:
-    """The settings, tasks and store of one application.
+    """The settings, tasks, store and threads of one application.
 
-    ``queues`` are what sends runs to other processes, by executor. ``tell`` is called with what
-    happened outside of ticks. ``latest`` is the moment of the latest
-    tick (aware, UTC), None before the first.
+    ``clock`` returns the moment it is, aware and in UTC. ``notify`` sends events from outside of
+    ticks to the application's subscribers.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class CronApp:
         self.guard = settings.make_guard()
         self.store = Store(settings.url, settings.table_prefix)
         self.write_buffer = WriteBuffer()
-        held = Executions(
+        executions = Executions(
             self.store,
             self.write_buffer,
             settings.lease,
@@ -65,14 +64,16 @@ class CronApp:
             wall_clock=lambda: self.clock(),
         )
         self.supervisor = Supervisor(
-            self.store, self.write_buffer, held, self.prune_history, notify
+            self.store, self.write_buffer, executions, self.prune_history, notify
         )
         self.background_threads = BackgroundThreads(self.supervisor)
         self.fork_hook = ForkHook()
         for part in (self.write_buffer, self.supervisor, self.background_threads):
             self.fork_hook.add(part.reset_after_fork)
         self.fork_hook.add(reset_signals_after_fork)
+        #: What sends a run to a queue, by executor.
         self.queues: dict[str, Callable[[Run], object]] = {}
+        #: The moment of the last tick (aware, UTC); None before the first.
         self.last_tick: datetime | None = None
         self.sources: list[TaskSource] = []
         self._last_prune: datetime | None = None
@@ -83,14 +84,14 @@ class CronApp:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Stop what runs, put it on record, and close the connections to the store."""
+        """Stop the runs of this process, record how they end, and disconnect from the store."""
         self.supervisor.shutdown(self.settings.shutdown_timeout.total_seconds())
         self.store.database.dispose()
 
     def outcome_of(self, run: Run, by_shutdown: bool = False) -> Outcome:
-        """Return what is to be put on record of a run, and what comes of it.
+        """Return what the store records of a run, and its follow-ups.
 
-        ``stopped`` is whether it was told to end as its process stopped.
+        ``by_shutdown``: the run was interrupted because its process stops.
         """
         task = self._tasks_by_name.get(run.task)
         if task is None or not run.state.is_final:
@@ -99,7 +100,7 @@ class CronApp:
         return Outcome(run, followups(task, run, by_shutdown), pause_after, task.retry.attempts)
 
     def prune_history(self) -> None:
-        """Forget what is older than ``cron.retention``, once a minute, in pieces."""
+        """Delete runs older than ``cron.retention``, once a minute, in batches."""
         now = self.last_tick
         if now is None or (
             self._last_prune is not None and now - self._last_prune < PRUNE_INTERVAL
@@ -111,15 +112,15 @@ class CronApp:
                 break
 
     def register(self, task: Task) -> None:
-        """Add a task, or put it in place of the one that has its name."""
+        """Add a task; it replaces one of the same name."""
         with self._lock:
             self._invalidate()
-            # Tasks with equal schedules share them, which most of a task's memory goes into.
+            # Tasks with equal schedules share them: they are most of a task's memory.
             shared = self._schedule_pool.setdefault(task.schedules, task.schedules)
             self._tasks_by_name[task.name] = replace(task, schedules=shared)
 
     def unregister(self, name: str) -> None:
-        """Take a task away, if there is one of this name."""
+        """Remove the task of this name, if there is one."""
         with self._lock:
             if name in self._tasks_by_name:
                 self._invalidate()
@@ -130,13 +131,16 @@ class CronApp:
         return self._tasks_by_name.get(name)
 
     def _invalidate(self) -> None:
-        """Let what goes on keep the tasks it has; the next tick has others, and asks the store."""
+        """Leave running ticks the registry they have; the next one reads its last tick anew."""
         if self._task_registry is not None:
             self._tasks_by_name, self._task_registry = dict(self._tasks_by_name), None
             self.last_tick = None
 
     def refresh_sources(self, now: datetime | None = None) -> None:
-        """Notice what has changed where tasks come from, once a minute."""
+        """Register what has changed in the sources of tasks, once a minute.
+
+        ``now`` is an aware moment; by default the clock's.
+        """
         if not self.sources:
             return
         minute = (now or self.clock()).replace(second=0, microsecond=0)
@@ -149,19 +153,22 @@ class CronApp:
             source.refresh()
 
     def get_task(self, name: str) -> Task:
-        """Return the task of this name; one not known yet is looked for before the LookupError."""
+        """Return the task of this name, also if a source has it only now.
+
+        Raises LookupError if there is none.
+        """
         if name not in self.task_registry.by_name:
             self._refresh()
         return self.task_registry.get(name)
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong where tasks come from, a line each."""
+        """The problems of the sources of tasks, a line each."""
         return [problem for source in self.sources for problem in source.problems]
 
     @property
     def task_registry(self) -> TaskRegistry:
-        """The tasks, put into a calendar when first needed after the last registration."""
+        """The tasks as they are now, with their calendar; computed after a registration."""
         with self._lock:
             if self._task_registry is None:
                 self._task_registry = TaskRegistry(self._tasks_by_name)
@@ -171,7 +178,7 @@ class CronApp:
 
 def get_cron(registry: Registry) -> CronApp:
     """Return the cron of this application; LookupError if it does not include pyramid_cron."""
-    found: CronApp | None = registry.queryUtility(ICronApp)
-    if found is None:
+    cron: CronApp | None = registry.queryUtility(ICronApp)
+    if cron is None:
         raise LookupError('this application has no cron: config.include("pyramid_cron") is missing')
-    return found
+    return cron

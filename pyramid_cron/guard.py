@@ -1,7 +1,7 @@
 """Who may trigger a tick: pure decisions on peers, proxies and bearer tokens.
 
-Nothing here does I/O or logs; :meth:`Guard.check` says who asked and, when they are refused, why.
-What it cannot tell for certain, it refuses.
+Nothing here does I/O or logs; :meth:`Guard.check` returns the client and, for a refusal, the
+reason. Whatever is uncertain is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from netaddr import (
     valid_glob,
 )
 
-#: What a request bears that came through a proxy.
+#: Headers of a request that came through a proxy.
 FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 
-#: Shown in place of a peer address that is none, so that no foreign text reaches an answer.
+#: Stands for a peer without an IP address, so that no foreign text reaches an answer.
 UNKNOWN_ADDRESS = "unknown"
 
 _BRACKETS_OR_PORT = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
@@ -43,7 +43,7 @@ _SCOPE = re.compile(r"%[0-9A-Za-z._-]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """A set of addresses; its ranges are in order and apart from each other."""
+    """A set of addresses, as ranges in order that do not touch."""
 
     spans: tuple[IPRange, ...] = ()
 
@@ -130,13 +130,11 @@ def _unmap(ip: IPAddress) -> IPAddress:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who asked, and why they are refused: ``reason`` is ``None`` for those let in.
+    """Whether a request may trigger a tick, and why not."""
 
-    ``address`` is a plainly spelled IP address or ``unknown``: safe to put in an answer.
-    ``reason`` is for the log. It has no control characters and never holds a token.
-    """
-
+    #: A plainly spelled IP address or ``unknown``: safe to put in an answer.
     address: str
+    #: For the log, without control characters or tokens; None if the request is allowed.
     reason: str | None = None
 
     @property
@@ -147,17 +145,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Who may trigger: who has an address in ``allow`` and, if there are ``tokens``, one of them.
-
-    ``trusted_proxies`` are the peers whose ``X-Forwarded-For`` is believed.
-    """
+    """Who may trigger: clients with an address in ``allow`` and, where there are any, a token."""
 
     allow: Networks
     tokens: tuple[str, ...] = field(default=(), repr=False)
+    #: The peers whose ``X-Forwarded-For`` is believed.
     trusted_proxies: Networks = NO_NETWORKS
 
     def check(self, remote_addr: str | None, headers: Mapping[str, str]) -> Verdict:
-        """Judge a request by its peer (``REMOTE_ADDR``) and headers (names in any case).
+        """Check a request by its peer (``REMOTE_ADDR``) and headers (names in any case).
 
         The ``Host`` header plays no part.
         """
@@ -174,7 +170,7 @@ class Guard:
     def _find_client(
         self, peer: IPAddress, headers: Mapping[str, str]
     ) -> tuple[IPAddress, str | None]:
-        """Whose request it is; without a certain answer the peer, and a reason to refuse."""
+        """Return the client; where it is uncertain the peer, and the reason to refuse."""
         present = [name for name in FORWARDING_HEADERS if name in headers]
         if not present:
             return peer, None
@@ -186,7 +182,7 @@ class Guard:
         return self._find_forwarded_client(peer, headers["X-Forwarded-For"])
 
     def _find_forwarded_client(self, peer: IPAddress, header: str) -> tuple[IPAddress, str | None]:
-        """Walk the hops from the nearest: the first that is no trusted proxy is the client."""
+        """Return the first hop, from the nearest, that is no trusted proxy."""
         client = peer
         for hop in reversed(header.split(",")):
             address = _parse_hop(hop)
@@ -197,16 +193,16 @@ class Guard:
         return client, None
 
     def _explain_token_refusal(self, authorization: str | None) -> str | None:
-        """Why the ``Authorization`` header is not good enough; ``None`` if it is."""
-        scheme, _, given = (authorization or "").strip().partition(" ")
-        if scheme.lower() != "bearer" or not given.strip():
+        """Return why the ``Authorization`` header is refused; ``None`` if it is not."""
+        scheme, _, credentials = (authorization or "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not credentials.strip():
             return "no bearer token in the Authorization header"
         # Not ASCII with escapes: that could turn a foreign character into part of a token.
-        secret = given.strip().encode("utf-8", "surrogatepass")
-        known = False
-        for token in self.tokens:
-            known |= hmac.compare_digest(secret, token.encode())
-        return None if known else "wrong bearer token"
+        secret = credentials.strip().encode("utf-8", "surrogatepass")
+        is_valid = False
+        for token in self.tokens:  # all of them, so that the time tells nothing
+            is_valid |= hmac.compare_digest(secret, token.encode())
+        return None if is_valid else "wrong bearer token"
 
 
 def _parse_hop(text: str) -> IPAddress | None:

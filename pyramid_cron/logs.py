@@ -31,29 +31,29 @@ STANDARD_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 def _never_raise(function: Callable[P, None]) -> Callable[P, None]:
-    """Let nothing out that an application's filters and handlers raise.
+    """Print errors of an application's filters and handlers to stderr, instead of raising them.
 
-    It goes where the standard library puts what goes wrong in its own handlers: to stderr.
+    The standard library does so with errors of its own handlers.
     """
 
     @wraps(function)
-    def said(*args: P.args, **kwargs: P.kwargs) -> None:
+    def log_safely(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
         except Exception:
             if logging.raiseExceptions and sys.stderr is not None:
-                with suppress(Exception):  # not all that is raised can be shown
+                with suppress(Exception):  # an error may have no text
                     traceback.print_exc()
 
-    return said
+    return log_safely
 
 
 @_never_raise
 def log_failure(run: Run, error: BaseException) -> None:
-    """Say at ERROR what a run died of, with the traceback.
+    """Log the error of a run at ERROR, with its traceback.
 
-    Where it was told to stop, that is all there is to say, at WARNING; where it was just then is
-    kept with the run. The same goes for a program, at ERROR.
+    An interruption is one line at WARNING, a program's failure one line at ERROR: the run's record
+    has the rest.
     """
     if isinstance(error, TaskInterrupted):
         log.warning(
@@ -73,13 +73,13 @@ def log_failure(run: Run, error: BaseException) -> None:
 
 @_never_raise
 def log_internal_error(run: Run, error: BaseException) -> None:
-    """Say at ERROR what went wrong around a run, rather than in its task, with the traceback."""
-    log.error("%s run=%s: something went wrong beside it", run.task, run.id, exc_info=error)
+    """Log an error of pyramid_cron around a run at ERROR, with its traceback."""
+    log.error("%s run=%s: internal error around the run", run.task, run.id, exc_info=error)
 
 
 @_never_raise
 def log_started(run: Run) -> None:
-    """Say at INFO that a run begins."""
+    """Log the start of a run at INFO."""
     if log.isEnabledFor(logging.INFO):
         slot, state = format_instant(run.slot), str(run.state)
         log.info(
@@ -89,7 +89,7 @@ def log_started(run: Run) -> None:
 
 @_never_raise
 def log_finished(run: Run) -> None:
-    """Say at INFO how a run ended."""
+    """Log the end of a run at INFO."""
     if not log.isEnabledFor(logging.INFO):
         return
     duration = "-" if run.duration is None else f"{run.duration:.3f}s"
@@ -112,13 +112,13 @@ def log_finished(run: Run) -> None:
 
 @_never_raise
 def log_nothing_due(moment: datetime) -> None:
-    """Say at DEBUG that a tick found nothing to do."""
+    """Log a tick without work at DEBUG."""
     log.debug("nothing due at %s", moment)
 
 
 @_never_raise
 def log_never_fits(task: str, median_duration: float, budget: float) -> None:
-    """Say at WARNING that an idle task does not run, since it takes longer than ticks have."""
+    """Log an idle task that takes longer than a tick has at WARNING; durations in seconds."""
     log.warning(
         "%s does not run: it is idle, usually takes %.1f s, and cron.budget is %g s",
         task,
@@ -141,14 +141,13 @@ def _result_fields(run: Run) -> dict[str, Any]:
 class JSONFormatter(logging.Formatter):
     """Formats a record as a JSON object on one line, in ASCII.
 
-    It has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, where there is one
-    ``exception`` with its traceback, ``stack`` where ``stack_info`` was asked for, and all that was
-    given as ``extra``. What is no JSON becomes text. A format, as for other formatters, has no
-    effect.
+    Its keys are ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``exception`` with
+    the traceback of an error, ``stack`` with ``stack_info``, and those of ``extra``. A value that
+    is no JSON becomes text. The format that other formatters take has no effect.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without the end of the line."""
+        """Return the line, without a line end."""
         values = {
             name: value
             for name, value in vars(record).items()
@@ -162,7 +161,7 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
-        elif record.exc_text:  # a queue to another process leaves that alone
+        elif record.exc_text:  # a QueueHandler keeps only that
             values["exception"] = record.exc_text
         if record.stack_info:
             values["stack"] = self.formatStack(record.stack_info)
@@ -172,13 +171,15 @@ class JSONFormatter(logging.Formatter):
 
 
 class RunLogHandler(TimedRotatingFileHandler):
-    """Writes a line of JSON to a file for each run that is over, and for nothing else.
+    """Writes a line of JSON to a file for the end of each run, and for nothing else.
 
-    :param filename: the file; it begins anew at midnight, and the old one is given the date.
-    :param when: when else it begins anew; this and what follows is as in the standard library's
-        :class:`~logging.handlers.TimedRotatingFileHandler`.
-    :param interval: how many such spans one file lasts.
-    :param backupCount: how many old files are kept.
+    The file is rotated as by the standard library's
+    :class:`~logging.handlers.TimedRotatingFileHandler`, by default at midnight.
+
+    :param filename: the path of the file; a rotated file has the date appended.
+    :param when: the unit of ``interval``, or ``"midnight"``.
+    :param interval: how many units one file lasts.
+    :param backupCount: how many rotated files are kept.
     :param encoding: the file's encoding.
     """
 
@@ -195,7 +196,7 @@ class RunLogHandler(TimedRotatingFileHandler):
         self.setFormatter(JSONFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record if it tells how a run ended."""
+        """Write the record if it is the end of a run."""
         if record.name == log.name and hasattr(record, "finished"):
             super().emit(record)
 

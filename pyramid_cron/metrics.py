@@ -1,8 +1,8 @@
-"""What Prometheus is told, from the store: the same whichever process and host is asked."""
+"""The metrics for Prometheus, from the store: the same from every process and host."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,25 +15,29 @@ from .run import RunState
 from .store.queries import Overview, read_overview
 
 METRIC_PREFIX = "pyramid_cron_"
+
 ALWAYS_REPORTED_STATES = (RunState.SUCCEEDED.value, RunState.FAILED.value)
-"""States that are told of from the start, so that the first run in them is seen as an increase."""
+"""States that are reported from the start, as 0, so that the first run in them is an increase."""
 
 
 class ExtraMissingError(Exception):
-    """What is needed for this is not installed; the message names the extra."""
+    """An optional dependency is not installed; the message names the extra."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsInput:
-    """What is told: names of registered tasks, what is on record, and how things are by that."""
+    """What the metrics are made of."""
 
+    #: The names of the registered tasks.
     task_names: tuple[str, ...]
     overview: Overview
     health: Health
 
 
 def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, str]:
-    """Return the metrics at a moment (aware, UTC), in the format asked for, and its content type.
+    """Return the metrics at a moment (aware, UTC), and their content type.
+
+    ``accept`` is the request's ``Accept`` header, which chooses the format.
 
     Raises ExtraMissingError without prometheus_client, StoreError if the store can't be read.
     """
@@ -44,22 +48,22 @@ def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, st
         raise ExtraMissingError(
             "metrics need prometheus_client: install pyramid_cron[prometheus]"
         ) from None
-    record = read_overview(cron.store, cron.task_registry.task_set_id)
-    health = assess_overview(cron, record, now)
+    overview = read_overview(cron.store, cron.task_registry.task_set_id)
+    health = assess_overview(cron, overview, now)
     registry = CollectorRegistry()
-    registry.register(_Collector(MetricsInput(tuple(cron.task_registry.by_name), record, health)))
+    registry.register(_Collector(MetricsInput(tuple(cron.task_registry.by_name), overview, health)))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
 class _Collector:
-    """Gives prometheus_client what there is to tell."""
+    """Gives prometheus_client the metrics, as its protocol of a collector has it."""
 
     def __init__(self, metrics_input: MetricsInput) -> None:
         self._input = metrics_input
 
     def describe(self) -> Iterable[Any]:
-        """Return nothing: what is told takes no names from anything else in the registry."""
+        """Return nothing: no other collector of the registry can have the same names."""
         return ()
 
     def collect(self) -> Iterator[Any]:
@@ -73,15 +77,14 @@ class _Collector:
 def _collect_counters(metrics_input: MetricsInput) -> Iterator[Any]:
     from prometheus_client.core import CounterMetricFamily
 
-    runs: dict[tuple[str, str], int] = {
-        (task, state): 0 for task in metrics_input.task_names for state in ALWAYS_REPORTED_STATES
-    }
+    runs = Counter(
+        {(task, state): 0 for task in metrics_input.task_names for state in ALWAYS_REPORTED_STATES}
+    )
     skipped: dict[tuple[str, str], int] = {}
-    for total in metrics_input.overview.run_stats:
-        key = total.task, total.state
-        runs[key] = runs.get(key, 0) + total.count
-        if total.is_skipped:
-            skipped[total.task, total.reason] = total.count
+    for stats in metrics_input.overview.run_stats:
+        runs[stats.task, stats.state] += stats.count
+        if stats.is_skipped:
+            skipped[stats.task, stats.reason] = stats.count
     by_state = CounterMetricFamily(
         f"{METRIC_PREFIX}runs", "Runs that are over, and slots skipped.", labels=("task", "state")
     )
@@ -98,49 +101,43 @@ def _collect_counters(metrics_input: MetricsInput) -> Iterator[Any]:
 def _collect_summaries(metrics_input: MetricsInput) -> Iterator[Any]:
     from prometheus_client.core import SummaryMetricFamily
 
-    durations: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-    lateness: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-    for total in metrics_input.overview.run_stats:
-        for sums, count, seconds in (
-            (durations, total.duration_count, total.duration_sum),
-            (lateness, total.lateness_count, total.lateness_sum),
-        ):
-            if count:
-                known = sums[total.task]
-                sums[total.task] = [known[0] + count, known[1] + seconds]
-    for name, help_text, sums in (
-        ("duration", "What runs took, from start to finish.", durations),
-        ("lateness", "How long after their slots runs began, retries left out.", lateness),
+    for name, help_text in (
+        ("duration", "What runs took, from start to finish."),
+        ("lateness", "How long after their slots runs began, retries left out."),
     ):
+        counts: Counter[str] = Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for stats in metrics_input.overview.run_stats:
+            if count := getattr(stats, f"{name}_count"):
+                counts[stats.task] += count
+                seconds[stats.task] += getattr(stats, f"{name}_sum")
         family = SummaryMetricFamily(
             f"{METRIC_PREFIX}run_{name}_seconds", help_text, labels=("task",)
         )
-        for task, (number, in_all) in sums.items():
-            family.add_metric((task,), count_value=int(number), sum_value=in_all)
+        for task, count in counts.items():
+            family.add_metric((task,), count_value=count, sum_value=seconds[task])
         yield family
 
 
 def _collect_task_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
-    record = metrics_input.overview
-    success = {
-        (total.task,): total.last_finished.timestamp()
-        for total in record.run_stats
-        if total.state == RunState.SUCCEEDED.value and total.last_finished is not None
+    overview = metrics_input.overview
+    successes = {
+        (stats.task,): stats.last_finished.timestamp()
+        for stats in overview.run_stats
+        if stats.state == RunState.SUCCEEDED.value and stats.last_finished is not None
     }
-    running: dict[tuple[str, ...], int] = dict.fromkeys(
-        ((task,) for task in metrics_input.task_names), 0
-    )
-    waiting = dict(running)
-    for active in record.active_runs:
-        running[active.run.task,] = running.get((active.run.task,), 0) + 1
-    for queue in record.waiting:
-        waiting[queue.task,] = waiting.get((queue.task,), 0) + queue.count
+    running = Counter({(task,): 0 for task in metrics_input.task_names})
+    waiting = running.copy()
+    for active_run in overview.active_runs:
+        running[active_run.run.task,] += 1
+    for summary in overview.waiting:
+        waiting[summary.task,] += summary.count
     states = {
         (task.name, state.value): int(task.state is state)
         for task in metrics_input.health.tasks
         for state in HealthState
     }
-    yield _make_gauge("last_success_timestamp_seconds", "When the last success ended.", success)
+    yield _make_gauge("last_success_timestamp_seconds", "When the last success ended.", successes)
     yield _make_gauge("running_runs", "Runs that are claimed and not over.", running)
     yield _make_gauge("waiting_slots", "Slots that wait for a later tick.", waiting)
     yield _make_gauge("task_state", "1 for the state that a task is in.", states, ("task", "state"))

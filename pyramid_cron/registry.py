@@ -11,23 +11,20 @@ from .text import suggest
 
 
 class TaskSource(Protocol):
-    """Where tasks come from that may change while the application runs.
-
-    ``problems`` are what is wrong there, a line each.
-    """
+    """Where tasks come from that may change while the application runs, such as a folder."""
 
     @property
     def problems(self) -> Sequence[str]:
-        """Return what is wrong there now."""
+        """The problems of the last refresh, a line each."""
         ...
 
     def refresh(self) -> None:
-        """Register what is new, take away what has gone."""
+        """Register tasks that are new, unregister those that are gone."""
         ...
 
 
 class TaskRegistry:
-    """The registered tasks, in order of registration, and what is derived from them."""
+    """The registered tasks in order of registration, and their calendar; it does not change."""
 
     __slots__ = ("_order", "by_name", "calendar", "fixed_delay_names", "task_set_id", "tasks")
 
@@ -50,12 +47,12 @@ class TaskRegistry:
         return self.by_name[name]
 
     def weight(self, name: str) -> int:
-        """Return what a task's run takes of ``cron.capacity``: nothing, if it is in a request."""
+        """Return a run's share of ``cron.capacity``: 0 for a task that runs in the request."""
         task = self.by_name[name]
         return 0 if task.executor == REQUEST_EXECUTOR else task.weight
 
     def position(self, name: str) -> int:
-        """Return the place of a task in the order of registration."""
-        if self._order is None:  # seldom needed, and not small
+        """Return a task's position in the order of registration, from 0."""
+        if self._order is None:  # seldom needed, and large
             self._order = {name: position for position, name in enumerate(self.by_name)}
         return self._order[name]
