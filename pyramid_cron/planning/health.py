@@ -1,4 +1,4 @@
-"""How an application's cron is: a state for each task, worked out from plain facts and a moment."""
+"""How an application's cron is: a state for each task, from plain values and a moment."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .pauses import PauseRule
 from .snapshot import ActiveRun
 
 MomentFormat = Callable[[datetime], str]
-"""Returns a moment (aware, UTC) as text."""
+"""Returns a moment (aware, UTC) as text: in UTC, or in the reader's zone."""
 
 TICK_SILENCE_LIMIT = timedelta(minutes=3)
-"""How long no tick may come before that is unhealthy."""
+"""How long after the last tick the application is unhealthy."""
 
 SLOT_LATE_AFTER = timedelta(minutes=3)
-"""How long a slot may be due before it is late, or wait for a worker once it was sent."""
+"""How long a slot may be due before it is late, or be handed off before it is stuck."""
 
 BACKLOG_LATE_AFTER = timedelta(hours=1)
-"""The same for what may wait until a tick has time: idle tasks, slots that are caught up."""
+"""As SLOT_LATE_AFTER, for idle tasks and backlog, which may wait."""
 
 STUCK_DURATION_FACTOR = 10
-"""How many times its usual duration a run without a timeout may take."""
+"""Times its mean duration that a run without a timeout may take."""
 
 STUCK_MIN_DURATION = timedelta(minutes=10)
-"""What such a run may take in any case."""
+"""How long such a run may take in any case."""
 
 
 class HealthState(str, Enum):
-    """How a task is; each member equals its own lower-case text."""
+    """How a task is; each member equals its own text."""
 
     OK = "ok"
     LATE = "late"
@@ -53,62 +53,60 @@ class HealthState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class TaskHealthInput:
-    """What is known of one task; moments are aware, in UTC.
-
-    ``task`` is None where it is not registered. ``ticked`` is the last tick that knew it,
-    ``waits_since`` from when on the oldest slot that waits could have run (backfills aside),
-    ``goes_on`` from when on one of its schedule can (None: none waits), ``last`` its newest run
-    that is over, ``failed`` whether that was a failure, ``missed`` whether the newest record of it
-    is a slot that was missed, ``usual`` the seconds that its successes took on average.
-    """
+    """What the store knows about one task; moments are aware, in UTC."""
 
     name: str
+    #: None if it is not registered.
     task: Task | None
+    #: The last tick that knew the task.
     last_tick: datetime | None = None
     active: Sequence[ActiveRun] = ()
+    #: When the oldest of its waiting runs could have begun, backfills aside.
     waiting_since: datetime | None = None
+    #: When the next of its schedule's waiting runs may begin.
     next_waiting_at: datetime | None = None
     pause: PauseRule | None = None
+    #: Its newest run that is over and still on record.
     last_run: Run | None = None
+    #: Whether its newest run failed.
     has_failed: bool = False
+    #: Whether its newest record is a missed slot.
     has_missed: bool = False
+    #: Seconds that its successes took on average.
     mean_duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskHealth:
-    """How one task is.
-
-    ``detail`` says in a line what there is to say of that, ``next`` is its next slot (aware, UTC;
-    None if there is none), ``last`` its newest run that is over and still on record.
-    """
+    """How one task is."""
 
     name: str
     state: HealthState
+    #: Why it is in this state, in a line.
     detail: str | None = None
+    #: Its next slot (aware, UTC); None if there is none.
     next: datetime | None = None
+    #: Its newest run that is over and still on record.
     last: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an application's cron is.
-
-    ``last_tick`` is the moment of the last tick (aware, UTC), ``since_last_tick`` the seconds since
-    then; both are None if there was none.
-    """
+    """How an application's cron is."""
 
     is_healthy: bool
     tasks: tuple[TaskHealth, ...]
+    #: The moment of the last tick (aware, UTC); None if there was none.
     last_tick: datetime | None
+    #: The seconds since then.
     since_last_tick: float | None
 
     def describe_problems(self) -> list[str]:
         """Return a line for each thing that is unhealthy; none if all is well."""
         lines = [
-            f"{each.name}: {each.state}, {each.detail}"
-            for each in self.tasks
-            if _is_unhealthy(each)
+            f"{task.name}: {task.state}, {task.detail}"
+            for task in self.tasks
+            if not task.state.is_healthy
         ]
         silence = self.describe_silence()
         return lines if silence is None else [silence, *lines]
@@ -128,12 +126,15 @@ def assess(
     now: datetime,
     format_moment: MomentFormat,
 ) -> Health:
-    """Return how everything is at ``now`` (aware, UTC); ``show`` puts moments into details."""
-    tasks = tuple(assess_task(each, now, format_moment) for each in inputs)
+    """Return how everything is at ``now`` (aware, UTC).
+
+    ``format_moment`` writes the moments in details.
+    """
+    tasks = tuple(assess_task(task_input, now, format_moment) for task_input in inputs)
     silence = None if last_tick is None else max(now - last_tick, timedelta(0))
-    ticking = silence is not None and silence <= TICK_SILENCE_LIMIT
+    is_ticking = silence is not None and silence <= TICK_SILENCE_LIMIT
     return Health(
-        is_healthy=ticking and not any(_is_unhealthy(each) for each in tasks),
+        is_healthy=is_ticking and all(task.state.is_healthy for task in tasks),
         tasks=tasks,
         last_tick=last_tick,
         since_last_tick=None if silence is None else silence.total_seconds(),
@@ -144,10 +145,10 @@ def assess_task(
     task_input: TaskHealthInput, now: datetime, format_moment: MomentFormat
 ) -> TaskHealth:
     """Return how one task is at ``now`` (aware, UTC): the first state in this order that fits."""
-    first = _first_unhandled_slot(task_input, now)
-    following = _next_slot(task_input, first, now)
-    state, detail = _find_state(task_input, first, now, format_moment)
-    return TaskHealth(task_input.name, state, detail, following, task_input.last_run)
+    first_slot = _first_unhandled_slot(task_input, now)
+    next_slot = _next_slot(task_input, first_slot, now)
+    state, detail = _find_state(task_input, first_slot, now, format_moment)
+    return TaskHealth(task_input.name, state, detail, next_slot, task_input.last_run)
 
 
 def _find_state(
@@ -179,21 +180,20 @@ def _describe_stuck(
             return f"gave no sign of life within its lease: {active.describe(format_moment)}"
         if _is_unclaimed_by_worker(active.run, task, now):
             minutes = SLOT_LATE_AFTER // timedelta(minutes=1)
-            told = active.describe(format_moment)
-            return f"was sent, and no worker has taken it up within {minutes} minutes: {told}"
-        begun = active.run.started
-        limit = _duration_limit(task, task_input.mean_duration)
-        if begun is not None and limit is not None and now - begun > limit:
-            seconds = (now - begun).total_seconds()
-            most = limit.total_seconds()
             run_line = active.describe(format_moment)
-            return f"goes on for {seconds:.0f} s, more than {most:.0f}: {run_line}"
+            return f"was sent, and no worker has taken it up within {minutes} minutes: {run_line}"
+        started = active.run.started
+        limit = _duration_limit(task, task_input.mean_duration)
+        if started is not None and limit is not None and now - started > limit:
+            seconds, most = (now - started).total_seconds(), limit.total_seconds()
+            run_line = active.describe(format_moment)
+            return f"running for {seconds:.0f} s, limit {most:.0f} s: {run_line}"
     return None
 
 
 def _is_unclaimed_by_worker(run: Run, task: Task, now: datetime) -> bool:
-    sent = task.executor not in (REQUEST_EXECUTOR, THREAD_EXECUTOR)
-    return sent and run.state is RunState.CLAIMED and run.id < first_id(now - SLOT_LATE_AFTER)
+    is_queued = task.executor not in (REQUEST_EXECUTOR, THREAD_EXECUTOR)
+    return is_queued and run.state is RunState.CLAIMED and run.id < first_id(now - SLOT_LATE_AFTER)
 
 
 def _duration_limit(task: Task, mean_duration: float | None) -> timedelta | None:
@@ -212,46 +212,39 @@ def _describe_late(
     if first_slot is not None and now - first_slot > SLOT_LATE_AFTER:
         return f"due since {format_moment(first_slot)}, and no tick has come for it"
     since = task_input.waiting_since
-    if since is None or task_input.active:  # what waits for a run that goes on is as it should be
+    if since is None or task_input.active:  # it rightly waits for the active run
         return None
-    patient = task.idle or task.catch_up is CatchUp.ALL
-    if now - since > (BACKLOG_LATE_AFTER if patient else SLOT_LATE_AFTER):
+    can_wait = task.idle or task.catch_up is CatchUp.ALL
+    if now - since > (BACKLOG_LATE_AFTER if can_wait else SLOT_LATE_AFTER):
         return f"waits to run since {format_moment(since)}"
     return None
 
 
 def _first_unhandled_slot(task_input: TaskHealthInput, now: datetime) -> datetime | None:
-    """Return the first slot that no tick has seen to; a tick puts all that is due on record."""
-    if task_input.task is None:
+    """Return the first slot that no tick has handled; a tick puts all that is due on record."""
+    task, last_tick = task_input.task, task_input.last_tick
+    if task is None:
         return None
-    paced = task_input.task.fixed_delay is not None and (
-        task_input.active or _next_waiting_slot(task_input, now)
-    )
-    return task_input.task.following(
-        now if task_input.last_tick is None or paced else task_input.last_tick
-    )
+    # A last tick still to come is by a clock that was ahead: it has handled no slot after now.
+    since = now if last_tick is None else min(last_tick, now)
+    if task.fixed_delay is not None and (task_input.active or _next_waiting_slot(task_input, now)):
+        since = now
+    return task.following(since)
 
 
 def _next_waiting_slot(task_input: TaskHealthInput, now: datetime) -> datetime | None:
-    """Return the next slot where it counts from the end of a run, so that it is on record."""
-    if (
-        task_input.task is None
-        or task_input.task.fixed_delay is None
-        or task_input.next_waiting_at is None
-    ):
+    """Return the next slot of a task with fixed delay, which waits on record."""
+    task, slot = task_input.task, task_input.next_waiting_at
+    if task is None or task.fixed_delay is None or slot is None:
         return None
-    return (
-        task_input.next_waiting_at
-        if task_input.next_waiting_at - now <= max_wait(task_input.task)
-        else None
-    )
+    return slot if slot - now <= max_wait(task) else None
 
 
 def _next_slot(
     task_input: TaskHealthInput, first_slot: datetime | None, now: datetime
 ) -> datetime | None:
-    if (on_record := _next_waiting_slot(task_input, now)) is not None:
-        return on_record
+    if (waiting_slot := _next_waiting_slot(task_input, now)) is not None:
+        return waiting_slot
     if task_input.task is None or first_slot is None or first_slot > now:
         return first_slot
     return task_input.task.following(now)
@@ -265,7 +258,7 @@ def _describe_pause(pause_rule: PauseRule, format_moment: MomentFormat) -> str:
 
 def _describe_failure(last_run: Run | None) -> str:
     if last_run is None:
-        return "its newest run went wrong"
+        return "its newest run failed"
     # The first line has the error's type; of SQLAlchemy's, the last is a link that fits them all.
     error = "" if last_run.error is None else f": {last_run.error.splitlines()[0].strip()}"
     return f"run {last_run.id} {last_run.state}{error}"

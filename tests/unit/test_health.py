@@ -144,7 +144,7 @@ def test_a_failure_is_known_even_once_the_run_is_forgotten():
     store_of(tester).prune(NOON + timedelta(days=1), 100)
     task = only(tester, NOON)
     assert (task.state, task.last) == ("failing", None)
-    assert task.detail == "its newest run went wrong"
+    assert task.detail == "its newest run failed"
 
 
 def going_on(tester, **claimed):

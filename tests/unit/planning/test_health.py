@@ -222,7 +222,7 @@ class TestFailing:
         failing = health_of(record(task(), failed=True), "12:00:30")
         assert (failing.state, failing.detail) == (
             HealthState.FAILING,
-            "its newest run went wrong",
+            "its newest run failed",
         )
 
     def test_whether_it_fails_does_not_hang_on_the_run_that_is_shown(self) -> None:
@@ -249,7 +249,7 @@ class TestStuck:
         assert state_of(facts, "12:01") == "ok"
         stuck = health_of(facts, "12:01:01")
         assert stuck.state is HealthState.STUCK
-        assert stuck.detail == f"goes on for 61 s, more than 60: {ongoing.describe(show)}"
+        assert stuck.detail == f"running for 61 s, limit 60 s: {ongoing.describe(show)}"
 
     def test_a_timeout_counts_for_more_than_what_is_usual(self) -> None:
         facts = record(
@@ -360,6 +360,11 @@ class TestNextSlot:
         assert next_slot(facts, "12:04:59") == "12:05"
         assert next_slot(facts, "12:05") == "13:05"
         assert next_slot(facts, "12:09") == "13:05"
+
+    def test_a_last_tick_still_to_come_hides_no_slot(self) -> None:
+        """The clock was set back, or that of another host is ahead."""
+        assert next_slot(record(task("a", HOURLY), ticked="15:30"), "12:30") == "13:00"
+        assert state_of(record(task("a", HOURLY), ticked="15:30"), "12:30") == "ok"
 
     def test_a_task_on_demand_or_whose_moment_is_over_has_none(self) -> None:
         assert next_slot(record(task("a", None)), "12:00") is None
