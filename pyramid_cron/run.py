@@ -46,6 +46,11 @@ class Trigger(str, Enum):
 
     __str__ = str.__str__
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the task's schedule is why, and nobody's request, nor a failure."""
+        return self in (Trigger.SCHEDULE, Trigger.CATCH_UP)
+
 
 class RunReason(str, Enum):
     """Why a slot was skipped; each member equals its own lower-case text."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from ..run import RunReason, Trigger
 from ..task import CatchUp, Task
+from .snapshot import WaitingRun
 
 SLOT_ON_TIME_LIMIT = timedelta(minutes=1)
 """A slot that a tick comes for within this time was not missed."""
@@ -19,24 +20,22 @@ MANY = 100
 """More slots of a task than this are condensed."""
 
 NO_COUNTS: Mapping[datetime, int] = MappingProxyType({})
-"""Each slot stands for itself only."""
-
-
-@dataclass(frozen=True, slots=True)
-class DueSlot:
-    """A slot (aware, UTC) that is to run, and why."""
-
-    moment: datetime
-    trigger: Trigger
+"""Every slot stands for itself only."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedSlots:
-    """Slots that do not run: how many, the newest of them (aware, UTC), and why."""
+    """Slots of a task that do not run; one skipped run records them all."""
 
+    task: str
+    #: The newest of them, aware, in UTC.
     newest: datetime
     count: int
     reason: RunReason
+    #: What the record says besides, in a line.
+    detail: str | None = None
+    #: The waiting run that is skipped, if one is.
+    waiting_run: WaitingRun | None = None
 
 
 def catch_up(
@@ -44,30 +43,40 @@ def catch_up(
     slots: Sequence[datetime],
     now: datetime,
     counts: Mapping[datetime, int] = NO_COUNTS,
-) -> tuple[list[DueSlot], list[SkippedSlots]]:
+) -> tuple[list[WaitingRun], list[SkippedSlots]]:
     """Return the slots to run, oldest first, and those that are skipped.
 
-    ``slots`` are the task's slots since its last tick, oldest first, and ``counts`` how many each
-    of them stands for where these are several. One older than the task's ``grace`` is missed; of
-    the others ``catch_up`` says how many run.
+    ``slots`` are the task's slots since its last tick, oldest first, and ``counts`` how many a slot
+    stands for where these are several. One older than the task's ``grace`` is missed; of the others
+    ``catch_up`` says how many run.
     """
     first = 0 if task.grace is None else bisect_left(slots, now - task.grace)
     if task.catch_up is CatchUp.NONE:
         first = max(first, bisect_right(slots, now - SLOT_ON_TIME_LIMIT))
-    skipped = _make_skipped_slots(slots[:first], RunReason.MISSED, counts)
     last = first if task.catch_up is CatchUp.ALL else max(first, len(slots) - 1)
-    skipped += _make_skipped_slots(slots[first:last], RunReason.SUPERSEDED, counts)
-    return [_make_due_slot(slot, now) for slot in slots[last:]], skipped
+    parts = ((slots[:first], RunReason.MISSED), (slots[first:last], RunReason.SUPERSEDED))
+    skipped = [
+        SkippedSlots(task.name, part[-1], count_slots(part, counts), reason)
+        for part, reason in parts
+        if part
+    ]
+    return [
+        WaitingRun(task.name, slot, _trigger(slot, now), slot) for slot in slots[last:]
+    ], skipped
+
+
+def _trigger(slot: datetime, now: datetime) -> Trigger:
+    return Trigger.SCHEDULE if is_on_time(slot, now) else Trigger.CATCH_UP
 
 
 def condense(
     task: Task, slots: Sequence[datetime], now: datetime, changes: Iterable[datetime]
 ) -> tuple[list[datetime], Mapping[datetime, int]]:
-    """Return a few slots that stand for all of a task's, and how many each of them stands for.
+    """Return a few slots that stand for all of a task's, and for how many each of them stands.
 
-    What becomes of slots that are next to each other only differs at the task's ``grace``, at
-    ``changes`` (when pauses begin and end), and at the newest: each of these begins with a slot of
-    its own and ends with one. The oldest slot and all that may run are still there.
+    What becomes of neighbouring slots only differs at the task's ``grace``, at ``changes`` (when
+    pauses begin and end), and at the newest: a slot of its own stands before and after each of
+    these. The oldest slot and all that may run remain.
     """
     changes, end = list(changes), len(slots)
     if task.grace is not None:
@@ -77,26 +86,16 @@ def condense(
     cuts = {bisect_left(slots, change, hi=end) for change in changes}
     cuts |= {0, 1, bisect_right(slots, now - SLOT_ON_TIME_LIMIT, hi=end), end}
     cuts |= {cut - 1 for cut in cuts}
-    pieces = list(pairwise(sorted(cut for cut in cuts if 0 <= cut <= end)))
-    counts = {slots[stop - 1]: stop - start for start, stop in pieces if stop - start > 1}
-    return [*(slots[stop - 1] for _, stop in pieces), *slots[end:]], counts
+    spans = list(pairwise(sorted(cut for cut in cuts if 0 <= cut <= end)))
+    counts = {slots[stop - 1]: stop - start for start, stop in spans if stop - start > 1}
+    return [*(slots[stop - 1] for _, stop in spans), *slots[end:]], counts
 
 
-def total(slots: Sequence[datetime], counts: Mapping[datetime, int]) -> int:
+def count_slots(slots: Sequence[datetime], counts: Mapping[datetime, int]) -> int:
     """Return how many slots these stand for."""
-    return sum(counts.get(slot, 1) for slot in slots)
+    return sum(counts.get(slot, 1) for slot in slots) if counts else len(slots)
 
 
 def is_on_time(slot: datetime, now: datetime) -> bool:
     """Return whether a slot is not late at a moment."""
     return now - slot < SLOT_ON_TIME_LIMIT
-
-
-def _make_due_slot(moment: datetime, now: datetime) -> DueSlot:
-    return DueSlot(moment, Trigger.SCHEDULE if is_on_time(moment, now) else Trigger.CATCH_UP)
-
-
-def _make_skipped_slots(
-    slots: Sequence[datetime], reason: RunReason, counts: Mapping[datetime, int]
-) -> list[SkippedSlots]:
-    return [SkippedSlots(slots[-1], total(slots, counts), reason)] if slots else []

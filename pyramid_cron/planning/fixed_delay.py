@@ -1,4 +1,7 @@
-"""What is due of a task that paces itself: its next slot is one that waits, as a rule."""
+"""Due slots of a task with fixed delay (``every`` with ``overlap="delay"``).
+
+Its next slot waits on record as a rule: the end of a run creates it.
+"""
 
 from __future__ import annotations
 
@@ -16,75 +19,74 @@ from .snapshot import Snapshot, WaitingRun
 
 @dataclass(slots=True)
 class FixedDelayWork:
-    """What there is to do for the task.
+    """What a tick has to do for a task with fixed delay."""
 
-    ``slots`` are those of its schedule that count, ``waiting`` what waits on, ``late`` what waited
-    and is found late now, and ``drop`` what does not wait any more. ``skipped`` has what else there
-    is to say of each.
-    """
-
+    #: The slots of its schedule that count.
     slots: Sequence[datetime] = ()
+    #: Waiting runs that are on time, or go on waiting.
     waiting: list[WaitingRun] = field(default_factory=list)
+    #: Waiting runs that this tick finds late, and that run.
     late: list[WaitingRun] = field(default_factory=list)
+    #: Do not wait any more.
     dequeue: list[WaitingRun] = field(default_factory=list)
-    skipped: list[tuple[SkippedSlots, str | None]] = field(default_factory=list)
+    skipped: list[SkippedSlots] = field(default_factory=list)
 
 
 def plan_fixed_delay(
     task: Task,
     slots: Sequence[datetime],
-    waiting: Sequence[WaitingRun],
+    waiting_runs: Sequence[WaitingRun],
     snapshot: Snapshot,
     now: datetime,
 ) -> FixedDelayWork:
-    """Return what is due of a task that paces itself, of its schedule and of what is ripe.
+    """Return what there is to do for the due slots of its schedule and its waiting runs.
 
-    It has one next slot: another one that is still to come would be followed by others in turn.
-    Those of its schedule count only until it goes on by itself.
+    It has at most one next slot; its schedule only supplies the first.
     """
-    found = FixedDelayWork()
-    for each in waiting:
-        _triage(found, task, each, snapshot, now)
-    gone = {each.slot for each in found.dequeue} - {each.slot for each in found.late}
-    ahead = [
-        each
-        for each in snapshot.fixed_delay_waiting.get(task.name, ())
-        if each not in found.dequeue
+    work = FixedDelayWork()
+    for run in waiting_runs:
+        _triage(work, task, run, snapshot, now)
+    has_dropped_slot = bool({run.slot for run in work.dequeue} - {run.slot for run in work.late})
+    upcoming = [
+        run for run in snapshot.fixed_delay_waiting.get(task.name, ()) if run not in work.dequeue
     ]
-    first = next_waiting(task, [*ahead, *found.late], now)
-    found.dequeue += [
-        each
-        for each in ahead
-        if each is not first and each.trigger is Trigger.SCHEDULE and each.not_before > now
+    next_run = next_waiting(task, [*upcoming, *work.late], now)
+    work.dequeue += [
+        run
+        for run in upcoming
+        if run is not next_run and run.trigger is Trigger.SCHEDULE and run.not_before > now
     ]
-    # What is asked for by hand is not followed by anything.
-    goes_on = any(each.run.nonce == 0 for each in snapshot.active.get(task.name, ()))
-    if first is None and not goes_on:
-        found.slots = _newest_runnable(task, slots, snapshot, now) if gone else slots
-    return found
+    # A run by hand, or of a backfill, has no follow-up.
+    has_followup = any(
+        active_run.run.nonce == 0 for active_run in snapshot.active.get(task.name, ())
+    )
+    if next_run is None and not has_followup:
+        work.slots = _newest_runnable(task, slots, snapshot, now) if has_dropped_slot else slots
+    return work
 
 
 def _triage(
     work: FixedDelayWork, task: Task, waiting_run: WaitingRun, snapshot: Snapshot, now: datetime
 ) -> None:
-    """Treat what waits as a slot of a schedule is treated, by the first tick that finds it."""
+    """Treat a waiting run as due slots are treated, at the first tick that finds it due."""
     if waiting_run.trigger is not Trigger.SCHEDULE:
         work.waiting.append(waiting_run)
         return
-    new = snapshot.last_tick is None or waiting_run.due_since > snapshot.last_tick
+    is_new = snapshot.last_tick is None or waiting_run.due_since > snapshot.last_tick
     at_now = active_pause(task.name, now, snapshot.pause_rules)
-    word = active_pause(task.name, waiting_run.slot, snapshot.pause_rules)
-    if word:
-        if new:
-            work.skipped.append((SkippedSlots(waiting_run.slot, 1, RunReason.PAUSED), word.reason))
+    pause = active_pause(task.name, waiting_run.slot, snapshot.pause_rules)
+    if pause:
+        if is_new:
+            skipped = SkippedSlots(task.name, waiting_run.slot, 1, RunReason.PAUSED, pause.reason)
+            work.skipped.append(skipped)
         # Until the pause ends, it stands for the task's next slot.
         (work.waiting if at_now else work.dequeue).append(waiting_run)
-    elif at_now or not new or is_on_time(waiting_run.slot, now):
+    elif at_now or not is_new or is_on_time(waiting_run.slot, now):
         work.waiting.append(waiting_run)
     else:
-        run, skipped = catch_up(task, [waiting_run.slot], now)
-        work.late += [replace(waiting_run, trigger=slot.trigger) for slot in run]
-        work.skipped += [(missed, None) for missed in skipped]
+        runs, missed = catch_up(task, [waiting_run.slot], now)
+        work.late += [replace(waiting_run, trigger=run.trigger) for run in runs]
+        work.skipped += missed
         work.dequeue.append(waiting_run)
 
 
@@ -92,8 +94,7 @@ def _newest_runnable(
     task: Task, slots: Sequence[datetime], snapshot: Snapshot, now: datetime
 ) -> Sequence[datetime]:
     """Return the newest slot of the schedule if it may still run; older ones were never its own."""
-    newest = [slot for slot in slots if not active_pause(task.name, slot, snapshot.pause_rules)][
-        -1:
-    ]
-    run, _ = catch_up(task, newest, now)
-    return newest if run else ()
+    rules = snapshot.pause_rules
+    newest = [slot for slot in slots if not active_pause(task.name, slot, rules)][-1:]
+    runs, _ = catch_up(task, newest, now)
+    return newest if runs else ()

@@ -1,4 +1,4 @@
-"""What comes after a run: another attempt, or the next slot of a task that paces itself."""
+"""What follows a run: another attempt, or the next slot of a task with fixed delay."""
 
 from __future__ import annotations
 
@@ -15,10 +15,33 @@ TICK_INTERVAL = timedelta(minutes=1)
 def floor_to_second(moment: datetime) -> datetime:
     """Return the beginning of the second that a moment is in, from which delays count.
 
-    A run ends some milliseconds after its tick came, and a minute later so does the next tick: it
-    must not lose a minute to them.
+    A run ends some milliseconds after its tick came, and a minute later so does the next tick: the
+    run must not lose a minute to them.
     """
     return moment.replace(microsecond=0)
+
+
+def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRun]:
+    """Return the waiting runs that a run's end creates: one or none.
+
+    ``is_shutdown`` is whether it was interrupted as its process stopped. A run whose cancellation
+    was requested is not retried, even if its process died before it heard of that.
+    """
+    assert run.finished is not None
+    has_failed = run.state.is_failure and not run.is_cancel_requested
+    is_stopped = is_shutdown and run.state is RunState.CANCELLED
+    if (has_failed or is_stopped) and run.attempt < task.retry.attempts:
+        delay = task.retry.delay_after(run.attempt)
+        return [retry_of(run, floor_to_second(run.finished) + delay)]
+    if task.fixed_delay is None or run.nonce:
+        return []
+    # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes
+    # a second must not lose a minute each time.
+    end = floor_to_second(run.finished)
+    if task.fixed_delay >= TICK_INTERVAL:
+        end = end.replace(second=0)
+    slot = end + task.fixed_delay
+    return [WaitingRun(task.name, slot, Trigger.SCHEDULE, slot)]
 
 
 def retry_of(run: Run, not_before: datetime) -> WaitingRun:
@@ -34,50 +57,27 @@ def retry_of(run: Run, not_before: datetime) -> WaitingRun:
     )
 
 
-def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRun]:
-    """Return what is to wait for a later tick once a run has ended as it did.
+def is_exhausted(task: Task, run: Run) -> bool:
+    """Return whether a run is a failure that will not be retried."""
+    return run.state.is_failure and run.attempt >= task.retry.attempts
 
-    ``stopped`` is whether it was told to end as its process stopped. What somebody asked to end is
-    not tried again, even if its process did not live to hear of it.
+
+def next_waiting(
+    task: Task, waiting_runs: Iterable[WaitingRun], now: datetime
+) -> WaitingRun | None:
+    """Return the next run of a task with fixed delay, of those that wait.
+
+    Ones further ahead than :func:`max_wait` are stale: their interval was longer once, or a clock
+    was wrong.
     """
-    assert run.finished is not None
-    failed = run.state.is_failure and not run.is_cancel_requested
-    again = failed or (is_shutdown and run.state is RunState.CANCELLED)
-    if again and run.attempt < task.retry.attempts:
-        delay = task.retry.delay_after(run.attempt)
-        return [retry_of(run, floor_to_second(run.finished) + delay)]
-    if task.fixed_delay is None or run.nonce:
-        return []
-    # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes
-    # a second must not lose a minute each time.
-    end = floor_to_second(run.finished)
-    if task.fixed_delay >= TICK_INTERVAL:
-        end = end.replace(second=0)
-    slot = end + task.fixed_delay
-    return [WaitingRun(task.name, slot, Trigger.SCHEDULE, slot)]
+    near = [run for run in waiting_runs if run.not_before - now <= max_wait(task)]
+    return min(near, key=lambda run: run.not_before, default=None)
 
 
 def max_wait(task: Task) -> timedelta:
-    """Return how far ahead what follows a run of a task that paces itself may lie.
+    """Return how far ahead the follow-up of a task with fixed delay may lie.
 
     A minute is for the clocks of hosts, which differ.
     """
-    return (
-        max(task.fixed_delay or TICK_INTERVAL, task.retry.delay_after(task.retry.attempts - 1))
-        + TICK_INTERVAL
-    )
-
-
-def next_waiting(task: Task, waiting: Iterable[WaitingRun], now: datetime) -> WaitingRun | None:
-    """Return what a task that paces itself goes on with, of what waits of its schedule.
-
-    What is out of reach does not count: it is from before its interval was made shorter, or by a
-    clock that was wrong.
-    """
-    near = [each for each in waiting if each.not_before - now <= max_wait(task)]
-    return min(near, key=lambda each: each.not_before, default=None)
-
-
-def is_exhausted(task: Task, run: Run) -> bool:
-    """Return whether a run is a failure that will not be tried again."""
-    return run.state.is_failure and run.attempt >= task.retry.attempts
+    retry_delay = task.retry.delay_after(task.retry.attempts - 1)
+    return max(task.fixed_delay or TICK_INTERVAL, retry_delay) + TICK_INTERVAL

@@ -1,4 +1,4 @@
-"""What would run over a span of time, without running anything."""
+"""Which runs are planned in a span of time; nothing is run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from .slots import SlotCalendar
 
 
 class PlannedRun(NamedTuple):
-    """A slot (aware, UTC) and the name of the task that would run."""
+    """A slot that a task has in the schedule."""
 
+    #: Aware, in UTC.
     slot: datetime
+    #: The task's name.
     task: str
 
 
@@ -22,20 +24,16 @@ def forecast(
 ) -> Iterator[PlannedRun]:
     """Yield the slots with ``since < slot <= until`` in the order in which ticks would run them.
 
-    ``calendar`` is that of the tasks.
+    ``calendar`` is that of the tasks; moments are aware.
     """
-    places = _rank_tasks(tasks)
+    ranks = _rank_tasks(tasks)
     for slot, positions in calendar.slots_after(since):
         if slot > until:
             return
-        for position in sorted(positions, key=places.__getitem__):
+        for position in sorted(positions, key=ranks.__getitem__):
             yield PlannedRun(slot, tasks[position].name)
 
 
-def _rank_tasks(tasks: tuple[Task, ...]) -> list[int]:
-    """Return for each task its place among all when they run at the same time."""
-    ranked = sorted(range(len(tasks)), key=lambda at: (tasks[at].idle, -tasks[at].priority))
-    places = [0] * len(tasks)
-    for place, at in enumerate(ranked):
-        places[at] = place
-    return places
+def _rank_tasks(tasks: tuple[Task, ...]) -> list[tuple[bool, int, int]]:
+    """Return for each task its place among all that are due at the same moment."""
+    return [(task.idle, -task.priority, position) for position, task in enumerate(tasks)]

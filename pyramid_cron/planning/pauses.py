@@ -1,4 +1,4 @@
-"""Which tasks are paused when: the newest word on a task counts."""
+"""Which tasks are paused when: of the rules that match a task, the newest counts."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class PauseRule:
-    """That tasks whose names match ``pattern`` are paused, or resumed, from ``moment`` on.
-
-    A pause ends at ``until`` where that is set. Moments are aware, in UTC.
-    """
+    """Tasks whose names match a pattern are paused or resumed. Moments are aware, in UTC."""
 
     since: datetime
+    #: True for a pause, False for a resume.
     is_pause: bool
+    #: A glob, or a regular expression after ``re:``.
     pattern: str
+    #: The end of a pause; None if it has no end.
     until: datetime | None = None
     reason: str | None = None
 
 
 def active_pause(name: str, at: datetime, rules: Sequence[PauseRule]) -> PauseRule | None:
-    """Return the pause that the task is in at a moment, or None. ``words`` are oldest first."""
-    for word in reversed(rules):
-        if word.since <= at and name_matcher(word.pattern)(name):
-            lasts = word.is_pause and (word.until is None or at < word.until)
-            return word if lasts else None
+    """Return the pause that a task is in at a moment, or None. ``rules`` are oldest first."""
+    for rule in reversed(rules):
+        if rule.since <= at and name_matcher(rule.pattern)(name):
+            is_paused = rule.is_pause and (rule.until is None or at < rule.until)
+            return rule if is_paused else None
     return None
 
 
-def changes(words: Sequence[PauseRule]) -> set[datetime]:
-    """Return the moments at which any task may begin or cease to be paused."""
-    return {moment for word in words for moment in (word.since, word.until) if moment is not None}
+def changes(rules: Sequence[PauseRule]) -> set[datetime]:
+    """Return the moments at which a pause of any task may begin or end."""
+    return {moment for rule in rules for moment in (rule.since, rule.until) if moment is not None}
 
 
 @lru_cache(maxsize=256)
 def name_matcher(pattern: str) -> Callable[[str], object]:
-    """Return what tells whether a task's name matches: a glob, or with ``re:`` in front a regex.
+    """Return the test whether a task's name matches a glob, or after ``re:`` a regular expression.
 
     A regular expression may match anywhere in the name. Raises ValueError for one that is wrong.
     """

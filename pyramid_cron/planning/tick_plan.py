@@ -1,296 +1,233 @@
-"""What a tick does with the slots that are due: which run, in what order, and which do not."""
+"""What a tick does with due slots and waiting runs: which run, in what order, and which do not."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from ..run import RunReason, Trigger
 from ..task import REQUEST_EXECUTOR, CatchUp, Overlap, Task
 from .capacity import Candidate, allocate
-from .catch_up import NO_COUNTS, SLOT_ON_TIME_LIMIT, SkippedSlots, catch_up, is_on_time, total
+from .catch_up import (
+    NO_COUNTS,
+    SLOT_ON_TIME_LIMIT,
+    SkippedSlots,
+    catch_up,
+    count_slots,
+    is_on_time,
+)
 from .fixed_delay import plan_fixed_delay
 from .pauses import active_pause
+from .slots import SLOT_RESOLUTION
 from .snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, ActiveRun, Snapshot, WaitingRun
-
-INSTANT = timedelta.resolution
-SCHEDULED_TRIGGERS = (Trigger.SCHEDULE, Trigger.CATCH_UP)
 
 
 class DueTask(NamedTuple):
-    """What one task has to do at a tick: its slots since the last one, oldest first.
-
-    ``counts`` are how many slots a slot stands for, itself included, where these are several.
-    """
+    """A task that has due slots or waiting runs at a tick."""
 
     task: Task
+    #: Its place in the order of registration.
     position: int
+    #: Its slots since the last tick, oldest first; of many, a few that stand for all.
     slots: Sequence[datetime] = ()
+    #: How many slots a slot stands for, itself included, where these are several.
     counts: Mapping[datetime, int] = NO_COUNTS
 
     def after(self, since: datetime) -> Sequence[datetime]:
-        """Return its slots after a moment, each of them."""
+        """Return all of its slots after a moment."""
         if not self.counts:
             return self.slots[bisect_right(self.slots, since) :]
-        return self.task.between(max(since, self.slots[0] - INSTANT), self.slots[-1])
+        return self.task.between(max(since, self.slots[0] - SLOT_RESOLUTION), self.slots[-1])
 
     def in_full(self) -> DueTask:
-        """Return the same with each of its slots."""
-        return self._replace(slots=self.after(self.slots[0] - INSTANT), counts=NO_COUNTS)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSkip:
-    """Slots of a task that do not run, and what else there is to say of it.
-
-    ``asked`` is what was asked for by hand, or has waited, if that is so.
-    """
-
-    task: str
-    slots: SkippedSlots
-    detail: str | None = None
-    waiting_run: WaitingRun | None = None
+        """Return the task with all of its slots."""
+        return self._replace(slots=self.after(self.slots[0] - SLOT_RESOLUTION), counts=NO_COUNTS)
 
 
 @dataclass(slots=True)
 class TickPlan:
-    """What to do, in order.
+    """What a tick does; runs are in the order in which they begin."""
 
-    ``now`` runs in any case. ``patient`` (what more there is to catch up, and backfills) and then
-    ``idle`` run while there is time and wait for a later tick otherwise; ``restart`` runs once the
-    runs in ``cancel`` have stopped.
-    ``idle_cancel`` are runs that have to stop for an idle task, if there is time for that at all.
-    ``apart`` runs outside the request, ``queued`` waits until there is room for that. ``keep`` is
-    to be put on record as waiting, after ``drop`` was taken off.
-    """
-
+    #: Run in the request in any case.
     run_now: list[WaitingRun] = field(default_factory=list)
+    #: Slots to catch up with beyond the oldest, and backfills: run while there is time, after that.
     backlog: list[WaitingRun] = field(default_factory=list)
+    #: Run last, while there is time; otherwise they wait for a later tick.
     idle: list[WaitingRun] = field(default_factory=list)
+    #: Run once the runs of ``cancel_ids`` have stopped.
     restarts: list[WaitingRun] = field(default_factory=list)
+    #: Run outside the request.
     background: list[WaitingRun] = field(default_factory=list)
+    #: Wait until there is room outside the request.
     over_capacity: list[WaitingRun] = field(default_factory=list)
-    skipped: list[TaskSkip] = field(default_factory=list)
+    skipped: list[SkippedSlots] = field(default_factory=list)
+    #: Put on record as waiting, after ``dequeue`` is taken off.
     enqueue: list[WaitingRun] = field(default_factory=list)
+    #: Taken off the record of what waits.
     dequeue: list[WaitingRun] = field(default_factory=list)
     cancel_ids: list[str] = field(default_factory=list)
+    #: By task, the runs to cancel for an idle run if there is time for it at all.
     idle_restart_ids: dict[str, list[str]] = field(default_factory=dict)
-
-    def skip(self, task: Task, skipped: Iterable[SkippedSlots], detail: str | None = None) -> None:
-        """Note slots that do not run."""
-        self.skipped += [TaskSkip(task.name, each, detail) for each in skipped]
 
 
 def plan_tick(
     due_tasks: Iterable[DueTask], snapshot: Snapshot, now: datetime, capacity: int = 0
 ) -> TickPlan:
-    """Return what to do at ``now`` (aware, UTC) with the slots that are due and what waits.
+    """Return what a tick at ``now`` (aware, UTC) does with due slots and waiting runs.
 
     ``capacity`` is how much weight may run outside of requests at once.
     """
-    decisions = TickPlan()
-    waiting = _group_by_task(snapshot.waiting)
-    ranks: dict[str, tuple[int, int]] = {}
-    outside: dict[str, Task] = {}
-    for each in due_tasks:
-        ranks[each.task.name] = (-each.task.priority, each.position)
-        if each.task.executor != REQUEST_EXECUTOR:
-            outside[each.task.name] = each.task
-        _plan_task(decisions, each, waiting.get(each.task.name, ()), snapshot, now)
+    plan = TickPlan()
+    waiting_runs = _group_by_task(snapshot.waiting)
+    tasks: dict[str, DueTask] = {}
+    for due_task in due_tasks:
+        name = due_task.task.name
+        tasks[name] = due_task
+        _plan_task(plan, due_task, waiting_runs.get(name, ()), snapshot, now)
 
-    def rank(pending: WaitingRun) -> tuple[int, datetime, int]:
-        priority, position = ranks[pending.task]
-        return priority, pending.due_since, position
+    def rank(waiting_run: WaitingRun) -> tuple[int, datetime, int]:
+        due_task = tasks[waiting_run.task]
+        return -due_task.task.priority, waiting_run.due_since, due_task.position
 
-    for order in (decisions.run_now, decisions.backlog, decisions.idle, decisions.restarts):
-        order.sort(key=rank)
-    if outside:
-        found = _split_off_background(decisions, outside)
-        found.sort(key=lambda each: (each.is_last, *rank(each.waiting_run)))
-        _allocate_background(decisions, found, capacity - snapshot.background_weight, now)
-    return decisions
+    for runs in (plan.run_now, plan.backlog, plan.idle, plan.restarts):
+        runs.sort(key=rank)
+    if any(due_task.task.executor != REQUEST_EXECUTOR for due_task in tasks.values()):
+        candidates = _split_off_background(plan, tasks)
+        candidates.sort(key=lambda candidate: (candidate.is_last, *rank(candidate.waiting_run)))
+        _allocate_background(plan, candidates, capacity - snapshot.background_weight, now)
+    return plan
 
 
-def _split_off_background(plan: TickPlan, background_tasks: Mapping[str, Task]) -> list[Candidate]:
-    """Take what is to run outside the request out of what would run in it."""
-    found: list[Candidate] = []
-    for order in (plan.run_now, plan.backlog, plan.idle):
-        found += [
-            Candidate(background_tasks[each.task], each)
-            for each in order
-            if each.task in background_tasks
-        ]
-        order[:] = [each for each in order if each.task not in background_tasks]
-    return found
-
-
-def _allocate_background(
-    plan: TickPlan, candidates: Sequence[Candidate], room: int, now: datetime
-) -> None:
-    """Decide what of this begins; the rest is on record as waiting, or has waited too long."""
-    shares = allocate(candidates, room, now)
-    plan.background, plan.over_capacity = shares.start, shares.wait
-    settled, waiting = {*shares.start, *shares.expired}, set(shares.wait)
-    kept = [each for each in plan.enqueue if each not in settled and each not in waiting]
-    plan.enqueue = [*kept, *shares.wait]
-    dropped = [each for each in plan.dequeue if each not in settled and each not in waiting]
-    plan.dequeue = [*dropped, *shares.start, *shares.expired]
-    plan.skipped += [
-        TaskSkip(each.task, SkippedSlots(each.slot, 1, RunReason.CAPACITY), waiting_run=each)
-        for each in shares.expired
-    ]
-
-
-def _group_by_task(waiting: Iterable[WaitingRun]) -> Mapping[str, list[WaitingRun]]:
-    found: dict[str, list[WaitingRun]] = {}
-    for each in waiting:
-        found.setdefault(each.task, []).append(each)
-    return found
+def _group_by_task(waiting_runs: Iterable[WaitingRun]) -> Mapping[str, list[WaitingRun]]:
+    by_task: dict[str, list[WaitingRun]] = {}
+    for run in waiting_runs:
+        by_task.setdefault(run.task, []).append(run)
+    return by_task
 
 
 def _plan_task(
     plan: TickPlan,
     due_task: DueTask,
-    waiting: Sequence[WaitingRun],
+    waiting_runs: Sequence[WaitingRun],
     snapshot: Snapshot,
     now: datetime,
 ) -> None:
+    """Plan all runs of one task: first which of its slots still count, then what runs."""
     task = due_task.task
-    active = snapshot.active.get(task.name, ())
-    if not (waiting or active or snapshot.pause_rules or task.idle) and _is_routine(
-        task, due_task.slots, now
-    ):
+    active_runs = snapshot.active.get(task.name, ())
+    if not (waiting_runs or active_runs or snapshot.pause_rules) and _is_routine(due_task, now):
         slot = due_task.slots[0]
         plan.run_now.append(WaitingRun(task.name, slot, Trigger.SCHEDULE, slot))
         return
-    begun, filled_in = {each.run.slot for each in active}, _filled_in(waiting)
-    due_task = _in_full_around(begun | filled_in, due_task)
-    slots: Sequence[datetime] = [slot for slot in due_task.slots if slot not in filled_in]
-    late: list[WaitingRun] = []
+    active_slots = {active_run.run.slot for active_run in active_runs}
+    backfilled_slots = {run.slot for run in waiting_runs if run.is_backfill}
+    due_task = _in_full_around(active_slots | backfilled_slots, due_task)
+    slots: Sequence[datetime] = [slot for slot in due_task.slots if slot not in backfilled_slots]
+    new_runs: list[WaitingRun] = []
     if task.fixed_delay is not None:
-        found = plan_fixed_delay(task, slots, waiting, snapshot, now)
-        slots, waiting, late = found.slots, found.waiting, found.late
-        plan.dequeue += found.dequeue
-        plan.skipped += [TaskSkip(task.name, *each) for each in found.skipped]
+        work = plan_fixed_delay(task, slots, waiting_runs, snapshot, now)
+        slots, waiting_runs = work.slots, work.waiting
+        new_runs += work.late
+        plan.dequeue += work.dequeue
+        plan.skipped += work.skipped
     slots = _skip_paused(plan, due_task, slots, snapshot, now)
     if snapshot.pause_rules and active_pause(task.name, now, snapshot.pause_rules):
         return
-    slots = [slot for slot in slots if slot not in begun]
-    fresh = [*late, *_new_slots(plan, due_task, slots, now)]
-    old = [each for each in waiting if each.trigger in SCHEDULED_TRIGGERS]
-    apart = [each for each in waiting if each.trigger not in SCHEDULED_TRIGGERS]
-    if task.catch_up is not CatchUp.ALL:
-        fresh, old = _supersede_older(plan, task, fresh, old)
-    if others := blocking_runs(task, active):
-        _apply_overlap(plan, task, fresh, old, others)
-        _run_or_backlog(plan, [each for each in apart if each.nonce == PARALLEL_BACKFILL_ORIGIN])
-    elif task.idle:
-        plan.idle += [*old, *fresh, *apart]
-        plan.enqueue += fresh
-    else:
-        if _is_catch_up_all(task) and not all(
-            is_on_time(each.slot, now) for each in (*fresh, *old)
-        ):
-            fresh, old = _limit_to_oldest(plan, fresh, old)
-        plan.run_now += [*old, *fresh]
-        plan.dequeue += old
-        _run_or_backlog(plan, apart)
+    slots = [slot for slot in slots if slot not in active_slots]
+    runs, skipped = catch_up(task, slots, now, due_task.counts)
+    plan.skipped += skipped
+    _plan_runs(plan, task, [*new_runs, *runs], waiting_runs, active_runs, now)
 
 
-def _is_routine(task: Task, slots: Sequence[datetime], now: datetime) -> bool:
+def _is_routine(due_task: DueTask, now: datetime) -> bool:
     """Return whether there is nothing to decide, as in nearly every case: one slot, on time."""
-    one = len(slots) == 1 and is_on_time(slots[0], now)
+    task, slots = due_task.task, due_task.slots
     return (
-        one
+        len(slots) == 1
+        and is_on_time(slots[0], now)
+        and not task.idle
         and task.fixed_delay is None
         and (task.grace is None or task.grace >= SLOT_ON_TIME_LIMIT)
     )
 
 
-def _is_catch_up_all(task: Task) -> bool:
-    return task.catch_up is CatchUp.ALL
-
-
-def _limit_to_oldest(
-    plan: TickPlan, new_runs: list[WaitingRun], waiting_runs: list[WaitingRun]
-) -> tuple[list[WaitingRun], list[WaitingRun]]:
-    """Keep the oldest slot only, which runs in any case; the others run while there is time."""
-    oldest = min((*new_runs, *waiting_runs), key=lambda each: each.slot)
-    new = [each for each in new_runs if each is not oldest]
-    plan.backlog += [*(each for each in waiting_runs if each is not oldest), *new]
-    plan.enqueue += new
-    return [each for each in new_runs if each is oldest], [
-        each for each in waiting_runs if each is oldest
-    ]
-
-
-def _run_or_backlog(plan: TickPlan, waiting: Sequence[WaitingRun]) -> None:
-    """Run what waited, but a backfill only while there is time."""
-    for each in waiting:
-        if each.trigger is Trigger.BACKFILL:
-            plan.backlog.append(each)
-        else:
-            plan.run_now.append(each)
-            plan.dequeue.append(each)
-
-
-def _filled_in(waiting: Sequence[WaitingRun]) -> set[datetime]:
-    """Return the slots that are filled in, even before a tick came for them."""
-    return {
-        each.slot for each in waiting if each.nonce in (BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN)
-    }
-
-
-def _in_full_around(moments: Collection[datetime], due: DueTask) -> DueTask:
-    """Return a task with each of its slots, if any of these moments is among them."""
-    if due.counts and any(due.slots[0] <= moment <= due.slots[-1] for moment in moments):
-        return due.in_full()
-    return due
+def _in_full_around(moments: Collection[datetime], due_task: DueTask) -> DueTask:
+    """Return a task with all of its slots, if any of these moments is among them."""
+    slots = due_task.slots
+    if due_task.counts and any(slots[0] <= moment <= slots[-1] for moment in moments):
+        return due_task.in_full()
+    return due_task
 
 
 def _skip_paused(
-    plan: TickPlan, due: DueTask, slots: Sequence[datetime], snapshot: Snapshot, now: datetime
+    plan: TickPlan,
+    due_task: DueTask,
+    slots: Sequence[datetime],
+    snapshot: Snapshot,
+    now: datetime,
 ) -> Sequence[datetime]:
     """Return the slots that no pause covers; paused time is not missed time."""
     if not (slots and snapshot.pause_rules):
         return slots
-    task, at_now = due.task, active_pause(due.task.name, now, snapshot.pause_rules)
-    pauses = {slot: at_now or active_pause(task.name, slot, snapshot.pause_rules) for slot in slots}
-    held = [slot for slot, word in pauses.items() if word]
-    if held:
-        word = pauses[held[-1]]
-        skipped = SkippedSlots(held[-1], total(held, due.counts), RunReason.PAUSED)
-        plan.skip(task, [skipped], word.reason if word else None)
-    return [slot for slot, word in pauses.items() if not word]
+    name, rules = due_task.task.name, snapshot.pause_rules
+    at_now = active_pause(name, now, rules)
+    pauses = {slot: pause for slot in slots if (pause := at_now or active_pause(name, slot, rules))}
+    if pauses:
+        newest, count = max(pauses), count_slots(list(pauses), due_task.counts)
+        detail = pauses[newest].reason
+        plan.skipped.append(SkippedSlots(name, newest, count, RunReason.PAUSED, detail))
+    return [slot for slot in slots if slot not in pauses]
 
 
-def _new_slots(
-    plan: TickPlan, due: DueTask, slots: Sequence[datetime], now: datetime
-) -> list[WaitingRun]:
-    """Return what of the slots since the last tick is to run."""
-    run, skipped = catch_up(due.task, slots, now, due.counts)
-    plan.skip(due.task, skipped)
-    return [WaitingRun(due.task.name, slot.moment, slot.trigger, slot.moment) for slot in run]
+def _plan_runs(
+    plan: TickPlan,
+    task: Task,
+    new_runs: list[WaitingRun],
+    waiting_runs: Sequence[WaitingRun],
+    active_runs: Sequence[ActiveRun],
+    now: datetime,
+) -> None:
+    """Plan the runs of a task that is not paused: of its new slots, and those that waited."""
+    scheduled = [run for run in waiting_runs if run.trigger.is_scheduled]
+    requested = [run for run in waiting_runs if not run.trigger.is_scheduled]
+    if task.catch_up is not CatchUp.ALL:
+        new_runs, scheduled = _supersede_older(plan, task, new_runs, scheduled)
+    blocking = blocking_runs(task, active_runs)
+    if blocking or task.idle:  # what goes on waiting does so in the place that it inherited
+        plan.enqueue += [run for run in scheduled if run not in waiting_runs]
+    if blocking:
+        _apply_overlap(plan, task, new_runs, scheduled, blocking)
+        _run_or_backlog(plan, [run for run in requested if run.nonce == PARALLEL_BACKFILL_ORIGIN])
+    elif task.idle:
+        plan.idle += [*scheduled, *new_runs, *requested]
+        plan.enqueue += new_runs
+    else:
+        if not all(is_on_time(run.slot, now) for run in (*new_runs, *scheduled)):
+            new_runs, scheduled = _limit_to_oldest(plan, new_runs, scheduled)
+        plan.run_now += [*scheduled, *new_runs]
+        plan.dequeue += [run for run in scheduled if run in waiting_runs]
+        _run_or_backlog(plan, requested)
 
 
 def _supersede_older(
     plan: TickPlan, task: Task, new_runs: list[WaitingRun], waiting_runs: list[WaitingRun]
 ) -> tuple[list[WaitingRun], list[WaitingRun]]:
-    """Keep the newest slot only; the older ones that waited are folded into it.
+    """Keep the newest slot only, of the new ones and of those that waited.
 
-    It takes their place in the order, too: a task whose slots come often would never have its turn
-    if its wait began anew with each of them.
+    It inherits the oldest one's place in the order; otherwise a frequent task would never reach
+    the front.
     """
-    newest_first = sorted((*new_runs, *waiting_runs), key=lambda each: each.slot, reverse=True)
+    newest_first = sorted((*new_runs, *waiting_runs), key=lambda run: run.slot, reverse=True)
     if len(newest_first) < 2:
         return new_runs, waiting_runs
     newest, *older = newest_first
-    plan.skip(task, [SkippedSlots(older[0].slot, len(older), RunReason.SUPERSEDED)])
-    plan.dequeue += [each for each in older if each in waiting_runs]
-    heir = replace(newest, not_before=min(each.due_since for each in newest_first))
+    superseded = SkippedSlots(task.name, older[0].slot, len(older), RunReason.SUPERSEDED)
+    plan.skipped.append(superseded)
+    heir = replace(newest, not_before=min(run.due_since for run in newest_first))
+    plan.dequeue += [run for run in newest_first if run in waiting_runs and run != heir]
     return ([heir], []) if newest in new_runs else ([], [heir])
 
 
@@ -299,46 +236,107 @@ def _apply_overlap(
     task: Task,
     new_runs: list[WaitingRun],
     waiting_runs: list[WaitingRun],
-    active: Sequence[ActiveRun],
+    blocking: Sequence[ActiveRun],
 ) -> None:
-    """Do as the task's ``overlap`` says while a run goes on; what waits, waits on.
+    """Do as the task's ``overlap`` says while other runs block it; what waits goes on waiting.
 
     A backfill takes nothing away from the schedule: its slots wait until the run is over. Nor do
     the slots that a task catches up with cancel one another's runs: only a new one does.
     """
-    backlog = _is_catch_up_all(task) and not new_runs
-    if task.overlap is Overlap.DELAY or all(each.run.nonce == BACKFILL_ORIGIN for each in active):
+    is_backlog = task.catch_up is CatchUp.ALL and not new_runs
+    if task.overlap is Overlap.DELAY or all(
+        active_run.run.nonce == BACKFILL_ORIGIN for active_run in blocking
+    ):
         plan.enqueue += new_runs
-    elif task.overlap is Overlap.RESTART and not backlog:
+    elif task.overlap is Overlap.RESTART and not is_backlog:
         plan.enqueue += new_runs
-        others = [each.run.id for each in active if new_runs or waiting_runs]
+        run_ids = [active_run.run.id for active_run in blocking if new_runs or waiting_runs]
         if task.idle and task.executor == REQUEST_EXECUTOR:
             plan.idle += [*waiting_runs, *new_runs]
-            plan.idle_restart_ids[task.name] = others
+            plan.idle_restart_ids[task.name] = run_ids
         else:
             plan.restarts += [*waiting_runs, *new_runs]
-            plan.cancel_ids += others
+            plan.cancel_ids += run_ids
     elif new_runs:
-        plan.skipped.append(skipped_for_overlap(task, [each.slot for each in new_runs], active))
+        plan.skipped.append(skipped_for_overlap(task, [run.slot for run in new_runs], blocking))
 
 
-def blocking_runs(task: Task, active: Sequence[ActiveRun], nonce: int = 0) -> Sequence[ActiveRun]:
-    """Return which of a task's runs keep a slot from beginning beside them."""
+def blocking_runs(
+    task: Task, active_runs: Sequence[ActiveRun], nonce: int = 0
+) -> Sequence[ActiveRun]:
+    """Return which of a task's active runs keep a run with this nonce from beginning."""
     if task.overlap is Overlap.ALLOW or nonce == PARALLEL_BACKFILL_ORIGIN:
         return ()
-    return [each for each in active if each.run.nonce != PARALLEL_BACKFILL_ORIGIN]
+    return [
+        active_run for active_run in active_runs if active_run.run.nonce != PARALLEL_BACKFILL_ORIGIN
+    ]
 
 
 def skipped_for_overlap(
-    task: Task, slots: Sequence[datetime], active: Sequence[ActiveRun]
-) -> TaskSkip:
-    """Return that slots are skipped since a run goes on, and which one that is."""
-    skipped = SkippedSlots(slots[-1], len(slots), RunReason.OVERLAP)
-    return TaskSkip(task.name, skipped, f"still going on: {active[-1]}")
+    task: Task, slots: Sequence[datetime], blocking: Sequence[ActiveRun]
+) -> SkippedSlots:
+    """Return slots as skipped since other runs block them; the newest of these is named."""
+    detail = f"still going on: {blocking[-1]}"
+    return SkippedSlots(task.name, slots[-1], len(slots), RunReason.OVERLAP, detail)
+
+
+def _limit_to_oldest(
+    plan: TickPlan, new_runs: list[WaitingRun], waiting_runs: list[WaitingRun]
+) -> tuple[list[WaitingRun], list[WaitingRun]]:
+    """Keep the oldest slot only, which runs in any case; the backlog runs while there is time."""
+    oldest = min((*new_runs, *waiting_runs), key=lambda run: run.slot)
+    new_backlog = [run for run in new_runs if run is not oldest]
+    plan.backlog += [*(run for run in waiting_runs if run is not oldest), *new_backlog]
+    plan.enqueue += new_backlog
+    return (
+        [run for run in new_runs if run is oldest],
+        [run for run in waiting_runs if run is oldest],
+    )
+
+
+def _run_or_backlog(plan: TickPlan, waiting_runs: Sequence[WaitingRun]) -> None:
+    """Run what waited, but a backfill only while there is time."""
+    for run in waiting_runs:
+        if run.trigger is Trigger.BACKFILL:
+            plan.backlog.append(run)
+        else:
+            plan.run_now.append(run)
+            plan.dequeue.append(run)
+
+
+def _split_off_background(plan: TickPlan, tasks: Mapping[str, DueTask]) -> list[Candidate]:
+    """Take what is to run outside the request out of what would run in it."""
+    candidates: list[Candidate] = []
+    for runs in (plan.run_now, plan.backlog, plan.idle):
+        in_request: list[WaitingRun] = []
+        for run in runs:
+            task = tasks[run.task].task
+            if task.executor == REQUEST_EXECUTOR:
+                in_request.append(run)
+            else:
+                candidates.append(Candidate(task, run))
+        runs[:] = in_request
+    return candidates
+
+
+def _allocate_background(
+    plan: TickPlan, candidates: Sequence[Candidate], room: int, now: datetime
+) -> None:
+    """Decide which candidates begin; the others wait on record, or have waited too long."""
+    allocation = allocate(candidates, room, now)
+    plan.background, plan.over_capacity = allocation.start, allocation.wait
+    done = [*allocation.start, *allocation.expired]
+    planned = {*done, *allocation.wait}
+    plan.enqueue = [*(run for run in plan.enqueue if run not in planned), *allocation.wait]
+    plan.dequeue = [*(run for run in plan.dequeue if run not in planned), *done]
+    plan.skipped += [
+        SkippedSlots(run.task, run.slot, 1, RunReason.CAPACITY, waiting_run=run)
+        for run in allocation.expired
+    ]
 
 
 def median_duration(durations: Sequence[float]) -> float:
-    """Return the seconds that an idle task usually takes, 0 where nothing is known.
+    """Return the usual seconds of an idle task, 0 where nothing is known.
 
     ``durations`` are those of its latest successes; the usual one is their median.
     """

@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
+from ..planning.catch_up import SkippedSlots
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
-from ..planning.tick_plan import TaskSkip
 from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids
 from ..run_transitions import lost, skipped
 from .results import (
@@ -178,7 +178,7 @@ class ClaimTransaction:
     def claim(
         self,
         waiting_runs: Sequence[WaitingRun],
-        skips: Sequence[TaskSkip] = (),
+        skips: Sequence[SkippedSlots] = (),
         weight_of: Callable[[str], int] = lambda _: 0,
     ) -> tuple[list[Run], list[Run]]:
         """Claim slots, and put on record those that are skipped; return the runs that are ours.
@@ -252,12 +252,12 @@ class ClaimTransaction:
             nonce=waiting_run.nonce,
         )
 
-    def _make_skipped_run(self, run_id: str, skip: TaskSkip) -> Run:
-        late = skip.slots.reason in (RunReason.MISSED, RunReason.SUPERSEDED)
+    def _make_skipped_run(self, run_id: str, skip: SkippedSlots) -> Run:
+        late = skip.reason in (RunReason.MISSED, RunReason.SUPERSEDED)
         trigger = Trigger.CATCH_UP if late else Trigger.SCHEDULE
-        pending = WaitingRun(skip.task, skip.slots.newest, trigger, self._now)
+        pending = WaitingRun(skip.task, skip.newest, trigger, self._now)
         claim = self._make_claim(run_id, skip.waiting_run or pending)
-        return skipped(claim, skip.slots.reason, skip.slots.count, skip.detail)
+        return skipped(claim, skip.reason, skip.count, skip.detail)
 
 
 @once_per_store

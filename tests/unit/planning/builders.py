@@ -220,10 +220,7 @@ def slots(pending: Iterable[WaitingRun]) -> list[str]:
 
 def skips(plan: TickPlan) -> list[str]:
     """Return what a plan skips and why, with a count such as ``"a 12:05 missed 3"``."""
-    return [
-        f"{skip.task} {show(skip.slots.newest)} {skip.slots.reason} {skip.slots.count}"
-        for skip in plan.skipped
-    ]
+    return [f"{skip.task} {show(skip.newest)} {skip.reason} {skip.count}" for skip in plan.skipped]
 
 
 def key(pending: WaitingRun) -> tuple[str, datetime, int, int]:
@@ -293,7 +290,7 @@ class Timeline:
 
     def skip_count(self) -> int:
         """Return how many slots have been skipped so far."""
-        return sum(skip.slots.count for plan in self.plans for skip in plan.skipped)
+        return sum(skip.count for plan in self.plans for skip in plan.skipped)
 
     def _plan(self, now: datetime) -> TickPlan:
         start = window_start(now, self.last_tick)

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.planning.catch_up import DueSlot, SkippedSlots, catch_up, is_on_time
+from pyramid_cron.planning.catch_up import SkippedSlots, catch_up, is_on_time
+from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import RunReason, Trigger
 from pyramid_cron.task import Task
 
@@ -34,7 +35,7 @@ HALF_HOURS = ("12:30", "13:00", "13:30", "14:00", "14:30", "15:00")
 def runs_of(policy: Task, *texts: str, now: str) -> list[str]:
     """Return the slots that run, each with its trigger."""
     run, _ = catch_up(policy, moments(*texts), at(now))
-    return [f"{show(slot.moment)} {slot.trigger}" for slot in run]
+    return [f"{show(slot.slot)} {slot.trigger}" for slot in run]
 
 
 def skips_of(policy: Task, *texts: str, now: str) -> list[str]:
@@ -157,8 +158,8 @@ def test_no_slots_make_no_runs_and_no_skips(policy: str) -> None:
 
 def test_runs_and_skips_have_their_moments_in_utc() -> None:
     run, skipped = catch_up(task(), moments("12:00", "12:10"), at("12:20"))
-    assert run == [DueSlot(at("12:10"), Trigger.CATCH_UP)]
-    assert skipped == [SkippedSlots(at("12:00"), 1, RunReason.SUPERSEDED)]
+    assert run == [WaitingRun("a", at("12:10"), Trigger.CATCH_UP, at("12:10"))]
+    assert skipped == [SkippedSlots("a", at("12:00"), 1, RunReason.SUPERSEDED)]
 
 
 class TestInAPlan:

@@ -254,8 +254,9 @@ class TestOneNextSlot:
             running=[active("a", nonce=BY_HAND)],
             last_tick="12:05",
         )
-        assert slots(plan.dequeue) == ["a 12:05:30"]
-        assert (plan.run_now, plan.enqueue) == ([], [])
+        assert slots(plan.dequeue) == ["a 12:06", "a 12:05:30"]
+        assert plan.enqueue == [waiting("a", "12:06", since="12:05:30")]
+        assert plan.run_now == []
 
     def test_a_slot_is_dropped_that_would_come_after_a_retry(self) -> None:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:07", attempt=2)

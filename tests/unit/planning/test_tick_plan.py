@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.planning.snapshot import (
     BACKFILL_ORIGIN,
     PARALLEL_BACKFILL_ORIGIN,
@@ -13,7 +14,6 @@ from pyramid_cron.planning.snapshot import (
     WaitingRun,
 )
 from pyramid_cron.planning.tick_plan import (
-    TaskSkip,
     TickPlan,
     blocking_runs,
     median_duration,
@@ -432,6 +432,64 @@ class TestRestart:
         assert [len(plan.cancel_ids) for plan in timeline.plans] == [0, 1, 1]
 
 
+class TestSuperseded:
+    """A waiting run that supersedes older ones has their place in the order from then on."""
+
+    TWO = (waiting("a", "12:01"), waiting("a", "12:03"))
+
+    def assert_is_stored_anew(self, plan: TickPlan) -> None:
+        assert sorted(slots(plan.dequeue)) == ["a 12:01", "a 12:03"]
+        assert plan.enqueue == [waiting("a", "12:03", since="12:01")]
+        assert skips(plan) == ["a 12:01 superseded 1"]
+
+    @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
+    def test_it_is_stored_while_a_run_blocks_it(self, overlap: str) -> None:
+        tasks = due(task(overlap=overlap))
+        self.assert_is_stored_anew(
+            plan_at("12:04", tasks, stored=self.TWO, running=[active("a", "11:59")])
+        )
+
+    def test_it_is_stored_while_an_idle_task_waits_for_time(self) -> None:
+        plan = plan_at("12:04", due(task(idle=True)), stored=self.TWO)
+        self.assert_is_stored_anew(plan)
+        assert plan.idle == plan.enqueue
+
+    def test_it_is_stored_while_there_is_no_room(self) -> None:
+        plan = plan_at("12:04", due(task(executor="thread")), stored=self.TWO, capacity=0)
+        self.assert_is_stored_anew(plan)
+        assert plan.over_capacity == plan.enqueue
+
+    def test_it_is_stored_where_an_older_slot_is_due_after_the_clock_was_set_back(self) -> None:
+        plan = plan_at(
+            "12:04",
+            due(task(overlap="delay"), "12:02"),
+            stored=[waiting("a", "12:03")],
+            running=[active("a", "11:59")],
+        )
+        assert slots(plan.dequeue) == ["a 12:03"]
+        assert plan.enqueue == [waiting("a", "12:03", since="12:02")]
+
+    def test_it_does_not_wait_any_more_once_it_runs(self) -> None:
+        plan = plan_at("12:04", due(task()), stored=self.TWO)
+        assert plan.run_now == [waiting("a", "12:03", since="12:01")]
+        assert slots(plan.dequeue) == ["a 12:03", "a 12:01"]
+        assert plan.enqueue == []
+
+    def test_one_that_has_the_place_already_is_not_stored_again(self) -> None:
+        stored = [waiting("a", "12:03", since="12:01")]
+        tasks = due(task(overlap="delay"), "12:02")
+        plan = plan_at("12:04", tasks, stored=stored, running=[active("a", "11:59")])
+        assert (plan.enqueue, plan.dequeue) == ([], [])
+
+    def test_its_place_is_the_same_at_the_ticks_that_follow(self) -> None:
+        timeline = Timeline([task(idle=True), task("b", idle=True)], spare=0)
+        timeline.stored = [*self.TWO, waiting("b", "12:02")]
+        timeline.tick(at("12:03"))
+        timeline.spare = 1
+        timeline.last_tick = at("12:05")
+        assert timeline.tick(at("12:05:30")) == ["a 12:03"]
+
+
 class TestBackfill:
     def test_slots_that_are_filled_in_run_if_there_is_time(self) -> None:
         stored = [waiting("a", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
@@ -713,10 +771,9 @@ class TestInTheWay:
 def test_slots_that_overlap_are_one_record_of_the_newest() -> None:
     ongoing = active()
     skip = skipped_for_overlap(task(), moments("12:01", "12:02"), [ongoing])
-    assert skip == TaskSkip("a", skip.slots, f"still going on: {ongoing}")
-    assert (skip.slots.newest, skip.slots.count) == (at("12:02"), 2)
-    assert skip.slots.reason is RunReason.OVERLAP
-    assert skip.waiting_run is None
+    assert skip == SkippedSlots(
+        "a", at("12:02"), 2, RunReason.OVERLAP, f"still going on: {ongoing}", None
+    )
 
 
 @pytest.mark.parametrize(

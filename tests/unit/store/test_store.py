@@ -9,7 +9,6 @@ import pytest
 from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.planning.pauses import PauseRule
 from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, ActiveRun
-from pyramid_cron.planning.tick_plan import TaskSkip
 from pyramid_cron.run import (
     MAX_RUN_TEXT_BYTES,
     Progress,
@@ -176,8 +175,8 @@ class TestKeeping:
 
     def test_a_skipped_slot_keeps_its_reason_and_count(self, store):
         skips = [
-            TaskSkip("a", SkippedSlots(NOON, 9999, RunReason.SUPERSEDED)),
-            TaskSkip("b", SkippedSlots(NOON, 1, RunReason.OVERLAP), "still going on: \U0001f600"),
+            SkippedSlots("a", NOON, 9999, RunReason.SUPERSEDED),
+            SkippedSlots("b", NOON, 1, RunReason.OVERLAP, "still going on: \U0001f600"),
         ]
         with store.claim_transaction(NOON, NOON + MINUTE) as desk:
             _, skipped = desk.claim([], skips)
@@ -215,7 +214,7 @@ class TestKeeping:
         claim(store, *(slot("a", moment) for moment in moments[1:3]), slot("b", moments[3]))
         wait(store, [slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
         with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.claim([], [TaskSkip("a", SkippedSlots(moments[3], 1, RunReason.MISSED))])
+            desk.claim([], [SkippedSlots("a", moments[3], 1, RunReason.MISSED)])
         assert (
             store.add_backfill(SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN)
             == 2
@@ -239,7 +238,7 @@ class TestKeeping:
         span = SlotRange("a", NOON - SECOND, NOON + MINUTE)
         for _ in range(2):
             with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-                skips = [TaskSkip("a", SkippedSlots(NOON, 1, RunReason.CONDITION), waiting_run=one)]
+                skips = [SkippedSlots("a", NOON, 1, RunReason.CONDITION, waiting_run=one)]
                 assert len(desk.claim([], skips)[1]) == 1
             store.add_backfill(span, nonce)
         claim(store, two)

@@ -7,7 +7,6 @@ import pytest
 
 from pyramid_cron.errors import StoreError
 from pyramid_cron.planning.catch_up import SkippedSlots
-from pyramid_cron.planning.tick_plan import TaskSkip
 from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.store.queries import read_overview
 from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
@@ -75,8 +74,8 @@ def test_lateness_is_that_of_first_attempts_at_their_slots(store):
 
 def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
     skips = [
-        TaskSkip("a", SkippedSlots(NOON, 4, RunReason.MISSED)),
-        TaskSkip("a", SkippedSlots(NOON - MINUTE, 2, RunReason.PAUSED)),
+        SkippedSlots("a", NOON, 4, RunReason.MISSED),
+        SkippedSlots("a", NOON - MINUTE, 2, RunReason.PAUSED),
     ]
     for _ in range(2):
         with store.claim_transaction(NOON, NOON + MINUTE) as desk:
