@@ -262,7 +262,3 @@ def _describe_failure(last_run: Run | None) -> str:
     # The first line has the error's type; of SQLAlchemy's, the last is a link that fits them all.
     error = "" if last_run.error is None else f": {last_run.error.splitlines()[0].strip()}"
     return f"run {last_run.id} {last_run.state}{error}"
-
-
-def _is_unhealthy(task: TaskHealth) -> bool:
-    return not task.state.is_healthy
