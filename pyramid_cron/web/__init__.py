@@ -1,4 +1,4 @@
-"""The trigger, the pages and the data as Pyramid views."""
+"""The routes and views of the pages, their files and their OpenAPI document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATIC_FILE_TYPES = {"cron.css": "text/css", "cron.js": "text/javascript"}
 
 @page_view("GET", "HEAD")
 def file_view(request: Request) -> Response:
-    """Return a file."""
+    """Answer with the pages' style or script."""
     name = request.matchdict["file"]
     if name not in STATIC_FILE_TYPES:
         raise HTTPProblem(404, f"there is no file {name!r}")
@@ -39,7 +39,7 @@ def file_view(request: Request) -> Response:
 
 @page_view("GET", "HEAD")
 def openapi_view(request: Request) -> Response:
-    """Return the OpenAPI document of this version; its one server is this application."""
+    """Answer with the OpenAPI document of this version; its one server is this application."""
     document = json.loads((files(__package__) / "openapi.json").read_text("utf-8"))
     document["info"]["version"] = __version__
     document["servers"] = [{"url": urls.page_path(request)}]
@@ -57,7 +57,7 @@ PAGE_ROUTES = (
     (f"{TRIGGER_ROUTE}.openapi", "/openapi.json", openapi_view),
     (f"{TRIGGER_ROUTE}.file", "/static/{file}", file_view),
 )
-"""The names of the routes, where they are below the trigger, and their views."""
+"""Each route's name, its pattern below the trigger's path, and its view."""
 
 
 def add_routes(config: Configurator, path: str) -> None:
@@ -67,9 +67,9 @@ def add_routes(config: Configurator, path: str) -> None:
 
 
 def put_routes_first(config: Configurator) -> None:
-    """Have the trigger and the pages found before a route of the application that takes all paths.
+    """Match the trigger's and the pages' routes before a catch-all route of the application.
 
-    They were added late, when the settings were known, and each takes its own paths only.
+    They are added late, once the settings are read, and match their own paths only.
     """
     routes = config.get_routes_mapper().get_routes()
     names = {TRIGGER_ROUTE, *(name for name, _, _ in PAGE_ROUTES)}
@@ -77,7 +77,7 @@ def put_routes_first(config: Configurator) -> None:
 
 
 def add_views(config: Configurator) -> None:
-    """Add the views. Who may see them, and whether a POST is meant, they find out themselves."""
+    """Add the views, which check access and CSRF tokens themselves."""
     for name, _, view in PAGE_ROUTES:
         config.add_view(
             view, route_name=name, permission=NO_PERMISSION_REQUIRED, require_csrf=False

@@ -1,4 +1,4 @@
-"""Who may see the pages and the data: the trigger's rule, or a permission of the application."""
+"""Who may use the pages: the trigger's rule, or a permission of the application; CSRF checks."""
 
 from __future__ import annotations
 
@@ -20,44 +20,47 @@ from .urls import TRIGGER_ROUTE
 
 ContextView = Callable[[Any, Request], Response]
 
+CSRF_COOKIE = "cron_csrf"
+CSRF_FIELD = "csrf_token"
+
 log = logging.getLogger("pyramid_cron")
 
 
 def has_token(request: Request) -> bool:
-    """Return whether a machine asks: one at an allowed address, with one of ``cron.token``."""
+    """Return whether the request comes from an allowed address with one of ``cron.token``."""
     guard = get_cron(request.registry).guard
     return bool(guard.tokens) and _verdict(request).is_allowed
 
 
 def why_forbidden(request: Request) -> str | None:
-    """Return why somebody may not see the pages; None if they may.
+    """Return why the request may not use the pages; None if it may.
 
-    Where ``cron.permission`` is set, who has that permission may, and who bears a token. Otherwise
-    it is who may trigger.
+    Where ``cron.permission`` is set, that permission or a token is needed. Otherwise the trigger's
+    guard decides.
     """
     permission = get_cron(request.registry).settings.permission
     if permission is None:
         return _verdict(request).reason
     if has_token(request):
         return None
-    # To Pyramid everybody has every permission then.
+    # Without a security policy Pyramid grants every permission.
     if request.registry.queryUtility(ISecurityPolicy) is None:
         return f"the application has no security policy to grant the permission {permission!r}"
     return None if request.has_permission(permission) else f"lacks the permission {permission!r}"
 
 
 def require_access(view: ContextView) -> ContextView:
-    """Decorate a view: who may not see it is answered with 403, and a WARNING says why."""
+    """Decorate a view: a request without access gets 403 and a WARNING that says why."""
 
     @functools.wraps(view)
-    def checked(context: Any, request: Request) -> Response:
+    def guard_then_call(context: Any, request: Request) -> Response:
         reason = why_forbidden(request)
         if reason is not None:
             log.warning("%s refused: %s", request.path_info, reason)
             return _forbid(request)
         return view(context, request)
 
-    return checked
+    return guard_then_call
 
 
 def _forbid(request: Request) -> Response:
@@ -79,29 +82,23 @@ def _verdict(request: Request) -> Verdict:
     return guard.check(request.environ.get("REMOTE_ADDR"), request.headers)
 
 
-CSRF_COOKIE = "cron_csrf"
-CSRF_FIELD = "csrf_token"
-
-
 def csrf_token(request: Request) -> str:
-    """Return what a form has to send back."""
+    """Return the CSRF token that a form has to send."""
     return str(_csrf_policy(request).get_csrf_token(request))
 
 
 def is_csrf_safe(request: Request) -> bool:
-    """Return whether no other site can have made somebody's browser send this.
+    """Return whether the request cannot be cross-site.
 
-    That is so with a bearer token, with our own CSRF token, and with JSON that comes from no other
-    site, which a browser would not send without having asked first.
+    It cannot with a bearer token, with our CSRF token, or with JSON from no other site: for
+    cross-site JSON a browser needs a preflight request.
     """
     if has_token(request):
         return True
     if request.content_type == "application/json":
         return not _is_cross_site(request)
-    supplied = request.headers.get("X-CSRF-Token") or request.POST.get(CSRF_FIELD, "")
-    return bool(
-        isinstance(supplied, str) and _csrf_policy(request).check_csrf_token(request, supplied)
-    )
+    token = request.headers.get("X-CSRF-Token") or request.POST.get(CSRF_FIELD, "")
+    return bool(isinstance(token, str) and _csrf_policy(request).check_csrf_token(request, token))
 
 
 def _is_cross_site(request: Request) -> bool:
@@ -110,19 +107,19 @@ def _is_cross_site(request: Request) -> bool:
     origin = request.headers.get("Origin")
     try:
         return origin is not None and urlsplit(origin).netloc != request.host
-    except ValueError:  # it is no URL at all
+    except ValueError:  # it is no URL
         return True
 
 
 def _csrf_policy(request: Request) -> Any:
-    """Return the application's policy; without one and without sessions, a cookie of our own."""
+    """Return the application's CSRF policy; our cookie without one, or without its sessions."""
     registry = request.registry
     policy = registry.queryUtility(ICSRFStoragePolicy)
-    usable = policy is not None and (
+    is_usable = policy is not None and (
         not isinstance(policy, LegacySessionCSRFStoragePolicy)
         or registry.queryUtility(ISessionFactory) is not None
     )
-    if usable:
+    if is_usable:
         return policy
     return CookieCSRFStoragePolicy(
         cookie_name=CSRF_COOKIE,

@@ -1,10 +1,10 @@
-"""What a POST does: run, pause and resume tasks, cancel and retry runs."""
+"""The actions by POST: run, pause and resume tasks, cancel and retry runs."""
 
 from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pyramid.request import Request
@@ -14,7 +14,7 @@ from ..app import get_cron
 from ..planning.pauses import active_pause
 from ..run import Run, RunState, as_payload
 from ..schedule.quantities import parse_duration
-from ..schedule.zones import to_utc
+from ..schedule.zones import parse_moment
 from ..serializers import pause_data, run_detail
 from ..text import format_instant
 from . import urls
@@ -27,25 +27,25 @@ TASK_ACTION_FIELDS = {
     "pause": {"until", "for", "reason"},
     "resume": set[str](),
 }
-"""What may be sent with what is done to a task."""
+"""The actions on a task, with the fields that a request may send."""
 
 RUN_ACTIONS = ("cancel", "retry")
 
 
 def available_actions(run: Run) -> list[str]:
-    """Return what can be done with a run."""
+    """Return the actions that a run in its state allows."""
     if not run.state.is_final:
         return ["cancel"]
     return ["retry"] if run.state.is_failure or run.state is RunState.CANCELLED else []
 
 
 def confirm_task(request: Request, name: str, action: str) -> Response:
-    """Ask whether something is meant."""
+    """Return the page that confirms an action on a task."""
     return _confirm(request, action, tuple(TASK_ACTION_FIELDS), name, urls.task_path(request, name))
 
 
 def confirm_run(request: Request, run: Run, action: str) -> Response:
-    """Ask whether something is meant."""
+    """Return the page that confirms an action on a run."""
     return _confirm(request, action, RUN_ACTIONS, run.task, urls.run_path(request, run.id))
 
 
@@ -64,20 +64,20 @@ def _confirm(
 
 
 def act_on_task(request: Request, name: str, action: str) -> Response:
-    """Do something with a task."""
+    """Run, pause or resume a task."""
     if action not in TASK_ACTION_FIELDS:
         raise HTTPProblem(
             404, f"a task has no action {action!r}, only {', '.join(TASK_ACTION_FIELDS)}"
         )
     _check_csrf(request)
-    given = _parse_body(request, TASK_ACTION_FIELDS[action])
+    body = _parse_body(request, TASK_ACTION_FIELDS[action])
     if name not in get_cron(request.registry).task_registry.by_name:
         raise HTTPProblem(409, f"the task {name!r} is orphaned: it is not registered any more")
     if action == "run":
-        return _run_or_defer(request, name, given)
+        return _run_or_defer(request, name, body)
     pattern = exact_pattern(name)
     if action == "pause":
-        request.cron.pause(pattern, _parse_until(request, given), _optional_text(given, "reason"))
+        request.cron.pause(pattern, _parse_until(request, body), _optional_text(body, "reason"))
     else:
         request.cron.resume(pattern)
     cron = get_cron(request.registry)
@@ -86,7 +86,7 @@ def act_on_task(request: Request, name: str, action: str) -> Response:
 
 
 def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response:
-    """Run a task now, or put on record that it is to run once, later."""
+    """Run a task now; with ``at``, ``after`` or ``key`` defer it."""
     try:
         payload = as_payload(body.get("payload"))
     except (TypeError, ValueError) as error:
@@ -97,15 +97,15 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
         return _respond(request, url, {**run_detail(run), "url": url})
     at, after, key = (body.get(field) for field in ("at", "after", "key"))
     try:
-        waiting = request.cron.defer(name, payload, at=at, after=after, key=key)
+        waiting_run = request.cron.defer(name, payload, at=at, after=after, key=key)
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
-    data = {"task": name, "slot": format_instant(waiting.slot), "key": key}
+    data = {"task": name, "slot": format_instant(waiting_run.slot), "key": key}
     return _respond(request, urls.task_path(request, name), data, status=202)
 
 
 def act_on_run(request: Request, run: Run, action: str) -> Response:
-    """Do something with a run."""
+    """Cancel or retry a run."""
     if action not in RUN_ACTIONS:
         raise HTTPProblem(404, f"a run has no action {action!r}, only {', '.join(RUN_ACTIONS)}")
     _check_csrf(request)
@@ -114,17 +114,17 @@ def act_on_run(request: Request, run: Run, action: str) -> Response:
         (request.cron.cancel if action == "cancel" else request.cron.retry)(run.id)
     except (ValueError, LookupError) as error:
         raise HTTPProblem(409, str(error)) from None
-    now = get_cron(request.registry).store.get_run(run.id) or run
-    return _respond(request, urls.run_path(request, run.id), urls.linked_run(request, now))
+    run = get_cron(request.registry).store.get_run(run.id) or run
+    return _respond(request, urls.run_path(request, run.id), urls.linked_run(request, run))
 
 
 def exact_pattern(name: str) -> str:
-    """Return the pattern that matches this name alone."""
+    """Return the pattern that matches only this name."""
     return f"re:\\A{re.escape(name)}\\Z"
 
 
 def _check_csrf(request: Request) -> None:
-    _read_form(request)  # where the token is looked for
+    _read_form(request)  # it may have the token
     if not is_csrf_safe(request):
         raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
 
@@ -134,48 +134,44 @@ def _respond(request: Request, path: str, data: Any, status: int = 200) -> Respo
 
 
 def _parse_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
-    """Return what is sent, as JSON or as a form, where an empty field is none."""
-    given = (
-        _parse_json(request) if request.content_type == "application/json" else _parse_form(request)
-    )
-    unknown = sorted(set(given) - allowed_fields)
+    """Return the body's fields, of JSON or of a form, whose empty fields are left out."""
+    is_json = request.content_type == "application/json"
+    body = _parse_json(request) if is_json else _parse_form(request)
+    unknown = sorted(set(body) - allowed_fields)
     if unknown:
-        known = (
-            f"there is {', '.join(sorted(allowed_fields))}"
-            if allowed_fields
-            else "nothing is taken here"
-        )
-        raise HTTPProblem(400, f"{unknown[0]!r} is no field; {known}")
-    return given
+        allowed = ", ".join(sorted(allowed_fields))
+        hint = f"there is {allowed}" if allowed else "nothing is taken here"
+        raise HTTPProblem(400, f"{unknown[0]!r} is no field; {hint}")
+    return body
 
 
 def _parse_json(request: Request) -> dict[str, Any]:
     if not request.body.strip():
         return {}
     try:
-        given = json.loads(request.body, parse_constant=_refuse_constant)
+        body = json.loads(request.body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise HTTPProblem(400, "the body is no JSON") from None
-    if not isinstance(given, dict):
+    if not isinstance(body, dict):
         raise HTTPProblem(400, "the body must be a JSON object")
-    return given
+    return body
 
 
 def _parse_form(request: Request) -> dict[str, Any]:
-    sent = _read_form(request).items()
-    given = {name: text for name, text in sent if name != CSRF_FIELD and text != ""}
-    if "payload" in given:
+    fields = _read_form(request).items()
+    body = {name: text for name, text in fields if name != CSRF_FIELD and text != ""}
+    if "payload" in body:
         try:
-            given["payload"] = json.loads(str(given["payload"]), parse_constant=_refuse_constant)
+            body["payload"] = json.loads(str(body["payload"]), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise HTTPProblem(400, 'payload: must be JSON, as "text" or {"id": 7}') from None
-    return given
+    return body
 
 
 def _read_form(request: Request) -> Any:
     try:
         return request.POST
-    except (ValueError, DeprecationWarning):  # WebOb raises that for any charset but UTF-8
+    except (ValueError, DeprecationWarning):  # WebOb warns of any charset but UTF-8
         raise HTTPProblem(400, "the body is no form in UTF-8") from None
 
 
@@ -191,22 +187,17 @@ def _optional_text(body: dict[str, Any], name: str) -> str | None:
 
 
 def _parse_until(request: Request, body: dict[str, Any]) -> datetime | None:
-    until, lasting = _optional_text(body, "until"), body.get("for")
+    """Return the end of a pause from ``for`` or ``until``; None without an end."""
+    until, duration = _optional_text(body, "until"), body.get("for")
     now = get_cron(request.registry).clock()
-    if until is not None and lasting is not None:
+    if until is not None and duration is not None:
         raise HTTPProblem(400, "for: can't go with until")
     try:
-        if lasting is not None:
-            length: timedelta = parse_duration(lasting, argument="for", min_seconds=1)
-            return now + length
-        moment = until and datetime.fromisoformat(until.replace("Z", "+00:00"))
+        if duration is not None:
+            return now + parse_duration(duration, argument="for", min_seconds=1)
+        moment = parse_moment(until) if until else None
     except (ValueError, TypeError, OverflowError) as error:
         raise HTTPProblem(400, f"for or until: {error}") from None
-    if not moment:
-        return None
-    if moment.tzinfo is None or moment <= now:
-        raise HTTPProblem(400, f"until={until!r}: must be in the future, with an offset from UTC")
-    try:
-        return to_utc(moment, "until")
-    except ValueError:
-        raise HTTPProblem(400, f"until={until!r}: is beyond the calendar in UTC") from None
+    if moment is not None and moment <= now:
+        raise HTTPProblem(400, f"until={until!r}: must be in the future")
+    return moment

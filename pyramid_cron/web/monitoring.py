@@ -1,4 +1,4 @@
-"""``{cron.path}/health``: whether all is well, for what watches over servers, and for people."""
+"""``{cron.path}/health`` and ``{cron.path}/metrics``, for monitoring and for people."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from ..health_report import assess_health
 from ..metrics import ExtraMissingError, render_metrics
 from ..planning.health import Health
 from ..serializers import health_data, task_health_data
-from ..text import format_instant
+from ..text import escape_unprintable
 from .pages import (
     TemplatesMissingError,
-    escape_invisible,
     format_moment,
     render_page,
     template_environment,
@@ -39,21 +38,21 @@ log = logging.getLogger("pyramid_cron")
 
 @page_view("GET", "HEAD")
 def health_view(request: Request) -> Response:
-    """Answer 200 where all is well, else 503, with the reasons."""
+    """Answer 200 if all is healthy, else 503 with a line for each problem."""
     cron = get_cron(request.registry)
-    as_page = _wants_page(request)
+    is_page = _wants_page(request)
     try:
-        found = _health_in_local_time(cron) if as_page else assess_health(cron)
+        report = _health_in_local_time(cron) if is_page else assess_health(cron)
     except StoreError as error:
         log.error("health unknown: %s", error)
-        return _store_error_response(request, str(error), is_page=as_page)
-    status = 200 if found.is_healthy else 503
-    if as_page:
-        return _health_page(request, status, data=health_data(found), **_page_values(found))
+        return _store_error_response(request, str(error), is_page=is_page)
+    status = 200 if report.is_healthy else 503
+    if is_page:
+        return _health_page(request, status, data=health_data(report), **_page_values(report))
     if wants_json(request):
-        return json_response(health_data(found), status)
+        return json_response(health_data(report), status)
     return text_response(
-        "\n".join(_one_line(each) for each in found.describe_problems() or ["ok"]), status
+        "\n".join(_one_line(line) for line in report.describe_problems() or ["ok"]), status
     )
 
 
@@ -67,11 +66,11 @@ def _store_error_response(request: Request, error: str, *, is_page: bool) -> Res
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether a page is asked for, and can be made: plain text needs no jinja2."""
+    """Return whether the request prefers HTML to plain text, and jinja2 is there to make it."""
     if not wants_html(request):
         return False
-    asked = accept_weights(request)
-    if asked.get("text/plain", 0.0) >= asked["text/html"]:
+    weights = accept_weights(request)
+    if weights.get("text/plain", 0.0) >= weights["text/html"]:
         return False
     try:
         template_environment()
@@ -85,28 +84,26 @@ def _health_page(request: Request, status: int, **values: Any) -> Response:
 
 
 def _health_in_local_time(cron: CronApp) -> Health:
-    """Return how everything is, moments in the zone that the pages have."""
+    """Return the health report with moments in the time zone of the pages."""
     now, zone = cron.clock(), ZoneInfo(cron.settings.timezone)
 
-    def local(at: datetime) -> str:
-        told = format_moment(format_instant(at), now, zone)
-        return str(told["local"]) if told else ""
+    def format_local(moment: datetime) -> str:
+        return format_moment(moment, now, zone)["local"]
 
-    return assess_health(cron, local)
+    return assess_health(cron, format_local)
 
 
 def _page_values(report: Health) -> dict[str, Any]:
-    """Return what a page shows besides the data: what somebody has to look after comes first."""
-    first = sorted(report.tasks, key=lambda task: task.state.is_healthy)
+    """Return what the page shows besides the data: unhealthy tasks first."""
+    tasks = sorted(report.tasks, key=lambda task: task.state.is_healthy)
     return {
         "silence": report.describe_silence(),
-        "tasks": [task_health_data(task) for task in first],
+        "tasks": [task_health_data(task) for task in tasks],
     }
 
 
 def _one_line(text: str) -> str:
-    """Return a text in one line, and nothing in it that a terminal would obey."""
-    return " ".join(escape_invisible(text).split("\n"))
+    return escape_unprintable(" ".join(text.splitlines()))
 
 
 @page_view("GET", "HEAD")
@@ -116,16 +113,10 @@ def metrics_view(request: Request) -> Response:
     try:
         body, content_type = render_metrics(cron, request.headers.get("Accept", ""), cron.clock())
     except ExtraMissingError as error:
-        return _metrics_error(501, str(error))
+        return text_response(str(error), 501)
     except StoreError as error:
         log.error("metrics unknown: %s", error)
-        return _metrics_error(503, f"the store can't be read: {error}")
+        return text_response(f"the store can't be read: {error}", 503)
     response = Response(body)
     response.headers.update({"Content-Type": content_type, "Cache-Control": "no-store"})
-    return response
-
-
-def _metrics_error(status: int, body: str) -> Response:
-    response = Response(body, status=status, content_type="text/plain", charset="UTF-8")
-    response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,9 +1,8 @@
-"""Pages from templates: what they show, and how text, times and spans are written on them."""
+"""Pages from templates, and the text of moments, durations and names on them."""
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from datetime import datetime
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,13 +12,10 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..app import get_cron
-from ..schedule.zones import to_zone
-from ..text import format_instant
+from ..schedule.zones import parse_moment, to_zone
+from ..text import escape_unprintable, format_instant
 from . import urls
 from .access import csrf_token
-
-INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs"}
-"""Unicode's categories of what has no look of its own, or changes how other text looks."""
 
 RELATIVE_UNITS_SECONDS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -35,21 +31,22 @@ class TemplatesMissingError(Exception):
 
 
 def render_page(request: Request, template: str, **values: Any) -> str:
-    """Return a page. Raises NoTemplates where jinja2 is missing."""
-    made = template_environment().get_template(template)
-    now = get_cron(request.registry).clock()
-    zone = ZoneInfo(get_cron(request.registry).settings.timezone)
+    """Return a page as HTML. Raises TemplatesMissingError without jinja2."""
+    cron = get_cron(request.registry)
+    now, zone = cron.clock(), ZoneInfo(cron.settings.timezone)
     return str(
-        made.render(
+        template_environment()
+        .get_template(template)
+        .render(
             request=request,
             now=now,
             zone=zone,
             navigation=navigation_links(request),
             path=lambda *segments, **query: urls.page_path(request, *segments, **query),
             task_path=lambda name, *more, **query: urls.task_path(request, name, *more, **query),
-            run_path=lambda id_, *more, **query: urls.run_path(request, id_, *more, **query),
+            run_path=lambda run_id, *more, **query: urls.run_path(request, run_id, *more, **query),
             csrf_token=lambda: csrf_token(request),
-            moment=lambda text: format_moment(text, now, zone),
+            moment=lambda text: text and format_moment(parse_moment(text), now, zone),
             **values,
         )
     )
@@ -57,73 +54,58 @@ def render_page(request: Request, template: str, **values: Any) -> str:
 
 @lru_cache(maxsize=1)
 def template_environment() -> Any:
-    """Return jinja2 as the pages use it; the application's renderers know nothing of it."""
+    """Return the pages' own jinja2 environment. Raises TemplatesMissingError without jinja2."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
         raise TemplatesMissingError from None
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("pyramid_cron.web"),
         autoescape=True,
-        finalize=lambda value: escape_invisible(value) if type(value) is str else value,
+        finalize=lambda value: escape_unprintable(value, "\n\t") if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
+    environment.filters.update(
         seconds=format_seconds, percent=format_percent, label=format_label, json=format_json
     )
-    return made
+    return environment
 
 
 def navigation_links(request: Request) -> list[tuple[str, str]]:
-    """Return the names and paths of the pages that there are; metrics only with their extra."""
-    found = [(name.capitalize(), urls.page_path(request, name)) for name in ("tasks", "runs")]
-    found.append(("Timeline", urls.page_path(request, "timeline")))
+    """Return the names and paths of the pages; metrics only with their extra."""
+    pages = ("tasks", "runs", "timeline")
+    links = [(name.capitalize(), urls.page_path(request, name)) for name in pages]
     introspector = request.registry.introspector
     for name in ("health", "metrics") if find_spec("prometheus_client") else ("health",):
         route = f"{urls.TRIGGER_ROUTE}.{name}"
         if introspector.get("routes", route) is not None:
-            found.append((name.capitalize(), request.route_path(route)))
-    return found
+            links.append((name.capitalize(), request.route_path(route)))
+    return links
 
 
-def escape_invisible(text: str) -> str:
-    """Return the text with what can't be seen, or turns other text around, spelled out."""
-    return "".join(
-        character
-        if character in "\n\t" or unicodedata.category(character) not in INVISIBLE_CATEGORIES
-        else f"\\x{ord(character):02x}"
-        if ord(character) < 256
-        else f"\\u{ord(character):04x}"
-        for character in text
-    )
-
-
-def format_moment(text: str | None, now: datetime, zone: ZoneInfo) -> dict[str, str] | None:
-    """Return how a moment in UTC is written: in the zone, in UTC, and how far from now it is."""
-    if text is None:
-        return None
-    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    local, today = to_zone(at, zone), now.astimezone(zone)
+def format_moment(moment: datetime, now: datetime, zone: ZoneInfo) -> dict[str, str]:
+    """Return a moment (aware, UTC) as text: ``utc``, ``local`` in the zone, ``relative`` to now."""
+    local, today = to_zone(moment, zone), now.astimezone(zone)
     pattern = "%H:%M:%S" if local.date() == today.date() else "%d %b %Y %H:%M"
     return {
-        "utc": format_instant(at),
+        "utc": format_instant(moment),
         "local": format(local, pattern),
-        "relative": format_relative(at, now),
+        "relative": format_relative(moment, now),
     }
 
 
 def format_relative(moment: datetime, now: datetime) -> str:
-    """Return how far a moment is from now, in words.
+    """Return the distance of a moment from now in words.
 
-    A unit is used from two of it on: of one, rounding would take or add up to a half.
+    A unit is used from two of it on: rounding to one would be off by up to a half.
     """
     distance = round((moment - now).total_seconds())
     if not distance:
         return "now"
     size, unit = next(
-        (each for each in RELATIVE_UNITS_SECONDS if abs(distance) >= 2 * each[0]),
+        (row for row in RELATIVE_UNITS_SECONDS if abs(distance) >= 2 * row[0]),
         RELATIVE_UNITS_SECONDS[-1],
     )
     count = round(abs(distance) / size)
@@ -132,28 +114,28 @@ def format_relative(moment: datetime, now: datetime) -> str:
 
 
 def format_seconds(value: float | None) -> str:
-    """Return a span as people write it."""
+    """Return a duration with its units: ``350 ms``, ``2.5 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if value is None:
         return "–"
     if round(value * 1000) < 1000:
         return f"{value * 1000:.0f} ms"
     if round(value, 1) < 60:
         return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
+    minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
 def format_percent(share: float | None) -> str:
-    """Return a share in percent, rounded down: only what never failed has 100 %."""
+    """Return a share in percent, rounded down: 100 % only without any failure."""
     return "–" if share is None else f"{int(share * 100)} %"
 
 
 def format_label(name: str) -> str:
-    """Return a state or a policy as words."""
+    """Return the name of a state or policy as words."""
     return name.replace("_", " ")
 
 
 def format_json(value: Any) -> str:
-    """Return a JSON value as text."""
+    """Return a JSON value as indented text."""
     return json.dumps(value, ensure_ascii=False, indent=2)

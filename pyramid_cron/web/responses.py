@@ -1,10 +1,9 @@
-"""HTML or JSON at the same URL, and errors of one line in either."""
+"""Responses as HTML or JSON at the same URL, errors in one line, and query parameters."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyramid.response import Response
 from ..app import get_cron
 from ..errors import StoreError
 from ..run import RUN_ID_PATTERN, RunState
+from ..schedule.quantities import parse_integer_text
 from .access import require_access
 from .pages import TemplatesMissingError, render_page
 
@@ -34,7 +34,7 @@ log = logging.getLogger("pyramid_cron")
 
 
 class HTTPProblem(Exception):  # noqa: N818
-    """A request can't be answered as asked: its status, and a line that says why."""
+    """An HTTP error: its status, a line that says why, and allowed methods for a 405."""
 
     def __init__(self, status: int, message: str, allow: str | None = None) -> None:
         super().__init__(message)
@@ -43,17 +43,17 @@ class HTTPProblem(Exception):  # noqa: N818
 
 
 def wants_html(request: Request) -> bool:
-    """Return whether HTML is asked for by name, as browsers do; ``*/*`` is not asking."""
-    asked = accept_weights(request)
-    return asked.get("text/html", 0.0) > asked.get("application/json", 0.0)
+    """Return whether ``Accept`` names HTML, as browsers do, rather than ``*/*``."""
+    weights = accept_weights(request)
+    return weights.get("text/html", 0.0) > weights.get("application/json", 0.0)
 
 
 def page_view(*methods: str) -> Callable[[PageView], Callable[[Any, Request], Response]]:
-    """Decorate a view: it is guarded, takes these methods, and its errors are answered."""
+    """Decorate a view: access checks, allowed methods, and responses for its errors."""
 
     def decorate(view: PageView) -> Callable[[Any, Request], Response]:
         @functools.wraps(view)
-        def answered(_context: Any, request: Request) -> Response:
+        def respond_or_explain(_context: Any, request: Request) -> Response:
             try:
                 if request.method not in methods:
                     raise HTTPProblem(
@@ -72,7 +72,7 @@ def page_view(*methods: str) -> Callable[[PageView], Callable[[Any, Request], Re
                     request, HTTPProblem(503, "the store can't be read or written")
                 )
 
-        return require_access(answered)
+        return require_access(respond_or_explain)
 
     return decorate
 
@@ -85,7 +85,7 @@ def _check_query(request: Request) -> None:
 
 
 def respond(request: Request, template: str, data: Any, **context: Any) -> Response:
-    """Return the data as JSON, or the page made of it and the context."""
+    """Return the data as JSON, or as a page with more values for its template."""
     if not wants_html(request):
         return json_response(data)
     return html_response(render_page(request, template, data=data, **context))
@@ -99,7 +99,7 @@ def json_response(data: Any, status: int = 200) -> Response:
 
 
 def html_response(html: str, status: int = 200) -> Response:
-    """Return a page that may load nothing but our own style and script."""
+    """Return a page that may load only our own style and script."""
     response = Response(html, status=status, content_type="text/html", charset="UTF-8")
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return _with_page_headers(response)
@@ -113,15 +113,15 @@ def text_response(text: str, status: int = 200) -> Response:
 
 
 def redirect(path: str) -> Response:
-    """Return what sends a browser on to another page."""
+    """Return a 303 to a path of this site."""
     return _with_page_headers(_RelativeRedirect(status=303, location=path))
 
 
 class _RelativeRedirect(Response):  # type: ignore[misc]
-    """Its Location stays the path that it is.
+    """Keeps its Location a path: WebOb would add the scheme and host of the request.
 
-    With the scheme and host of the request in front it would lead elsewhere if a proxy ends TLS and
-    the server is not told: browsers do not follow a form there that may go to ``'self'`` only.
+    They are wrong behind a proxy that ends TLS unannounced, and ``form-action 'self'`` would block
+    the redirect.
     """
 
     def __call__(self, _environ: Any, start_response: Any) -> Any:
@@ -152,55 +152,55 @@ def _with_page_headers(response: Response) -> Response:
 
 
 def wants_json(request: Request) -> bool:
-    """Return whether JSON is asked for by name; otherwise it is text."""
+    """Return whether ``Accept`` names JSON, at least as high as text or HTML."""
     if "json" not in request.headers.get("Accept", "").lower():
         return False
-    asked = accept_weights(request)
-    json = asked.get("application/json", 0.0)
-    return json > 0 and json >= max(asked.get(name, 0.0) for name in ("text/plain", "text/html"))
+    weights = accept_weights(request)
+    json = weights.get("application/json", 0.0)
+    return json > 0 and json >= max(weights.get(name, 0.0) for name in ("text/plain", "text/html"))
 
 
 def accept_weights(request: Request) -> dict[str, float]:
-    """Return how much each type is asked for; none for a header that can't be read.
+    """Return the weight of each type that ``Accept`` names; none if the header is malformed.
 
-    ``*/*`` and its kin stand for any answer, so they say nothing of which. There is one answer of
-    each type, so what else is said of one, as its charset, does not matter.
+    Parameters of a type, as its charset, are ignored.
     """
-    asked: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for name, quality, *_ in request.accept.parsed or ():
-        plain = name.partition(";")[0].lower()
-        asked[plain] = max(quality, asked.get(plain, 0.0))
-    return asked
+        media_type = name.partition(";")[0].lower()
+        weights[media_type] = max(quality, weights.get(media_type, 0.0))
+    return weights
 
 
 def query_number(request: Request, name: str, default: int, maximum: int) -> int:
-    """Return a whole number from 1 to ``most``."""
-    given = request.GET.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,9}", given) or not 1 <= int(given) <= maximum:
-        raise HTTPProblem(400, f"{name}={given!r}: must be a whole number from 1 to {maximum}")
-    return int(given)
+    """Return a query parameter that is a whole number from 1 to ``maximum``."""
+    try:
+        return parse_integer_text(name, request.GET.get(name, str(default)), maximum=maximum)
+    except ValueError as error:
+        raise HTTPProblem(400, str(error)) from None
 
 
 def query_states(request: Request) -> list[RunState]:
-    """Return the states that are asked for; none means any."""
-    given = [text for text in request.GET.getall("state") if text]
-    try:
-        return [RunState(text) for text in given]
-    except ValueError:
-        known = ", ".join(RunState)
-        raise HTTPProblem(400, f"state={given[-1]!r}: must be one of {known}") from None
+    """Return the states of the query; an empty list means any."""
+    states = []
+    for text in filter(None, request.GET.getall("state")):
+        try:
+            states.append(RunState(text))
+        except ValueError:
+            allowed = ", ".join(RunState)
+            raise HTTPProblem(400, f"state={text!r}: must be one of {allowed}") from None
+    return states
 
 
 def query_before(request: Request) -> str | None:
-    """Return the id of the run before which to go on."""
-    given = request.GET.get("before") or None
-    if given is not None and not RUN_ID_PATTERN.fullmatch(given):
-        raise HTTPProblem(400, f"before={given!r}: must be the id of a run, 26 hexadecimal digits")
-    return given
+    """Return the id of the run that a page of older runs begins after."""
+    run_id = request.GET.get("before") or None
+    if run_id is not None and not RUN_ID_PATTERN.fullmatch(run_id):
+        raise HTTPProblem(400, f"before={run_id!r}: must be the id of a run, 26 hexadecimal digits")
+    return run_id
 
 
-def check_storable(name: str, text: str) -> str:
-    """Return a text that every database can compare with."""
+def check_storable(name: str, text: str) -> None:
+    """Refuse text with NUL, which not every database can compare with."""
     if "\0" in text:
         raise HTTPProblem(400, f"{name}: must not contain NUL")
-    return text

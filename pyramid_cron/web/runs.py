@@ -1,4 +1,4 @@
-"""The pages of all runs, and of one."""
+"""The page of all runs, and that of one."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ RUNS_PER_PAGE = 50
 
 @page_view("GET", "HEAD")
 def runs_view(request: Request) -> Response:
-    """Show runs, newest first: ``task``, ``state``, and those ``before`` one of them."""
+    """Show runs, newest first, filtered by ``task`` and ``state``, those ``before`` a run."""
     cron = get_cron(request.registry)
     limit = responses.query_number(request, "limit", RUNS_PER_PAGE, 200)
     task = request.GET.get("task") or None
     if task is not None:
         responses.check_storable("task", task)
     states = responses.query_states(request)
-    found = queries.list_runs(
+    runs = queries.list_runs(
         cron.store, limit + 1, task=task, states=states, before=responses.query_before(request)
     )
-    shown = found[:limit]
-    following = None
-    if len(found) > limit:
-        query = [("state", state.value) for state in states]
-        following = urls.page_path(
-            request, "runs", task=task, limit=limit, before=shown[-1].id
-        ) + "".join(f"&{name}={value}" for name, value in query)
+    next_page = None
+    if len(runs) > limit:
+        del runs[limit:]
+        next_page = urls.page_path(
+            request, "runs", task=task, limit=limit, before=runs[-1].id
+        ) + "".join(f"&state={state}" for state in states)
     data = {
         "now": format_instant(cron.clock()),
-        "runs": [urls.linked_run(request, run) for run in shown],
-        "next": following,
+        "runs": [urls.linked_run(request, run) for run in runs],
+        "next": next_page,
     }
     return respond(
         request,
@@ -46,19 +45,19 @@ def runs_view(request: Request) -> Response:
         data,
         task=task,
         states=[state.value for state in states],
-        every=[state.value for state in RunState],
+        all_states=[state.value for state in RunState],
         title="Runs",
     )
 
 
 @page_view("GET", "HEAD", "POST")
 def run_view(request: Request) -> Response:
-    """Show one run, or do with it what the end of the path says."""
-    rest = request.matchdict["id"]
+    """Show one run, or carry out the action at the end of the path."""
+    path = request.matchdict["id"]
     if request.method == "POST":
-        run_id, _, action = rest.rpartition("/")
+        run_id, _, action = path.rpartition("/")
         return actions.act_on_run(request, find_run(request, run_id), action)
-    run = find_run(request, rest)
+    run = find_run(request, path)
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_run(request, run, confirm)
@@ -73,14 +72,14 @@ def run_view(request: Request) -> Response:
         "run.html",
         data,
         log=run.log,
-        can=actions.available_actions(run),
+        actions=actions.available_actions(run),
         title=f"Run of {run.task}",
         parent="Runs",
     )
 
 
 def find_run(request: Request, run_id: str) -> Run:
-    """Return the run of this id; 404 if there is none."""
+    """Return the run with this id. Raises HTTPProblem 404 if there is none."""
     run = get_cron(request.registry).store.get_run(run_id)
     if run is None:
         raise HTTPProblem(404, f"there is no run {run_id!r}")

@@ -1,10 +1,11 @@
-"""The pages of all tasks, and of one."""
+"""The page of all tasks, and that of one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -21,48 +22,53 @@ from .responses import HTTPProblem, page_view, respond
 
 TASKS_PER_PAGE = 50
 TASK_ROW_RUNS = 20
-"""How many runs of each task the page of all tasks looks at."""
+"""Newest runs of each task on the page of all tasks."""
 
 TASK_PAGE_RUNS = 60
-"""How many runs the page of one task shows."""
+"""Newest runs on the page of one task."""
 
 TASK_PAGE_SLOTS = 5
-"""How many slots to come, and how many that wait, are shown."""
+"""Next slots, and waiting runs, on the page of one task."""
 
 SUCCESS_RATE_STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
 
 
 @page_view("GET", "HEAD")
 def tasks_view(request: Request) -> Response:
-    """Show the tasks, those that are not registered any more last; ``q`` is a part of the name."""
+    """Show the tasks whose names contain ``q``, orphaned ones last."""
     cron = get_cron(request.registry)
-    sought = request.GET.get("q", "")
+    name_part = request.GET.get("q", "")
     limit = responses.query_number(request, "limit", TASKS_PER_PAGE, 100)
     number = responses.query_number(request, "page", 1, 1_000_000)
     orphans = sorted(queries.list_task_names(cron.store) - set(cron.task_registry.by_name))
     names = [
         name
         for name in (*cron.task_registry.by_name, *orphans)
-        if sought.casefold() in name.casefold()
+        if name_part.casefold() in name.casefold()
     ]
-    shown = names[(number - 1) * limit : number * limit]
-    listed, recent = _task_rows(request, cron, shown)
-    more = number * limit < len(names)
+    page_names = names[(number - 1) * limit : number * limit]
+    rows, recent = _task_rows(request, cron, page_names)
+    path_of = partial(_page_path, request, name_part, limit)
     data = {
         "now": format_instant(cron.clock()),
-        "tasks": listed,
+        "tasks": rows,
         "total": len(names),
         "page": number,
-        "next": urls.page_path(request, "tasks", q=sought or None, limit=limit, page=number + 1)
-        if more
-        else None,
+        "next": path_of(number + 1) if number * limit < len(names) else None,
     }
-    earlier = number > 1 and urls.page_path(
-        request, "tasks", q=sought or None, limit=limit, page=number - 1
-    )
     return respond(
-        request, "tasks.html", data, recent=recent, sought=sought, earlier=earlier, title="Tasks"
+        request,
+        "tasks.html",
+        data,
+        recent=recent,
+        name_part=name_part,
+        previous_path=path_of(number - 1) if number > 1 else None,
+        title="Tasks",
     )
+
+
+def _page_path(request: Request, name_part: str, limit: int, page: int) -> str:
+    return urls.page_path(request, "tasks", q=name_part or None, limit=limit, page=page)
 
 
 def _task_rows(
@@ -71,11 +77,11 @@ def _task_rows(
     now = cron.clock()
     recent = queries.list_recent_runs(cron.store, names, TASK_ROW_RUNS)
     waiting = queries.count_waiting_by_task(cron.store)
-    words = cron.store.pause_rules()
+    rules = cron.store.pause_rules()
     running: defaultdict[str, list[Run]] = defaultdict(list)
     for active in queries.list_active_runs(cron.store):
         running[active.run.task].append(active.run)
-    listed = [
+    rows = [
         _linked_task(
             request,
             name,
@@ -83,12 +89,12 @@ def _task_rows(
             recent[name],
             running=running[name],
             waiting=waiting.get(name, 0),
-            pause=active_pause(name, now, words),
+            pause=active_pause(name, now, rules),
             now=now,
         )
         for name in names
     ]
-    return listed, recent
+    return rows, recent
 
 
 def _linked_task(
@@ -102,7 +108,7 @@ def _linked_task(
     pause: PauseRule | None,
     now: datetime,
 ) -> JSONObject:
-    """Return a task with what pages add; ``runs`` are its newest."""
+    """Return a task with its state, success rate and paths; ``runs`` are its newest."""
     last = next((run for run in runs if run.state.is_final), None)
     data = task_data(name, task, now=now, last=last, running=running, waiting=waiting, pause=pause)
     return {
@@ -135,13 +141,13 @@ def success_rate(runs: Sequence[Run]) -> float | None:
 
 @page_view("GET", "HEAD", "POST")
 def task_view(request: Request) -> Response:
-    """Show one task, or do with it what the end of the path says."""
-    asked_for = request.matchdict["name"]
-    responses.check_storable("name", asked_for)
+    """Show one task, or carry out the action at the end of the path."""
+    path = request.matchdict["name"]
+    responses.check_storable("name", path)
     if request.method == "POST":
-        name, _, action = asked_for.rpartition("/")
+        name, _, action = path.rpartition("/")
         return actions.act_on_task(request, find_task(request, name)[0], action)
-    name, task = find_task(request, asked_for)
+    name, task = find_task(request, path)
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_task(request, name, confirm)
@@ -149,40 +155,43 @@ def task_view(request: Request) -> Response:
 
 
 def find_task(request: Request, name: str) -> tuple[str, Task | None]:
-    """Return the name of a task that is registered, or was; 404 if there never was one."""
+    """Return a task's name, and the task, None for an orphaned one.
+
+    Raises HTTPProblem 404 if no task of that name is registered or on record.
+    """
     cron = get_cron(request.registry)
-    names = (name, urls.unquote_name(name))
-    for each in names:
-        if each in cron.task_registry.by_name:
-            return each, cron.task_registry.by_name[each]
-    for each in names:
-        if queries.has_runs(cron.store, each):
-            return each, None
+    candidates = (name, urls.unquote_name(name))
+    for candidate in candidates:
+        if candidate in cron.task_registry.by_name:
+            return candidate, cron.task_registry.by_name[candidate]
+    for candidate in candidates:
+        if queries.has_runs(cron.store, candidate):
+            return candidate, None
     if name in queries.list_task_names(cron.store):
         return name, None
     raise HTTPProblem(404, f"there is no cron task named {name!r}")
 
 
 def _task_detail(request: Request, name: str, task: Task | None) -> Response:
-    cron, now = get_cron(request.registry), get_cron(request.registry).clock()
+    cron = get_cron(request.registry)
+    now = cron.clock()
     runs = queries.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
-    pending = queries.list_waiting(cron.store, name, TASK_PAGE_SLOTS)
-    standing = _linked_task(
+    waiting_runs = queries.list_waiting(cron.store, name, TASK_PAGE_SLOTS)
+    active_runs = queries.list_active_runs(cron.store)
+    task_values = _linked_task(
         request,
         name,
         task,
         runs,
-        running=[
-            each.run for each in queries.list_active_runs(cron.store) if each.run.task == name
-        ],
+        running=[active.run for active in active_runs if active.run.task == name],
         waiting=cron.store.count_waiting(name),
         pause=active_pause(name, now, cron.store.pause_rules()),
         now=now,
     )
     data = {
-        **standing,
+        **task_values,
         "next_slots": [format_instant(slot) for slot in _next_slots(task, now)] if task else [],
-        "waiting_slots": [waiting_run_data(each) for each in pending],
+        "waiting_slots": [waiting_run_data(waiting_run) for waiting_run in waiting_runs],
         "policies": policy_data(task) if task else None,
         "runs": [urls.linked_run(request, run) for run in runs],
     }

@@ -1,4 +1,4 @@
-"""The timeline: what ran beside what, over a day."""
+"""The timeline: the runs of the last day, a lane for each task."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from .urls import linked_run
 
 TIMELINE_SPAN = timedelta(hours=24)
 MAX_TIMELINE_RUNS = 2000
-"""How many runs are shown at most: the newest."""
+"""Runs shown at most: the newest."""
 
 MAX_TIMELINE_LANES = 40
-"""How many tasks are shown at most: those that took longest."""
+"""Tasks shown at most: those with the longest running time."""
 
 TIMELINE_WIDTH = 960
 
 
 @page_view("GET", "HEAD")
 def timeline_view(request: Request) -> Response:
-    """Show what was carried out in the last 24 hours, a lane for each task."""
+    """Show the runs of the last 24 hours, a lane for each task."""
     cron = get_cron(request.registry)
     now = cron.clock()
-    # What is claimed in this very moment belongs here, too.
+    # One second more, for runs that start in this moment.
     runs = queries.runs_between(
         cron.store, now - TIMELINE_SPAN, now + timedelta(seconds=1), MAX_TIMELINE_RUNS
     )
-    full = len(runs) == MAX_TIMELINE_RUNS
+    is_complete = len(runs) < MAX_TIMELINE_RUNS
     since = now - TIMELINE_SPAN
-    if full:
+    if not is_complete:
         since = max(since, min(run.started for run in runs if run.started))
     lanes = timeline_lanes(runs, since, now)
     data = {
         "since": format_instant(since),
         "until": format_instant(now),
-        "complete": not full,
+        "complete": is_complete,
         "runs": [linked_run(request, run) for run in runs],
     }
     return respond(
@@ -51,7 +51,7 @@ def timeline_view(request: Request) -> Response:
         "timeline.html",
         data,
         lanes=lanes[:MAX_TIMELINE_LANES],
-        left_out=len(lanes) - len(lanes[:MAX_TIMELINE_LANES]),
+        lanes_over_limit=max(0, len(lanes) - MAX_TIMELINE_LANES),
         hours=_hour_marks(since, now, ZoneInfo(cron.settings.timezone)),
         width=TIMELINE_WIDTH,
         title="Timeline",
@@ -59,8 +59,8 @@ def timeline_view(request: Request) -> Response:
 
 
 def timeline_lanes(runs: list[Run], since: datetime, until: datetime) -> list[dict[str, Any]]:
-    """Return a lane for each task, the one that took longest first."""
-    whole = max((until - since).total_seconds(), 1.0)
+    """Return a lane for each task, the longest running time first."""
+    span = max((until - since).total_seconds(), 1.0)
     lanes: dict[str, dict[str, Any]] = {}
     for run in reversed(runs):
         if run.started is None:
@@ -68,14 +68,14 @@ def timeline_lanes(runs: list[Run], since: datetime, until: datetime) -> list[di
         start, end = max(run.started, since), run.finished or until
         lane = lanes.setdefault(run.task, {"task": run.task, "seconds": 0.0, "bars": []})
         lane["seconds"] += (end - start).total_seconds()
-        x = (start - since).total_seconds() / whole * TIMELINE_WIDTH
-        width = max(2.0, (end - start).total_seconds() / whole * TIMELINE_WIDTH)
+        x = (start - since).total_seconds() / span * TIMELINE_WIDTH
+        width = max(2.0, (end - start).total_seconds() / span * TIMELINE_WIDTH)
         lane["bars"].append({"run": run, "x": round(x, 2), "width": round(width, 2)})
     return sorted(lanes.values(), key=lambda lane: (-lane["seconds"], lane["task"]))
 
 
 def _hour_marks(since: datetime, until: datetime, zone: ZoneInfo) -> list[tuple[float, str]]:
-    """Return where four marks stand, and what they say."""
+    """Return the positions of three marks between the edges, and their local times."""
     length = until - since
     marks = [since + length * part / 4 for part in range(1, 4)]
     return [

@@ -1,4 +1,4 @@
-"""The trigger: ``GET`` or ``POST`` on the cron path makes a tick."""
+"""The trigger: ``GET`` or ``POST`` on ``cron.path`` makes a tick."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("pyramid_cron")
 
 
 def tick_view(request: Request) -> Response:
-    """Answer a hit on the trigger: 200 with what was done, or 403, 405 or 503."""
+    """Answer a hit on the trigger: 200 after the tick, else 403, 405 or 503."""
     if request.method not in ("GET", "POST"):
         return _text_response("method not allowed", status=405, headers={"Allow": "GET, POST"})
     cron = get_cron(request.registry)

@@ -1,4 +1,4 @@
-"""Where the pages are. A task's name may hold anything, slashes and dots too."""
+"""The paths of the pages. A task's name may have any characters, slashes and dots too."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..run import Run
 from ..serializers import JSONObject, run_data
 
 TRIGGER_ROUTE = "pyramid_cron"
-"""The name of the trigger's route, below which everything is; applications may have a "cron"."""
+"""The name of the trigger's route; an application may have a route "cron" of its own."""
 
 
 def page_path(request: Request, *segments: str, **query: object) -> str:
-    """Return the path of what is below the trigger; a None in the query is left out."""
+    """Return a path below the trigger's; a query parameter that is None is left out."""
     base = "/".join((request.route_path(TRIGGER_ROUTE), *segments))
-    asked = urlencode({name: value for name, value in query.items() if value is not None})
-    return f"{base}?{asked}" if asked else base
+    parameters = urlencode({name: value for name, value in query.items() if value is not None})
+    return f"{base}?{parameters}" if parameters else base
 
 
 def task_path(request: Request, name: str, *segments: str, **query: object) -> str:
-    """Return the path of a task's page, or of what is done to the task."""
+    """Return the path of a task's page, or of an action on the task."""
     return page_path(request, "tasks", _quote_name(name), *segments, **query)
 
 
 def run_path(request: Request, run_id: str, *segments: str, **query: object) -> str:
-    """Return the path of a run's page, or of what is done to the run."""
+    """Return the path of a run's page, or of an action on the run."""
     return page_path(request, "runs", quote(run_id, safe=""), *segments, **query)
 
 
@@ -36,12 +36,12 @@ def linked_run(request: Request, run: Run) -> JSONObject:
 
 
 def unquote_name(name: str) -> str:
-    """Return the name that :func:`task_path` has quoted once more."""
+    """Return the name that :func:`task_path` has quoted twice."""
     return unquote(name)
 
 
 def _quote_name(name: str) -> str:
-    """Quote a name. Browsers would follow segments of dots, however they are quoted once."""
+    """Quote a name; twice if it has a segment of dots, which browsers resolve even if quoted."""
     if {".", ".."} & set(name.split("/")):
         name = quote(name, safe="/").replace(".", "%2E")
     return quote(name, safe="/")

@@ -1,23 +1,23 @@
 "use strict";
-// A run that goes on is asked how far it has come; once its state is another, the page is loaded anew.
-const live = document.querySelector("[data-live]");
-if (live) {
-  const field = (name) => live.querySelector(`[data-field="${name}"]`);
-  const ask = async () => {
+// Polls the progress of an active run; reloads the page once its state has changed.
+const region = document.querySelector("[data-poll]");
+if (region) {
+  const field = (name) => region.querySelector(`[data-field="${name}"]`);
+  const poll = async () => {
     try {
-      const answer = await fetch(live.dataset.live, { headers: { Accept: "application/json" } });
+      const answer = await fetch(region.dataset.poll, { headers: { Accept: "application/json" } });
       if (answer.ok) {
         const run = await answer.json();
-        if (run.state !== live.dataset.state) {
+        if (run.state !== region.dataset.state) {
           location.reload();
           return;
         }
         show(run.progress);
       }
     } catch {
-      // The server is away; ask again.
+      // The server does not answer; poll again.
     }
-    setTimeout(ask, 1000);
+    setTimeout(poll, 1000);
   };
   const show = (progress) => {
     if (!progress) return;
@@ -28,5 +28,5 @@ if (live) {
     const of = progress.total ? ` of ${progress.total}` : "";
     field("message").textContent = `${progress.done}${of} ${progress.message ?? ""}`;
   };
-  ask();
+  poll();
 }
