@@ -9,27 +9,27 @@ from ..run import RunState
 from .context import CommandFailedError, parse_count
 
 HELP_DESCRIPTION = """\
-Show and steer the scheduled tasks of a Pyramid application.
+Show and control the scheduled tasks of a Pyramid application.
 
-The application is that of the configuration file. Moments are ISO 8601 (without an offset: in the
+The application is loaded from the configuration file. Moments are ISO 8601 (without an offset: in the
 time zone of cron.timezone), dates, "now", or relative to now, as -2h.
 """
 HELP_EPILOG = """\
 Exit status: 0 fine; 1 the answer is bad (a run failed, unhealthy, problems found); 2 wrong use,
-or something needed is not there.
+or something needed is missing.
 """
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what becomes the line on stderr."""
+        """Raise CommandFailedError, which becomes the line on stderr."""
         raise CommandFailedError(f"{message}; see {self.prog} --help")
 
 
 def make_parser() -> CommandParser:
-    """Return the parser of the whole command line."""
+    """Return the parser of the command line."""
     parser = CommandParser(
         prog="pcron",
         description=HELP_DESCRIPTION,
@@ -64,7 +64,7 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
         "-n", type=parse_count, default=5, metavar="N", help="how many (default 5)"
     )
     command = _add_command(
-        commands, "explain", "say what a schedule means, and what shifts do to it"
+        commands, "explain", "say what a schedule means, and what shifts of the clocks do to it"
     )
     command.add_argument(
         "expression",
@@ -73,18 +73,18 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
         help='"30 2 * * *", "@daily", "every 30m" or a moment with an offset',
     )
     command.add_argument("--timezone", metavar="ZONE", help="the zone (default: cron.timezone)")
-    _add_command(commands, "check", "look for what is wrong with the tasks and the store")
+    _add_command(commands, "check", "look for problems with the tasks and the store")
     command = _add_command(commands, "history", "list runs, newest first")
     command.add_argument("task", nargs="?", metavar="TASK")
     command.add_argument("--state", choices=[str(state) for state in RunState], metavar="STATE")
     command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")
-    command = _add_command(commands, "show", "show all there is to know of a run")
+    command = _add_command(commands, "show", "show all details of a run")
     command.add_argument("run", metavar="RUN")
     command = _add_command(commands, "simulate", "show what would run, and run nothing")
     _add_range_options(command)
     command.add_argument("--summary", action="store_true", help="count the slots of each task")
     _add_command(commands, "export", "write the tasks as a crontab", json=False)
-    _add_command(commands, "health", "say how the tasks are")
+    _add_command(commands, "health", "show the health of the tasks")
 
 
 def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
@@ -92,7 +92,7 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument("--at", metavar="MOMENT", help="as if it were then (default: now)")
     command = _add_command(commands, "run", "run a task now, in this process")
     command.add_argument("task", metavar="TASK")
-    command.add_argument("--payload", metavar="JSON", help="what the task is given")
+    command.add_argument("--payload", metavar="JSON", help="the payload of the run")
     command = _add_command(
         commands, "backfill", "run a task for slots of the past, at the next ticks"
     )
@@ -101,7 +101,7 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument(
         "--overlap", choices=["delay", "allow"], default="delay", help="(default: delay)"
     )
-    _add_command(commands, "prune", "forget the runs that are older than cron.retention")
+    _add_command(commands, "prune", "delete the runs that are older than cron.retention")
 
 
 def _add_control_commands(commands: SubParsers[CommandParser]) -> None:
@@ -113,14 +113,14 @@ def _add_control_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument("--reason", metavar="TEXT")
     command = _add_command(commands, "resume", "end the pauses of the tasks whose names match")
     command.add_argument("pattern", metavar="PATTERN", help="a glob, or re: and a regex")
-    command = _add_command(commands, "cancel", "ask for the end of a run", json=False)
+    command = _add_command(commands, "cancel", "request the cancellation of a run", json=False)
     command.add_argument("run", metavar="RUN")
-    command = _add_command(
-        commands, "retry", "try a run that went wrong again, at next tick", json=False
-    )
+    command = _add_command(commands, "retry", "retry a failed run at the next tick", json=False)
     command.add_argument("run", metavar="RUN")
 
 
 def _add_range_options(command: CommandParser) -> None:
     command.add_argument("--since", required=True, metavar="MOMENT", help="slots after this")
-    command.add_argument("--until", required=True, metavar="MOMENT", help="up to and with this")
+    command.add_argument(
+        "--until", required=True, metavar="MOMENT", help="up to and including this"
+    )

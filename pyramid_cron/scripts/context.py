@@ -1,4 +1,4 @@
-"""What every command is given."""
+"""The context of a command, its exit statuses, and the values of options."""
 
 from __future__ import annotations
 
@@ -7,69 +7,24 @@ import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 
 from ..app import CronApp
-from ..schedule.quantities import parse_duration
+from ..schedule.quantities import parse_duration, parse_integer_text
+from ..schedule.zones import parse_moment
 from ..scheduler import Scheduler
 from .output import CommandOutput
 
-
-@dataclass(frozen=True, slots=True)
-class CommandContext:
-    """The application, what was asked of it, and where the answer goes."""
-
-    args: Namespace
-    request: Request
-    cron: CronApp
-    output: CommandOutput
-    now: datetime
-
-    @property
-    def scheduler(self) -> Scheduler:
-        """What ``request.cron`` is."""
-        found: Scheduler = self.request.cron
-        return found
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The zone of ``cron.timezone``."""
-        return self.output.zone
-
-    def parse_moment(self, text: str, option: str) -> datetime:
-        """Return a moment as typed, in UTC."""
-        return parse_moment_option(text, option, self.now, self.zone)
-
-    def parse_range(self) -> tuple[datetime, datetime]:
-        """Return ``--since`` and ``--until``, in UTC and in order."""
-        since = self.parse_moment(self.args.since, "--since")
-        until = self.parse_moment(self.args.until, "--until")
-        if since >= until:
-            raise CommandFailedError(
-                f"--since {self.args.since!r} is not before --until {self.args.until!r}"
-            )
-        return since, until
-
-
 EXIT_FINE = 0
 EXIT_BAD_ANSWER = 1
-"""The answer is bad: a run failed, a check found problems, the tasks are unhealthy."""
+"""A run failed, there are problems, or the tasks are unhealthy."""
 EXIT_WRONG_USE = 2
-"""It could not be answered: wrong use, or something it needs is not there."""
+"""Wrong use, or something the command needs is missing."""
 EXIT_INTERRUPTED = 130
-"""Ctrl-C, as shells have it."""
-
-
-class CommandFailedError(Exception):
-    """What was asked for can't be done; the text says why and what would be right."""
-
-    def __init__(self, text: str, exit_status: int = EXIT_WRONG_USE) -> None:
-        super().__init__(text)
-        self.exit_status = exit_status
-
+"""Ctrl-C, as in shells."""
 
 RELATIVE_MOMENT = re.compile(r"([+-])([0-9]+[smhd]?)")
 MOMENT_OPTIONS = ("--at", "--since", "--until", "--for")
@@ -80,29 +35,70 @@ _MOMENT_HINT = (
 )
 
 
-def parse_moment_option(text: str, option: str, now: datetime, zone: ZoneInfo) -> datetime:
-    """Return the moment meant, in UTC; what has no offset is in ``zone``.
+class CommandFailedError(Exception):
+    """The command failed; the text says why and how to do it right."""
 
-    ``now`` is aware; ``option`` names it in the error. A local time that happens twice means the
-    first; one that is skipped is as far after the gap as it is after the gap's beginning.
+    def __init__(self, text: str, exit_status: int = EXIT_WRONG_USE) -> None:
+        super().__init__(text)
+        self.exit_status = exit_status
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """The application, the arguments, the output and the moment of one command."""
+
+    args: Namespace
+    request: Request
+    cron: CronApp
+    output: CommandOutput
+    now: datetime
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The application's ``request.cron``."""
+        scheduler: Scheduler = self.request.cron
+        return scheduler
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of ``cron.timezone``."""
+        return self.output.zone
+
+    def parse_moment(self, text: str, option: str) -> datetime:
+        """Return the moment that an option says, in UTC."""
+        return parse_moment_option(text, option, self.now, self.zone)
+
+    def parse_range(self) -> tuple[datetime, datetime]:
+        """Return ``--since`` and ``--until`` in UTC; ``--since`` is before ``--until``."""
+        since = self.parse_moment(self.args.since, "--since")
+        until = self.parse_moment(self.args.until, "--until")
+        if since >= until:
+            raise CommandFailedError(
+                f"--since {self.args.since!r} is not before --until {self.args.until!r}"
+            )
+        return since, until
+
+
+def parse_moment_option(text: str, option: str, now: datetime, zone: ZoneInfo) -> datetime:
+    """Return the moment that an option says, in UTC: ``now``, relative to now, or ISO 8601.
+
+    ``now`` is aware. Text without an offset is local time in ``zone``, as in
+    :func:`~pyramid_cron.schedule.zones.parse_moment`. Raises CommandFailedError, naming the option.
     """
-    written = text.strip()
-    if written.lower() == "now":
+    text = text.strip()
+    if text.lower() == "now":
         return now
     try:
-        if relative := RELATIVE_MOMENT.fullmatch(written):
+        if relative := RELATIVE_MOMENT.fullmatch(text):
             distance = parse_duration(relative[2], argument=option)
             return now + distance if relative[1] == "+" else now - distance
-        # Python 3.10 doesn't read the Z.
-        found = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", written))
-        aware = found if found.tzinfo is not None else found.replace(tzinfo=zone)
-        return aware.astimezone(timezone.utc)
+        return parse_moment(text, zone)
     except (ValueError, OverflowError):
         raise CommandFailedError(f"{option} {text!r} is no moment; {_MOMENT_HINT}") from None
 
 
 def parse_duration_option(text: str, option: str) -> timedelta:
-    """Return a duration such as ``2h``; ``option`` names it in the error."""
+    """Return the duration that an option says, such as ``2h``. Raises CommandFailedError."""
     try:
         return parse_duration(text, argument=option, min_seconds=1)
     except ValueError:
@@ -112,18 +108,19 @@ def parse_duration_option(text: str, option: str) -> timedelta:
 
 
 def join_negative_moments(arguments: Sequence[str]) -> list[str]:
-    """Join options with moments such as ``-2h``, which argparse would take for an option."""
-    found: list[str] = []
+    """Join an option and its moment, ``--since -2h``: argparse takes ``-2h`` for an option."""
+    joined: list[str] = []
     for argument in arguments:
-        if found and found[-1] in MOMENT_OPTIONS and RELATIVE_MOMENT.fullmatch(argument):
-            found[-1] += f"={argument}"
+        if joined and joined[-1] in MOMENT_OPTIONS and RELATIVE_MOMENT.fullmatch(argument):
+            joined[-1] += f"={argument}"
         else:
-            found.append(argument)
-    return found
+            joined.append(argument)
+    return joined
 
 
 def parse_count(text: str) -> int:
-    """Read a number of things to show."""
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, 1 or more")
-    return int(text)
+    """Return a whole number, 1 or more, for argparse."""
+    try:
+        return parse_integer_text("count", text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, 1 or more") from None

@@ -1,4 +1,4 @@
-"""What a schedule means: in words, by its next slots, and around the next shifts of the clocks."""
+"""Explains a schedule: in words, by its next slots, and around the next shifts of the clocks."""
 
 from __future__ import annotations
 
@@ -20,73 +20,119 @@ from ..schedule.zones import (
     to_zone,
 )
 from .context import EXIT_FINE, CommandContext, CommandFailedError
+from .output import CommandOutput
 
 MAX_SHIFTS = 2
-"""How many shifts are explained: one forwards and one back, where both are usual."""
+"""Shifts that are explained: usually one forwards and one back."""
+
+SHIFT_HORIZON_SECONDS = 2 * 366 * DAY_SECONDS
+"""How far ahead a shift is looked for."""
+
+SHIFT_RESOLUTION = timedelta(seconds=1)
+
+BuiltinSchedule = Cron | Every | At
+
+
+class ClockShift(NamedTuple):
+    """A shift of a zone's clocks."""
+
+    #: When it happens (aware, UTC).
+    moment: datetime
+    #: What the clocks would show then without it (naive).
+    local_before: datetime
+    #: What they show then (naive).
+    local_after: datetime
+    #: The abbreviation of the time before, such as CET.
+    old_abbreviation: str
+    #: The abbreviation of the time after, such as CEST.
+    new_abbreviation: str
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether local times are skipped; otherwise they happen twice."""
+        return self.local_after > self.local_before
+
+    @property
+    def first_local(self) -> datetime:
+        """The first local time that is skipped or happens twice."""
+        return min(self.local_before, self.local_after)
+
+    @property
+    def last_local(self) -> datetime:
+        """The end of the local times that are skipped or happen twice."""
+        return max(self.local_before, self.local_after)
+
+    def describe(self) -> str:
+        """Return the shift in one line."""
+        happens = "is skipped" if self.is_gap else "happens twice"
+        return (
+            f"{self.local_before:%Y-%m-%d %H:%M} {self.old_abbreviation} ->"
+            f" {self.local_after:%H:%M} {self.new_abbreviation}:"
+            f" {self.first_local:%H:%M} to {self.last_local:%H:%M} {happens}"
+        )
 
 
 def explain(context: CommandContext) -> int:
     """``pcron … explain``."""
     args, out = context.args, context.output
-    zone = args.timezone or context.cron.settings.timezone
-    schedule = parse_schedule(" ".join(args.expression), _parse_zone(zone))
+    zone = _parse_zone(args.timezone or context.cron.settings.timezone)
+    schedule = parse_schedule(" ".join(args.expression), zone)
     slots = list(_next_slots(schedule, context.now, 5))
-    coming = list(islice(clock_shifts(_parse_zone(zone), context.now), MAX_SHIFTS))
+    shifts = list(islice(clock_shifts(zone, context.now), MAX_SHIFTS))
     if out.is_json:
-        out.print_json(_explanation_data(schedule, zone, slots, coming))
+        out.print_json(_explanation_data(schedule, zone, slots, shifts))
         return EXIT_FINE
     out.print_line(schedule.describe())
     out.print_line(f"crontab: {_crontab_or_reason(schedule)[1]}")
-    out.print_line(f"\nNext in {zone}:")
+    out.print_line(f"\nNext in {zone.key}:")
     for slot in slots:
-        note = dst_note((schedule,), slot)
-        shown = f"{to_zone(slot, _parse_zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
-        out.print_line(f"  {shown}" + (f"  ({note})" if note else ""))
+        out.print_line(f"  {_format_slot(schedule, slot, zone)}")
     if not slots:
         out.print_line("  never again")
     if not isinstance(schedule, At):
-        _show_shifts(context, schedule, zone, coming)
+        _print_shifts(out, schedule, zone, shifts)
     return EXIT_FINE
 
 
-def _show_shifts(
-    context: CommandContext, schedule: BuiltinSchedule, zone: str, shifts: list[ClockShift]
+def _format_slot(schedule: BuiltinSchedule, slot: datetime, zone: ZoneInfo) -> str:
+    """Return a slot in local time, with its note."""
+    note = dst_note((schedule,), slot)
+    return f"{to_zone(slot, zone):%a %Y-%m-%d %H:%M:%S %Z}" + (f"  ({note})" if note else "")
+
+
+def _print_shifts(
+    out: CommandOutput, schedule: BuiltinSchedule, zone: ZoneInfo, shifts: list[ClockShift]
 ) -> None:
-    out = context.output
     if not shifts:
-        out.print_line(f"\nThe clocks of {zone} do not shift.")
+        out.print_line(f"\nThe clocks of {zone.key} do not shift.")
         return
-    out.print_line(f"\nNext shifts of the clocks in {zone}:")
+    out.print_line(f"\nNext shifts of the clocks in {zone.key}:")
     for shift in shifts:
         out.print_line(f"  {shift.describe()}")
         out.print_line(f"    {dst_effect(schedule, shift)}")
         for slot in _slots_around(schedule, shift):
-            note = dst_note((schedule,), slot)
-            shown = f"{to_zone(slot, _parse_zone(zone)):%a %Y-%m-%d %H:%M:%S %Z}"
-            out.print_line(f"    {shown}" + (f"  ({note})" if note else ""))
+            out.print_line(f"    {_format_slot(schedule, slot, zone)}")
 
 
 def _slots_around(schedule: BuiltinSchedule, shift: ClockShift) -> list[datetime]:
-    """Return the slots around a shift: the last before the times concerned, and up to five more."""
+    """Return the last slot before the shifted times, and up to five after it."""
     length = shift.last_local - shift.first_local
     start = shift.moment if shift.is_gap else shift.moment - length
-    before = schedule.preceding(start)
-    found = [] if before is None else [before]
     end = shift.moment + length + timedelta(hours=1)
-    following = [
-        slot for slot in _next_slots(schedule, start - timedelta.resolution, 5) if slot <= end
-    ]
-    return found + (following or list(_next_slots(schedule, start, 1)))
+    previous = schedule.preceding(start)
+    slots = _next_slots(schedule, start - timedelta.resolution, 5)
+    following = [slot for slot in slots if slot <= end] or list(_next_slots(schedule, start, 1))
+    return following if previous is None else [previous, *following]
 
 
 def _explanation_data(
-    schedule: BuiltinSchedule, zone: str, slots: list[datetime], shifts: list[ClockShift]
+    schedule: BuiltinSchedule, zone: ZoneInfo, slots: list[datetime], shifts: list[ClockShift]
 ) -> dict[str, Any]:
-    fields, said = _crontab_or_reason(schedule)
+    has_crontab, crontab = _crontab_or_reason(schedule)
     return {
         "schedule": schedule.describe(),
-        "timezone": zone,
-        "crontab": said if fields else None,
+        "timezone": zone.key,
+        "crontab": crontab if has_crontab else None,
         "next": [{"slot": slot, "note": dst_note((schedule,), slot)} for slot in slots],
         "shifts": [
             {
@@ -101,13 +147,16 @@ def _explanation_data(
 
 
 def parse_schedule(text: str, zone: ZoneInfo) -> BuiltinSchedule:
-    """Return the schedule meant: ``every 30m``, cron fields, or a moment with an offset."""
+    """Return a schedule from text: ``every 30m``, cron fields, or a moment with an offset.
+
+    Cron fields are in ``zone``. Raises CommandFailedError for anything else.
+    """
     try:
-        words = text.split()
-        if words[:1] == ["every"]:
-            return Every("".join(words[1:]))
-        if len(words) == 1 and words[0][:1].isdigit() and len(words[0]) > 9:
-            return At(words[0])
+        first, *parts = text.split() or [""]
+        if first == "every":
+            return Every("".join(parts))
+        if not parts and first[:1].isdigit() and len(first) > 9:
+            return At(first)
         return Cron(text, timezone=zone.key)
     except ValueError as error:
         raise CommandFailedError(str(error).removeprefix("expression=")) from None
@@ -121,7 +170,7 @@ def _parse_zone(name: str) -> ZoneInfo:
 
 
 def _crontab_or_reason(schedule: BuiltinSchedule) -> tuple[bool, str]:
-    """Return whether a crontab can say it, and its fields, or why not."""
+    """Return True and the crontab fields, or False and why there are none."""
     try:
         fields = schedule.crontab()
     except ValueError as error:
@@ -138,75 +187,32 @@ def _next_slots(schedule: BuiltinSchedule, after: datetime, count: int) -> Itera
         after = slot
 
 
-SHIFT_HORIZON_SECONDS = 2 * 366 * DAY_SECONDS
-"""Seconds within which a zone that shifts at all does so; others have no shift worth a word."""
-
-SHIFT_RESOLUTION = timedelta(seconds=1)
-
-BuiltinSchedule = Cron | Every | At
-
-
-class ClockShift(NamedTuple):
-    """That the clocks of a zone are set: from ``before`` to ``after`` at ``moment``.
-
-    ``moment`` is in UTC; ``before`` and ``after`` are what the clocks show, without a zone, and
-    ``old`` and ``new`` the names of the times, such as CET and CEST.
-    """
-
-    moment: datetime
-    local_before: datetime
-    local_after: datetime
-    old_abbreviation: str
-    new_abbreviation: str
-
-    @property
-    def is_gap(self) -> bool:
-        """Whether local times are skipped; otherwise they happen twice."""
-        return self.local_after > self.local_before
-
-    @property
-    def first_local(self) -> datetime:
-        """The first local time concerned."""
-        return min(self.local_before, self.local_after)
-
-    @property
-    def last_local(self) -> datetime:
-        """The end of the local times concerned."""
-        return max(self.local_before, self.local_after)
-
-    def describe(self) -> str:
-        """Say what happens."""
-        happens = "is skipped" if self.is_gap else "happens twice"
-        return (
-            f"{self.local_before:%Y-%m-%d %H:%M} {self.old_abbreviation} ->"
-            f" {self.local_after:%H:%M} {self.new_abbreviation}:"
-            f" {self.first_local:%H:%M} to {self.last_local:%H:%M} {happens}"
-        )
-
-
 def clock_shifts(zone: ZoneInfo, after: datetime) -> Iterator[ClockShift]:
     """Yield the shifts of a zone after an aware moment, in order."""
-    at = floor_second(after, "after")
-    piece = offset_span_at(zone, at)
-    while piece.end < END_SECOND and piece.end - at < SHIFT_HORIZON_SECONDS:
-        nxt = offset_span_at(zone, piece.end)
-        if nxt.offset != piece.offset:
-            moment = EPOCH + timedelta(seconds=nxt.start)
-            at = nxt.start
-            new = moment.astimezone(zone)
-            old = (moment - SHIFT_RESOLUTION).astimezone(zone)
-            yield ClockShift(
-                moment,
-                local_before=old.replace(tzinfo=None, fold=0) + SHIFT_RESOLUTION,
-                local_after=new.replace(tzinfo=None, fold=0),
-                old_abbreviation=f"{old:%Z}",
-                new_abbreviation=f"{new:%Z}",
-            )
-        piece = nxt
+    second = floor_second(after, "after")
+    span = offset_span_at(zone, second)
+    while span.end < END_SECOND and span.end - second < SHIFT_HORIZON_SECONDS:
+        next_span = offset_span_at(zone, span.end)
+        if next_span.offset != span.offset:
+            second = next_span.start
+            yield _shift_at(zone, EPOCH + timedelta(seconds=second))
+        span = next_span
+
+
+def _shift_at(zone: ZoneInfo, moment: datetime) -> ClockShift:
+    local_before = (moment - SHIFT_RESOLUTION).astimezone(zone)
+    local_after = moment.astimezone(zone)
+    return ClockShift(
+        moment,
+        local_before=local_before.replace(tzinfo=None, fold=0) + SHIFT_RESOLUTION,
+        local_after=local_after.replace(tzinfo=None, fold=0),
+        old_abbreviation=f"{local_before:%Z}",
+        new_abbreviation=f"{local_after:%Z}",
+    )
 
 
 def dst_effect(schedule: BuiltinSchedule, shift: ClockShift) -> str:
-    """Say what a schedule does at a shift of its zone."""
+    """Return what a schedule does at a shift of its zone."""
     if not isinstance(schedule, Cron):
         return "it counts in UTC, and shifts make no difference"
     times = _first_times(schedule, shift)
@@ -218,29 +224,29 @@ def dst_effect(schedule: BuiltinSchedule, shift: ClockShift) -> str:
             if shift.is_gap
             else "it follows elapsed time: it runs through both passes"
         )
-    named = _times_and_verb(times)
+    subject = _times_and_verb(times)
     if shift.is_gap:
         instead = f"{shift.local_after:%H:%M} {shift.new_abbreviation}"
-        return f"{named} skipped: it runs once instead, at {instead}"
-    return f"{named} there twice: it runs the first time only"
+        return f"{subject} skipped: it runs once instead, at {instead}"
+    return f"{subject} there twice: it runs the first time only"
 
 
 def dst_note(schedules: tuple[BuiltinSchedule, ...], slot: datetime) -> str:
-    """Return what there is to say of a slot (aware) that falls on a shift; "" for most."""
-    found = {
+    """Return a note on a slot (aware) at a shift of the clocks; "" for any other slot."""
+    notes = {
         note: None
         for schedule in schedules
         if isinstance(schedule, Cron) and schedule.matches(slot)
         if (note := _cron_dst_note(schedule, slot))
     }
-    return "; ".join(found)
+    return "; ".join(notes)
 
 
 def _cron_dst_note(schedule: Cron, slot: datetime) -> str:
     zone = schedule.zone
     local = slot.astimezone(zone)
     if local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset():
-        # What is skipped never comes back from UTC, so this time happens twice.
+        # A local time converted from UTC is never in a gap, so this one happens twice.
         if not schedule.is_wildcard:
             return f"{local:%H:%M} happens twice: this is the first, the second has no run"
         return f"{local:%H:%M} happens twice: this is the {'second' if local.fold else 'first'}"
@@ -257,7 +263,7 @@ def _cron_dst_note(schedule: Cron, slot: datetime) -> str:
 
 
 def _first_times(schedule: Cron, shift: ClockShift) -> list[datetime]:
-    """Return up to three of the schedule's local times that a shift concerns."""
+    """Return up to three of the schedule's local times that a shift skips or repeats."""
     return list(islice(_local_times(schedule, shift), 3))
 
 
@@ -274,10 +280,10 @@ def _local_times(schedule: Cron, shift: ClockShift) -> Iterator[datetime]:
 
 
 def _times_and_verb(times: list[datetime]) -> str:
-    """Name local times, as the subject of a sentence with its verb."""
-    shown = [f"{time:%H:%M}" for time in times]
-    if len(shown) == 1:
-        return f"{shown[0]} is"
-    if len(shown) == 2:
-        return f"{shown[0]} and {shown[1]} are"
-    return f"{shown[0]}, {shown[1]} and so on are"
+    """Return local times and "is" or "are", to begin a sentence."""
+    texts = [f"{time:%H:%M}" for time in times]
+    if len(texts) == 1:
+        return f"{texts[0]} is"
+    if len(texts) == 2:
+        return f"{texts[0]} and {texts[1]} are"
+    return f"{texts[0]}, {texts[1]} and so on are"

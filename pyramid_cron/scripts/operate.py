@@ -1,4 +1,4 @@
-"""Running tasks, now or at the next ticks, and forgetting what is old."""
+"""The commands that act: tick, run, backfill, prune, pause, resume, cancel, retry."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..run import Run, RunState
 from ..runtime.tick import run_tick_and_wait
 from ..serializers import run_detail, tick_report_data
 from ..task import Task
+from ..text import escape_unprintable
 from ..tick_report import TickReport
 from .context import (
     EXIT_BAD_ANSWER,
@@ -20,16 +21,17 @@ from .context import (
     CommandFailedError,
     parse_duration_option,
 )
-from .output import escape_unprintable, format_seconds
+from .output import format_seconds
 
 BACKFILL_STEP = timedelta(days=1)
+"""A range of slots is counted in steps of this length."""
 
 TRANSACTION_BATCH_SIZE = 500
-"""How many slots are put on record, or runs forgotten, in one short transaction."""
+"""Slots that are backfilled, or records that are deleted, in one short transaction."""
 
 
 def tick(context: CommandContext) -> int:
-    """``pcron … tick``: exit status 1 if a run went wrong."""
+    """``pcron … tick``: exit status 1 if a run failed or was cancelled."""
     cron, out = context.cron, context.output
     now = context.now
     if context.args.at is not None:
@@ -63,30 +65,33 @@ def _show_report(context: CommandContext, report: TickReport) -> None:
         [run.task, out.format_time(run.slot), "skipped", "-", str(run.reason or "")]
         for run in report.skipped
     ]
-    rows += [[each.task, out.format_time(each.slot), "waiting", "-", ""] for each in report.waiting]
+    rows += [
+        [waiting_run.task, out.format_time(waiting_run.slot), "waiting", "-", ""]
+        for waiting_run in report.waiting
+    ]
     if rows:
         out.print_table(["TASK", "SLOT", "STATE", "DURATION", "WHY"], rows)
     else:
         out.print_line(f"nothing due at {out.format_time(report.now)}")
 
 
-def run(context: CommandContext) -> int:
-    """``pcron … run``: exit status 1 unless it succeeded."""
+def run_task(context: CommandContext) -> int:
+    """``pcron … run``: exit status 1 unless the run succeeded."""
     args, out = context.args, context.output
-    ended = context.scheduler.run(args.task, _parse_payload(args.payload))
+    run = context.scheduler.run(args.task, _parse_payload(args.payload))
     if out.is_json:
-        out.print_json(run_detail(ended))
+        out.print_json(run_detail(run))
     else:
-        for text in (ended.log, ended.stdout, ended.stderr):
+        for text in (run.log, run.stdout, run.stderr):
             if text:
                 out.print_line(text.rstrip("\n"))
-        why = ended.error or ended.reason
+        why = run.error or run.reason
         out.print_line(
-            f"{escape_unprintable(ended.task)} run={ended.id} {ended.state}"
-            f" in {format_seconds(ended.duration)}"
+            f"{escape_unprintable(run.task)} run={run.id} {run.state}"
+            f" in {format_seconds(run.duration)}"
             + (f": {escape_unprintable(str(why))}" if why else "")
         )
-    return EXIT_FINE if ended.state is RunState.SUCCEEDED else EXIT_BAD_ANSWER
+    return EXIT_FINE if run.state is RunState.SUCCEEDED else EXIT_BAD_ANSWER
 
 
 def _parse_payload(text: str | None) -> Any:
@@ -99,7 +104,7 @@ def _parse_payload(text: str | None) -> Any:
 
 
 def backfill(context: CommandContext) -> int:
-    """``pcron … backfill``: in pieces, so that it can be interrupted and called again."""
+    """``pcron … backfill``: in batches, so that it can be interrupted and called again."""
     args, out = context.args, context.output
     task = context.cron.task_registry.get(args.task)
     since, until = context.parse_range()
@@ -107,22 +112,22 @@ def backfill(context: CommandContext) -> int:
         raise CommandFailedError(
             f"--until {args.until!r} is in the future: those slots will run by themselves"
         )
-    waiting = found = 0
+    waiting = slot_count = 0
     try:
         for start, end, count in split_range(task, since, until):
             waiting += context.scheduler.backfill(task.name, start, end, args.overlap)
-            found += count
+            slot_count += count
     except KeyboardInterrupt:
         out.print_line(
             f"interrupted: {waiting} slots wait for the next ticks; call it again to go on"
         )
         raise
     if out.is_json:
-        out.print_json({"task": task.name, "waiting": waiting, "known": found - waiting})
+        out.print_json({"task": task.name, "waiting": waiting, "known": slot_count - waiting})
     else:
         out.print_line(
             f"{waiting} slots of {escape_unprintable(task.name)} run at the next ticks;"
-            f" {found - waiting} had run or wait already"
+            f" {slot_count - waiting} had run or wait already"
         )
     return EXIT_FINE
 
@@ -130,33 +135,32 @@ def backfill(context: CommandContext) -> int:
 def split_range(
     task: Task, since: datetime, until: datetime
 ) -> Iterator[tuple[datetime, datetime, int]]:
-    """Cut a span into some with about 500 slots each; yield these with their number of slots."""
-    start, count = since, 0
-    at = since
-    while at < until:
-        end = min(at + BACKFILL_STEP, until)
-        count += len(task.between(at, end))
-        at = end
-        if count >= TRANSACTION_BATCH_SIZE or at == until:
-            yield start, at, count
-            start, count = at, 0
+    """Split a range into ranges of about 500 slots; yield their start, end and number of slots."""
+    start = end = since
+    count = 0
+    while end < until:
+        step_start, end = end, min(end + BACKFILL_STEP, until)
+        count += len(task.between(step_start, end))
+        if count >= TRANSACTION_BATCH_SIZE or end == until:
+            yield start, end, count
+            start, count = end, 0
 
 
 def prune(context: CommandContext) -> int:
-    """``pcron … prune``: in pieces, so that nobody has to wait and it can be interrupted."""
+    """``pcron … prune``: in batches, so that it never locks the store for long."""
     out, store = context.output, context.cron.store
     before = context.now - context.cron.settings.retention
-    gone = 0
+    count = 0
     try:
-        while piece := store.prune(before, TRANSACTION_BATCH_SIZE):
-            gone += piece
+        while batch_count := store.prune(before, TRANSACTION_BATCH_SIZE):
+            count += batch_count
     except KeyboardInterrupt:
-        out.print_line(f"interrupted: {gone} runs and ticks are forgotten; call it again to go on")
+        out.print_line(f"interrupted: deleted {count} runs and ticks; call it again to go on")
         raise
     if out.is_json:
-        out.print_json({"before": before, "forgotten": gone})
+        out.print_json({"before": before, "deleted": count})
     else:
-        out.print_line(f"forgot {gone} runs and ticks from before {out.format_time(before)}")
+        out.print_line(f"deleted {count} runs and ticks from before {out.format_time(before)}")
     return EXIT_FINE
 
 
@@ -168,9 +172,9 @@ def pause(context: CommandContext) -> int:
     if out.is_json:
         out.print_json({"paused": names, "until": until, "reason": args.reason})
         return EXIT_FINE
-    how_long = "until it is resumed" if until is None else f"until {out.format_time(until)}"
+    end = "until it is resumed" if until is None else f"until {out.format_time(until)}"
     for name in names:
-        out.print_line(f"paused {escape_unprintable(name)} {how_long}")
+        out.print_line(f"paused {escape_unprintable(name)} {end}")
     return EXIT_FINE
 
 
@@ -190,14 +194,14 @@ def resume(context: CommandContext) -> int:
 def cancel(context: CommandContext) -> int:
     """``pcron … cancel``."""
     context.scheduler.cancel(context.args.run)
-    context.output.print_line(f"asked for the end of run {context.args.run}")
+    context.output.print_line(f"cancellation requested for run {context.args.run}")
     return EXIT_FINE
 
 
 def retry(context: CommandContext) -> int:
     """``pcron … retry``."""
     context.scheduler.retry(context.args.run)
-    context.output.print_line(f"run {context.args.run} is tried again at the next tick")
+    context.output.print_line(f"run {context.args.run} is retried at the next tick")
     return EXIT_FINE
 
 

@@ -1,4 +1,4 @@
-"""What a command shows: tables and JSON; with rich on a terminal where it is installed."""
+"""The output of commands: lines, tables and JSON; tables by rich on a terminal, if installed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 from ..schedule.zones import to_zone
-from ..text import format_instant
+from ..text import escape_unprintable, format_instant
 
 Row = Sequence[str]
 
 
-def escape_unprintable(text: str) -> str:
-    """Return text without what would steer a terminal or break a line."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
 class CommandOutput:
-    """Where a command writes; times are shown in ``zone``, JSON goes ``json_to`` a stream.
+    """Prints lines, tables and JSON, with local times in ``zone``.
 
-    Tables have colours and frames on a terminal with rich installed; ``NO_COLOR`` takes the
-    colours away. Anything else gets aligned text.
+    :param json_stream: where the JSON goes; None without ``--json``.
+
+    With rich installed, tables have colours and frames on a terminal, without colours where
+    ``NO_COLOR`` is set. Elsewhere they are aligned text.
     """
 
     def __init__(self, zone: ZoneInfo, *, json_stream: TextIO | None = None) -> None:
@@ -35,11 +32,11 @@ class CommandOutput:
 
     @property
     def is_json(self) -> bool:
-        """Whether JSON is asked for."""
+        """Whether the command has ``--json``."""
         return self._json_stream is not None
 
     def format_time(self, moment: datetime | None) -> str:
-        """Return a moment as it is shown: ``2026-12-01 09:00:00 CET``."""
+        """Return a moment (aware) in local time: ``2026-12-01 09:00:00 CET``; None as ``-``."""
         if moment is None:
             return "-"
         return f"{to_zone(moment, self.zone):%Y-%m-%d %H:%M:%S %Z}"
@@ -49,31 +46,31 @@ class CommandOutput:
         print(text)
 
     def write(self, text: str) -> None:
-        """Write text as it is, which is JSON where that is asked for."""
+        """Write text as it is, to the JSON stream with ``--json``."""
         (self._json_stream or sys.stdout).write(text)
 
     def print_json(self, value: Any) -> None:
-        """Print a value as JSON; moments are ISO 8601 in UTC, as on the pages."""
+        """Print a value as JSON, moments (aware, UTC) as ISO 8601."""
         self.write(json.dumps(value, indent=2, default=_encode_value) + "\n")
 
     def print_table(self, heads: Row, rows: Iterable[Row]) -> None:
-        """Print rows under heads."""
-        shown = [[escape_unprintable(cell) for cell in row] for row in rows]
+        """Print a table; cells are escaped."""
+        cells = [[escape_unprintable(cell) for cell in row] for row in rows]
         if _is_rich(sys.stdout):
-            _print_rich_table(heads, shown)
+            _print_rich_table(heads, cells)
             return
-        for text in align_columns([list(heads), *shown]):
+        for text in align_columns([list(heads), *cells]):
             print(text)
 
     def print_pairs(self, pairs: Mapping[str, str]) -> None:
-        """Print names with their values."""
+        """Print a line with name and value for each pair."""
         width = max(map(len, pairs), default=0) + 1
         for name, value in pairs.items():
             print(f"{name + ':':<{width}} {escape_unprintable(value)}".rstrip())
 
 
 def align_columns(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield lines in which the cells of a column begin below each other."""
+    """Yield the rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
@@ -81,14 +78,14 @@ def align_columns(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def format_seconds(value: float | None) -> str:
-    """Return a duration as it is shown."""
+    """Return a duration in seconds with its unit; None as ``-``."""
     return "-" if value is None else f"{value:.3f} s"
 
 
 def _encode_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_instant(value)
-    raise TypeError(f"{value!r} is nothing that JSON can say")
+    raise TypeError(f"{value!r} is no JSON value")
 
 
 def _is_rich(stream: Any) -> bool:
@@ -105,7 +102,7 @@ def _print_rich_table(heads: Row, rows: Iterable[Row]) -> None:
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for head in heads:
-        # Whoever sees the id of a run may want to copy it.
+        # Ids of runs are copied, so they are not wrapped.
         table.add_column(head, overflow="fold", no_wrap=head == "RUN")
     for row in rows:
         table.add_row(*(Text(cell, style=_CELL_STYLES.get(cell, "")) for cell in row))

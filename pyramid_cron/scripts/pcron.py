@@ -1,4 +1,4 @@
-"""``pcron CONFIG_URI COMMAND``: see and steer an application's tasks from a shell."""
+"""``pcron CONFIG_URI COMMAND``: the tasks of an application, from a shell."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
 from ..errors import StoreError
+from ..text import escape_unprintable
 from . import explain, operate, show, upcoming
 from .command_line import make_parser
 from .context import (
@@ -27,7 +28,7 @@ from .context import (
     CommandFailedError,
     join_negative_moments,
 )
-from .output import CommandOutput, escape_unprintable
+from .output import CommandOutput
 
 COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "list": show.list_tasks,
@@ -35,7 +36,7 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "explain": explain.explain,
     "check": show.check,
     "tick": operate.tick,
-    "run": operate.run,
+    "run": operate.run_task,
     "history": show.history,
     "show": show.show,
     "pause": operate.pause,
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = PCronCommand(sys.argv if argv is None else argv).run()
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # whoever reads has had enough, as `head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
         _discard_output()
         return EXIT_FINE
     except KeyboardInterrupt:
@@ -84,15 +85,15 @@ class PCronCommand:
         self.args: Namespace = self.parser.parse_args(join_negative_moments(argv[1:]))
 
     def run(self) -> int:
-        """Load the application and carry the command out; return the exit status.
+        """Load the application, run the command; return the exit status.
 
-        Of JSON nothing may be in the way: what the application and its tasks print goes to stderr.
+        With ``--json`` the application and its tasks print to stderr: stdout has only the JSON.
         """
         if not getattr(self.args, "json", False):
             return self._run(None)
-        answers = sys.stdout
+        json_stream = sys.stdout
         with redirect_stdout(sys.stderr):
-            return self._run(answers)
+            return self._run(json_stream)
 
     def _run(self, json_stream: TextIO | None) -> int:
         env = self._load()
@@ -106,21 +107,21 @@ class PCronCommand:
             env["closer"]()
 
     def _load(self) -> dict[str, Any]:
-        """Make the application; whatever is wrong with it is one sentence."""
+        """Load the application. Raises CommandFailedError in one line for any error in it."""
         uri = self.args.config_uri
         path = uri.partition("#")[0]
-        if ":" not in path and not os.path.isfile(path):  # with a scheme it may be anywhere
+        if ":" not in path and not os.path.isfile(path):  # with a scheme it may be no file
             raise CommandFailedError(f"there is no configuration file {path!r}")
         options = {"__script__": self.script_name}
         try:
             self._set_up_logging(uri, options)
             env: dict[str, Any] = self.bootstrap(uri, options=options)
-        except (Exception, SystemExit) as error:  # an application may end itself
+        except (Exception, SystemExit) as error:  # an application may call sys.exit
             raise CommandFailedError(f"{uri}: {_one_line_error(error)}") from error
         return env
 
     def _set_up_logging(self, uri: str, options: dict[str, str]) -> None:
-        """Log as the configuration says; if it says nothing, what tasks log is in their runs."""
+        """Set up the configuration's logging; without any, logs are kept only in the runs."""
         loader = self.get_config_loader(uri)
         if "loggers" in loader.get_sections():
             loader.setup_logging(options)
@@ -130,7 +131,7 @@ class PCronCommand:
 
 @contextmanager
 def _closing(cron: CronApp) -> Iterator[None]:
-    """Put on record what is not yet, and close the connections, once the block is left."""
+    """Write unwritten results and close the store's connections at the end of the block."""
     try:
         yield
     finally:
@@ -138,7 +139,7 @@ def _closing(cron: CronApp) -> Iterator[None]:
 
 
 def _one_line_error(error: BaseException) -> str:
-    """Return what is wrong; the name of the error where its text alone would say little."""
+    """Return an error's text, with its type unless it is a ConfigurationError."""
     if isinstance(error, ConfigurationExecutionError):
         return _one_line_error(error.evalue)
     if type(error).__name__ == "ConfigurationError":
@@ -152,7 +153,7 @@ def _fail(text: str, status: int) -> int:
 
 
 def _harden_output() -> None:
-    """Have what is printed never fail: not where a stream is closed, nor for a character."""
+    """Make printing never fail, neither for a closed stream nor for an unencodable character."""
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)
         if stream is None:
@@ -162,7 +163,7 @@ def _harden_output() -> None:
 
 
 def _discard_output() -> None:
-    """Keep the interpreter from complaining once more when it flushes at its end."""
+    """Let the interpreter's last flush of stdout succeed."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)

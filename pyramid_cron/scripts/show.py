@@ -1,4 +1,4 @@
-"""How tasks stand, and whether all is well with them."""
+"""The commands that show: list, check, export, health, history, show."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from typing import Any
 
 from ..errors import StoreError
 from ..export import export_crontab
-from ..health_report import assess_health as assessed
+from ..health_report import assess_health
 from ..planning.pauses import active_pause
 from ..run import Run
 from ..scheduler import TaskStatus
 from ..serializers import health_data, run_data, run_detail, task_data
 from ..store.queries import read_overview
 from ..task import Task
+from ..text import escape_unprintable, format_instant
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
-from .output import escape_unprintable, format_seconds
+from .output import format_seconds
 
 
 def list_tasks(context: CommandContext) -> int:
     """``pcron … list``."""
     out = context.output
-    found = _task_statuses(context)
+    statuses = _task_statuses(context)
     if out.is_json:
-        out.print_json([_status_data(context, status) for status in found])
-    elif not found:
+        out.print_json([_status_data(context, status) for status in statuses])
+    elif not statuses:
         out.print_line("no tasks are registered")
     else:
         heads = ["TASK", "SCHEDULE", "NEXT", "LAST", "WAITING"]
-        width = 5 if any(status.waiting for status in found) else 4
-        out.print_table(heads[:width], [_task_row(context, status)[:width] for status in found])
+        width = 5 if any(status.waiting for status in statuses) else 4
+        out.print_table(heads[:width], [_task_row(context, status)[:width] for status in statuses])
     return EXIT_FINE
 
 
@@ -47,23 +48,23 @@ def _task_row(context: CommandContext, status: TaskStatus) -> list[str]:
 
 
 def _task_statuses(context: CommandContext) -> list[TaskStatus]:
-    """Return how every task stands: what ``status`` tells of one, in a handful of queries."""
+    """Return what ``Scheduler.status`` returns, of all tasks in a few queries."""
     cron = context.cron
-    record = read_overview(cron.store, cron.task_registry.task_set_id)
+    overview = read_overview(cron.store, cron.task_registry.task_set_id)
     running: dict[str, list[Run]] = {}
-    for each in reversed(record.active_runs):
-        running.setdefault(each.run.task, []).append(each.run)
+    for active in reversed(overview.active_runs):
+        running.setdefault(active.run.task, []).append(active.run)
     waiting: Counter[str] = Counter()
-    for queue in record.waiting:
-        waiting[queue.task] += queue.count
+    for summary in overview.waiting:
+        waiting[summary.task] += summary.count
     return [
         TaskStatus(
             task,
             next=task.following(context.now),
-            last=record.last_runs.get(task.name),
+            last=overview.last_runs.get(task.name),
             running=tuple(running.get(task.name, ())),
             waiting=waiting[task.name],
-            paused=active_pause(task.name, context.now, record.pause_rules),
+            paused=active_pause(task.name, context.now, overview.pause_rules),
         )
         for task in cron.task_registry.tasks
     ]
@@ -116,22 +117,22 @@ def _find_store_problems(context: CommandContext) -> list[str]:
 
 
 def _find_duplicates(tasks: list[Task]) -> list[str]:
-    """Say which tasks do the same at the same times."""
+    """Return a line for each task with the function and schedules of an earlier one."""
     first: dict[Any, str] = {}
-    found = []
+    problems = []
     for task in tasks:
         if not task.schedules:
             continue
-        # Neither need be hashable: a callable may be of any class.
+        # A callable of any class may be unhashable.
         key = (
             task.function if _is_hashable(task) else id(task.function),
             frozenset(task.schedules),
         )
         if key in first:
-            found.append(f"task {task.name!r} runs the same at the same times as {first[key]!r}")
+            problems.append(f"task {task.name!r} runs the same at the same times as {first[key]!r}")
         else:
             first[key] = task.name
-    return found
+    return problems
 
 
 def _is_hashable(task: Task) -> bool:
@@ -147,41 +148,43 @@ def export(context: CommandContext) -> int:
     path, sign, section = context.args.config_uri.partition("#")
     where = path if ":" in path else os.path.abspath(path)
     text = export_crontab(context.scheduler.tasks(), where + sign + section, _find_pcron())
-    text.encode(sys.stdout.encoding, "surrogateescape")  # a program must not be written otherwise
+    # Fail rather than write a command with characters escaped.
+    text.encode(sys.stdout.encoding, "surrogateescape")
     sys.stdout.write(text)
     return EXIT_FINE
 
 
 def _find_pcron() -> str:
-    """Return where this program is: cron, which has a ``PATH`` of its own, has to find it."""
-    beside = os.path.join(os.path.dirname(sys.executable), "pcron")
-    found = beside if os.access(beside, os.X_OK) else shutil.which("pcron")
-    return "pcron" if found is None else os.path.abspath(found)
+    """Return the path of ``pcron``, since cron's ``PATH`` may lack it."""
+    path: str | None = os.path.join(os.path.dirname(sys.executable), "pcron")
+    if not os.access(str(path), os.X_OK):
+        path = shutil.which("pcron")
+    return os.path.abspath(path) if path else "pcron"
 
 
 def health(context: CommandContext) -> int:
-    """``pcron … health``: exit status 1 if something is wrong."""
+    """``pcron … health``: exit status 1 if unhealthy."""
     out = context.output
     try:
-        found = assessed(context.cron) if out.is_json else assessed(context.cron, out.format_time)
+        report = assess_health(context.cron, format_instant if out.is_json else out.format_time)
     except StoreError as error:
         if not out.is_json:
             raise CommandFailedError(f"the store can't be read: {error}", EXIT_BAD_ANSWER) from None
         out.print_json({"healthy": False, "error": str(error)})
         return EXIT_BAD_ANSWER
     if out.is_json:
-        out.print_json(health_data(found))
+        out.print_json(health_data(report))
     else:
         out.print_table(
             ["TASK", "STATE", "DETAIL"],
-            [[each.name, each.state.value, each.detail or ""] for each in found.tasks],
+            [[task.name, task.state.value, task.detail or ""] for task in report.tasks],
         )
-        out.print_line(f"last tick: {out.format_time(found.last_tick)}")
-        for complaint in found.describe_problems():
-            out.print_line(f"unhealthy: {escape_unprintable(complaint)}")
-        if found.is_healthy:
+        out.print_line(f"last tick: {out.format_time(report.last_tick)}")
+        for problem in report.describe_problems():
+            out.print_line(f"unhealthy: {escape_unprintable(problem)}")
+        if report.is_healthy:
             out.print_line("healthy")
-    return EXIT_FINE if found.is_healthy else EXIT_BAD_ANSWER
+    return EXIT_FINE if report.is_healthy else EXIT_BAD_ANSWER
 
 
 def history(context: CommandContext) -> int:
@@ -233,10 +236,10 @@ def show(context: CommandContext) -> int:
 
 
 def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
-    """Return what there is to say of a run in a word each."""
+    """Return the short values of a run as text."""
     time = context.output.format_time
     progress = run.progress
-    facts = {
+    pairs = {
         "run": run.id,
         "task": run.task,
         "state": run.state.value + (f" ({run.reason})" if run.reason else ""),
@@ -249,10 +252,10 @@ def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
         "where": f"{run.host}, process {run.pid}",
     }
     if run.payload is not None:
-        facts["payload"] = repr(run.payload)
+        pairs["payload"] = repr(run.payload)
     if progress is not None:
         total = "" if progress.total is None else f" of {progress.total:g}"
-        facts["progress"] = f"{progress.done:g}{total} {progress.message or ''}".strip()
+        pairs["progress"] = f"{progress.done:g}{total} {progress.message or ''}".strip()
     if run.error:
-        facts["error"] = run.error
-    return facts
+        pairs["error"] = run.error
+    return pairs

@@ -1,4 +1,4 @@
-"""What is to come: the next slots, and what would run in any span of time."""
+"""The commands about future slots: next and simulate."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from itertools import islice
 
 from ..planning.forecast import PlannedRun, forecast
 from ..task import Task
-from ..text import format_instant
+from ..text import escape_unprintable, format_instant
 from .context import EXIT_FINE, CommandContext
 from .explain import dst_note
-from .output import CommandOutput, escape_unprintable
+from .output import CommandOutput
 
 WRITE_BATCH_LINES = 2000
-"""How many lines are written at once."""
+"""Lines that are written at once."""
 
 
 def next_slots(context: CommandContext) -> int:
     """``pcron … next``."""
     args, out = context.args, context.output
     tasks = context.cron.task_registry
-    chosen = tasks.tasks if args.task is None else (tasks.get(args.task),)
-    found = list(islice(heapq.merge(*(_task_slots(task, context.now) for task in chosen)), args.n))
-    rows = [(slot, name, _slot_note(tasks.by_name[name], slot)) for slot, name in found]
+    selected = tasks.tasks if args.task is None else (tasks.get(args.task),)
+    slots = heapq.merge(*(_task_slots(task, context.now) for task in selected))
+    rows = [
+        (slot, name, _slot_note(tasks.by_name[name], slot)) for slot, name in islice(slots, args.n)
+    ]
     if out.is_json:
         out.print_json([{"slot": slot, "task": name, "note": note} for slot, name, note in rows])
     elif not rows:
@@ -37,11 +39,10 @@ def next_slots(context: CommandContext) -> int:
 
 
 def _show_slots(context: CommandContext, rows: list[tuple[datetime, str, str]]) -> None:
-    heads, width = ["SLOT", "TASK", "NOTE"], 3
-    if not any(note for _, _, note in rows):
-        width = 2
-    shown = [[context.output.format_time(slot), name, note][:width] for slot, name, note in rows]
-    context.output.print_table(heads[:width], shown)
+    width = 3 if any(note for _, _, note in rows) else 2
+    format_time = context.output.format_time
+    cells = [[format_time(slot), name, note][:width] for slot, name, note in rows]
+    context.output.print_table(["SLOT", "TASK", "NOTE"][:width], cells)
 
 
 def _task_slots(task: Task, after: datetime) -> Iterator[tuple[datetime, str]]:
@@ -55,22 +56,22 @@ def _slot_note(task: Task, slot: datetime) -> str:
 
 
 def simulate(context: CommandContext) -> int:
-    """``pcron … simulate``: what would run, written while it is worked out."""
+    """``pcron … simulate``: write slots as they are computed."""
     since, until = context.parse_range()
     tasks = context.cron.task_registry
-    planned = forecast(tasks.tasks, tasks.calendar, since, until)
+    planned_runs = forecast(tasks.tasks, tasks.calendar, since, until)
     if context.args.summary:
-        _summarize(context, planned)
+        _summarize(context, planned_runs)
     elif context.output.is_json:
-        _write_batches(context.output, _json_lines(planned))
+        _write_batches(context.output, _json_lines(planned_runs))
     else:
-        _write_batches(context.output, _plain_lines(context.output, planned))
+        _write_batches(context.output, _plain_lines(context.output, planned_runs))
     return EXIT_FINE
 
 
 @dataclass(slots=True)
 class _Tally:
-    """The slots of one task: how many, the first and the last."""
+    """The number of slots of one task, the first and the last."""
 
     slots: int = 0
     first: datetime | None = None
@@ -94,8 +95,8 @@ def _summarize(context: CommandContext, planned_runs: Iterable[PlannedRun]) -> N
     ]
     if rows:
         out.print_table(["TASK", "SLOTS", "FIRST", "LAST"], rows)
-    busy = [tally.slots for tally in tallies.values() if tally.slots]
-    out.print_line(f"{sum(busy)} slots of {len(busy)} tasks")
+    counts = [tally.slots for tally in tallies.values() if tally.slots]
+    out.print_line(f"{sum(counts)} slots of {len(counts)} tasks")
 
 
 def _plain_lines(out: CommandOutput, planned_runs: Iterable[PlannedRun]) -> Iterator[str]:
@@ -112,5 +113,5 @@ def _json_lines(planned_runs: Iterable[PlannedRun]) -> Iterator[str]:
 
 
 def _write_batches(out: CommandOutput, lines: Iterator[str]) -> None:
-    while piece := list(islice(lines, WRITE_BATCH_LINES)):
-        out.write("".join(piece))
+    while batch := list(islice(lines, WRITE_BATCH_LINES)):
+        out.write("".join(batch))

@@ -288,7 +288,7 @@ def test_prune_forgets_what_is_older_than_retention(shop):
     shop("tick", "--at", "2026-01-01T02:30")
     shop("tick", "--at", "2026-01-01T02:45")
     shop.write(settings="cron.retention = 1d\n")
-    assert shop.json("prune")["forgotten"] > 0
+    assert shop.json("prune")["deleted"] > 0
     assert shop.json("history") == []
 
 
