@@ -1,99 +1,123 @@
-"""A run while it runs: how far it has come, and how it is told to stop.
+"""A run inside this process: its state, its lease, its deadline, and how it is interrupted.
 
-A task is stopped by raising an exception in the thread it runs in. Python delivers it when the
+A task is interrupted by an exception that is raised in its thread. Python delivers it when the
 thread next executes a line of Python, so a task that waits in C code (``time.sleep``, a database
-driver, a lock) is stopped once that returns. A coroutine is stopped at its next ``await``.
+driver, a lock) is interrupted once that returns. A coroutine is interrupted at its next ``await``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from numbers import Integral, Real
 from typing import Any
 
 from ..clock import Stopwatch
-from ..run import Progress, Run, TaskInterrupted, make_storable
-from ..run_transitions import progressed
-from .interrupts import clear_pending_interrupt, raise_in_thread
+from ..run import Progress, Run, RunState, TaskInterrupted, make_storable
+from ..run_transitions import progressed, started
+from .interrupts import InterruptibleAwaitable, clear_pending_interrupt, raise_in_thread
 from .process_hooks import exit_if_forked
 
 MAX_PROGRESS = sys.float_info.max
 
 
-def _kill_nothing() -> bool:
-    return False
-
-
 class Execution:
-    """One run that this process has claimed, from its claim to its end.
-
-    ``lease`` is until when it is ours by a :meth:`moment`, ``deadline`` when it has to be over by
-    the ``clock`` (None: never). ``wall`` tells the time as other processes have it.
-    ``interruption`` is what it was told to stop with, ``told`` when that was, ``stopped`` whether
-    its process stopping was the reason. ``given_up`` is set once it is not waited for any longer,
-    ``on_record`` once the store knows that it has begun. ``texts`` tell what it has logged or
-    written so far, by the name of what the run keeps of it; ``kill`` ends it at once where it is
-    outside of this process, and tells whether it is.
-    """
+    """One run that this process has claimed, from its claim to its end."""
 
     def __init__(
         self, run: Run, clock: Stopwatch, wall_clock: Callable[[], datetime], lease_until: datetime
     ) -> None:
+        #: The run as it is now.
         self.run = run
+        #: The clock of the tick that claimed it.
         self.clock = clock
+        #: The time as other processes have it.
         self.wall_clock = wall_clock
+        #: Until when the lease lasts, by both clocks.
         self.lease_until = lease_until
+        #: When the task's timeout is over, by ``clock``; None without one.
         self.deadline: datetime | None = None
+        #: What the task was interrupted with.
         self.interruption: TaskInterrupted | None = None
+        #: When that was, by ``clock``.
         self.interrupted_at: datetime | None = None
+        #: Whether it was because its process stops.
         self.by_shutdown = False
+        #: Whether its end is recorded though its thread may go on.
         self.is_abandoned = False
+        #: Whether the store knows that it has started.
         self.is_start_recorded = False
+        #: What it has logged and written so far, by the field of the run.
         self.outputs: dict[str, Callable[[], str | None]] = {}
-        self.kill: Callable[[], bool] = _kill_nothing
+        #: Kills what runs outside of this process; None where nothing does.
+        self.kill: Callable[[], object] | None = None
         self.reset_after_fork()
         self._thread_id: int | None = None
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._asyncio_task: asyncio.Task[Any] | None = None
 
     def reset_after_fork(self) -> None:
-        """Forget who is told of changes, in a process that the run's task has forked."""
-        self.on_change: Callable[[Run, bool], None] | None = None
+        """Report changes to nobody in a process that the task has forked."""
+        self._on_change: Callable[[Run, bool], None] | None = None
         self._change_lock = threading.RLock()
         self._interrupt_lock = threading.Lock()
 
+    # The run.
+
+    def start(self, timeout: timedelta | None, on_change: Callable[[Run, bool], None]) -> bool:
+        """Begin the run, unless it was abandoned before; return whether it begins.
+
+        ``on_change`` is called with each later state of it and :attr:`by_shutdown`.
+        """
+        with self._change_lock:
+            if self.is_abandoned:
+                return False
+            now = self.clock.now()
+            self.run = started(self.run, now)
+            self.deadline = None if timeout is None else now + timeout
+            self._on_change = on_change
+            return True
+
+    def abandon(self, *states: RunState) -> bool:
+        """Stop waiting for the run if it is in one of these states; return whether that was new."""
+        with self._change_lock:
+            if self.is_abandoned or self.run.state not in states:
+                return False
+            self.is_abandoned = True
+            return True
+
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell how far the run has come; cheap, since it is written a moment later."""
-        known = None if total is None else _check_progress_number("total", total)
+        """Set how far the run has come; cheap, since it is written a moment later."""
+        whole = None if total is None else _check_progress_number("total", total)
         text = None if message is None else make_storable(str(message))
-        progress = Progress(_check_progress_number("done", done), known, text)
+        progress = Progress(_check_progress_number("done", done), whole, text)
         self.update(lambda run: progressed(run, progress))
 
     def update(self, transition: Callable[[Run], Run]) -> None:
-        """Change the run and tell so, one change after the other; none comes after its end."""
+        """Change the run and report it, one change after the other; none comes after its end."""
         with self._change_lock:
             if not self.run.state.is_final:
                 self.run = transition(self.run)
-                if self.on_change is not None and not self.is_abandoned:
-                    self.on_change(self.run, self.by_shutdown)
+                if self._on_change is not None and not self.is_abandoned:
+                    self._on_change(self.run, self.by_shutdown)
 
     def collect_outputs(self) -> dict[str, str | None]:
         """Return what it has logged and written so far."""
         return {name: text() for name, text in self.outputs.items()}
 
-    def call_interruptibly(self, work: Callable[..., Any], *values: Any) -> Any:
-        """Return what ``work(*values)`` returns; for a coroutine, what that returns in the end.
+    # Interruptions.
 
-        Raises the interruption if there was one, even where the work paid no heed to it. A process
-        that the work has forked ends with it.
+    def call_interruptibly(self, function: Callable[..., Any], *values: Any) -> Any:
+        """Return what ``function(*values)`` returns; for a coroutine, its result.
+
+        Raises the interruption if there was one, even where the function swallowed it. A process
+        that the function has forked ends with it.
         """
         token = current_execution.set(self)
         try:
@@ -102,27 +126,27 @@ class Execution:
                     raise self.interruption
                 self._thread_id = threading.get_ident()
             try:
-                mine = os.getpid()
+                pid = os.getpid()
                 try:
-                    answer = work(*values)
-                    if answer is not None and inspect.isawaitable(answer):
-                        answer = asyncio.run(self._run_awaitable(answer))
+                    result = function(*values)
+                    if result is not None and inspect.isawaitable(result):
+                        result = asyncio.run(self._run_awaitable(result))
                 finally:
-                    exit_if_forked(mine)
+                    exit_if_forked(pid)
             finally:
                 self._leave_interruptible()
         finally:
             current_execution.reset(token)
             self.raise_if_interrupted()
-        return answer
+        return result
 
     def raise_if_interrupted(self) -> None:
-        """Raise what it was told to stop with, if it was: somebody else may have caught that."""
+        """Raise the interruption again if there was one: the task may have swallowed it."""
         if self.interruption is not None:
             raise self.interruption
 
     def _leave_interruptible(self) -> None:
-        """Leave the reach of interruptions; one that has not been delivered yet is withdrawn."""
+        """Stop accepting interruptions; clear one that is still pending."""
         while self._thread_id is not None:
             try:
                 with self._interrupt_lock:
@@ -133,7 +157,7 @@ class Execution:
             clear_pending_interrupt()
 
     def interrupt(self, interruption: TaskInterrupted, by_shutdown: bool = False) -> None:
-        """Raise an exception in the task, unless it was told to stop already or is over."""
+        """Raise an exception in the task, unless it is over or was interrupted before."""
         with self._interrupt_lock:
             if self.interruption is not None:
                 return
@@ -143,72 +167,42 @@ class Execution:
             if self._event_loop is not None and self._asyncio_task is not None:
                 self._event_loop.call_soon_threadsafe(self._asyncio_task.cancel)
             elif self._thread_id is not None:
-                raise_in_thread(self._thread_id, ctypes.py_object(type(interruption)))
-
-    def has_valid_lease(self) -> bool:
-        """Return whether its lease lasts, as far as is known here."""
-        return self.clock.now() < self.lease_until and self.wall_clock() < self.lease_until
-
-    def lease_clock(self) -> datetime:
-        """Return the moment from which a lease counts, for us and for others.
-
-        They go by the wall clock, which may have been put forward since the tick began.
-        """
-        return max(self.clock.now(), self.wall_clock())
-
-    def is_past_deadline(self) -> bool:
-        """Return whether its time is up."""
-        return self.deadline is not None and self.clock.now() >= self.deadline
-
-    def is_unresponsive(self, grace: timedelta) -> bool:
-        """Return whether it was told to stop so long ago that it can't be waited for."""
-        return self.interrupted_at is not None and self.clock.now() - self.interrupted_at >= grace
+                raise_in_thread(self._thread_id, type(interruption))
 
     async def _run_awaitable(self, awaitable: Any) -> Any:
         self._event_loop = asyncio.get_running_loop()
         with self._interrupt_lock:
             self._asyncio_task = asyncio.current_task()
         try:
-            return await _Interruptible(awaitable, self)
+            return await InterruptibleAwaitable(awaitable, lambda: self.interruption)
         finally:
             with self._interrupt_lock:
                 self._asyncio_task = None
 
+    # Times.
 
-current_execution: ContextVar[Execution | None] = ContextVar("pyramid_cron.live", default=None)
-"""The run that goes on in this context."""
+    def has_valid_lease(self) -> bool:
+        """Return whether the lease lasts, as far as this process knows."""
+        return self.clock.now() < self.lease_until and self.wall_clock() < self.lease_until
 
+    def lease_clock(self) -> datetime:
+        """Return the moment from which a lease counts, here and in other processes.
 
-class _Interruptible:
-    """Awaits something, and turns the cancelling that wakes it up into the interruption."""
+        They go by the wall clock, which may have been put forward since the tick began.
+        """
+        return max(self.clock.now(), self.wall_clock())
 
-    def __init__(self, awaitable: Any, execution: Execution) -> None:
-        self._awaitable = awaitable
-        self._execution = execution
+    def is_past_deadline(self) -> bool:
+        """Return whether the task's timeout is over."""
+        return self.deadline is not None and self.clock.now() >= self.deadline
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        awaited = self._awaitable.__await__()
-        send: Callable[[], Any] = lambda: next(awaited)  # noqa: E731
-        while True:
-            try:
-                wish = send()
-            except StopIteration as end:
-                return end.value
-            try:
-                answer = yield wish
-                send = _make_send(awaited, answer)
-            except asyncio.CancelledError as error:
-                send = _make_throw(awaited, self._execution.interruption or error)
+    def is_unresponsive(self, grace: timedelta) -> bool:
+        """Return whether the run was interrupted more than ``grace`` ago."""
+        return self.interrupted_at is not None and self.clock.now() - self.interrupted_at >= grace
 
 
-def _make_send(awaited: Any, answer: Any) -> Callable[[], Any]:
-    if answer is None:
-        return lambda: next(awaited)
-    return lambda: awaited.send(answer)
-
-
-def _make_throw(awaited: Any, error: BaseException) -> Callable[[], Any]:
-    return lambda: awaited.throw(error)
+current_execution: ContextVar[Execution | None] = ContextVar("pyramid_cron.execution", default=None)
+"""The execution of the run whose task this context is in."""
 
 
 def _check_progress_number(name: str, value: Any) -> float:

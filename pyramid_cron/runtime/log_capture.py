@@ -1,8 +1,14 @@
-"""What a task logs while it runs, kept with its run."""
+"""What a task logs while it runs, kept with its run.
+
+One handler listens for the whole process, on the root and on each logger that does not propagate.
+It is attached while a request with runs lasts, and gives each record to the run in whose context it
+was logged.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,21 +20,18 @@ _LINE_FORMATTER = logging.Formatter("%(asctime)s %(levelname)-5.5s [%(name)s] %(
 
 
 class LogCapture:
-    """The last 64 KiB of what is logged in the context that enters it.
+    """The last 64 KiB of what is logged in the context that enters it."""
 
-    That is heard while the block of :func:`listening` lasts.
-    """
+    __slots__ = ("_lines", "_size", "_token")
 
-    __slots__ = ("_lines", "_size", "_token", "handler")
-
-    def __init__(self, handler: CaptureHandler) -> None:
-        self.handler = handler
+    def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
         self._size = 0
 
     def __enter__(self) -> LogCapture:
-        if not self.handler.is_attached:
-            self.handler.attach()
+        if _handler not in _root.handlers:  # a task that configures logging removes it
+            with _lock:
+                _handler.attach()
         self._token = _current_capture.set(self)
         return self
 
@@ -36,7 +39,7 @@ class LogCapture:
         _current_capture.reset(self._token)
 
     def add(self, line: str) -> None:
-        """Keep a line, forgetting the oldest ones that no longer fit."""
+        """Keep a line; drop the oldest ones that no longer fit."""
         data = make_storable(line).encode() + b"\n"
         self._lines.append(data)
         self._size += len(data)
@@ -47,88 +50,108 @@ class LogCapture:
         """Return what is kept, cut at a whole character; None if nothing was logged."""
         if not self._lines:
             return None
-        # A copy, since others may ask while lines are added.
+        # A copy: another thread may ask while lines are added.
         return b"".join(self._lines.copy())[-MAX_RUN_TEXT_BYTES:].decode("utf-8", "ignore")
 
 
-_current_capture: ContextVar[LogCapture | None] = ContextVar("pyramid_cron.captured", default=None)
+_current_capture: ContextVar[LogCapture | None] = ContextVar("pyramid_cron.capture", default=None)
 
 
-class CaptureHandler(logging.Handler):
+@contextmanager
+def capture_logs() -> Iterator[None]:
+    """Let each :class:`LogCapture` of the block get what is logged, on every logger that exists.
+
+    The levels of other handlers play no part; the levels of loggers do. In a program that has not
+    configured logging, INFO is kept, too.
+    """
+    with _lock:
+        _handler.request_count += 1
+        _handler.attach()
+    try:
+        yield
+    finally:
+        with _lock:
+            _handler.request_count -= 1
+            if not _handler.request_count:
+                _handler.detach()
+
+
+class _CaptureHandler(logging.Handler):
     """Gives each record to the run in whose context it was logged."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._root = logging.getLogger()
-        self._loggers: list[logging.Logger] = []
-        self._has_lowered_root = False
-        self._last_resort_by_logger: dict[str, bool] = {}
+        self.request_count = 0
+        self._loggers: set[logging.Logger] = set()
+        self._changed_levels: dict[logging.Logger, int] = {}
+        self._is_alone_by_logger: dict[str, bool] = {}
 
     def attach(self) -> None:
-        """Hear what is logged from now on."""
-        self._has_lowered_root = self._has_lowered_root or self._lower_root_level()
-        self._last_resort_by_logger.clear()
-        self._loggers = [self._root, *_find_isolated_loggers()]
+        """Listen to the root and to all loggers that do not propagate to it."""
+        if _has_other_handler(_root):
+            self._restore_levels()
+        elif _root.level == logging.WARNING and not self._changed_levels:
+            self._let_info_pass()
+        self._is_alone_by_logger.clear()
+        self._loggers |= {_root, *_find_isolated_loggers()}
         for logger in self._loggers:
             logger.addHandler(self)
 
-    def _lower_root_level(self) -> bool:
-        """Have the root let INFO pass if nobody has configured logging; return whether it does."""
-        lower = not self._root.handlers and self._root.level == logging.WARNING
-        if lower:
-            self._root.setLevel(logging.INFO)
-        return lower
+    def _let_info_pass(self) -> None:
+        """Lower the root's level, but for the lines of this package, which nobody would see."""
+        for logger, level in ((_package, logging.WARNING), (_root, logging.INFO)):
+            if logger is _root or logger.level == logging.NOTSET:
+                self._changed_levels[logger] = logger.level
+                logger.setLevel(level)
 
     def detach(self) -> None:
-        """Hear nothing any more, and leave the root's level as it was found."""
+        """Listen no more, and restore the levels."""
         for logger in self._loggers:
             logger.removeHandler(self)
-        others = [each for each in self._root.handlers if isinstance(each, CaptureHandler)]
-        if self._has_lowered_root and others:
-            others[0]._has_lowered_root = True
-        elif (
-            self._has_lowered_root and not self._root.handlers
-        ):  # nobody has configured it meanwhile
-            self._root.setLevel(logging.WARNING)
+        self._loggers.clear()
+        self._restore_levels()
 
-    @property
-    def is_attached(self) -> bool:
-        """Whether it is still there: a task that configures logging takes the handlers away."""
-        return self in self._root.handlers
+    def _restore_levels(self) -> None:
+        if _has_other_handler(_root):  # a task has configured it
+            self._changed_levels.pop(_root, None)
+        for logger, level in self._changed_levels.items():
+            logger.setLevel(level)
+        self._changed_levels.clear()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Pass over what nobody listens to, as most that the tick itself logs."""
-        if _current_capture.get() is None and self._last_resort_by_logger.get(record.name) is False:
+        """Skip records of no run, as most that a tick itself logs."""
+        if _current_capture.get() is None and not self._is_alone(record.name):
             return False
         return bool(super().handle(record))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record, if it was logged by a run of this listener's tick."""
-        unheard = self._last_resort_by_logger.get(record.name)
-        if unheard is None:
-            unheard = self._last_resort_by_logger[record.name] = _needs_last_resort(record, self)
-        if unheard:
+        """Add the record to its run's lines."""
+        if self._is_alone(record.name):
             _emit_by_last_resort(record)
-        captured = _current_capture.get()
-        if captured is None or captured.handler is not self:
-            return
-        try:
-            captured.add(_LINE_FORMATTER.format(record))
-        except Exception:
-            self.handleError(record)
+        if (capture := _current_capture.get()) is not None:
+            try:
+                capture.add(_LINE_FORMATTER.format(record))
+            except Exception:
+                self.handleError(record)
+
+    def _is_alone(self, name: str) -> bool:
+        """Return whether no other handler gets the records of this logger."""
+        if name not in self._is_alone_by_logger:
+            self._is_alone_by_logger[name] = not _has_other_handler(logging.getLogger(name))
+        return self._is_alone_by_logger[name]
 
 
-def _needs_last_resort(record: logging.LogRecord, capture_handler: CaptureHandler) -> bool:
-    """Return whether no handler but listeners gets the record, and this listener is the first."""
-    logger: logging.Logger | None = logging.getLogger(record.name)
-    first: CaptureHandler | None = None
-    while logger is not None:
-        for handler in logger.handlers:
-            if not isinstance(handler, CaptureHandler):
-                return False
-            first = first or handler
-        logger = logger.parent if logger.propagate else None
-    return first is capture_handler
+_root = logging.getLogger()
+_package = logging.getLogger("pyramid_cron")
+_handler = _CaptureHandler()
+_lock = threading.Lock()
+
+
+def _has_other_handler(logger: logging.Logger) -> bool:
+    """Return whether a handler besides ours gets what is logged here."""
+    if any(handler is not _handler for handler in logger.handlers):
+        return True
+    return logger.propagate and logger.parent is not None and _has_other_handler(logger.parent)
 
 
 def _emit_by_last_resort(record: logging.LogRecord) -> None:
@@ -137,23 +160,10 @@ def _emit_by_last_resort(record: logging.LogRecord) -> None:
         logging.lastResort.handle(record)
 
 
-@contextmanager
-def capture_logs() -> Iterator[CaptureHandler]:
-    """Hear what is logged until the block is left, on every logger that exists.
-
-    The levels of other handlers play no part. What a logger itself holds back is not heard. In a
-    program that has not configured logging that is what is below INFO; there are no other handlers
-    then, and so nothing else changes.
-    """
-    listener = CaptureHandler()
-    listener.attach()
-    try:
-        yield listener
-    finally:
-        listener.detach()
-
-
 def _find_isolated_loggers() -> list[logging.Logger]:
     """Return the loggers whose records do not reach the root."""
-    known = list(logging.Logger.manager.loggerDict.values())
-    return [each for each in known if isinstance(each, logging.Logger) and not each.propagate]
+    return [
+        logger
+        for logger in list(logging.Logger.manager.loggerDict.values())
+        if isinstance(logger, logging.Logger) and not logger.propagate
+    ]

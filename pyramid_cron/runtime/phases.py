@@ -1,4 +1,4 @@
-"""What a tick does last: what waits for another run to stop, or runs only while there is time."""
+"""The last phases of a tick: restarts, which wait for a run to stop, backlog and idle tasks."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from ..task import REQUEST_EXECUTOR
 from .background import BackgroundLaunch
 from .runner import RequestRunner
 
-USUAL_DURATION_RUNS = 20
-"""How many of an idle task's latest successes tell its usual duration."""
+MEDIAN_DURATION_RUNS = 20
+"""How many of an idle task's latest successes its median duration is of."""
 
 RESTART_WAIT_SECONDS = 5.0
 """Seconds that a tick waits for a run to stop that is to be restarted."""
 
+CLAIM_RETRY_SECONDS = 0.1
+
 
 class ClaimRefusal(Enum):
-    """Why a slot is not claimed just now.
+    """Why a slot is not claimed just now."""
 
-    A run is ``IN_THE_WAY``, or else it ``WAITS`` for a later tick, or somebody has ``TAKEN`` it.
-    """
-
-    BLOCKED = "in the way"
-    POSTPONED = "waits"
+    #: An active run of the task blocks it.
+    BLOCKED = "blocked"
+    #: It waits for a later tick.
+    POSTPONED = "postponed"
+    #: Another tick has claimed it.
     TAKEN = "taken"
 
 
 @dataclass(slots=True)
 class TickProgress:
-    """What a tick has done so far.
-
-    ``too_long`` are the idle tasks of which it has said that they never fit into a tick.
-    """
+    """What a tick has done so far."""
 
     runs: list[Run] = field(default_factory=list)
     skipped: list[Run] = field(default_factory=list)
     waiting: list[WaitingRun] = field(default_factory=list)
+    #: The idle tasks that it has logged as never fitting into a tick.
     oversized_tasks: set[str] = field(default_factory=set)
 
     def add(self, run: Run | None) -> None:
-        """Add a run as it ended; None is one that somebody else took for lost."""
+        """Add a run as it ended; None is one whose lease was lost."""
         if run is not None:
             (self.skipped if run.state is RunState.SKIPPED else self.runs).append(run)
 
@@ -62,22 +62,23 @@ def run_restarts(
     plan: TickPlan,
     progress: TickProgress,
 ) -> None:
-    """Run what was to wait for a run to stop, if that stops soon; else a later tick does."""
-    give_up = time.monotonic() + RESTART_WAIT_SECONDS
-    begun: set[str] = set()
-    for each in plan.restarts:
-        if each.task in begun:  # outside, that ends only after this tick
-            progress.waiting.append(each)
+    """Run what waits for a run to stop, if that stops soon; else a later tick does."""
+    wait_until = time.monotonic() + RESTART_WAIT_SECONDS
+    launched: set[str] = set()
+    for waiting_run in plan.restarts:
+        if waiting_run.task in launched:  # a background run ends only after this tick
+            progress.waiting.append(waiting_run)
             continue
         run = _claim_when_unblocked(
-            cron, runner, task_registry, each, lambda: time.monotonic() < give_up
+            cron, runner, task_registry, waiting_run, lambda: time.monotonic() < wait_until
         )
-        if isinstance(run, Run) and task_registry.get(each.task).executor != REQUEST_EXECUTOR:
-            begun.add(each.task)
+        task = task_registry.get(waiting_run.task)
+        if isinstance(run, Run) and task.executor != REQUEST_EXECUTOR:
+            launched.add(task.name)
             launch.add([run])
             progress.add(run)
         else:
-            _run_or_postpone(runner, task_registry, each, run, progress)
+            _run_or_postpone(runner, task_registry, waiting_run, run, progress)
 
 
 def run_backlog_and_idle(
@@ -87,18 +88,18 @@ def run_backlog_and_idle(
     plan: TickPlan,
     progress: TickProgress,
 ) -> None:
-    """Run what catches up and what is idle; what finds no time waits for a later tick."""
-    for each in plan.backlog:
+    """Run backlog and idle tasks; those for which no time is left wait for a later tick."""
+    for waiting_run in plan.backlog:
         run = (
-            _try_claim(cron, runner, task_registry, each)
+            _try_claim(cron, runner, task_registry, waiting_run)
             if runner.time_left() > 0
             else ClaimRefusal.POSTPONED
         )
-        _run_or_postpone(runner, task_registry, each, run, progress)
-    for each in plan.idle:
-        others = plan.idle_restart_ids.get(each.task, ())
-        run = _claim_idle(cron, runner, task_registry, each, others, progress)
-        _run_or_postpone(runner, task_registry, each, run, progress)
+        _run_or_postpone(runner, task_registry, waiting_run, run, progress)
+    for waiting_run in plan.idle:
+        restart_ids = plan.idle_restart_ids.get(waiting_run.task, ())
+        run = _claim_idle(cron, runner, task_registry, waiting_run, restart_ids, progress)
+        _run_or_postpone(runner, task_registry, waiting_run, run, progress)
 
 
 def _run_or_postpone(
@@ -118,15 +119,16 @@ def _run_or_postpone(
 def _fits_in_budget(
     cron: CronApp, runner: RequestRunner, waiting_run: WaitingRun, progress: TickProgress
 ) -> bool:
-    """Return whether an idle task may start now; say so if it never may."""
+    """Return whether an idle task may start now; log a warning if it never may."""
     time_left, budget = runner.time_left(), cron.settings.budget
     if time_left <= 0:
         return False
-    usual = median_duration(cron.store.recent_durations(waiting_run.task, USUAL_DURATION_RUNS))
-    if usual > budget and waiting_run.task not in progress.oversized_tasks:
-        progress.oversized_tasks.add(waiting_run.task)
-        logs.log_never_fits(waiting_run.task, usual, budget)
-    return usual <= time_left
+    name = waiting_run.task
+    median = median_duration(cron.store.recent_durations(name, MEDIAN_DURATION_RUNS))
+    if median > budget and name not in progress.oversized_tasks:
+        progress.oversized_tasks.add(name)
+        logs.log_never_fits(name, median, budget)
+    return median <= time_left
 
 
 def _claim_idle(
@@ -137,22 +139,22 @@ def _claim_idle(
     restart_ids: Sequence[str],
     progress: TickProgress,
 ) -> Run | ClaimRefusal:
-    """Claim an idle slot if it fits, and still does once the others have stopped."""
-    give_up = time.monotonic() + RESTART_WAIT_SECONDS
+    """Claim an idle slot if it fits, and still does once the runs to restart have stopped."""
+    wait_until = time.monotonic() + RESTART_WAIT_SECONDS
     if not _fits_in_budget(cron, runner, waiting_run, progress):
         return ClaimRefusal.POSTPONED
     if restart_ids:
-        with cron.supervisor.claim_transaction(runner.clock) as desk:
-            desk.request_cancels(restart_ids)
+        with cron.supervisor.claim_transaction(runner.clock) as claims:
+            claims.request_cancels(restart_ids)
 
-    def patient() -> bool:
+    def can_wait() -> bool:
         return (
             bool(restart_ids)
-            and time.monotonic() < give_up
+            and time.monotonic() < wait_until
             and _fits_in_budget(cron, runner, waiting_run, progress)
         )
 
-    return _claim_when_unblocked(cron, runner, task_registry, waiting_run, patient)
+    return _claim_when_unblocked(cron, runner, task_registry, waiting_run, can_wait)
 
 
 def _claim_when_unblocked(
@@ -162,10 +164,10 @@ def _claim_when_unblocked(
     waiting_run: WaitingRun,
     can_wait: Callable[[], bool],
 ) -> Run | ClaimRefusal:
-    """Claim what may have to wait for a run to stop, unless that takes more than patience."""
+    """Claim a waiting run once no run blocks it, as long as ``can_wait``."""
     run = _try_claim(cron, runner, task_registry, waiting_run)
     while run is ClaimRefusal.BLOCKED and can_wait():
-        time.sleep(0.1)
+        time.sleep(CLAIM_RETRY_SECONDS)
         run = _try_claim(cron, runner, task_registry, waiting_run)
     return run
 
@@ -173,27 +175,27 @@ def _claim_when_unblocked(
 def _try_claim(
     cron: CronApp, runner: RequestRunner, task_registry: TaskRegistry, waiting_run: WaitingRun
 ) -> Run | ClaimRefusal:
-    """Claim what waits just before it runs, if it still may."""
+    """Claim a waiting run just before it runs, if it still may."""
     task = task_registry.get(waiting_run.task)
-    with cron.supervisor.claim_transaction(runner.clock) as desk:
-        active = desk.active_runs(task.name)
-        if any(_is_same_slot(run.run, waiting_run) for run in active):
+    with cron.supervisor.claim_transaction(runner.clock) as claims:
+        active = claims.active_runs(task.name)
+        if any(_is_same_slot(active_run.run, waiting_run) for active_run in active):
             return ClaimRefusal.TAKEN
-        if active_pause(task.name, runner.clock.now(), desk.pause_rules()):
+        if active_pause(task.name, runner.clock.now(), claims.pause_rules()):
             return ClaimRefusal.POSTPONED
         if blocking_runs(task, active, waiting_run.nonce):
             return ClaimRefusal.BLOCKED
-        outside = task.executor != REQUEST_EXECUTOR
-        if outside and desk.background_weight() + task.weight > cron.settings.capacity:
+        in_background = task.executor != REQUEST_EXECUTOR
+        if in_background and claims.background_weight() + task.weight > cron.settings.capacity:
             return ClaimRefusal.POSTPONED
-        desk.dequeue([waiting_run])
-        claimed, _ = desk.claim([waiting_run], weight_of=task_registry.weight)
+        claims.dequeue([waiting_run])
+        claimed, _ = claims.claim([waiting_run], weight_of=task_registry.weight)
     cron.supervisor.supervise(claimed, runner.clock)
     return claimed[0] if claimed else ClaimRefusal.TAKEN
 
 
 def _is_same_slot(run: Run, waiting_run: WaitingRun) -> bool:
-    """Return whether a run is one of this slot."""
+    """Return whether a run is of the waiting run's slot, attempt and nonce."""
     return (run.slot, run.attempt, run.nonce) == (
         waiting_run.slot,
         waiting_run.attempt,

@@ -52,10 +52,9 @@ class Command:
         """Run the program to its end. Raises CommandError unless its exit status is 0."""
         environ = self.environment.variables(os.environ) | run_environment(system)
         process = Process(self.argv, environ, self.cwd, self.stdin)
-        live = current_execution.get()
-        if live is not None:
-            live.kill = process.kill
-            live.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
+        if (execution := current_execution.get()) is not None:
+            execution.kill = process.kill
+            execution.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
         process.run()
         if process.error is not None:
             raise self._explain_start_failure(process.error, environ) from process.error

@@ -1,4 +1,4 @@
-"""What carries runs out: in a request that is there already, or in one made for a single run."""
+"""Runners of runs: in a request that is there already, or in one made for a single run."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ..planning.tick_plan import blocking_runs, skipped_for_overlap
 from ..run import Run, RunState, Trigger, as_payload
 from ..task import Task
 from .execution import current_execution
-from .log_capture import CaptureHandler, capture_logs
+from .log_capture import capture_logs
 from .runner import RequestRunner
 from .shutdown import graceful_signals
 from .transactions import TaskTransactions, without_transaction
 
 URL_ENVIRON_KEYS = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
-"""What in a request's environment says where the application is."""
+"""The variables of a request's environment that give the application's URL."""
 
 EMPTY_ENVIRON: Mapping[str, Any] = MappingProxyType({})
 
@@ -42,26 +42,26 @@ log = logging.getLogger("pyramid_cron")
 def runner_in_request(
     cron: CronApp, request: Request, clock: Stopwatch, *, commit_first: bool = False
 ) -> Iterator[RequestRunner]:
-    """Give what carries runs out in this request; what they did is on record afterwards.
+    """Give a runner of this request; results are in the store when the block ends.
 
-    ``keep`` is as in :func:`~pyramid_cron.runtime.transactions.between_transactions`.
+    ``commit_first`` is as in :func:`~pyramid_cron.runtime.transactions.without_transaction`.
+    Raises StoreError if results can't be written.
     """
     budget = cron.settings.budget
-    patience = cron.settings.shutdown_timeout.total_seconds()
     with (
         without_transaction(request, commit_first=commit_first) as transactions,
-        capture_logs() as listener,
-        graceful_signals(cron.supervisor, patience),
+        capture_logs(),
+        graceful_signals(cron.supervisor, cron.settings.shutdown_timeout.total_seconds()),
     ):
         runner = _make_runner(
-            cron, request, transactions, listener, clock, lambda: budget - clock.elapsed_seconds()
+            cron, request, transactions, clock, lambda: budget - clock.elapsed_seconds()
         )
         try:
             yield runner
         finally:
             cron.supervisor.flush()
-        for news in cron.supervisor.executions.drain_events():
-            runner.notify(*news)
+        for event_class, *values in cron.supervisor.executions.drain_events():
+            runner.notify(event_class, *values)
 
 
 def run_in_own_request(
@@ -72,28 +72,26 @@ def run_in_own_request(
     clock: Stopwatch,
     url_environ: Mapping[str, Any] = EMPTY_ENVIRON,
 ) -> Run | None:
-    """Carry out one claimed run in a request of its own; return the run as it ended.
+    """Run one claimed run in a request of its own; return the run as it ended.
 
-    Its URL is made of ``cron.base_url`` or, without that, of an :func:`address`. None is returned
-    for a run that somebody else took for lost before it began.
+    Its URL is that of ``cron.base_url`` or, without that, of ``url_environ``, which
+    :func:`url_environ_of` makes. None is returned for a run whose lease was lost before it started.
     """
-    made_up = _make_request(registry, cron.settings.base_url, url_environ)
-    with prepare(made_up, registry) as made:
-        request = made["request"]
-        with without_transaction(request) as transactions, capture_logs() as listener:
+    blank_request = _make_request(registry, cron.settings.base_url, url_environ)
+    with prepare(blank_request, registry) as environment:
+        request = environment["request"]
+        with without_transaction(request) as transactions, capture_logs():
             time_left = _time_until_deadline(cron, run, clock)
-            runner = _make_runner(cron, request, transactions, listener, clock, time_left)
-            ended = runner.run(task, run)
+            final_run = _make_runner(cron, request, transactions, clock, time_left).run(task, run)
     try:
         cron.supervisor.flush()
     except StoreError as error:
-        # What happened stays noted, and is written as soon as that can be done.
-        log.warning("what became of run %s could not be written yet: %s", run.id, error)
-    return ended
+        log.warning("run=%s: results not written yet, will retry: %s", run.id, error)
+    return final_run
 
 
 def url_environ_of(request: Request) -> Mapping[str, Any]:
-    """Return what in a request says where the application is."""
+    """Return the part of a request's environment that gives the application's URL."""
     return {key: request.environ[key] for key in URL_ENVIRON_KEYS if key in request.environ}
 
 
@@ -110,13 +108,13 @@ def _make_request(
 
 
 def _time_until_deadline(cron: CronApp, run: Run, clock: Stopwatch) -> Callable[[], float]:
-    """Return what tells the seconds until the run's timeout; without one there is no end."""
-    live = cron.supervisor.executions.get(run.id)
+    """Return a function for the seconds until the run's timeout, infinite without one."""
+    execution = cron.supervisor.executions.get(run.id)
 
     def time_left() -> float:
-        if live is None or live.deadline is None:
+        if execution is None or execution.deadline is None:
             return math.inf
-        return (live.deadline - clock.now()).total_seconds()
+        return (execution.deadline - clock.now()).total_seconds()
 
     return time_left
 
@@ -125,7 +123,6 @@ def _make_runner(
     cron: CronApp,
     request: Request,
     transactions: TaskTransactions,
-    capture_handler: CaptureHandler,
     clock: Stopwatch,
     time_left: Callable[[], float],
 ) -> RequestRunner:
@@ -137,7 +134,6 @@ def _make_runner(
         write_buffer=cron.write_buffer,
         supervisor=cron.supervisor,
         outcome_of=cron.outcome_of,
-        capture_handler=capture_handler,
     )
 
 
@@ -150,27 +146,31 @@ def run_manually(
     *,
     commit_first: bool = False,
 ) -> Run:
-    """Run one task at once, whatever its schedule says; return the run as it ended.
+    """Run one task now (aware, UTC), whatever its schedule; return the run as it ended.
 
-    What was done before in the request is committed; with ``keep`` it is raised if that fails.
-
-    It is skipped, with the reason ``overlap``, while another run of the task goes on, unless the
-    task's ``overlap`` allows that. Raises TypeError or ValueError for a payload that is not JSON.
+    Earlier work of the request is committed; with ``commit_first`` an error of that is raised.
+    The run is skipped, with the reason ``overlap``, while another run of the task is active, unless
+    the task's ``overlap`` allows that. Raises TypeError or ValueError for a payload that is not
+    JSON, StoreError if the run can't be claimed or its result can't be written.
     """
-    given = as_payload(payload)
-    asked = WaitingRun(
-        task.name, now, Trigger.MANUAL, now, nonce=secrets.randbits(62) + 2, payload=given
+    waiting_run = WaitingRun(
+        task.name,
+        now,
+        Trigger.MANUAL,
+        now,
+        nonce=secrets.randbits(62) + 2,
+        payload=as_payload(payload),
     )
     caller = current_execution.get()
     with runner_in_request(
         cron, request, Stopwatch(now), commit_first=commit_first or caller is not None
     ) as runner:
-        with cron.supervisor.claim_transaction(runner.clock) as desk:
-            if active := blocking_runs(task, desk.active_runs(task.name)):
-                skip = replace(skipped_for_overlap(task, [now], active), waiting_run=asked)
-                _, [run] = desk.claim([], [skip])
+        with cron.supervisor.claim_transaction(runner.clock) as claims:
+            if active := blocking_runs(task, claims.active_runs(task.name)):
+                skip = replace(skipped_for_overlap(task, [now], active), waiting_run=waiting_run)
+                _, [run] = claims.claim([], [skip])
             else:
-                [run], _ = desk.claim([asked])
+                [run], _ = claims.claim([waiting_run])
         if run.state is RunState.SKIPPED:
             runner.announce_end(run)
         else:

@@ -1,4 +1,4 @@
-"""Carrying out one claimed run: call the task, keep what it logged, tell how it ended."""
+"""Running one claimed run: call the task, capture its log, record how it ended."""
 
 from __future__ import annotations
 
@@ -23,65 +23,63 @@ from ..run import (
     make_storable,
     truncate_error,
 )
-from ..run_transitions import Failure, condition_not_met, failed, started, succeeded
+from ..run_transitions import Failure, condition_not_met, failed, succeeded
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import Task
 from .execution import Execution, current_execution
-from .log_capture import CaptureHandler, LogCapture
+from .log_capture import LogCapture
 from .supervisor import Supervisor
 from .transactions import TaskTransactions
 
 
 class _ConditionNotMetError(Exception):
-    """The task's ``when`` gave a false answer."""
+    """The task's ``when`` returned a false value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRunner:
-    """What all runs of one tick share."""
+    """Runs claimed runs in one request."""
 
     request: Request
     transactions: TaskTransactions
     clock: Stopwatch
+    #: Seconds until the tick's budget is spent, or the run's timeout is over.
     time_left: Callable[[], float]
     write_buffer: WriteBuffer
     supervisor: Supervisor
+    #: What is recorded of a run's end, given whether its process stops.
     outcome_of: Callable[[Run, bool], Outcome]
-    capture_handler: CaptureHandler
 
     def run(self, task: Task, run: Run) -> Run | None:
         """Run the task in a transaction of its own; return the run as it ended.
 
         Nothing a task raises gets out, not even SystemExit: it ends this run and no other. None is
-        returned for a run that somebody else took for lost before it began.
+        returned for a run whose lease was lost before it started.
         """
-        held = self.supervisor.executions
-        live = held.get(run.id)
-        if live is None or live.is_abandoned:
+        execution = self.supervisor.executions.get(run.id)
+        if execution is None:
             return None
         try:
-            if not (live.has_valid_lease() or held.reclaim(live)):
+            if not (execution.has_valid_lease() or self.supervisor.executions.reclaim(execution)):
                 return None
         except StoreError:
-            return self.supervisor.requeue(live)
+            return self.supervisor.requeue(execution)
         if self.supervisor.is_stopping:
-            return self.supervisor.requeue(live)
-        if live.interruption is not None:
-            return self.supervisor.executions.cancel_unstarted(live)
-        now = self.clock.now()
-        live.run = started(run, now)
-        live.deadline = None if task.timeout is None else now + task.timeout
-        live.on_change = self._record_change
+            return self.supervisor.requeue(execution)
+        if execution.interruption is not None:
+            return self.supervisor.executions.cancel_unstarted(execution)
+        if not execution.start(task.timeout, self._record_change):
+            return None
         try:
-            self._start_and_finish(task, live)
+            self._start_and_finish(task, execution)
         except BaseException as error:
-            # Not the task's own, such as that of a filter of the log; it must not be left going on.
-            live.update(self._failed(live, describe_failure(error)))
+            # Not the task's own, such as one of a logging filter; the run must not stay running.
+            execution.update(self._failed(execution, describe_failure(error)))
             if not isinstance(error, Exception):
                 raise
-            logs.log_internal_error(live.run, error)
-        return live.run
+            logs.log_internal_error(execution.run, error)
+        return execution.run
 
     def _record_change(self, run: Run, by_shutdown: bool) -> None:
         self.write_buffer.add_outcome(self.outcome_of(run, by_shutdown))
@@ -90,20 +88,20 @@ class RequestRunner:
         logs.log_started(execution.run)
         self.notify(events.RunStarted, execution.run)
         execution.update(self._call_in_transaction(task, execution))
-        if execution.is_abandoned:  # which everybody was told of then
+        if execution.is_abandoned:  # its end was announced at that moment
             logs.log_finished(execution.run)
         else:
             self.announce_end(execution.run, execution.by_shutdown)
 
     def announce_end(self, run: Run, by_shutdown: bool = False) -> None:
-        """Tell everybody how a run ended, and whether its slot will be tried again."""
+        """Log how a run ended, and notify subscribers of that and of a retry."""
         logs.log_finished(run)
         self.notify(events.END_EVENTS[run.state], run)
         if not (run.state.is_failure or by_shutdown):
             return
-        for then in self.outcome_of(run, by_shutdown).followups:
-            if then.trigger is Trigger.RETRY:
-                self.notify(events.RunRetrying, run, then.attempt, then.not_before)
+        for waiting_run in self.outcome_of(run, by_shutdown).followups:
+            if waiting_run.trigger is Trigger.RETRY:
+                self.notify(events.RunRetrying, run, waiting_run.attempt, waiting_run.not_before)
 
     def notify(self, event_class: type[events.Event], *values: Any) -> None:
         """Call the application's subscribers, each in a transaction of its own."""
@@ -112,11 +110,11 @@ class RequestRunner:
         )
 
     def _call_in_transaction(self, task: Task, execution: Execution) -> Callable[[Run], Run]:
-        """Return how the run ends."""
-        captured = LogCapture(self.capture_handler)
-        execution.outputs["log"] = captured.text
+        """Return the transition that ends the run."""
+        capture = LogCapture()
+        execution.outputs["log"] = capture.text
         try:
-            with captured:
+            with capture:
                 self.transactions.run(f"cron {task.name}", self._call_task, task, execution)
         except _ConditionNotMetError:
             now, outputs = self.clock.now(), execution.collect_outputs()
@@ -126,7 +124,7 @@ class RequestRunner:
             failure = describe_failure(error)
             caller = current_execution.get()
             if caller is not None and caller.interruption is not None:
-                # It was the caller's time that was up.
+                # The caller was interrupted, not this run.
                 failure = replace(failure, state=RunState.CANCELLED)
             return self._failed(execution, failure)
         now, outputs = self.clock.now(), execution.collect_outputs()
@@ -139,7 +137,7 @@ class RequestRunner:
     def _call_task(self, task: Task, execution: Execution) -> None:
         run = execution.run
         if run.payload is not None:
-            # The task may change what it is given; what is on record stays, as for another attempt.
+            # The task may change its payload; another attempt gets the one in the store.
             run = evolve(run, payload=deepcopy(run.payload))
         system = {
             "request": self.request,
@@ -165,15 +163,15 @@ def describe_failure(error: BaseException) -> Failure:
     """Return how a run ends whose task raised this."""
     try:
         return Failure(_state_for_error(error), *_error_and_traceback(error))
-    except Exception as wrong:  # what is raised may do as it likes when it is looked at
-        kind = type(wrong).__name__
+    except Exception as format_error:  # an exception's own methods may raise
+        kind = type(format_error).__name__
         return Failure(RunState.FAILED, f"raised what can't be shown, but raises {kind}")
 
 
 def _error_and_traceback(error: BaseException) -> tuple[str, str | None]:
-    """Return what the error says and its traceback, from the task's own frames on.
+    """Return the error's text and its traceback from the task's own frames on.
 
-    What happened in a program has no traceback here.
+    The error of a program has no traceback.
     """
     if isinstance(error, CommandError):
         return truncate_error(str(error)), None

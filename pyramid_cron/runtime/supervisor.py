@@ -1,7 +1,9 @@
-"""One thread per process that keeps the record true while tasks run.
+"""One thread per process that writes results, renews leases and interrupts runs.
 
-It writes what happened, renews the leases of what this process runs, and tells tasks to stop whose
-time is up or whose end somebody asked for.
+It interrupts those whose timeout is over and those for which cancellation was requested.
+
+Order of locks: supervisor, executions, execution, write buffer; none is held during I/O or while
+subscribers run.
 """
 
 from __future__ import annotations
@@ -25,28 +27,30 @@ from .executions import Executions, QueuedEvent
 from .warn_once import StoreWarnings
 
 SUPERVISOR_INTERVAL_SECONDS = 0.2
-"""Seconds within which what happened is written, and what is asked for is done."""
+"""Seconds within which results are written and cancellations delivered."""
 
 SUPERVISOR_IDLE_SECONDS = 30.0
-"""Seconds without anything to do after which the thread ends, until it is needed again."""
+"""Seconds without work after which the thread ends, until it is needed again."""
 
 CANCEL_GRACE = timedelta(seconds=5)
-"""How long a task that was told to stop may take for it, before it is given up."""
+"""How long an interrupted task may take to end before it is abandoned."""
 
 SHUTDOWN_CANCEL_SHARE = 0.05
-"""The part of the time to finish, when the process stops, that is left for being told to stop.
+"""The part of the shutdown timeout that is left for tasks to end once they are interrupted.
 
-Servers kill a process after a time of their own, which may well be as long.
+Servers kill a process after a timeout of their own, which may well be as long.
 """
 
 SHUTDOWN_EXPIRY_SECONDS = 10.0
-"""Seconds after which a process that was told to stop, and has not, goes on to work."""
+"""Seconds after the shutdown timeout after which a process that still lives starts runs again."""
+
+SHUTDOWN_POLL_SECONDS = 0.05
 
 log = logging.getLogger("pyramid_cron")
 
 
 class Supervisor:
-    """What watches over the runs of this process, which are ``held``."""
+    """Watches over the executions of one application in this process."""
 
     def __init__(
         self,
@@ -63,7 +67,8 @@ class Supervisor:
         self._notify = notify
         self._is_closed = False
         self._store_warnings = StoreWarnings(
-            lambda: self._ticks_in_progress > 0, lambda: not self.executions.has_valid_leases()
+            is_ticking=lambda: self._ticks_in_progress > 0,
+            is_late=lambda: not self.executions.has_valid_leases(),
         )
         self._reset()
 
@@ -72,7 +77,7 @@ class Supervisor:
         self._prune_lock = threading.Lock()
         self._work_event = threading.Event()
         self._thread: threading.Thread | None = None
-        self._has_overdue_events = False
+        self._events_waited = False
         self._ticks_in_progress = 0
         self._interrupt_at = self._abandon_at = float("-inf")
 
@@ -81,17 +86,16 @@ class Supervisor:
         self._reset()
         self.executions.reset_after_fork()
 
-    # What the tick asks for.
+    # What ticks and threads call.
 
     def supervise(self, runs: Iterable[Run], clock: Stopwatch) -> None:
-        """Watch over runs that were just claimed, until what became of them is written."""
-        with self._lock:
-            self.executions.add(runs, clock)
+        """Watch over runs that were just claimed, until their ends are in the store."""
+        self.executions.add(runs, clock)
         self.wake()
 
     @contextmanager
     def supervising(self, runs: Sequence[Run], clock: Stopwatch) -> Iterator[None]:
-        """Watch over runs that the block begins; if it raises, a later tick has the others."""
+        """Watch over runs that the block starts; requeue the unstarted ones if it raises."""
         self.supervise(runs, clock)
         try:
             yield
@@ -100,44 +104,55 @@ class Supervisor:
             raise
 
     def hand_off(self, run_id: str) -> bool:
-        """Watch over a run no longer, which goes to another process; False if it is not ours."""
+        """Stop supervising a run before it is handed off; False if its lease is gone."""
         return not self.is_stopping and self.executions.hand_off(run_id)
 
     def cancel(self, run_id: str) -> None:
-        """Tell a run to stop, if it is one of this process."""
+        """Cancel a run if this process owns it."""
         self.executions.cancel(run_id)
 
     def flush(self) -> None:
-        """Write all results so far; the caller reports a StoreError, and they stay buffered."""
-        with self._store_warnings.tracking():
+        """Write all results so far.
+
+        Raises StoreError, which the caller reports; the results stay in the buffer then.
+        """
+        try:
             self._flush()
+        except StoreError as error:
+            self._store_warnings.add_reported(error)
+            raise
 
     def _flush(self) -> None:
         pauses: Sequence[FailurePause] = ()
         with self._write_buffer.drain() as batch:
             if batch:
                 pauses = self._store.write_batch(batch)
-        self.executions.remove_finished(batch)
-        self.executions.add_pause_events(pauses)
+        self.executions.settle(batch, pauses)
 
     @contextmanager
     def claim_transaction(self, clock: Stopwatch) -> Iterator[ClaimTransaction]:
-        """Give the desk at which slots are claimed, after all that is known here is on record."""
-        held = [live.run.id for live in self.executions.all()]
-        with (
-            self._store_warnings.tracking(),
-            self._write_buffer.drain() as noted,
-            self._store.claim_transaction(clock.now(), self.executions.new_lease(clock)) as desk,
-        ):
-            desk.write_batch(noted)
-            desk.renew_leases(held)
-            yield desk
-        self.executions.remove_finished(noted)
-        self.executions.add_pause_events(desk.failure_pauses)
+        """Give a claim transaction in which all results of this process are written.
+
+        Raises StoreError, which the caller reports.
+        """
+        run_ids = self.executions.run_ids()
+        lease_until = self.executions.new_lease(clock)
+        try:
+            with (
+                self._write_buffer.drain() as batch,
+                self._store.claim_transaction(clock.now(), lease_until) as claims,
+            ):
+                claims.write_batch(batch)
+                claims.renew_leases(run_ids)
+                yield claims
+        except StoreError as error:
+            self._store_warnings.add_reported(error)
+            raise
+        self.executions.settle(batch, claims.failure_pauses)
 
     @contextmanager
     def tick_in_progress(self) -> Iterator[None]:
-        """Let it be known that a tick is there, which tells of its trouble itself."""
+        """Count a tick as in progress: it reports store errors itself."""
         with self._lock:
             self._ticks_in_progress += 1
         try:
@@ -146,21 +161,20 @@ class Supervisor:
             with self._lock:
                 self._ticks_in_progress -= 1
 
-    def requeue(self, execution: Execution) -> Run:
-        """Give a slot back to whoever ticks next, since it is not begun with here."""
-        why = "the process stopped before it began" if self.is_stopping else "it could not begin"
-        return self.executions.requeue(execution, why)
+    def requeue(self, execution: Execution) -> Run | None:
+        """Cancel an unstarted run and make its next attempt wait; None if it is not unstarted."""
+        error = "the process stopped before it began" if self.is_stopping else "it could not begin"
+        return self.executions.requeue(execution, error)
 
     def requeue_unstarted(self, runs: Iterable[Run]) -> None:
-        """Let a later tick have those of these runs that are held here and were not begun."""
+        """Requeue those of the runs that this process owns and has not started."""
         for run in runs:
-            live = self.executions.get(run.id)
-            if live is not None and not live.is_abandoned and live.run.state is RunState.CLAIMED:
-                self.requeue(live)
+            execution = self.executions.get(run.id)
+            if execution is not None and self.requeue(execution) is not None:
                 self.wake()
 
     def wake(self) -> None:
-        """Do what there is to do, from a moment from now on."""
+        """Have the thread work, and start it if there is none."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._loop, name="pyramid_cron", daemon=True)
@@ -181,7 +195,7 @@ class Supervisor:
                 self._work_event.set()
 
     def _wait_for_work(self) -> bool:
-        """Wait for something to do; False once there was nothing for long."""
+        """Wait for work; return False after a long time without any."""
         if self._work_event.wait(SUPERVISOR_IDLE_SECONDS):
             return True
         with self._lock:
@@ -191,25 +205,27 @@ class Supervisor:
             return False
 
     def _check_executions(self) -> None:
-        for live in self.executions.all():
-            if live.is_past_deadline():
-                live.interrupt(TaskTimeout("ran longer than its timeout"))
-            if live.is_unresponsive(CANCEL_GRACE) and not live.is_abandoned:
-                if live.run.state is not RunState.CLAIMED:
-                    self.executions.abandon(live)
-                elif not self.is_stopping:  # else its slot is given back
-                    self.executions.cancel_unstarted(live)
-            if not live.is_start_recorded and live.run.state is RunState.RUNNING:
-                # Only now: most tasks are over before anybody could see them run.
-                live.is_start_recorded = True
-                live.update(lambda run: run)
+        for execution in self.executions.all():
+            self._check(execution)
         with self._store_warnings.reporting():
             self._flush()
             self.executions.heartbeat()
-        # A tick tells by itself before it answers; but one may take long, or be stuck.
-        if self.executions.has_events and (self._has_overdue_events or not self._ticks_in_progress):
+        # A tick calls subscribers itself before it answers; but it may take long, or be stuck.
+        if self.executions.has_events and (self._events_waited or not self._ticks_in_progress):
             self._notify(self.executions.drain_events())
-        self._has_overdue_events = self.executions.has_events
+        self._events_waited = self.executions.has_events
+
+    def _check(self, execution: Execution) -> None:
+        if execution.is_past_deadline():
+            execution.interrupt(TaskTimeout("ran longer than its timeout"))
+        if execution.is_unresponsive(CANCEL_GRACE):
+            self.executions.abandon(execution)
+            if not self.is_stopping:  # else it is requeued
+                self.executions.cancel_unstarted(execution)
+        if not execution.is_start_recorded and execution.run.state is RunState.RUNNING:
+            # Only now: most tasks are over before anybody could see them run.
+            execution.is_start_recorded = True
+            execution.update(lambda run: run)
 
     def _prune(self) -> None:
         with self._prune_lock:
@@ -218,18 +234,18 @@ class Supervisor:
             try:
                 self._prune_history()
             except StoreError as error:
-                # The next tick meets the same trouble, and tells.
-                log.info("old runs could not be forgotten: %s", error)
+                # The next tick meets the same error, and reports it.
+                log.info("pruning failed: %s", error)
 
-    # Stopping.
+    # Shutdown.
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this process was told to stop, so that no more runs are to begin."""
+        """Whether this process is shutting down, so that no run is to start."""
         return time.monotonic() < self._abandon_at + SHUTDOWN_EXPIRY_SECONDS
 
     def request_shutdown(self, timeout: float) -> None:
-        """Start no more runs, and stop in ``patience`` seconds those that still go on then."""
+        """Start no more runs, and end those that still run after ``timeout`` seconds."""
         if self.is_stopping or not (self._ticks_in_progress or self.executions):
             return
         self._set_deadlines(timeout)
@@ -239,17 +255,17 @@ class Supervisor:
         ).start()
 
     def withdraw_shutdown(self) -> None:
-        """Let runs begin again: whether the process stops is for who called the tick to say."""
+        """Let runs start again: the caller of the tick decides whether the process ends."""
         self._abandon_at = float("-inf")
 
     def shutdown(self, timeout: float) -> None:
-        """Let runs finish for ``patience`` seconds, stop those that do not, and write it all."""
+        """Let runs finish for ``timeout`` seconds, end the others, and write all results."""
         with self._prune_lock:
             self._is_closed = True
         if not self.executions and self._write_buffer.is_empty:
             return
         if not self.is_stopping:
-            # No thread: at the end of a process none can be started any more.
+            # Not in a thread: none can be started when a process ends.
             self._set_deadlines(timeout)
         self._stop_executions()
 
@@ -259,19 +275,17 @@ class Supervisor:
 
     def _stop_executions(self) -> None:
         self._wait_until_finished(self._interrupt_at)
-        for live in self.executions.unfinished():
-            live.interrupt(TaskCancelled("the process stopped"), by_shutdown=True)
+        for execution in self.executions.unfinished():
+            execution.interrupt(TaskCancelled("the process stopped"), by_shutdown=True)
         self._wait_until_finished(
             max(self._abandon_at, time.monotonic() + SUPERVISOR_INTERVAL_SECONDS)
         )
-        for live in self.executions.unfinished():
-            if live.run.state is RunState.CLAIMED:
-                self.requeue(live)
-            else:
-                self.executions.abandon(live)
+        for execution in self.executions.unfinished():
+            if self.requeue(execution) is None:
+                self.executions.abandon(execution)
         with self._store_warnings.reporting(is_last=True):
             self._flush()
 
     def _wait_until_finished(self, deadline: float) -> None:
         while self.executions.unfinished() and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(SHUTDOWN_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""One tick: find what is due, claim it, carry it out, record it."""
+"""One tick: find due slots, plan, claim, run, record, report."""
 
 from __future__ import annotations
 
@@ -33,42 +33,42 @@ from .transactions import without_transaction
 
 
 def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
-    """Run what is due at ``now`` (aware, UTC), in the request; return what was done.
+    """Run what is due at ``now`` (aware, UTC) in the request; return the report.
 
-    Raises StoreError if nothing could be claimed, in which case no task has run, or if the outcome
+    Raises StoreError if nothing could be claimed, in which case no task has run, or if results
     could not be written, which is then tried again later.
     """
     clock = Stopwatch(now)
     cron.refresh_sources(now)
     tasks = cron.task_registry
     _ensure_store_open(cron, request)
-    glance = cron.store.peek(now)
+    peek = cron.store.peek(now)
     owner = cron.store.owner
-    this = TickRecord(make_id_prefix(now), now, tasks.task_set_id, owner.host, owner.pid)
-    _notify_tick(request, events.TickStarted, this.id, now)
-    due = _find_due(cron, tasks, glance, now)
-    if not (due or glance.has_work):
+    record = TickRecord(make_id_prefix(now), now, tasks.task_set_id, owner.host, owner.pid)
+    _notify_tick(request, events.TickStarted, record.id, now)
+    due = _find_due(cron, tasks, peek, now)
+    if not (due or peek.has_work):
         logs.log_nothing_due(now)
         cron.last_tick = now
-        cron.write_buffer.add_tick(this, tasks.by_name)
+        cron.write_buffer.add_tick(record, tasks.by_name)
         cron.supervisor.wake()
-        report = TickReport(this.id, now)
+        report = TickReport(record.id, now)
         _notify_tick(request, events.TickFinished, report)
         return report
     launch = BackgroundLaunch(cron, tasks, request, clock)
     with launch.safety_timer(), runner_in_request(cron, request, clock) as runner:
-        done = _execute_plan(cron, runner, launch, tasks, this, due)
+        progress = _execute_plan(cron, runner, launch, tasks, record, due)
         report = TickReport(
-            this.id, now, tuple(done.runs), tuple(done.skipped), tuple(done.waiting)
+            record.id, now, tuple(progress.runs), tuple(progress.skipped), tuple(progress.waiting)
         )
-        counted = replace(this, run_count=len(report.runs), skipped_count=len(report.skipped))
-        cron.write_buffer.add_tick(counted, tasks.by_name)
+        record = replace(record, run_count=len(report.runs), skipped_count=len(report.skipped))
+        cron.write_buffer.add_tick(record, tasks.by_name)
     _notify_tick(request, events.TickFinished, report)
     return report
 
 
 def _notify_tick(request: Request, event_class: type[events.Event], *values: Any) -> None:
-    """Tell of the tick itself."""
+    """Notify subscribers of the tick itself."""
 
     def call(subscriber: events.Subscriber, event: events.Event) -> None:
         with without_transaction(request) as transactions:
@@ -78,7 +78,7 @@ def _notify_tick(request: Request, event_class: type[events.Event], *values: Any
 
 
 def _ensure_store_open(cron: CronApp, request: Request) -> None:
-    """See to it that the store is there, with no transaction open that could stand in its way."""
+    """Open the store while the request has no transaction, which could block that."""
     if not cron.store.is_open:
         with without_transaction(request):
             cron.store.open()
@@ -89,28 +89,30 @@ def _find_due(
 ) -> list[DueTask]:
     """Return the tasks that have slots since the last tick that knew them."""
     last_ticks = dict(peek.last_ticks)
-    mine = last_ticks.pop(task_registry.task_set_id, None)
+    last_tick = last_ticks.pop(task_registry.task_set_id, None)
     if cron.last_tick is not None and cron.last_tick <= now:
-        # A tick that found nothing to do reaches the store a moment later.
-        mine = cron.last_tick if mine is None else max(mine, cron.last_tick)
-    # A last tick that is still to come was made by a clock that was wrong.
-    known = {id_: moment for id_, moment in last_ticks.items() if moment <= now}
-    newer = [id_ for id_, moment in known.items() if mine is None or moment > mine]
-    starts: list[datetime] | datetime = window_start(now, mine)
+        # The record of a tick with nothing due reaches the store a moment later.
+        last_tick = cron.last_tick if last_tick is None else max(last_tick, cron.last_tick)
+    # A last tick in the future is of a clock that was wrong.
+    newer = [
+        set_id
+        for set_id, moment in last_ticks.items()
+        if moment <= now and (last_tick is None or moment > last_tick)
+    ]
+    starts: list[datetime] | datetime = window_start(now, last_tick)
     if newer:
-        starts = window_starts(task_registry.by_name, now, mine, cron.store.task_sets(newer))
+        starts = window_starts(task_registry.by_name, now, last_tick, cron.store.task_sets(newer))
     due: list[DueTask] = []
     pauses: Collection[datetime] | None = None
     for position, slots in slots_since(task_registry.tasks, task_registry.calendar, starts, now):
         task, counts = task_registry.tasks[position], NO_COUNTS
         if len(slots) > MANY:
-            # Whoever else ticks waits while this tick decides, so little must be left to do then.
-            # A pause that is said from now on begins now: it changes nothing for slots before.
+            # Other ticks wait while this one holds the claim transaction: condense before it.
+            # A pause rule that comes meanwhile applies from now on, not to earlier slots.
             pauses = changes(cron.store.pause_rules()) if pauses is None else pauses
             slots, counts = condense(task, slots, now, pauses)
         due.append(DueTask(task, position, slots, counts))
-    # What is skipped is put on record in this order.
-    due.sort(key=lambda each: (each.slots[0], each.position))
+    due.sort(key=lambda due_task: (due_task.slots[0], due_task.position))
     return due
 
 
@@ -119,80 +121,80 @@ def _execute_plan(
     runner: RequestRunner,
     launch: BackgroundLaunch,
     task_registry: TaskRegistry,
-    tick: TickRecord,
+    record: TickRecord,
     due: Iterable[DueTask],
 ) -> TickProgress:
-    """Claim and run what is due, then what may wait while there is time."""
-    with cron.supervisor.claim_transaction(runner.clock) as desk:
-        lost = desk.expire_leases(cron.outcome_of, task_registry.by_name)
-        facts = desk.snapshot(task_registry.fixed_delay_names)
-        last = desk.record_tick(tick, task_registry.by_name)
-        if last is not None:  # else it may be this clock that is wrong
-            desk.cap_far_leases(facts.active)
-        found = _add_tasks_with_waiting_runs(_drop_handled(due, last), task_registry, facts)
-        known = replace(facts, last_tick=last)
-        decisions = plan_tick(found, known, tick.at, cron.settings.capacity)
-        desk.dequeue(decisions.dequeue)
-        desk.enqueue(decisions.enqueue)
-        desk.request_cancels(decisions.cancel_ids)
-        claimed, skipped = desk.claim(decisions.run_now, decisions.skipped)
-        apart, _ = desk.claim(decisions.background, weight_of=task_registry.weight)
-    cron.last_tick = tick.at
-    cron.supervisor.supervise(apart, runner.clock)
-    launch.add(apart)
-    done = TickProgress(skipped=skipped, waiting=decisions.over_capacity)
+    """Claim and run due slots, then backlog and idle tasks while there is time."""
+    with cron.supervisor.claim_transaction(runner.clock) as claims:
+        lost = claims.expire_leases(cron.outcome_of, task_registry.by_name)
+        snapshot = claims.snapshot(task_registry.fixed_delay_names)
+        last_tick = claims.record_tick(record, task_registry.by_name)
+        if last_tick is not None:  # else the clock of this host may be wrong
+            claims.cap_far_leases(snapshot.active)
+        snapshot = replace(snapshot, last_tick=last_tick)
+        due = _add_tasks_with_waiting_runs(_drop_handled(due, last_tick), task_registry, snapshot)
+        plan = plan_tick(due, snapshot, record.at, cron.settings.capacity)
+        claims.dequeue(plan.dequeue)
+        claims.enqueue(plan.enqueue)
+        claims.request_cancels(plan.cancel_ids)
+        claimed, skipped = claims.claim(plan.run_now, plan.skipped)
+        background, _ = claims.claim(plan.background, weight_of=task_registry.weight)
+    cron.last_tick = record.at
+    if background:
+        cron.supervisor.supervise(background, runner.clock)
+        launch.add(background)
+    progress = TickProgress(skipped=skipped, waiting=plan.over_capacity)
     with cron.supervisor.supervising(claimed, runner.clock):
         for run in (*lost, *skipped):
             runner.announce_end(run)
         for run in claimed:
-            done.add(runner.run(task_registry.get(run.task), run))
-    run_restarts(cron, runner, launch, task_registry, decisions, done)
-    run_backlog_and_idle(cron, runner, task_registry, decisions, done)
-    done.runs += apart
-    return done
+            progress.add(runner.run(task_registry.get(run.task), run))
+    run_restarts(cron, runner, launch, task_registry, plan, progress)
+    run_backlog_and_idle(cron, runner, task_registry, plan, progress)
+    progress.runs += background
+    return progress
 
 
 def _drop_handled(due: Iterable[DueTask], last_tick: datetime | None) -> Iterator[DueTask]:
-    """Yield what is due without the slots that another tick has seen to since this one looked."""
-    for each in due:
-        if last_tick is None or each.slots[0] > last_tick:
-            yield each
-        elif slots := each.after(last_tick):
-            yield each._replace(slots=slots, counts=NO_COUNTS)
+    """Yield due tasks without the slots that another tick has handled since this one looked."""
+    for due_task in due:
+        if last_tick is None or due_task.slots[0] > last_tick:
+            yield due_task
+        elif slots := due_task.after(last_tick):
+            yield due_task._replace(slots=slots, counts=NO_COUNTS)
 
 
 def _add_tasks_with_waiting_runs(
     due: Iterable[DueTask], task_registry: TaskRegistry, snapshot: Snapshot
 ) -> Iterator[DueTask]:
-    """Yield the tasks that are due, and those for which only something that waits is ripe."""
-    waiting = {each.task for each in snapshot.waiting}
-    for each in due:
-        waiting.discard(each.task.name)
-        yield each
-    for name in waiting:
+    """Yield the due tasks, and those for which only a waiting run is ready."""
+    names = {waiting_run.task for waiting_run in snapshot.waiting}
+    for due_task in due:
+        names.discard(due_task.task.name)
+        yield due_task
+    for name in names:
         if name in task_registry.by_name:
             yield DueTask(task_registry.by_name[name], task_registry.position(name))
 
 
 def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:
-    """Make a tick at ``now`` (aware, UTC) in a request of its own; return what came of it.
+    """Make a tick at ``now`` (aware, UTC) in a request of its own; return the report.
 
-    Runs in threads are reported as they ended; those sent to a queue as they are once that is done,
-    and what could not be sent as waiting. Raises StoreError as
-    :func:`~pyramid_cron.runtime.tick.tick` does.
+    Runs in threads are reported as they ended, runs of a queue as they are once sent, and those
+    that could not be sent as waiting. Raises StoreError as :func:`run_tick` does.
     """
-    with prepare(registry=registry) as made:
-        report = run_tick(cron, made["request"], now)
-    going_on = [run.id for run in report.runs if not run.state.is_final]
-    if not going_on:
+    with prepare(registry=registry) as environment:
+        report = run_tick(cron, environment["request"], now)
+    background_ids = [run.id for run in report.runs if not run.state.is_final]
+    if not background_ids:
         return report
-    cron.background_threads.join(going_on)
+    cron.background_threads.join(background_ids)
     cron.supervisor.flush()
-    found = {run_id: cron.store.get_run(run_id) for run_id in going_on}
-    runs = [(run, found.get(run.id, run)) for run in report.runs]
-    back = [make_released_run(run, now) for run, left in runs if left is None]
+    current = {run_id: cron.store.get_run(run_id) for run_id in background_ids}
+    runs = [(run, current.get(run.id, run)) for run in report.runs]
+    released = [make_released_run(run, now) for run, current_run in runs if current_run is None]
     return replace(
         report,
-        runs=tuple(left for _, left in runs if left is not None),
-        waiting=(*report.waiting, *back),
+        runs=tuple(current_run for _, current_run in runs if current_run is not None),
+        waiting=(*report.waiting, *released),
     )

@@ -62,15 +62,10 @@ class StoreWarnings:
         self._reported = WarnOnce()
         self._failing_since: float | None = None
 
-    @contextmanager
-    def tracking(self) -> Iterator[None]:
-        """Remember a StoreError; the caller reports it."""
-        try:
-            yield
-        except StoreError as error:
-            self._failing_since = self._failing_since or time.monotonic()
-            self._reported.add(str(error))
-            raise
+    def add_reported(self, error: StoreError) -> None:
+        """Remember a StoreError that the caller reports."""
+        self._failing_since = self._failing_since or time.monotonic()
+        self._reported.add(str(error))
 
     @contextmanager
     def reporting(self, *, is_last: bool = False) -> Iterator[None]:

@@ -47,11 +47,6 @@ def clock(monkeypatch):
     return seconds
 
 
-def fail(warnings, problem="no store"):
-    with pytest.raises(StoreError), warnings.tracking():
-        raise StoreError(problem)
-
-
 def fail_in_background(warnings, problem="no store", **arguments):
     with warnings.reporting(**arguments):
         raise StoreError(problem)
@@ -71,7 +66,7 @@ def test_a_store_error_of_background_writes_is_logged_after_a_minute_without_tic
 
 def test_a_store_error_that_a_tick_reports_is_not_logged(clock, caplog):
     warnings = StoreWarnings(lambda: False, lambda: False)
-    fail(warnings)
+    warnings.add_reported(StoreError("no store"))
     clock[0] += 61
     fail_in_background(warnings)
     assert not caplog.records

@@ -277,7 +277,7 @@ class TestStopping:
         thread.join(20)
         [run] = scheduler(config.registry).history("it")
         assert (run.state, run.error) == ("cancelled", "the process stopped; it was killed")
-        assert f"it run={run.id} does not stop in time; it is killed" in caplog.messages
+        assert f"it run={run.id} did not stop in time: killed" in caplog.messages
         assert "going on" not in caplog.text
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
