@@ -8,6 +8,7 @@ import pytest
 
 from pyramid_cron.clock import Stopwatch
 from pyramid_cron.run import Run, RunState, TaskCancelled, TaskTimeout, Trigger
+from pyramid_cron.run_transitions import succeeded
 from pyramid_cron.runtime.executions import Executions
 from pyramid_cron.store.results import FailurePause, Outcome, WriteBatch
 from pyramid_cron.store.write_buffer import WriteBuffer
@@ -91,7 +92,7 @@ def test_of_two_threads_that_abandon_a_run_one_records_its_end(executions, execu
 
 def test_a_run_that_has_ended_is_not_abandoned(executions, execution):
     start(execution)
-    execution.update(state=RunState.SUCCEEDED, finished=NOON)
+    execution.update(lambda run: succeeded(run, NOON))
     executions.abandon(execution)
     assert not execution.is_abandoned
     assert not executions.has_events
