@@ -97,7 +97,7 @@ class Picture:
         for place, moment in self.times(cron):
             if moment is None:
                 made_up = self.place(self.resumed)
-                is_made_up = self.resumed in slots and not cron.is_wildcard
+                is_made_up = self.resumed in slots and not cron.fields.is_wildcard
                 yield Mark(place, runs=False, instead=made_up if is_made_up else None)
             elif moment not in slots:
                 yield Mark(place, runs=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -168,7 +168,7 @@ class Task:
     def between(self, since: datetime, until: datetime) -> list[datetime]:
         """Return the slots with ``since < slot <= until`` (aware moments), in order and in UTC."""
         shift = timedelta(seconds=self.offset)
-        several = [_between(each, since - shift, until - shift) for each in self.schedules]
+        several = [schedule.between(since - shift, until - shift) for schedule in self.schedules]
         slots = list(several[0]) if len(several) == 1 else sorted(set(chain(*several)))
         return [slot + shift for slot in slots] if self.offset else slots
 
@@ -178,18 +178,6 @@ class Task:
             return "on demand"
         text = ", and ".join(schedule.describe() for schedule in self.schedules)
         return f"{text}, {timedelta(seconds=self.offset)} later" if self.offset else text
-
-
-def _between(schedule: Cron | Every | At, since: datetime, until: datetime) -> Iterator[datetime]:
-    """Go through the slots in (since, until]; those of a subclass follow its own ``following``."""
-    owner = next(cls for cls in type(schedule).__mro__ if "following" in vars(cls))
-    if "between" in vars(owner):
-        yield from schedule.between(since, until)
-        return
-    slot = schedule.following(since)
-    while slot is not None and slot <= until:
-        yield slot
-        slot = schedule.following(slot)
 
 
 def compute_jitter_offset(name: str, jitter: int) -> int:

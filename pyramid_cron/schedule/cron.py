@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import SupportsIndex, TypeAlias
-from zoneinfo import ZoneInfo
 
-from .base import seal
+from .base import Schedule, seal
 from .crontab_text import cron_to_crontab, repr_arguments
-from .dates import DateRule
 from .describe import describe_cron
 from .parser import CronFields, parse_expression, parse_fields
 from .search import SlotSearch, minutes_of_day
@@ -21,7 +19,7 @@ FieldInput: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
 
 @seal
 @dataclass(frozen=True, slots=True, init=False, repr=False)
-class Cron:
+class Cron(Schedule):
     """A schedule by the fields of a crontab.
 
     Give either a five-field ``expression`` (or ``@daily`` and its kin), read by the rules of
@@ -40,13 +38,9 @@ class Cron:
     Raises ValueError for anything that is wrong or can never match.
     """
 
-    minutes: int
-    hours: int
-    dates: DateRule
-    is_wildcard: bool
+    fields: CronFields
     timezone: str | None
-    zone: ZoneInfo = field(compare=False)
-    _search_cache: SlotSearch | None = field(compare=False)
+    search: SlotSearch = field(compare=False)
 
     def __init__(
         self,
@@ -81,40 +75,42 @@ class Cron:
         return cron
 
     def _init(self, fields: CronFields, timezone: str | None) -> None:
-        put = object.__setattr__
-        put(self, "minutes", fields.minutes)
-        put(self, "hours", fields.hours)
-        put(self, "dates", fields.dates)
-        put(self, "is_wildcard", fields.is_wildcard)
-        put(self, "timezone", timezone)
-        put(self, "zone", UTC if timezone is None else get_zone(timezone))
-        put(self, "_search_cache", None)
+        zone = UTC if timezone is None else get_zone(timezone)
+        times = minutes_of_day(fields.minutes, fields.hours)
+        object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "timezone", timezone)
+        search = SlotSearch(times, fields.dates, fields.is_wildcard, zone)
+        object.__setattr__(self, "search", search)
 
     def with_timezone(self, timezone: str) -> Cron:
         """Return this schedule in ``timezone``, unless it has a zone of its own."""
-        return self if self.timezone is not None else self._from_fields(self._fields, timezone)
+        return self if self.timezone is not None else self._from_fields(self.fields, timezone)
 
     def matches(self, moment: datetime) -> bool:
-        """Tell whether ``moment`` lies in the minute that begins with a slot."""
+        """Return whether ``moment`` lies in the minute that begins with a slot."""
         at = floor_second(moment, "moment")
-        found = self._search.at_or_after(at - 59)
-        return found is not None and found <= at
+        slot = self.search.at_or_after(at - 59)
+        return slot is not None and slot <= at
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after ``after``; None when none is left in the calendar."""
-        return second_to_utc(self._search.at_or_after(floor_second(after, "after") + 1))
+        return second_to_utc(self.search.at_or_after(floor_second(after, "after") + 1))
 
     def preceding(self, before: datetime) -> datetime | None:
         """Return the last slot before ``before``; None when there was none in the calendar."""
-        return second_to_utc(self._search.at_or_before(ceil_second(before, "before") - 1))
+        return second_to_utc(self.search.at_or_before(ceil_second(before, "before") - 1))
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Go through the slots after ``start`` up to and including ``end``, in order."""
-        return self._search.between(floor_second(start, "start") + 1, floor_second(end, "end"))
+        return self.search.between(floor_second(start, "start") + 1, floor_second(end, "end"))
 
     def describe(self) -> str:
-        """Say in plain English when this is."""
-        return describe_cron(self._fields, self.timezone)
+        """Return in plain English when the slots are, with the zone if it has its own."""
+        text = self._describe_times()
+        return text if self.timezone is None else f"{text} ({self.timezone})"
+
+    def _describe_times(self) -> str:
+        return describe_cron(self.fields)
 
     def crontab(self) -> str:
         """Return the five fields that mean the same to Debian's cron, which has its own zone.
@@ -123,29 +119,16 @@ class Cron:
         both match.
         """
         try:
-            return cron_to_crontab(self._fields)
+            return cron_to_crontab(self.fields)
         except ValueError as error:
             raise ValueError(f"{self!r}: {error}") from None
 
     def __repr__(self) -> str:
         zone = "" if self.timezone is None else f", timezone={self.timezone!r}"
-        return f"Cron({repr_arguments(self._fields)}{zone})"
+        return f"{type(self).__name__}({self._repr_arguments()}{zone})"
 
-    __str__ = describe
-
-    @property
-    def _search(self) -> SlotSearch:
-        # Made when first asked for: of equal schedules only one is asked for slots.
-        if self._search_cache is None:
-            times = minutes_of_day(self.minutes, self.hours)
-            slots = SlotSearch(times, self.dates, self.is_wildcard, self.zone)
-            object.__setattr__(self, "_search_cache", slots)
-            return slots
-        return self._search_cache
-
-    @property
-    def _fields(self) -> CronFields:
-        return CronFields(self.minutes, self.hours, self.dates, self.is_wildcard)
+    def _repr_arguments(self) -> str:
+        return repr_arguments(self.fields)
 
 
 def parse_cron(text: str, *, name: str | None = None) -> Cron:
@@ -154,13 +137,13 @@ def parse_cron(text: str, *, name: str | None = None) -> Cron:
 
 
 def _parse_arguments(
-    expression: object, fields: Mapping[str, object], name: str | None
+    expression: object, fields: Mapping[str, object], task_name: str | None
 ) -> CronFields:
-    given = [key for key, value in fields.items() if value is not None]
     if expression is None:
-        return parse_fields(fields, name)
-    if given:
+        return parse_fields(fields, task_name)
+    names = [name for name, value in fields.items() if value is not None]
+    if names:
         raise ValueError(
-            f"expression={expression!r} and {', '.join(given)}: give one expression or fields"
+            f"expression={expression!r} and {', '.join(names)}: give one expression or fields"
         )
-    return parse_expression(expression, name)
+    return parse_expression(expression, task_name)

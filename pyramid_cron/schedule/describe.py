@@ -21,15 +21,14 @@ _INTERVAL_UNITS_SECONDS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, 
 _MAX_TIMES_IN_LIST = 6
 
 
-def describe_cron(fields: CronFields, timezone: str | None) -> str:
-    """Say when in a day, on which days, and in which zone if the schedule has its own."""
+def describe_cron(fields: CronFields) -> str:
+    """Return when in a day and on which days a schedule has slots."""
     minutes, hours = mask_values(fields.minutes), mask_values(fields.hours)
     steady = _around_the_clock(minutes, hours)
     days = _describe_dates(fields.dates)
     if not steady and (not days or days.startswith("in ")):
         days = f"every day {days}".rstrip()
-    text = f"{steady or _describe_times(minutes, hours)} {days}".rstrip()
-    return text if timezone is None else f"{text} ({timezone})"
+    return f"{steady or _describe_times(minutes, hours)} {days}".rstrip()
 
 
 def describe_interval(seconds: int) -> str:

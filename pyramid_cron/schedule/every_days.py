@@ -11,6 +11,7 @@ from .describe import describe_interval
 from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD
 from .parser import CronFields
 from .quantities import parse_integer
+from .search import highest_bit
 from .zones import DAY_SECONDS, EPOCH_ORDINAL
 
 #: The first Monday after the Unix epoch, in days since that.
@@ -76,39 +77,31 @@ class EveryDays(Cron):
         )
         self._init(CronFields(1 << min, 1 << hour, dates, is_wildcard=False), timezone)
 
-    def describe(self) -> str:
-        """Say in plain English when this is."""
-        length, phase = self._cycle
+    def _describe_times(self) -> str:
+        days, phase = self._cycle
         time = f"at {self._hour:02}:{self._minute:02}"
-        if length % 7 == 0 and phase % 7 == FIRST_MONDAY_EPOCH_DAY:
-            weeks = length // 7
-            days = "on Mondays" if weeks == 1 else f"on Monday, every {weeks} weeks"
-        else:
-            days = describe_interval(length * DAY_SECONDS)
-        zone = "" if self.timezone is None else f" ({self.timezone})"
-        return f"{time} {days}{zone}"
+        if days % 7 or phase % 7 != FIRST_MONDAY_EPOCH_DAY:
+            return f"{time} {describe_interval(days * DAY_SECONDS)}"
+        return f"{time} on " + ("Mondays" if days == 7 else f"Monday, every {days // 7} weeks")
 
     def crontab(self) -> str:
         """Raise ValueError: a crontab can't count days."""
         raise ValueError(f"{self!r}: a crontab has no way to count days")
 
-    __str__ = describe
-
-    def __repr__(self) -> str:
-        length, phase = self._cycle
-        zone = "" if self.timezone is None else f", timezone={self.timezone!r}"
-        return f"EveryDays({length}, hour={self._hour}, min={self._minute}, phase={phase}{zone})"
+    def _repr_arguments(self) -> str:
+        days, phase = self._cycle
+        return f"{days}, hour={self._hour}, min={self._minute}, phase={phase}"
 
     @property
     def _cycle(self) -> tuple[int, int]:
-        dates = self.dates
+        dates = self.fields.dates
         assert isinstance(dates, CyclicDateRule)  # made in no other way
         return dates.length, dates.phase
 
     @property
     def _hour(self) -> int:
-        return self.hours.bit_length() - 1
+        return highest_bit(self.fields.hours)
 
     @property
     def _minute(self) -> int:
-        return self.minutes.bit_length() - 1
+        return highest_bit(self.fields.minutes)

@@ -189,5 +189,7 @@ def ceil_second(moment: datetime, argument: str) -> int:
 
 
 def second_to_utc(second: int | None) -> datetime | None:
-    """Return the moment ``second``, in UTC."""
-    return None if second is None else EPOCH + timedelta(0, second)
+    """Return the moment ``second`` in UTC; None for None and beyond the calendar."""
+    if second is None or not FIRST_SECOND <= second < END_SECOND:
+        return None
+    return EPOCH + timedelta(0, second)

@@ -218,7 +218,7 @@ def dst_effect(schedule: BuiltinSchedule, shift: ClockShift) -> str:
     times = _first_times(schedule, shift)
     if not times:
         return "it has no slot in that time, and shifts make no difference"
-    if schedule.is_wildcard:
+    if schedule.fields.is_wildcard:
         return (
             "it follows elapsed time: what is skipped is not made up"
             if shift.is_gap
@@ -243,11 +243,11 @@ def dst_note(schedules: tuple[BuiltinSchedule, ...], slot: datetime) -> str:
 
 
 def _cron_dst_note(schedule: Cron, slot: datetime) -> str:
-    zone = schedule.zone
+    zone = schedule.search.zone
     local = slot.astimezone(zone)
     if local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset():
         # A local time converted from UTC is never in a gap, so this one happens twice.
-        if not schedule.is_wildcard:
+        if not schedule.fields.is_wildcard:
             return f"{local:%H:%M} happens twice: this is the first, the second has no run"
         return f"{local:%H:%M} happens twice: this is the {'second' if local.fold else 'first'}"
     shift = next(clock_shifts(zone, slot - SHIFT_RESOLUTION), None)
@@ -257,7 +257,7 @@ def _cron_dst_note(schedule: Cron, slot: datetime) -> str:
     if not times:
         return ""
     span = f"{shift.first_local:%H:%M} to {shift.last_local:%H:%M} is skipped"
-    if schedule.is_wildcard:
+    if schedule.fields.is_wildcard:
         return f"{span}: nothing is made up"
     return f"{_times_and_verb(times)} skipped: runs at {shift.local_after:%H:%M} instead"
 
@@ -270,8 +270,8 @@ def _first_times(schedule: Cron, shift: ClockShift) -> list[datetime]:
 def _local_times(schedule: Cron, shift: ClockShift) -> Iterator[datetime]:
     epoch = EPOCH.replace(tzinfo=None)
     start = -((epoch - shift.first_local) // timedelta(minutes=1))
-    times = minutes_of_day(schedule.minutes, schedule.hours)
-    while (minute := minute_at_or_after(times, schedule.dates, start)) is not None:
+    times = minutes_of_day(schedule.fields.minutes, schedule.fields.hours)
+    while (minute := minute_at_or_after(times, schedule.fields.dates, start)) is not None:
         local = epoch + timedelta(minutes=minute)
         if local >= shift.last_local:
             return

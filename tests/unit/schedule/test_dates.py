@@ -13,7 +13,11 @@ from .expressions import expressions
 
 
 def named(expression, year, month):
-    return [day for day in range(1, 32) if Cron(expression).dates.day_mask(year, month) >> day & 1]
+    return [
+        day
+        for day in range(1, 32)
+        if Cron(expression).fields.dates.day_mask(year, month) >> day & 1
+    ]
 
 
 @pytest.mark.parametrize(
@@ -49,14 +53,14 @@ def test_a_short_month_has_no_fifth_weekday_but_always_a_last():
 
 
 def test_fields_given_by_keyword_must_all_match():
-    dates = Cron(day=13, dow=4).dates
+    dates = Cron(day=13, dow=4).fields.dates
     assert dates.matches(2026, 3, 13)
     assert not dates.matches(2026, 3, 20)
     assert not dates.matches(2026, 4, 13)
 
 
 def test_equal_rules_are_equal_and_cannot_be_changed():
-    one, other = Cron("0 0 1-31 * 5").dates, Cron(hour=2).dates
+    one, other = Cron("0 0 1-31 * 5").fields.dates, Cron(hour=2).fields.dates
     assert one == other
     assert hash(one) == hash(other)
     assert pickle.loads(pickle.dumps(one)) == one
@@ -70,7 +74,7 @@ def test_a_rule_names_the_dates_a_calendar_does(drawn, year, month):
     expression, schedule = drawn
     day = date(year, month, 1)
     try:
-        dates = Cron(expression).dates
+        dates = Cron(expression).fields.dates
     except ValueError as error:
         assume("no such date" not in str(error))
         raise

@@ -142,7 +142,9 @@ def test_every_expression_survives_a_crontab(drawn):
         assume("no such date" not in str(error))
         raise
     assert eval(repr(cron), {"Cron": Cron}) == cron
-    if re.search("[#L]", drawn[0]) and (cron.dates.has_last_day or cron.dates.nth_weekdays):
+    if re.search("[#L]", drawn[0]) and (
+        cron.fields.dates.has_last_day or cron.fields.dates.nth_weekdays
+    ):
         with pytest.raises(ValueError, match="a crontab knows no"):
             cron.crontab()
     else:
