@@ -1,4 +1,4 @@
-"""Starting what a tick has claimed to run outside its request, after it has answered."""
+"""Starting the background runs of a tick, after it has answered."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .request_scope import run_in_own_request, url_environ_of
 from .transactions import without_transaction
 
 LAUNCH_FALLBACK_SECONDS = 10.0
-"""Seconds from the end of a tick after which its runs begin, whatever became of its answer.
+"""Seconds from the end of a tick after which its background runs start, answered or not.
 
-Where another finished callback of the request raises, Pyramid does not call those behind it.
+Where a finished callback of the request raises, Pyramid does not call those behind it.
 """
 
 
 class BackgroundLaunch:
-    """Runs that one tick has claimed, which begin once, when its request is finished.
+    """The background runs of one tick, which start once, when its request is finished.
 
-    ``tasks`` are those of the tick; some may have gone since. Should the process end before, their
-    leases pass, as they do for everything it has claimed.
+    ``task_registry`` is that of the tick; some tasks may have gone since. If the process ends
+    before, their leases expire, as those of all runs that it has claimed.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class BackgroundLaunch:
         self._request = request
 
     def add(self, runs: Sequence[Run]) -> None:
-        """Let these begin with the others."""
-        if runs and not self._runs:
+        """Have these runs start with the others."""
+        if not self._runs:
             self._request.add_finished_callback(self)
         self._runs += runs
 
     @contextmanager
     def safety_timer(self) -> Iterator[None]:
-        """Begin some time after the block, even if nobody says that the request is finished."""
+        """Start the runs some time after the block, even if the request is never finished."""
         try:
             yield
         finally:
@@ -67,49 +67,47 @@ class BackgroundLaunch:
                 self._timer.start()
 
     def __call__(self, _: Any) -> None:
-        """Begin; what is called first does it, the finished request or the timer."""
+        """Start all runs: at the first call, of the finished request or the timer."""
         with self._lock:
             runs, self._runs = self._runs, []
         if self._timer is not None:
             self._timer.cancel()
-        tasks = self._task_registry
-        sent = [run for run in runs if tasks.get(run.task).executor != THREAD_EXECUTOR]
+        cron, tasks, clock = self._cron, self._task_registry, self._clock
+        queue_runs = []
         for run in runs:
-            if run not in sent:
+            if tasks.get(run.task).executor == THREAD_EXECUTOR:
                 self._start_thread(run)
-        if sent:
-            # A broker that is slow must not keep the answer waiting.
-            cron, clock = self._cron, self._clock
+            else:
+                queue_runs.append(run)
+        if queue_runs:
+            # In a thread: a slow broker must not delay the answer.
             cron.background_threads.start(
-                "sending", sent, lambda: send_runs(cron, tasks, sent, clock)
+                "sending", queue_runs, lambda: send_runs(cron, tasks, queue_runs, clock)
             )
 
     def _start_thread(self, run: Run) -> None:
         cron, registry, clock = self._cron, self._registry, self._clock
-        where = self._url_environ
-        task = self._task_registry.get(run.task)
+        environ, task = self._url_environ, self._task_registry.get(run.task)
         cron.background_threads.start(
-            task.name, [run], lambda: run_in_own_request(cron, registry, task, run, clock, where)
+            task.name, [run], lambda: run_in_own_request(cron, registry, task, run, clock, environ)
         )
 
 
 def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
-    """Call subscribers from a thread of their own, so that a slow one keeps nobody from watching.
-
-    The events have a request made for the purpose.
-    """
-    teller = threading.Thread(
+    """Call subscribers in a thread and request of their own, so that a slow one delays nothing."""
+    threading.Thread(
         target=_call_subscribers,
         args=(registry, queued_events),
         name="pyramid_cron events",
         daemon=True,
-    )
-    teller.start()
+    ).start()
 
 
 def _call_subscribers(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
-    with prepare(registry=registry) as made:
-        request = made["request"]
+    with prepare(registry=registry) as environment:
+        request = environment["request"]
         with without_transaction(request) as transactions:
-            for kind, *values in queued_events:
-                events.notify_subscribers(kind, request, *values, call=transactions.call_subscriber)
+            for event_class, *values in queued_events:
+                events.notify_subscribers(
+                    event_class, request, *values, call=transactions.call_subscriber
+                )

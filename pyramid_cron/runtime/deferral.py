@@ -1,8 +1,8 @@
-"""Putting what is to run later on record, along with the work of the transaction that asks for it.
+"""Deferring a run along with the transaction of the task or request that asks for it.
 
-The store has connections of its own, so the two can't be one transaction. What is asked for waits
-in memory for the commit, and is written right after it; an abort, or the rollback of a savepoint
-before it, forgets it. A process killed between the two loses it.
+The store has connections of its own, so the two can't be one transaction. A deferred run waits in
+memory for the commit, and is written right after it; an abort, or the rollback of a savepoint
+before it, drops it. A process killed between the two loses it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ log = logging.getLogger("pyramid_cron")
 
 
 def defer_until_commit(cron: CronApp, request: Request | None, deferred_run: DeferredRun) -> None:
-    """Write it when the transaction it is asked for in is committed; at once where there is none.
+    """Write it when the caller's transaction is committed; at once where there is none.
 
-    Raises StoreError only in the latter case. In the other, what can't be written is written later.
+    Raises StoreError only in the latter case; in the other, a failed write is repeated later.
     """
     transaction = _find_open_transaction(request)
     if transaction is None:
         cron.store.add_deferred_run(deferred_run)
     else:
-        asked = _DeferredDataManager()
+        data_manager = _DeferredDataManager()
         with suppress(ValueError, TransactionFailedError):  # it is being ended already
-            transaction.join(asked)
-        transaction.addAfterCommitHook(_write_after_commit, (cron, deferred_run, asked))
+            transaction.join(data_manager)
+        transaction.addAfterCommitHook(_write_after_commit, (cron, deferred_run, data_manager))
 
 
 def _find_open_transaction(request: Request | None) -> Any:
-    """Return the transaction that the caller's work is in: a task's, or the request's own."""
+    """Return the caller's transaction: a task's, or the request's own."""
     manager = current_transaction_manager()
     if manager is None and request is not None:
         manager = getattr(request, "tm", None)
-        # A manager that begins by itself would do so here, and nobody would commit.
+        # An implicit manager would begin one here, and nothing would commit it.
         if not (getattr(manager, "explicit", False) or request.environ.get("tm.active")):
             return None
     try:
@@ -52,9 +52,9 @@ def _find_open_transaction(request: Request | None) -> Any:
 
 
 class _DeferredDataManager:
-    """A data manager, so that what was asked for is dropped with the savepoint it came after.
+    """Drops a deferred run when the transaction rolls back to a savepoint before it.
 
-    What came before a savepoint stays when that is rolled back.
+    A run deferred before the savepoint stays.
     """
 
     is_dropped = False

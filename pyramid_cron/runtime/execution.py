@@ -94,9 +94,9 @@ class Execution:
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Set how far the run has come; cheap, since it is written a moment later."""
-        whole = None if total is None else _check_progress_number("total", total)
+        total_number = None if total is None else _check_progress_number("total", total)
         text = None if message is None else make_storable(str(message))
-        progress = Progress(_check_progress_number("done", done), whole, text)
+        progress = Progress(_check_progress_number("done", done), total_number, text)
         self.update(lambda run: progressed(run, progress))
 
     def update(self, transition: Callable[[Run], Run]) -> None:

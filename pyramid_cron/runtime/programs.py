@@ -1,4 +1,4 @@
-"""A program as a task: what is run, with which environment, and how its end is told."""
+"""A program as a task: its arguments and environment, and the error of its end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ from .subprocesses import Process
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The variables that a program gets.
+    """The environment variables of a program."""
 
-    ``inherit`` are the names of those it has from this process, None for all of them; ``own`` are
-    values besides, which take precedence.
-    """
-
+    #: Names of those it has from this process; None for all.
     inherit: tuple[str, ...] | None = None
+    #: Its own, which take precedence.
     overrides: Mapping[str, str] = field(default_factory=dict)
 
     def variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -80,7 +78,7 @@ class Command:
 
 
 def run_environment(system: Mapping[str, Any]) -> dict[str, str]:
-    """Return what every program is told of its run."""
+    """Return the variables that tell a program of its run."""
     run: Run = system["run"]
     variables = {
         "CRON_TASK": run.task,

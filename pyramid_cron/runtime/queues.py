@@ -1,4 +1,4 @@
-"""Runs that a task queue carries out on another machine: sending them, and taking them up there."""
+"""Runs that a task queue has a worker run: handing them off, and taking them over there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
@@ -18,14 +18,14 @@ from ..app import CronApp
 from ..clock import Stopwatch
 from ..errors import StoreError
 from ..registry import TaskRegistry
-from ..run import Run, TaskCancelled
+from ..run import Run
 from .request_scope import run_in_own_request
 
 if TYPE_CHECKING:
     from celery import Celery
 
 HANDOFF_TIMEOUT = timedelta(hours=1)
-"""How long a run that was sent may wait for a worker before it counts as lost."""
+"""How long a run that was handed off may wait for a worker before it is lost."""
 
 SendRun = Callable[[Run], object]
 """Sends a run's id to a worker, which calls Scheduler.execute with it."""
@@ -36,58 +36,57 @@ log = logging.getLogger("pyramid_cron")
 def send_runs(
     cron: CronApp, task_registry: TaskRegistry, runs: Iterable[Run], clock: Stopwatch
 ) -> None:
-    """Send runs, each to its task's queue; those that can't be sent wait for a later tick."""
+    """Hand runs off, each to its task's queue; those that can't be sent wait for a later tick."""
     by_queue: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_queue[task_registry.get(run.task).executor].append(run)
-    for queue, sent in by_queue.items():
+    for queue, queue_runs in by_queue.items():
         try:
-            _send_to_queue(cron, queue, sent, clock)
+            _send_to_queue(cron, queue, queue_runs, clock)
         except StoreError as error:
-            log.error("runs for %s could not be put on record as sent: %s", queue, error)
+            log.error("runs for %s: hand-off not written: %s", queue, error)
 
 
 def _send_to_queue(cron: CronApp, queue: str, runs: Sequence[Run], clock: Stopwatch) -> None:
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         if not cron.supervisor.hand_off(run.id):
             continue
         try:
             cron.queues[queue](run)
-        except BaseException as error:  # SystemExit, too: nobody else would give the run back
-            rest = [run, *(each for each in runs[place + 1 :] if cron.supervisor.hand_off(each.id))]
-            cron.store.release(rest, clock.now())
-            names = ", ".join(each.task for each in rest)
+        except BaseException as error:  # SystemExit, too: nothing else would release the run
+            unsent = [run]
+            unsent += [run for run in runs[index + 1 :] if cron.supervisor.hand_off(run.id)]
+            cron.store.release(unsent, clock.now())
+            names = ", ".join(unsent_run.task for unsent_run in unsent)
             log.warning("%s can't be reached; %s will be sent later: %s", queue, names, error)
             return
         cron.store.hand_off(run.id, clock.now() + HANDOFF_TIMEOUT)
 
 
 def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None:
-    """Take up a run that was sent here, and carry it out; return it as it ended.
+    """Take over a run that was handed off, and run it; return it as it ended.
 
-    None is returned if there is nothing to do: somebody has taken it up already, or it is over.
-    Raises LookupError for a run or a task that is not known here, StoreError if it could not be
-    taken up.
+    Returns None if another worker has taken it over, or it has ended. Raises LookupError for a run
+    or a task that is not known here, StoreError if it could not be taken over.
     """
-    sent = cron.store.get_run(run_id)
-    if sent is None:
+    handed_off = cron.store.get_run(run_id)
+    if handed_off is None:
         raise LookupError(f"there is no run {run_id!r}")
-    task = cron.get_task(sent.task)  # its script may have come since this process last looked
+    task = cron.get_task(handed_off.task)  # refreshes sources: its script may be new
     clock = Stopwatch(cron.clock())
     run = cron.store.take_over(run_id, clock.now(), clock.now() + cron.settings.lease)
     if run is None:
-        log.info("%s run=%s is taken up already, or over", sent.task, run_id)
+        log.info("%s run=%s is already taken over or finished", task.name, run_id)
         return None
     with cron.supervisor.supervising([run], clock):
-        live = cron.supervisor.executions.get(run_id)
-        with suppress(StoreError):  # it is ours from now on; the supervisor asks again in a moment
-            if live is not None and run_id in cron.store.cancel_requests():
-                live.interrupt(TaskCancelled("was cancelled"))  # before it begins
+        with suppress(StoreError):  # the supervisor asks again in a moment
+            if run_id in cron.store.cancel_requests():
+                cron.supervisor.cancel(run_id)  # before it starts
         return run_in_own_request(cron, registry, task, run, clock)
 
 
 CELERY_TASK_NAME = "pyramid_cron.run"
-"""The name of the Celery task that carries runs out; its argument is the run's id."""
+"""The name of the Celery task that takes runs over; its argument is the run's id."""
 
 BROKER_TIMEOUT_SECONDS = 5
 """How long a broker may take to be reached, or to answer, before it counts as down."""
@@ -101,7 +100,7 @@ class CelerySender:
 
     def __init__(self, cron: CronApp) -> None:
         self._cron = cron
-        self.app  # noqa: B018 (what is wrong with it is to be found now)
+        self.app  # noqa: B018 (raises now)
 
     @cached_property
     def app(self) -> Celery:
@@ -109,7 +108,7 @@ class CelerySender:
         name = self._cron.settings.celery_app
         app = find_celery_app(name, self._cron.settings.celery_broker_url)
         if name is None:
-            # Not for workers, which wait for long where nothing comes.
+            # Not for workers, which wait long for messages.
             app.conf.broker_transport_options |= {"socket_timeout": BROKER_TIMEOUT_SECONDS}
         return app
 
@@ -145,9 +144,9 @@ def find_celery_app(name: str | None, broker_url: str | None) -> Celery:
         app.conf.broker_connection_retry_on_startup = True
         return app
     try:
-        found: Any = DottedNameResolver(None).resolve(name)
+        app = DottedNameResolver(None).resolve(name)
     except Exception as error:
         raise ConfigurationError(f"cron.celery.app: {name!r} can't be imported: {error}") from error
-    if not isinstance(found, Celery):
-        raise ConfigurationError(f"cron.celery.app: {name!r} is no Celery app but {found!r}")
-    return found
+    if not isinstance(app, Celery):
+        raise ConfigurationError(f"cron.celery.app: {name!r} is no Celery app but {app!r}")
+    return app

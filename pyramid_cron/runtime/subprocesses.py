@@ -1,4 +1,4 @@
-"""One program while it runs: started, listened to, told to stop, and killed with all it started.
+"""One program while it runs: started, read from, and ended with all that it started.
 
 A thread of its own does this, so that an interruption of the task's thread can neither lose a
 program that was just started nor break off while it is stopped.
@@ -18,13 +18,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TypeAlias
 
 TERM_GRACE_SECONDS = 3.0
-"""Seconds between SIGTERM and SIGKILL; less than a task may take that was told to stop."""
+"""Seconds between SIGTERM and SIGKILL; less than an interrupted task may take."""
 
 OUTPUT_LINGER_SECONDS = 0.5
-"""Seconds to read on, after a program has ended, what others write that still have its output."""
+"""Seconds to read on after a program has ended: its children may still write."""
 
 PROCESS_POLL_SECONDS = 0.05
-"""Seconds within which the end of a program, or the wish to stop it, is noticed."""
+"""Seconds within which the end of a program, or an interruption, is noticed."""
 
 OUTPUT_CHUNK_BYTES = 64 * 1024
 
@@ -32,17 +32,16 @@ Program: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class Process:
-    """A program in a process group of its own, from its start to the end of the whole group.
-
-    ``returncode`` is None until the program has ended; below 0 it is a signal's number. ``error``
-    is what kept the program from starting. ``stdout`` and ``stderr`` may be read at any time.
-    """
+    """A program in a process group of its own, from its start to the end of the whole group."""
 
     def __init__(
         self, argv: tuple[str, ...], environ: Mapping[str, str], cwd: str | None, stdin: str | None
     ) -> None:
+        #: Its output so far.
         self.stdout, self.stderr = HeadTailBuffer(), HeadTailBuffer()
+        #: None until the program has ended; a signal's number if below 0.
         self.returncode: int | None = None
+        #: Why the program could not start.
         self.error: BaseException | None = None
         self._popen_arguments = (argv, environ, cwd, stdin)
         self._stop_event = threading.Event()
@@ -65,14 +64,13 @@ class Process:
                 self._end_event.wait()
             raise
 
-    def kill(self) -> bool:
-        """Kill the whole group at once, where there is no time left to wait for it; True."""
+    def kill(self) -> None:
+        """Kill the whole group at once, where there is no time left to wait for it."""
         self._term_grace = 0.0
         self._stop_event.set()
         group = self._process_group
         if group is not None:
             _signal_group(group, signal.SIGKILL)
-        return True
 
     # What the thread does.
 
@@ -80,7 +78,7 @@ class Process:
         try:
             if not self._stop_event.is_set():
                 self._spawn_and_wait()
-        except BaseException as error:  # told in the task's thread instead
+        except BaseException as error:  # raised in the task's thread instead
             self.error = error
         finally:
             self._process_group = None
@@ -103,9 +101,9 @@ class Process:
                 start_new_session=True,
             )
             self._process_group = program.pid
-            for pipe, kept in ((program.stdout, self.stdout), (program.stderr, self.stderr)):
+            for pipe, buffer in ((program.stdout, self.stdout), (program.stderr, self.stderr)):
                 assert pipe is not None
-                selector.register(stack.enter_context(pipe), selectors.EVENT_READ, kept)
+                selector.register(stack.enter_context(pipe), selectors.EVENT_READ, buffer)
             try:
                 self._read_until_exit(program, selector)
             finally:
@@ -114,16 +112,16 @@ class Process:
                 self.returncode = program.returncode
 
     def _read_until_exit(self, program: Program, selector: selectors.BaseSelector) -> None:
-        """Keep what is written until the program has ended, or was told to."""
+        """Read output until the program has ended, or is to be ended."""
         while program.poll() is None and not self._stop_event.is_set():
             _read_output(program, selector)
-        # What it started may go on in the background, and have its output for ever.
+        # Its children may go on in the background, and keep the pipes open for ever.
         until = time.monotonic() + OUTPUT_LINGER_SECONDS
         while selector.get_map() and time.monotonic() < until and not self._stop_event.is_set():
             _read_output(program, selector)
 
     def _terminate_group(self, program: Program, selector: selectors.BaseSelector) -> None:
-        """End the whole group: ask it to, then make it."""
+        """End the whole group with SIGTERM, and SIGKILL after a grace."""
         _signal_group(program.pid, signal.SIGTERM)
         since = time.monotonic()
         while _is_group_alive(program) and time.monotonic() < since + self._term_grace:
@@ -139,12 +137,12 @@ class Process:
 
 
 def _read_output(program: Program, selector: selectors.BaseSelector) -> None:
-    """Keep what was written, or wait a moment for something to happen."""
+    """Read output, or wait a moment for it."""
     if not selector.get_map():
         with suppress(subprocess.TimeoutExpired):
             program.wait(PROCESS_POLL_SECONDS)
         if program.returncode is not None:
-            time.sleep(PROCESS_POLL_SECONDS / 10)  # only others of its group go on
+            time.sleep(PROCESS_POLL_SECONDS / 10)  # only its children are left
         return
     for key, _ in selector.select(PROCESS_POLL_SECONDS):
         data = os.read(key.fd, OUTPUT_CHUNK_BYTES)
@@ -156,7 +154,7 @@ def _read_output(program: Program, selector: selectors.BaseSelector) -> None:
 
 @contextmanager
 def _input_file(text: str) -> Iterator[IO[bytes]]:
-    """Give a file to read the text from: unlike a pipe, it waits for nobody."""
+    """Give a file with the text: unlike a pipe, it needs no writer."""
     with tempfile.TemporaryFile() as file:
         file.write(text.encode("utf-8", "surrogateescape"))
         file.seek(0)
@@ -164,13 +162,13 @@ def _input_file(text: str) -> Iterator[IO[bytes]]:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to a group; return whether there is anybody left in it."""
+    """Send a signal to a group; return whether any of its processes is left."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return False  # what is left has become somebody else's
+        return False  # the processes left are another user's
     return True
 
 
@@ -186,7 +184,7 @@ OUTPUT_TAIL_BYTES = 32 * 1024
 
 
 class HeadTailBuffer:
-    """The first and the last 32 KiB of a stream of bytes, and how much was left out between."""
+    """The first and the last 32 KiB of a stream of bytes, and how many were left out between."""
 
     __slots__ = ("_head", "_size", "_tail")
 
@@ -196,7 +194,7 @@ class HeadTailBuffer:
         self._size = 0
 
     def add(self, data: bytes) -> None:
-        """Take in what comes next."""
+        """Add the next bytes."""
         self._size += len(data)
         room = OUTPUT_HEAD_BYTES - len(self._head)
         self._head += data[:room]

@@ -1,4 +1,4 @@
-"""Threads of this process for what begins once the tick that claimed it has answered."""
+"""Threads of this process for background runs, which start once their tick has answered."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .supervisor import Supervisor
 log = logging.getLogger("pyramid_cron")
 
 JOIN_INTERVAL_SECONDS = 0.05
-"""Seconds between two looks at whether a run is still waited for."""
+"""Seconds after which a thread is waited for in vain, to see whether its run was abandoned."""
 
 
 class BackgroundThreads:
-    """The threads that one application's runs outside of requests are in, by the ids of the runs.
+    """The threads of one application's background runs, by run id.
 
-    No more begin than ``cron.capacity`` lets be claimed, so there is no queue before them.
+    Only as many runs are claimed as ``cron.capacity`` allows, so each has a thread at once.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -26,42 +26,42 @@ class BackgroundThreads:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin without threads: those of a process that was forked are the parent's."""
+        """Drop all threads in a forked process: they are the parent's."""
         self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
-    def start(self, name: str, runs: Sequence[Run], work: Callable[[], object]) -> None:
-        """Do what has to be done with these runs in a thread; give them back if none can be had."""
+    def start(self, name: str, runs: Sequence[Run], function: Callable[[], object]) -> None:
+        """Call ``function`` in a thread, which starts these runs; requeue them if there is none."""
 
-        def do() -> None:
+        def call() -> None:
             try:
-                work()
+                function()
             except BaseException as error:
                 self._supervisor.requeue_unstarted(runs)
                 if not isinstance(error, Exception):
                     raise
-                log.exception("%s: something went wrong beside the runs themselves", name)
+                log.exception("%s: internal error around the runs", name)
             finally:
                 self._remove(runs)
 
-        thread = threading.Thread(target=do, name=f"pyramid_cron {name}", daemon=True)
+        thread = threading.Thread(target=call, name=f"pyramid_cron {name}", daemon=True)
         with self._lock:
             self._threads |= {run.id: thread for run in runs}
         try:
             thread.start()
         except RuntimeError as error:
-            log.error("%s has no thread to run in: %s", name, error)
+            log.error("no thread for %s: %s", name, error)
             self._remove(runs)
             self._supervisor.requeue_unstarted(runs)
 
     def join(self, run_ids: Iterable[str]) -> None:
-        """Wait until these are over or sent, or given up because they do not stop."""
+        """Wait until these runs have ended, were handed off or abandoned."""
         for run_id in run_ids:
             with self._lock:
                 thread = self._threads.get(run_id)
             while thread is not None and thread.is_alive():
-                live = self._supervisor.executions.get(run_id)
-                if live is not None and live.is_abandoned:
+                execution = self._supervisor.executions.get(run_id)
+                if execution is not None and execution.is_abandoned:
                     break
                 thread.join(JOIN_INTERVAL_SECONDS)
 

@@ -29,9 +29,9 @@ def without_transaction(
 ) -> Iterator[TaskTransactions]:
     """Give the request's transactions, with none open.
 
-    Work done earlier in the request is committed, as the tween would do in the end; without
-    pyramid_tm nobody would, and it is aborted. With ``keep`` it must not be lost: it is committed
-    in both cases, and what keeps it from that is raised. A doom stays.
+    Earlier work of the request is committed, as the tween would do in the end; without pyramid_tm
+    nothing would commit it, and it is aborted. With ``commit_first`` it is committed in both cases,
+    and an error of that is raised. A doom stays.
     """
     managed = getattr(request, "tm", None)
     manager = transaction.manager if managed is None else managed
@@ -71,7 +71,7 @@ def _commit_or_abort(manager: Any) -> bool:
     try:
         return _commit_open(manager)
     except Exception:
-        log.exception("what the request did before its tasks could not be committed")
+        log.exception("earlier work of the request could not be committed")
         manager.abort()
     return True
 
@@ -82,18 +82,18 @@ class TaskTransactions:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
 
-    def run(self, description: str, work: Callable[..., ResultT], *values: Any) -> ResultT:
-        """Return what ``work(*values)`` returns, its transaction committed.
+    def run(self, description: str, function: Callable[..., ResultT], *values: Any) -> ResultT:
+        """Return what ``function(*values)`` returns, its transaction committed.
 
-        It is aborted if anything is raised, and where work is doomed, which is no error, as with
-        pyramid_tm. Work may end its transaction itself, and begin others.
+        It is aborted if anything is raised, and where it is doomed, which is no error, as with
+        pyramid_tm. The function may end its transaction itself, and begin others.
         """
         manager = self._manager
         manager.begin().description = description
         token = _current_manager.set(manager)
         try:
-            result = work(*values)
-            if _is_open(manager):  # else the work has ended it itself
+            result = function(*values)
+            if _is_open(manager):  # else the function has ended it itself
                 _commit(manager)
         except BaseException:
             _abort(manager)
@@ -124,7 +124,7 @@ def _commit(manager: Any) -> None:
 
 
 def current_transaction_manager() -> Any:
-    """Return who manages the transaction that the calling task or subscriber is in, or None."""
+    """Return the manager of the transaction of the calling task or subscriber, or None."""
     return _current_manager.get()
 
 
@@ -134,5 +134,5 @@ def _abort(manager: Any) -> None:
     except NoTransaction:
         pass
     except Exception:
-        # The task's own error is the one to tell; this one must not hide it.
+        # It must not hide the task's own error.
         log.exception("the transaction of a failed task could not be aborted cleanly")

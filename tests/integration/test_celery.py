@@ -277,7 +277,7 @@ def test_a_message_that_comes_twice_is_carried_out_once(tmp_path, broker):
     get_cron(cron.registry).queues["celery"](run)
     with worker(tmp_path, ["quick"]) as process:
         ended(cron, 1)
-        wait_until(lambda: "is taken up already, or over" in process.output)
+        wait_until(lambda: "is already taken over or finished" in process.output)
     assert len(starts(tmp_path, "quick")) == 1
 
 
@@ -305,7 +305,7 @@ def test_a_message_that_comes_while_the_application_can_not_be_made_is_carried_o
     with worker(tmp_path, ["quick"]) as process:
         [run] = cron.tick().runs
         wait_until(lambda: "Retry in" in process.output)
-        assert f"run={run.id} could not be taken up" in process.output
+        assert f"run={run.id} could not be taken over" in process.output
         assert "RuntimeError: the shop's database is down" in process.output
         (tmp_path / "broken").unlink()
         assert ended(cron, 1)["quick"].state is RunState.SUCCEEDED
