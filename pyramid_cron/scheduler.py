@@ -1,4 +1,4 @@
-"""``request.cron``: ask what is registered and what happened, and run a task by hand."""
+"""``request.cron``: the tasks and their runs, to look at and to control."""
 
 from __future__ import annotations
 
@@ -32,32 +32,34 @@ from .store.results import DeferredRun
 from .task import TASK_NAME_PATTERN, Task
 
 BACKFILL_ORIGINS = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN}
-"""What may be said of a backfill's ``overlap``."""
+"""The origins of a backfill's runs, by its argument ``overlap``."""
 
 FINAL_STATES = tuple(state for state in RunState if state.is_final)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """How a task stands.
+    """The state of one task at the moment of the call."""
 
-    ``next`` is its next slot (aware, UTC; None if there is none), ``last`` its newest run that is
-    over, ``running`` the runs that are not, ``waiting`` how many slots wait for a later tick, and
-    ``paused`` the pause it is in, if any.
-    """
-
+    #: The task itself.
     task: Task
+    #: Its next slot (aware, UTC); None if there is none.
     next: datetime | None
+    #: Its newest run that is over.
     last: Run | None
+    #: Its active runs on all hosts: claimed or running.
     running: tuple[Run, ...]
+    #: How many of its runs wait for a later tick.
     waiting: int = 0
+    #: The pause in effect; None if it is not paused.
     paused: PauseRule | None = None
 
 
 class Scheduler:
-    """What an application asks of its cron; ``request.cron`` is one.
+    """The tasks of an application and their runs on all hosts; ``request.cron`` is one.
 
-    What it tells comes from the store, so it covers the runs of every host.
+    Moments that it takes are aware, in any zone; moments that it returns are in UTC. A method
+    raises :exc:`~pyramid_cron.StoreError` where the store can't be read or written.
     """
 
     def __init__(self, registry: Registry, request: Request | None = None) -> None:
@@ -67,15 +69,18 @@ class Scheduler:
     @property
     def _cron(self) -> CronApp:
         cron = get_cron(self._registry)
-        cron.refresh_sources()  # there are processes that no tick reaches
+        cron.refresh_sources()  # a process without ticks does so nowhere else
         return cron
 
     def tasks(self) -> list[Task]:
-        """Return the registered tasks, in order of registration."""
+        """Return the registered tasks, in order of registration. The store is not read."""
         return list(self._cron.task_registry.tasks)
 
     def status(self, name: str) -> TaskStatus:
-        """Return how the task of this name stands. Raises LookupError if there is none."""
+        """Return the state of the task of this name.
+
+        Raises LookupError if there is none, StoreError.
+        """
         cron = self._cron
         task = cron.task_registry.get(name)
         return TaskStatus(
@@ -92,34 +97,32 @@ class Scheduler:
     ) -> list[Run]:
         """Return the newest runs, newest first: of one task, or in one state, or all.
 
-        Raises ValueError for a state there is not, or a limit below 1 or above 2147483647.
+        Raises ValueError for an unknown state, or a limit below 1 or above 2147483647, StoreError.
         """
         states = None if state is None else (_parse_state(state),)
         return self._cron.store.history(name, states, parse_count("limit", limit))
 
     def health(self) -> Health:
-        """Return how things stand: whether ticks come, and how each task is.
-
-        Raises StoreError if the store can't be read.
-        """
+        """Return whether ticks come, and the health of each task. Raises StoreError."""
         return assess_health(self._cron)
 
     def run(self, name: str, payload: Any = None) -> Run:
         """Run a task now, in this request; return the run as it ended.
 
-        The task has a transaction of its own. What the request did before is committed first, and
-        what it does afterwards is in a new transaction. The task finds ``payload``, a JSON value,
-        in its ``system``. A task that fails raises nothing here: look at the run's ``state``.
+        The task has a transaction of its own: the request's work so far is committed before it, and
+        the request goes on in a new transaction. ``payload`` is a JSON value, which the task has as
+        ``system["payload"]``. A task that fails raises nothing here: see the run's ``state``.
 
         Raises LookupError if there is no such task, TypeError or ValueError if the payload is not
-        JSON, StoreError if the run can't be recorded, and what committing the request's own work
-        raises.
+        JSON, StoreError, and what the commit of the request's work raises.
         """
         cron = self._cron
         task = cron.task_registry.get(name)
         with self._own_request() as request:
-            keep = request is self._request
-            return run_manually(cron, request, task, payload, cron.clock(), commit_first=keep)
+            commit_first = request is self._request
+            return run_manually(
+                cron, request, task, payload, cron.clock(), commit_first=commit_first
+            )
 
     def defer(
         self,
@@ -129,38 +132,40 @@ class Scheduler:
         after: str | float | timedelta | None = None,
         key: str | None = None,
     ) -> WaitingRun:
-        """Run a task once, at the first tick that comes at a moment or later; return what waits.
+        """Run a task once, at the first tick at a moment or later; return the run that waits.
 
-        ``at`` is an aware datetime or ISO 8601 text with an offset, ``after`` an interval from the
-        beginning of this second; with neither it is the next tick. The task finds ``payload``, a
-        JSON value, in its ``system``. Of several calls for a task with the same ``key`` only the
-        first counts, until it has run and its run is forgotten.
+        ``at`` is an aware datetime or ISO 8601 text with an offset; ``after`` is an interval from
+        the beginning of this second: text such as ``"10m"``, seconds, or a timedelta. With neither
+        it is the next tick. ``payload`` is a JSON value, which the task has as
+        ``system["payload"]``. Of several calls for a task with the same ``key`` only the first
+        counts, until its run is over and deleted (``cron.retention``).
 
-        Where there is a transaction (of pyramid_tm, or of the task that asks) it is on record once
-        that is committed, and dropped if that is aborted, or a savepoint before it rolled back;
-        otherwise at once.
+        In a transaction (of pyramid_tm, or of the task that calls) the run is recorded at its
+        commit, and dropped if it is aborted, or rolled back to a savepoint before the call;
+        otherwise it is recorded at once.
 
-        Raises LookupError if there is no such task, TypeError or ValueError for what is not JSON,
-        no moment, no interval or no key, StoreError if it is to be put on record at once and can't.
+        Raises LookupError if there is no such task, TypeError or ValueError for a payload that is
+        not JSON, and for a wrong moment, interval or key, StoreError outside of a transaction.
         """
         self._cron.task_registry.get(name)
-        given = as_payload(payload)
+        payload = as_payload(payload)
         if key is not None:
             _check_key(key)
         slot = _parse_moment(self._cron.clock(), at, after)
         nonce = secrets.randbits(62) + 2
-        pending = WaitingRun(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=given)
-        defer_until_commit(self._cron, self._request, DeferredRun(pending, key))
-        return pending
+        waiting_run = WaitingRun(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=payload)
+        defer_until_commit(self._cron, self._request, DeferredRun(waiting_run, key))
+        return waiting_run
 
     def execute(self, run_id: str) -> Run | None:
-        """Carry out a run that was sent to a queue; for the queue's worker to call.
+        """Run a run that was handed off to a queue; for the queue's worker to call.
 
-        The run has a request and a transaction of its own. Returned is the run as it ended, or None
-        if there is nothing to do: a message that comes twice is carried out once. Raises
-        LookupError if the run or its task is not known here, as in an older version of the
-        application, and StoreError if the store can't be reached to take the run up. Both are to
-        be tried again later, here or by another worker.
+        The run has a request and a transaction of its own. Returns the run as it ended, or None if
+        it has started or ended elsewhere: a message that comes twice is run once.
+
+        Raises LookupError if the run or its task is unknown here, as in an older version of the
+        application, and StoreError if the run can't be taken over. The worker should then try
+        again later, or leave it to another worker.
         """
         return run_handed_off(self._cron, self._registry, run_id)
 
@@ -170,10 +175,10 @@ class Scheduler:
         """Pause the tasks whose names match; return those names.
 
         ``pattern`` is a glob, or with ``re:`` in front a regular expression. A pause lasts until
-        the aware moment ``until``, or until :meth:`resume`. What runs goes on; slots that come due
-        are skipped with the reason ``paused``, and nothing is made up for them.
+        the aware moment ``until``, or until :meth:`resume`. Active runs go on; slots that fall due
+        are skipped with the reason ``paused``, and are not caught up.
 
-        Raises ValueError for a wrong pattern or moment, LookupError if no task matches.
+        Raises ValueError for a wrong pattern or moment, LookupError if no task matches, StoreError.
         """
         now = self._cron.clock()
         if until is not None and (until := to_utc(until, "until")) <= now:
@@ -185,14 +190,15 @@ class Scheduler:
         return names
 
     def resume(self, pattern: str = "*") -> list[str]:
-        """End the pauses of the tasks whose names match; return the names of the paused ones.
+        """End the pauses of the tasks whose names match; return those that were paused.
 
-        For all that match, ``pause_after`` counts anew. Raises ValueError for a wrong pattern,
-        LookupError if no task matches.
+        All tasks that match count their failures for ``pause_after`` anew.
+
+        Raises ValueError for a wrong pattern, LookupError if no task matches, StoreError.
         """
-        word = PauseRule(self._cron.clock(), False, pattern)
-        matching, before = self._add_pause_rule(word)
-        names = [name for name in matching if active_pause(name, word.since, before)]
+        rule = PauseRule(self._cron.clock(), False, pattern)
+        matching, earlier_rules = self._add_pause_rule(rule)
+        names = [name for name in matching if active_pause(name, rule.since, earlier_rules)]
         self._notify([(events.TaskResumed, name) for name in names])
         return names
 
@@ -202,7 +208,7 @@ class Scheduler:
                 events.notify_subscribers(kind, request, *values)
 
     def _add_pause_rule(self, rule: PauseRule) -> tuple[list[str], list[PauseRule]]:
-        """Put a word on record; return the tasks it is about, and what had been said before."""
+        """Record a pause rule; return the names that it matches, and the rules before it."""
         if not isinstance(rule.pattern, str):
             raise ValueError(
                 f"pattern={rule.pattern!r}: must be text, a glob, or a regular expression after re:"
@@ -214,9 +220,9 @@ class Scheduler:
         return names, self._cron.store.add_pause_rule(rule)
 
     def cancel(self, run_id: str) -> None:
-        """Ask for the end of a run, wherever it goes on; its state tells when it has come.
+        """Request the cancellation of an active run, on whatever host; it ends a moment later.
 
-        Raises LookupError if there is no such run, ValueError if it is over.
+        Raises LookupError if there is no such run, ValueError if it is over, StoreError.
         """
         run = self._get_run(run_id)
         if run.state.is_final:
@@ -225,15 +231,15 @@ class Scheduler:
         ended = cron.store.cancel_handed_off(run_id, cron.clock(), cron.outcome_of)
         if ended is None:
             cron.store.request_cancel(run_id)
-            cron.supervisor.cancel(run_id)  # at once, if it is here
+            cron.supervisor.cancel(run_id)  # without delay, if it is in this process
         else:
             logs.log_finished(ended)
             self._notify([(events.RunCancelled, ended)])
 
     def retry(self, run_id: str) -> None:
-        """Try the slot of a run that went wrong or was cancelled once more, at the next tick.
+        """Run the slot of a run that failed or was cancelled again, at the next tick.
 
-        Raises LookupError if there is no such run, ValueError if it has not gone wrong.
+        Raises LookupError if there is no such run, ValueError if it has not failed, StoreError.
         """
         run = self._get_run(run_id)
         if not (run.state.is_failure or run.state is RunState.CANCELLED):
@@ -252,17 +258,17 @@ class Scheduler:
     ) -> int:
         """Run a task for its slots with ``since < slot <= until``; return how many there are.
 
-        They run at the next ticks, oldest first, while these have time left. A slot that has run
-        already, or waits to, is left out; one that was skipped is not. One that no tick has come
-        for yet runs as one of them, and so once. Moments are aware.
+        They run at the next ticks, oldest first, while these have time left. Slots that have run or
+        wait already are left out; skipped slots are not. A slot that is due but not claimed yet
+        runs once, as part of the backfill. Moments are aware.
 
-        With ``overlap="delay"`` each waits until no other run of the task goes on, and the task's
-        scheduled slots wait in turn while one does. With ``"allow"`` they run beside one another,
-        and beside what is scheduled, as far as there is room; only tasks outside of the request
-        and ticks at the same time do so. A task whose own ``overlap`` is ``"allow"`` does anyway.
+        With ``overlap="delay"`` a slot waits while another run of the task is active, and the
+        task's scheduled slots wait for the backfill's active run. With ``"allow"`` they run side by
+        side, as far as there is capacity: those of tasks outside of the request, or of ticks at the
+        same time. A task whose own ``overlap`` is ``"allow"`` does so anyway.
 
-        Raises LookupError if there is no such task, ValueError for moments that are naive, still to
-        come, or in the wrong order, and for any other ``overlap``.
+        Raises LookupError if there is no such task, ValueError for moments that are naive, in the
+        future or in the wrong order, and for any other ``overlap``, StoreError.
         """
         task = self._cron.task_registry.get(name)
         if to_utc(since, "since") > to_utc(until, "until"):
@@ -287,8 +293,8 @@ class Scheduler:
         if self._request is not None:
             yield self._request
             return
-        with prepare(registry=self._registry) as made:
-            yield made["request"]
+        with prepare(registry=self._registry) as environment:
+            yield environment["request"]
 
 
 def _parse_moment(
@@ -316,7 +322,10 @@ def _parse_state(state: Any) -> RunState:
 
 
 def scheduler(registry: Registry) -> Scheduler:
-    """Return the scheduler of this application, outside of any request."""
+    """Return the scheduler of this application, for use outside of any request.
+
+    Its methods raise LookupError if the application does not include pyramid_cron.
+    """
     return Scheduler(registry)
 
 

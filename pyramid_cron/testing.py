@@ -1,4 +1,4 @@
-"""Help to test an application's tasks: time is an argument, nothing sleeps, nothing is patched."""
+"""Tests of an application's tasks: time is an argument, nothing sleeps, nothing is patched."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from .tick_report import TickReport
 
 
 class CronTester:
-    """Ticks and runs in an application under test, at moments of the test's choice.
+    """Makes ticks and runs in an application under test, at moments of the test's choice.
 
     :param app: what ``config.make_wsgi_app()`` returned, a WebTest ``TestApp`` around it, or the
         application's registry.
 
-    Tasks run as they do in production: with a request, a transaction each, their runs in the
-    application's store. ``cron.url = sqlite://`` keeps that in memory. After a tick or a run at
-    some moment the application's clock goes on from there, so that what ``request.cron`` is asked
-    for, such as a pause, is asked for then.
+    Tasks run as in production: with a request, a transaction each, and records in the application's
+    store. ``cron.url = sqlite://`` keeps that in memory. After a tick or a run at some moment the
+    application's clock goes on from that moment, also for ``request.cron``.
+
+    Moments are aware, in any zone. Raises TypeError for any other ``app``, LookupError for an
+    application that does not include pyramid_cron.
     """
 
     def __init__(self, app: Any) -> None:
@@ -35,30 +37,38 @@ class CronTester:
         self._cron = get_cron(self.registry)
 
     def tick(self, at: datetime | None = None) -> TickReport:
-        """Make one tick at an aware moment (default: now); return what it did.
+        """Make one tick at an aware moment (default: the application's clock); return its report.
 
-        The first tick runs the slots of its own minute. Later ones run those since the tick before.
-        What it starts in threads of this process is waited for, and reported as it ended; what it
-        sends to a queue is reported as it is once that is sent, ``claimed`` as a rule; what can't
-        be sent is ``waiting``.
+        The first tick runs the slots of its own minute, later ones those since the tick before. The
+        tick waits for the runs in threads of this process and reports how they ended. Runs that it
+        sends to a queue are reported as ``claimed``, those that can't be sent as ``waiting``.
+
+        Raises ValueError if ``at`` is naive, StoreError if the store can't be used.
         """
         moment = self._set_clock(at)
         return run_tick_and_wait(self._cron, self.registry, moment)
 
     def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
-        """Run one task by hand at an aware moment (default: now); return the run as it ended."""
+        """Run one task by hand at an aware moment (default: now); return the run as it ended.
+
+        Raises LookupError if there is no such task, TypeError or ValueError if ``payload`` is not
+        JSON, ValueError if ``at`` is naive, StoreError if the store can't be used.
+        """
         task, moment = self._cron.task_registry.get(name), self._set_clock(at)
-        with prepare(registry=self.registry) as made:
-            return run_manually(self._cron, made["request"], task, payload, moment)
+        with prepare(registry=self.registry) as environment:
+            return run_manually(self._cron, environment["request"], task, payload, moment)
 
     def simulate(self, since: datetime, until: datetime) -> list[PlannedRun]:
-        """Return the slots with ``since < slot <= until`` and their tasks' names; run nothing."""
+        """Return the slots with ``since < slot <= until``, in UTC, and their tasks; run nothing.
+
+        Raises ValueError if a moment is naive.
+        """
         tasks = self._cron.task_registry
         start, end = to_utc(since, "since"), to_utc(until, "until")
         return list(forecast(tasks.tasks, tasks.calendar, start, end))
 
     def _set_clock(self, at: datetime | None) -> datetime:
-        """Return the moment that is meant; the application's clock goes on from there."""
+        """Set the application's clock, unless ``at`` is None; return its moment in UTC."""
         if at is None:
             return self._cron.clock()
         moment = to_utc(at, "at")
@@ -68,7 +78,7 @@ class CronTester:
 
 def _find_registry(app: Any) -> Registry:
     wrapped = getattr(app, "app", None)
-    for each in (app, getattr(app, "registry", None), getattr(wrapped, "registry", None)):
-        if isinstance(each, Registry):
-            return each
+    for registry in (app, getattr(app, "registry", None), getattr(wrapped, "registry", None)):
+        if isinstance(registry, Registry):
+            return registry
     raise TypeError(f"{app!r} is neither a Pyramid application nor its registry")
