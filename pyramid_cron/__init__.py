@@ -105,7 +105,7 @@ def _create_app(config: Configurator) -> None:
     config.registry.registerUtility(cron, ICronApp)
     config.add_route(TRIGGER_ROUTE, settings.path)
     add_routes(config, settings.path)
-    subscribe_monitors(config, settings)
+    subscribe_monitors(config)
 
 
 def _check_store(registry: Registry) -> None:

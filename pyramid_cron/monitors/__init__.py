@@ -1,14 +1,14 @@
-"""Monitors: services elsewhere that are told of runs, and that harm none.
+"""Monitors: services elsewhere that get reports of runs, and never harm one.
 
-What there is to tell is put on a queue of the monitor's own, from where a thread sends it.
+Each monitor has a queue, from which a thread of its own delivers the reports.
 """
 
 from __future__ import annotations
 
-import atexit
 import time
-import weakref
 from collections.abc import Iterable
+from functools import partial
+from itertools import product
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
@@ -16,112 +16,100 @@ from pyramid.registry import Registry
 from zope.interface import Interface
 
 from .. import events
-from ..app import get_cron
+from ..app import CronApp, get_cron
 from ..planning.followups import is_exhausted
+from ..runtime.process_hooks import call_at_exit
 from ..settings import Settings
 from ..task import Task
 from .delivery import DeliveryQueue
 from .healthchecks import Healthchecks
 from .http_client import get
-from .report import Monitor, Report, deployment_of, report_of
+from .report import Monitor, deployment_of, report_of
 
 __all__ = ["Monitoring", "check_monitors", "get_monitoring", "subscribe_monitors"]
 
 EXIT_FLUSH_SECONDS = 3.0
-"""Seconds that are left at the end of the process to send what waits."""
+"""Seconds that waiting reports have to be delivered when the process ends."""
 
 
 class IMonitoring(Interface):  # type: ignore[misc]
-    """Under which the registry keeps its :class:`Monitoring`."""
+    """The interface under which a registry has its :class:`Monitoring`."""
 
 
 class Monitoring:
-    """What one application tells its monitors."""
+    """Reports the runs and ticks of one application to its monitors."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, cron: CronApp) -> None:
+        settings = cron.settings
         self._deployment = deployment_of(settings)
-        self._delivery_queues = [DeliveryQueue(each) for each in _make_monitors(settings)]
-        self._heartbeat_queue = None
-        if (url := settings.heartbeat_url) is not None:
-            self._heartbeat_queue = DeliveryQueue(_Heartbeat(url))
-        _flush_at_exit(self)
+        self._heartbeat_url = settings.heartbeat_url
+        self._heartbeat_queue = DeliveryQueue("heartbeat")
+        self._monitors = [
+            (_make_monitor(name, settings), DeliveryQueue(name)) for name in settings.monitors
+        ]
+        self._queues = [self._heartbeat_queue, *(queue for _, queue in self._monitors)]
+        for monitor, queue in self._monitors:
+            cron.fork_hook.add(monitor.reset_after_fork)
+            cron.fork_hook.add(queue.reset_after_fork)
+        cron.fork_hook.add(self._heartbeat_queue.reset_after_fork)
+        call_at_exit(self, lambda monitoring: monitoring.flush(EXIT_FLUSH_SECONDS))
 
     def on_run(self, event: events.RunEvent) -> None:
-        """Tell each monitor what happened to a run, if its task has a monitor."""
+        """Report to each monitor what happened to a run, if its task has a monitor."""
         task = get_cron(event.registry).task_registry.by_name.get(event.run.task)
         if task is None or task.monitor is None or isinstance(event, events.RunRetrying):
             return
-        again = event.run.state.is_failure and not is_exhausted(task, event.run)
-        report = report_of(task, event.run, self._deployment, is_retrying=again)
+        is_retrying = event.run.state.is_failure and not is_exhausted(task, event.run)
+        report = report_of(task, event.run, self._deployment, is_retrying=is_retrying)
         if report is not None:
-            for courier in self._delivery_queues:
-                courier.put(report)
+            for monitor, queue in self._monitors:
+                queue.put(partial(monitor.send, report), report.monitor)
 
     def on_tick(self, _event: events.TickFinished) -> None:
-        """Send a heartbeat."""
-        if self._heartbeat_queue is not None:
-            self._heartbeat_queue.put(None)
+        """Request the heartbeat URL, if there is one."""
+        if self._heartbeat_url is not None:
+            self._heartbeat_queue.put(partial(get, self._heartbeat_url))
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all is sent that was to be; return whether it was within so many seconds."""
+        """Wait up to ``timeout`` seconds for all queues to drain; return whether they did."""
         until = time.monotonic() + timeout
-        couriers = [*self._delivery_queues, *filter(None, [self._heartbeat_queue])]
-        # Each has its chance: they send at the same time.
-        done = [each.flush(max(0.0, until - time.monotonic())) for each in couriers]
-        return all(done)
+        for queue in self._queues:  # all of them: they deliver at the same time
+            queue.flush(max(0.0, until - time.monotonic()))
+        return all(queue.flush(0) for queue in self._queues)
 
     def check(self, tasks: Iterable[Task]) -> None:
-        """Raise ConfigurationError for a task that a monitor could not be told of."""
-        for task in tasks:
-            for courier in self._delivery_queues if task.monitor is not None else ():
-                if (problem := courier.monitor.problem(task.monitor)) is not None:
-                    raise ConfigurationError(
-                        f"cron task {task.name!r}: monitor={task.monitor!r}: {problem}"
-                    )
+        """Raise ConfigurationError for a task whose ``monitor`` one of the monitors refuses."""
+        monitored = [(task, task.monitor) for task in tasks if task.monitor is not None]
+        for (task, name), (monitor, _) in product(monitored, self._monitors):
+            if (problem := monitor.problem(name)) is not None:
+                raise ConfigurationError(f"cron task {task.name!r}: monitor={name!r}: {problem}")
 
 
-def subscribe_monitors(config: Configurator, settings: Settings) -> None:
-    """Subscribe to what the monitors are to be told, if there are any."""
-    if not settings.monitors and settings.heartbeat_url is None:
+def subscribe_monitors(config: Configurator) -> None:
+    """Subscribe the monitors of the settings to the events of runs and ticks, if there are any."""
+    cron = get_cron(config.registry)
+    if not cron.settings.monitors and cron.settings.heartbeat_url is None:
         return
-    made = Monitoring(settings)
-    config.registry.registerUtility(made, IMonitoring)
-    if settings.monitors:
-        config.add_subscriber(made.on_run, events.RunEvent)
-    if settings.heartbeat_url is not None:
-        config.add_subscriber(made.on_tick, events.TickFinished)
+    monitoring = Monitoring(cron)
+    config.registry.registerUtility(monitoring, IMonitoring)
+    config.add_subscriber(monitoring.on_run, events.RunEvent)
+    config.add_subscriber(monitoring.on_tick, events.TickFinished)
 
 
 def get_monitoring(registry: Registry) -> Monitoring | None:
-    """Return what tells the monitors of this application; None if it has none."""
-    found: Monitoring | None = registry.queryUtility(IMonitoring)
-    return found
+    """Return the monitoring of this application; None if it has none."""
+    monitoring: Monitoring | None = registry.queryUtility(IMonitoring)
+    return monitoring
 
 
 def check_monitors(registry: Registry) -> None:
-    """Raise ConfigurationError for a task that one of the monitors could not be told of."""
-    if (made := get_monitoring(registry)) is not None:
-        made.check(get_cron(registry).task_registry.tasks)
-
-
-def _flush_at_exit(monitoring: Monitoring) -> None:
-    reference = weakref.ref(monitoring)
-
-    def at_exit() -> None:
-        if (found := reference()) is not None:
-            found.flush(EXIT_FLUSH_SECONDS)
-
-    # Does not keep an application alive that nobody else needs.
-    weakref.finalize(monitoring, atexit.unregister, at_exit)
-    atexit.register(at_exit)
-
-
-def _make_monitors(settings: Settings) -> list[Monitor]:
-    return [_make_monitor(name, settings) for name in settings.monitors]
+    """Raise ConfigurationError for a task whose ``monitor`` one of the monitors refuses."""
+    if (monitoring := get_monitoring(registry)) is not None:
+        monitoring.check(get_cron(registry).task_registry.tasks)
 
 
 def _make_monitor(name: str, settings: Settings) -> Monitor:
-    # Their SDKs are there only where they are asked for.
+    # The module of an SDK is imported only if its monitor is in the settings.
     if name == "steadycron":
         from .steadycron import SteadyCron
 
@@ -131,15 +119,3 @@ def _make_monitor(name: str, settings: Settings) -> Monitor:
 
         return Sentry(settings)
     return Healthchecks(settings)
-
-
-class _Heartbeat:
-    """What is told of each tick, and of nothing else."""
-
-    name = "heartbeat"
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def send(self, _report: Report | None) -> None:
-        get(self._url)

@@ -7,7 +7,7 @@ import uuid
 
 from ..monitor_settings import MonitorSettings
 from .http_client import get, post
-from .report import DeliveryError, Report, ReportKind
+from .report import DeliveryError, Monitor, Report, ReportKind
 
 _PING_SUFFIXES = {
     ReportKind.START: "/start",
@@ -18,8 +18,8 @@ _PING_SUFFIXES = {
 _CHECK_SLUG = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Healthchecks:
-    """Tells healthchecks.io, or an installation of one's own."""
+class Healthchecks(Monitor):
+    """Reports to healthchecks.io, or to an installation of Healthchecks."""
 
     name = "healthchecks"
 
@@ -41,17 +41,14 @@ class Healthchecks:
         return None
 
     def send(self, report: Report) -> None:
-        """Ping the check; a failure goes with its text."""
-        found = _parse_uuid(report.monitor)
-        check = str(found) if found else f"{self._ping_key}/{report.monitor}"
+        """Ping the check; a failure has its text as the body."""
+        check_id = _parse_uuid(report.monitor)
+        check = str(check_id) if check_id else f"{self._ping_key}/{report.monitor}"
         url = f"{self._url}/{check}{_PING_SUFFIXES[report.kind]}?rid={report.id}"
-        answer = post(url, report.text) if report.text else get(url)
-        words = answer.strip().lower()
+        answer = (post(url, report.text) if report.text else get(url)).strip()
         # Some refusals are answered with 200: "OK (not found)", "OK (rate limited)".
-        if words and (not words.startswith(("ok", "created")) or words.startswith("ok (")):
-            raise DeliveryError(
-                f"{self._url} answered {answer.strip()[:60]!r}", is_check_specific=True
-            )
+        if not re.match(r"ok(?! \()|created|\Z", answer, re.IGNORECASE):
+            raise DeliveryError(f"{self._url} answered {answer[:60]!r}", is_check_specific=True)
 
 
 def _parse_uuid(monitor: str) -> uuid.UUID | None:

@@ -1,4 +1,4 @@
-"""One request to a monitor."""
+"""Requests to monitors by HTTP."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ..version import __version__
 from .report import DeliveryError
 
 MONITOR_TIMEOUT_SECONDS = 5.0
-"""Seconds in which a monitor has to answer."""
+"""Seconds that a monitor has to answer."""
 
 _MAX_ANSWER_BYTES = 10_000
 """Bytes of an answer that are read."""
 
 
 def get(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Request the URL, which may be secret, and return the beginning of the answer's text.
+    """Request a URL, which may be secret, by GET; return the beginning of the answer's text.
 
-    Raises TroubleError for any status but 200 to 299, and when there is no answer in time.
+    Raises DeliveryError for any status but 200 to 299, and without an answer in time.
     """
     return _request(url, None, headers)
 
 
 def post(url: str, text: str) -> str:
-    """Do the same by POST, with a text, which may be empty."""
+    """Do the same by POST, with a text that may be empty."""
     headers = {"Content-Type": "text/plain; charset=utf-8"} if text else {}
     return _request(url, text.encode("utf-8", "replace"), headers)
 
 
 def _request(url: str, body: bytes | None, headers: Mapping[str, str]) -> str:
-    own = {"User-Agent": f"pyramid_cron/{__version__}"}
-    request = urllib.request.Request(url, body, {**own, **headers})  # noqa: S310
+    headers = {"User-Agent": f"pyramid_cron/{__version__}", **headers}
+    request = urllib.request.Request(url, body, headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=MONITOR_TIMEOUT_SECONDS) as response:  # noqa: S310
             answer: bytes = response.read(_MAX_ANSWER_BYTES)

@@ -1,9 +1,8 @@
-"""Sentry: check-ins through its own SDK, each with what Sentry has to know of the schedule."""
+"""Sentry: check-ins through its own SDK, each with the configuration of its monitor."""
 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import deque
 from datetime import timedelta
@@ -16,29 +15,32 @@ from sentry_sdk.crons import capture_checkin
 from ..monitor_settings import MonitorSettings
 from ..schedule import Cron, Every
 from ..task import Task
-from .report import DeliveryError, Report, ReportKind
+from .report import DeliveryError, Monitor, Report, ReportKind
 
-PATIENCE = 5.0
-"""Seconds in which Sentry has to take a check-in."""
+SENTRY_TIMEOUT_SECONDS = 5.0
+"""Seconds that Sentry has to accept a check-in."""
 
-MARGIN = 5
-"""Minutes that a run may begin late, beside its task's share of a jitter."""
+CHECKIN_MARGIN_MINUTES = 5
+"""Minutes that a run may start late, beside the jitter of its task."""
+
+MAX_RUNTIME_MINUTES = 28 * 24 * 60
+"""The longest run that Sentry takes in a monitor's configuration."""
 
 _STATUS = {ReportKind.START: "in_progress", ReportKind.SUCCESS: "ok", ReportKind.FAILURE: "error"}
 _SLUG = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_-]{1,50}")
 
 
-class Sentry:
-    """Tells Sentry, of each run under one check-in id."""
+class Sentry(Monitor):
+    """Reports to Sentry, each run under one check-in id."""
 
     name = "sentry"
 
     def __init__(self, settings: MonitorSettings) -> None:
         self._dsn, self._environment = settings.sentry_dsn, settings.sentry_environment
-        self._client: tuple[int, Any] | None = None
+        self._client: Any = None
         try:
             if self._dsn is not None:
-                self._client = os.getpid(), self._make_client(self._dsn)
+                self._client = self._make_client(self._dsn)
         except ValueError as error:
             raise ConfigurationError(
                 f"cron.sentry.dsn: {error}; expected a DSN such as https://key@host/1"
@@ -54,32 +56,37 @@ class Sentry:
         )
 
     def send(self, report: Report) -> None:
-        """Check in; a failure that is tried again is no failure, and not told."""
+        """Check in; a failure that is retried is not reported."""
         if report.kind is ReportKind.RETRYING:
             return
         is_own = self._dsn is not None or self._environment is not None
         client = self._own_client() if is_own else _client_of_application()
         with sentry_sdk.new_scope() as scope:
             scope.set_client(client)
-            taken = capture_checkin(
+            checkin_id = capture_checkin(
                 monitor_slug=report.monitor,
                 check_in_id=report.id.hex,
                 status=_STATUS[report.kind],
                 duration=report.duration,
                 monitor_config=monitor_config(report.task),
             )
-        if taken is None:
+        if checkin_id is None:
             raise DeliveryError("sentry_sdk dropped the check-in")
         if is_own:
-            client.flush(timeout=PATIENCE + 1)  # another client is flushed by who made it
+            client.flush(
+                timeout=SENTRY_TIMEOUT_SECONDS + 1
+            )  # the application flushes its own client
             client.transport.check()
 
     def _own_client(self) -> Any:
-        """Return a client with our settings, made in the process that uses it."""
-        if self._client is None or self._client[0] != os.getpid():
-            dsn = self._dsn or _client_of_application().dsn
-            self._client = os.getpid(), self._make_client(dsn)
-        return self._client[1]
+        """Return a client with the settings of this monitor."""
+        if self._client is None:
+            self._client = self._make_client(self._dsn or _client_of_application().dsn)
+        return self._client
+
+    def reset_after_fork(self) -> None:
+        """Drop the client: its thread stays with the parent."""
+        self._client = None
 
     def _make_client(self, dsn: str) -> Any:
         return sentry_sdk.Client(
@@ -104,25 +111,25 @@ def _client_of_application() -> Any:
 
 
 class _Transport(sentry_sdk.HttpTransport):  # type: ignore[misc]
-    """The SDK's own transport, which is asked afterwards whether it dropped anything."""
+    """The SDK's own transport, which remembers whether it dropped a check-in."""
 
-    TIMEOUT = PATIENCE
+    TIMEOUT = SENTRY_TIMEOUT_SECONDS
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self._drop_reasons: deque[str] = deque(maxlen=1)
 
     def on_dropped_event(self, reason: str) -> None:
-        """Note why something was not taken."""
+        """Remember the reason."""
         self._drop_reasons.append(reason)
 
     def check(self) -> None:
-        """Raise TroubleError if anything was dropped since this was last asked."""
+        """Raise DeliveryError if anything was dropped since the last call."""
         if self._drop_reasons:
-            raise DeliveryError(_explained(self._drop_reasons.pop()))
+            raise DeliveryError(_explain_drop(self._drop_reasons.pop()))
 
 
-def _explained(reason: str) -> str:
+def _explain_drop(reason: str) -> str:
     if reason.startswith("status_"):
         return f"Sentry answered {reason.removeprefix('status_')}"
     if reason == "network":
@@ -133,27 +140,26 @@ def _explained(reason: str) -> str:
 
 
 def monitor_config(task: Task) -> dict[str, Any] | None:
-    """Return what Sentry is to know of a task; None where it can't be said what its schedule is."""
+    """Return the configuration of a task's monitor; None if Sentry can't express its schedule."""
     schedule = _schedule(task)
     if schedule is None:
         return None
-    late = timedelta(seconds=task.offset)
+    jitter = timedelta(seconds=task.offset)
     config = {
         "schedule": schedule,
         "timezone": _timezone(task),
-        "checkin_margin": MARGIN + _minutes(late),
+        "checkin_margin": CHECKIN_MARGIN_MINUTES + _minutes(jitter),
     }
     if task.timeout is not None:
         waits = [
             task.retry.delay_after(attempt) for attempt in range(1, min(task.retry.attempts, 1000))
         ]
-        longest = sum(waits, task.timeout) + len(waits) * (task.timeout + _TICK)
-        config["max_runtime"] = min(_minutes(longest), _MONTH)
+        longest = sum(waits, task.timeout) + len(waits) * (task.timeout + _TICK_INTERVAL)
+        config["max_runtime"] = min(_minutes(longest), MAX_RUNTIME_MINUTES)
     return config
 
 
-_TICK = timedelta(minutes=1)
-_MONTH = 28 * 24 * 60  # more Sentry does not take
+_TICK_INTERVAL = timedelta(minutes=1)
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 
 
@@ -171,14 +177,14 @@ def _schedule(task: Task) -> dict[str, Any] | None:
 
 def _interval(every: timedelta) -> dict[str, Any] | None:
     for unit, length in _UNITS:
-        count, rest = divmod(int(every.total_seconds()), length)
-        if count and not rest:
+        count, remainder = divmod(int(every.total_seconds()), length)
+        if count and not remainder:
             return {"type": "interval", "value": count, "unit": unit}
     return None
 
 
 def _timezone(task: Task) -> str:
-    """Return the zone that the schedule is meant in: an interval's slots are counted in UTC."""
+    """Return the zone of the schedule; an interval counts in UTC."""
     [schedule] = task.schedules
     if isinstance(schedule, Cron):
         return schedule.timezone or task.timezone

@@ -1,4 +1,4 @@
-"""SteadyCron: its two requests, as its own SDK makes them."""
+"""SteadyCron: the two requests that its own SDK makes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 
 from ..monitor_settings import MonitorSettings
 from .http_client import get, post
-from .report import DeliveryError, Report, ReportKind
+from .report import DeliveryError, Monitor, Report, ReportKind
 
-TOKEN_LIFETIME = 3600.0
-"""Seconds that a token is used before it is asked for again."""
+TOKEN_LIFETIME_SECONDS = 3600.0
+"""Seconds that a token is used before it is requested again."""
 
-LONGEST_MESSAGE = 1024
+MAX_MESSAGE_BYTES = 1024
 """Bytes of UTF-8 that SteadyCron takes of a message."""
 
 _SUFFIXES = {ReportKind.START: "/start", ReportKind.SUCCESS: "", ReportKind.FAILURE: "/fail"}
@@ -25,8 +25,8 @@ _REFUSALS = {
 }
 
 
-class SteadyCron:
-    """Tells SteadyCron, of each run under one run id."""
+class SteadyCron(Monitor):
+    """Reports to SteadyCron, each run under one run id."""
 
     name = "steadycron"
 
@@ -35,7 +35,7 @@ class SteadyCron:
         self._tokens: dict[str, tuple[str, float]] = {}
 
     def problem(self, monitor: str) -> str | None:
-        """Return why no token can be had for this name, or None."""
+        """Return why there is no token for this name; None if there is one."""
         if monitor in self._settings.steadycron_tokens or self._api_key():
             return None
         return (
@@ -44,19 +44,19 @@ class SteadyCron:
         )
 
     def send(self, report: Report) -> None:
-        """Ping; a failure that is tried again is no failure, and not told."""
+        """Ping; a failure that is retried is not reported."""
         if report.kind is ReportKind.RETRYING:
             return
         settings = self._settings
         environment = settings.steadycron_environment or os.environ.get("STEADYCRON_ENVIRONMENT")
         query = {"env": environment} if environment else {}
         query["run_id"] = report.id.hex
-        message = _shortened(report.text) if settings.steadycron_capture_errors else ""
+        message = _truncate(report.text) if settings.steadycron_capture_errors else ""
         path = f"{self._token(report.monitor)}{_SUFFIXES[report.kind]}?{urlencode(query)}"
         try:
             post(f"{settings.steadycron_ping_url}/{path}", message)
         except DeliveryError:
-            self._tokens.pop(report.monitor, None)  # it may be the token
+            self._tokens.pop(report.monitor, None)  # the token may be the cause
             raise
 
     def _api_key(self) -> str | None:
@@ -68,7 +68,7 @@ class SteadyCron:
         token, until = self._tokens.get(monitor, ("", 0.0))
         if time.monotonic() >= until:
             token = self._resolve(monitor)
-            self._tokens[monitor] = token, time.monotonic() + TOKEN_LIFETIME
+            self._tokens[monitor] = token, time.monotonic() + TOKEN_LIFETIME_SECONDS
         return token
 
     def _resolve(self, monitor: str) -> str:
@@ -81,7 +81,7 @@ class SteadyCron:
             if error.status in _REFUSALS:
                 raise DeliveryError(_REFUSALS[error.status], is_check_specific=True) from None
             raise
-        job = _object(answer)
+        job = _parse_object(answer)
         if (kind := job.get("kind")) not in ("heartbeat", None):
             raise DeliveryError(
                 f"the job is of kind {str(kind)[:60]!r}, and no heartbeat", is_check_specific=True
@@ -92,18 +92,18 @@ class SteadyCron:
         return token
 
 
-def _object(answer: str) -> dict[str, Any]:
-    """Return the JSON object that an answer is, an empty one if it is none."""
+def _parse_object(answer: str) -> dict[str, Any]:
+    """Return the JSON object of an answer, an empty one if it has none."""
     try:
-        found = json.loads(answer)
+        data = json.loads(answer)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
-def _shortened(message: str) -> str:
-    """Return as much of a message as SteadyCron takes, cut between two characters."""
+def _truncate(message: str) -> str:
+    """Return the beginning of a message that SteadyCron takes, in whole characters."""
     encoded = message.encode("utf-8", "replace")
-    if len(encoded) <= LONGEST_MESSAGE:
+    if len(encoded) <= MAX_MESSAGE_BYTES:
         return message
-    return encoded[: LONGEST_MESSAGE - 3].decode("utf-8", "ignore") + "..."
+    return encoded[: MAX_MESSAGE_BYTES - 3].decode("utf-8", "ignore") + "..."

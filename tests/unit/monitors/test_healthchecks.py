@@ -28,13 +28,13 @@ def fail(system):
     raise ValueError("no disk")
 
 
-def told(server):
+def requests(server):
     return [(asked.method, asked.path) for asked in server.asked]
 
 
-def test_start_and_success_are_told_in_order_with_one_run_id(server, settings, warnings):
+def test_start_and_success_are_reported_in_order_with_one_run_id(server, settings, warnings):
     App(**settings).tick(NOON)
-    assert told(server) == [("GET", "/key/nightly/start"), ("GET", "/key/nightly")]
+    assert requests(server) == [("GET", "/key/nightly/start"), ("GET", "/key/nightly")]
     [rid] = {asked.query["rid"] for asked in server.asked}
     assert str(uuid.UUID(rid)) == rid
     assert {asked.headers["User-Agent"] for asked in server.asked} == {
@@ -50,7 +50,7 @@ def test_each_slot_has_a_run_id_of_its_own(server, settings):
 
 def test_a_failure_goes_with_its_error(server, settings):
     App(fail, **settings).tick(NOON)
-    assert told(server) == [("GET", "/key/nightly/start"), ("POST", "/key/nightly/fail")]
+    assert requests(server) == [("GET", "/key/nightly/start"), ("POST", "/key/nightly/fail")]
     assert server.asked[1].text == "failed: ValueError: no disk"
     assert server.asked[1].headers["Content-Type"] == "text/plain; charset=utf-8"
     assert server.asked[0].query == server.asked[1].query
@@ -109,7 +109,7 @@ def test_a_task_that_has_nothing_to_do_is_fine(server, settings):
     assert server.paths == ["/key/nightly/start", "/key/nightly"]
 
 
-def test_what_is_skipped_before_it_begins_is_not_told(server, settings):
+def test_what_is_skipped_before_its_start_is_not_reported(server, settings):
     app = App(task={"catch_up": "none", "hour": 11, "min": 30}, **settings)
     app.tick(NOON - timedelta(hours=1), NOON)
     assert server.paths == []
@@ -125,7 +125,7 @@ def test_a_timeout_is_a_failure(server, settings):
     assert server.asked[1].text.startswith("timed_out: ")
 
 
-def test_a_run_by_hand_is_told_of(server, settings):
+def test_a_run_by_hand_is_reported(server, settings):
     app = App(task={"on_demand": True}, **settings)
     app.cron.run("task")
     app.cron.run("task")
@@ -134,7 +134,7 @@ def test_a_run_by_hand_is_told_of(server, settings):
     assert len({asked.query["rid"] for asked in server.asked}) == 2
 
 
-def test_a_task_without_monitor_is_not_told_of(server, settings):
+def test_a_task_without_monitor_is_not_reported(server, settings):
     App(monitor=None, **settings).tick(NOON)
     assert server.asked == []
 
@@ -145,5 +145,5 @@ def test_a_200_that_is_no_ok_is_a_warning(server, settings, warnings, answer):
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     assert warnings() == [
-        f"monitor healthchecks was not told of 'nightly': {server.url} answered {answer!r}"
+        f"monitor healthchecks: delivery failed for 'nightly': {server.url} answered {answer!r}"
     ]

@@ -25,7 +25,7 @@ def fault(**settings):
     return str(caught.value)
 
 
-def test_by_default_nothing_is_told_anybody():
+def test_by_default_nothing_is_reported():
     app = App()
     assert get_monitoring(app.config.registry) is None
     assert [run.state for run in app.cron.tick(NOON).runs] == ["succeeded"]

@@ -83,7 +83,7 @@ def test_attempts_at_one_slot_are_one_check_in(server, settings):
         ),
     ],
 )
-def test_sentry_is_told_the_schedule(server, settings, task, schedule, zone):
+def test_sentry_gets_the_schedule(server, settings, task, schedule, zone):
     app = App(task=task, **settings)
     app.cron.run("task")
     assert app.flush()
@@ -101,7 +101,7 @@ def test_sentry_is_told_the_schedule(server, settings, task, schedule, zone):
         {"every": "90s"},
     ],
 )
-def test_a_schedule_that_sentry_can_t_be_told_is_left_out(server, settings, task):
+def test_a_schedule_that_sentry_can_t_express_is_omitted(server, settings, task):
     app = App(task=task, **settings)
     app.cron.run("task")
     assert app.flush()
@@ -155,7 +155,7 @@ def test_what_sentry_refuses_is_a_warning(server, settings, warnings, status):
     server.answer = lambda asked: (status, "")
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
-    assert f"monitor sentry was not told of 'nightly': Sentry answered {status}" in warnings()
+    assert f"monitor sentry: delivery failed for 'nightly': Sentry answered {status}" in warnings()
 
 
 def test_a_sentry_that_hangs_is_a_warning(server, settings, warnings, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_sentry_that_hangs_is_a_warning(server, settings, warnings, monkeypatc
     server.hangs = True
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
-    assert warnings() == ["monitor sentry was not told of 'nightly': no answer from Sentry"]
+    assert warnings() == ["monitor sentry: delivery failed for 'nightly': no answer from Sentry"]
 
 
 def test_a_dsn_that_is_none_is_refused(settings):

@@ -72,7 +72,7 @@ def test_the_error_is_kept_to_oneself_otherwise(server, settings):
     assert server.asked[-1].body == b""
 
 
-def test_a_failure_that_is_tried_again_is_not_told(server, settings):
+def test_a_failure_that_is_retried_is_not_reported(server, settings):
     App(fail, task={"retry": 2}, **settings).tick(NOON)
     assert server.paths == [RESOLVE, "/t0ken/start"]
 
@@ -99,7 +99,7 @@ def test_the_environment_variables_of_the_sdk_count(server, settings, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "cause"),
     [
         ((404, '{"error":"monitor_not_found"}'), "SteadyCron knows no such key"),
         ((409, '{"error":"ambiguous_key"}'), "SteadyCron knows several jobs with this key"),
@@ -114,13 +114,13 @@ def test_the_environment_variables_of_the_sdk_count(server, settings, monkeypatc
     ],
 )
 def test_an_api_that_knows_no_token_is_a_warning_and_the_run_goes_on(
-    server, settings, warnings, answer, said
+    server, settings, warnings, answer, cause
 ):
     server.answer = lambda asked: answer
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
-    said = said.format(url=server.url)
-    assert warnings() == [f"monitor steadycron was not told of 'nightly': {said}"]
+    cause = cause.format(url=server.url)
+    assert warnings() == [f"monitor steadycron: delivery failed for 'nightly': {cause}"]
 
 
 @pytest.mark.parametrize("answer", [(404, ""), (500, ""), b"\x00\x01garbage\n"])
@@ -131,7 +131,7 @@ def test_a_ping_that_fails_is_a_warning_of_ours_without_the_token(
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     [warning] = warnings()
-    assert warning.startswith(f"monitor steadycron was not told of 'nightly': {server.url}")
+    assert warning.startswith(f"monitor steadycron: delivery failed for 'nightly': {server.url}")
     assert "t0ken" not in caplog.text
 
 
@@ -153,7 +153,7 @@ def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatc
     assert app.flush()
     assert time.monotonic() - start < 5
     assert warnings() == [
-        f"monitor steadycron was not told of 'nightly': {server.url}: no answer in 0.2 s"
+        f"monitor steadycron: delivery failed for 'nightly': {server.url}: no answer in 0.2 s"
     ]
 
 

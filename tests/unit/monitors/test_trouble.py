@@ -50,10 +50,10 @@ def test_one_that_is_down_fails_no_run_and_is_warned_of_once_until_it_is_back(
     runs = app.tick(NOON, NOON + MINUTE)
     assert [run.state for run in runs] == ["succeeded", "succeeded"]
     [warning] = warnings()
-    assert warning.startswith(f"monitor {name} was not told")
+    assert warning.startswith(f"monitor {name}: delivery failed")
     server.answer = up
     app.tick(NOON + 2 * MINUTE)
-    assert next(text for text in caplog.messages if "again" in text).startswith(f"monitor {name} ")
+    assert next(text for text in caplog.messages if "again" in text).startswith(f"monitor {name}: ")
     server.answer = lambda asked: (500, "")
     app.tick(NOON + 3 * MINUTE)
     assert len(warnings()) == 2
@@ -91,10 +91,10 @@ def test_a_hang_ends_with_a_warning(server, warnings, monkeypatch):
     monkeypatch.setattr(http_client, "MONITOR_TIMEOUT_SECONDS", 0.1)
     server.hangs = True
     App(**settings("heartbeat", server.url)).tick(NOON)
-    assert warnings() == [f"monitor heartbeat was not told: {server.url}: no answer in 0.1 s"]
+    assert warnings() == [f"monitor heartbeat: delivery failed: {server.url}: no answer in 0.1 s"]
 
 
-def test_a_monitor_that_hangs_does_not_keep_others_from_being_told(server, second_server):
+def test_a_monitor_that_hangs_does_not_delay_others(server, second_server):
     server.hangs = True
     both = settings("healthchecks", server.url) | settings("steadycron", second_server.url)
     app = App(**both | {"cron.monitors": "healthchecks steadycron"})
@@ -104,12 +104,12 @@ def test_a_monitor_that_hangs_does_not_keep_others_from_being_told(server, secon
 
 
 def test_what_comes_while_too_much_waits_is_dropped_with_one_warning(server, warnings, monkeypatch):
-    monkeypatch.setattr(delivery, "MAX_WAITING_REPORTS", 3)
+    monkeypatch.setattr(delivery, "MAX_WAITING_DELIVERIES", 3)
     server.hangs = True
     app = App(**settings("heartbeat", server.url))
     for minute in range(6):
         app.cron.tick(NOON + minute * MINUTE)
-    assert warnings() == ["monitor heartbeat was not told: 3 reports wait already"]
+    assert warnings() == ["monitor heartbeat: delivery failed: 3 reports wait already"]
     server.hangs = False
     server.released.set()
     assert app.flush()
@@ -123,7 +123,7 @@ def test_a_wrong_name_is_warned_of_once_though_other_names_are_right(server, war
     app.config.commit()
     app.tick(NOON, NOON + MINUTE)
     assert [warning.partition(": ")[0] for warning in warnings()] == [
-        "monitor healthchecks was not told of 'wrong'"
+        "monitor healthchecks"
     ]
     assert "key" not in warnings()[0]
 
