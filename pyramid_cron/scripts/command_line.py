@@ -11,8 +11,8 @@ from .context import CommandFailedError, parse_count
 HELP_DESCRIPTION = """\
 Show and control the scheduled tasks of a Pyramid application.
 
-The application is loaded from the configuration file. Moments are ISO 8601 (without an offset: in the
-time zone of cron.timezone), dates, "now", or relative to now, as -2h.
+The application is loaded from the configuration file. Moments are ISO 8601 (without an offset:
+in the time zone of cron.timezone), dates, "now", or relative to now, as -2h.
 """
 HELP_EPILOG = """\
 Exit status: 0 fine; 1 the answer is bad (a run failed, unhealthy, problems found); 2 wrong use,

@@ -17,12 +17,7 @@ from ..metrics import ExtraMissingError, render_metrics
 from ..planning.health import Health
 from ..serializers import health_data, task_health_data
 from ..text import escape_unprintable
-from .pages import (
-    TemplatesMissingError,
-    format_moment,
-    render_page,
-    template_environment,
-)
+from .pages import TemplatesMissingError, format_moment, render_page, template_environment
 from .responses import (
     accept_weights,
     html_response,

@@ -1,4 +1,4 @@
-"""A headless Chromium of its own profile, which asks nobody but the server under test."""
+"""A headless Chromium with its own profile, which connects only to the server under test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lacking() -> str | None:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[webdriver.Chrome]:
-    """Give a browser; nothing of it is left afterwards."""
+    """Yield a browser; it quits at the end of the block."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in FLAGS.split():
@@ -39,8 +39,10 @@ def browser(profile: Path) -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def look(driver: webdriver.Chrome, scheme: str, width: int = 1280, height: int = 860) -> None:
-    """Prefer a light or a dark scheme, in a window of this size, phones' widths too."""
+def set_viewport(
+    driver: webdriver.Chrome, scheme: str, width: int = 1280, height: int = 860
+) -> None:
+    """Set the colour scheme, light or dark, and the size of the window in pixels."""
     feature = {"name": "prefers-color-scheme", "value": scheme}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.browser.chromium import browser, look
+from tests.browser.chromium import browser, set_viewport
 from tests.browser.shop import served
 
 SHOTS = (
@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
         browser(Path(profile)) as driver,
     ):
         for name, path, scheme, width, height in SHOTS:
-            look(driver, scheme, width, height)
+            set_viewport(driver, scheme, width, height)
             driver.get(url + path)
             driver.save_screenshot(str(folder / name))
             print(folder / name)

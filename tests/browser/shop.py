@@ -20,7 +20,7 @@ NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
 
 @contextmanager
 def served(folder: Path, minutes: int) -> Iterator[str]:
-    """Give the URL of a shop that has ticked for so many minutes up to NOW."""
+    """Yield the URL of a shop with ticks in that many minutes up to NOW."""
     settings = {
         "shop.import_delay": "0",
         "cron.url": f"sqlite:///{folder}/cron.sqlite",

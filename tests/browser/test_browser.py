@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 from pyramid_cron.run import Progress, RunState
 from pyramid_cron.store.store import Store
-from tests.browser.chromium import browser, lacking, look
+from tests.browser.chromium import browser, lacking, set_viewport
 from tests.browser.shop import NOW, served
 from tests.records import claim, ended, slot, write
 
@@ -44,9 +44,9 @@ def site(folder):
 def driver(tmp_path_factory):
     if problem := lacking():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
-    with browser(tmp_path_factory.mktemp("profile")) as made:
-        made.set_script_timeout(20)
-        yield made
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        driver.set_script_timeout(20)
+        yield driver
 
 
 def visit(driver, site, page):
@@ -60,32 +60,32 @@ def visit(driver, site, page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
 def test_axe_finds_no_violation(driver, site, page, scheme):
-    look(driver, scheme)
+    set_viewport(driver, scheme)
     visit(driver, site, page)
     driver.execute_script((files("axe_core_python") / "axe.min.js").read_text())
-    found = driver.execute_async_script(
+    report = driver.execute_async_script(
         "axe.run().then(arguments[0], error => arguments[0]({violations: [String(error)]}))"
     )
-    assert found["violations"] == []
-    assert found["passes"]
+    assert report["violations"] == []
+    assert report["passes"]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_phone_does_not_scroll_sideways(driver, site, page):
-    look(driver, "light", 360, 700)
+    set_viewport(driver, "light", 360, 700)
     visit(driver, site, page)
     assert driver.execute_script("return document.documentElement.scrollWidth") <= 360
 
 
 def test_the_script_and_the_style_are_allowed(driver, site):
-    look(driver, "light")
+    set_viewport(driver, "light")
     driver.get_log("browser")
     visit(driver, site, "/cron/tasks")
     assert driver.get_log("browser") == []
 
 
 def test_a_task_is_run_by_its_form(driver, site):
-    look(driver, "light")
+    set_viewport(driver, "light")
     visit(driver, site, "/cron/tasks/report-sales")
     driver.find_element(By.LINK_TEXT, "Run now…").click()
     driver.find_element(By.CSS_SELECTOR, "main form button").click()
@@ -93,14 +93,14 @@ def test_a_task_is_run_by_its_form(driver, site):
 
 
 def test_the_first_tab_skips_to_the_content(driver, site):
-    look(driver, "light")
+    set_viewport(driver, "light")
     visit(driver, site, "/cron/tasks")
     driver.switch_to.active_element.send_keys("\ue004")
     assert driver.switch_to.active_element.text == "Skip to the content"
 
 
-def test_progress_is_shown_while_a_run_goes_on(driver, site, folder):
-    look(driver, "light")
+def test_the_progress_of_a_running_run_is_shown(driver, site, folder):
+    set_viewport(driver, "light")
     store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
     [run] = claim(store, slot("refund-order", NOW, nonce=7), now=NOW)
     driver.get(f"{site}/cron/runs/{run.id}")

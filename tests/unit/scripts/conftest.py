@@ -55,7 +55,7 @@ cron.url = sqlite:///%(here)s/cron.sqlite
 
 
 class Shop:
-    """Runs ``pcron`` on the shop; keeps what it printed."""
+    """Runs ``pcron`` on the shop; has its output."""
 
     def __init__(self, folder, capsys):
         self.folder, self.capsys = folder, capsys
@@ -64,7 +64,7 @@ class Shop:
         self.write()
 
     def write(self, extra="", settings=""):
-        """Write the shop anew, with more in its configuration."""
+        """Write the shop, with more configuration and settings."""
         (self.folder / f"{self.module}.py").write_text(MODULE.replace("EXTRA", extra))
         (self.folder / "shop.ini").write_text(INI.format(module=self.module) + settings)
         sys.modules.pop(self.module, None)
@@ -79,7 +79,7 @@ class Shop:
         return status
 
     def fine(self, *arguments):
-        """Return what it printed, all being fine."""
+        """Return what it printed with exit status 0."""
         assert self(*arguments) == 0, self.err
         return self.out
 
@@ -87,7 +87,7 @@ class Shop:
         return json.loads(self.fine(*arguments, "--json"))
 
     def wrong(self, *arguments):
-        """Return the one line on stderr, it being wrong use."""
+        """Return the one line on stderr of wrong use."""
         assert self(*arguments) == 2, self.out
         assert self.out == ""
         [line] = self.err.splitlines()
@@ -95,7 +95,7 @@ class Shop:
 
 
 find_loaders = lru_cache(loaders.find_loaders)
-"""Each time it is called it reads what every package on the path says of itself."""
+"""plaster's own reads the metadata of every package at each call."""
 
 
 @pytest.fixture

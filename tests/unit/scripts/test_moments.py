@@ -1,4 +1,4 @@
-"""Moments as they are typed."""
+"""Moments as options of commands."""
 
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "instant"),
     [
         ("now", "2026-06-15T12:00:00+00:00"),
         ("-2h", "2026-06-15T10:00:00+00:00"),
@@ -27,8 +27,8 @@ NOW = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
         ("2026-06-15T14:00:00-05:00", "2026-06-15T19:00:00+00:00"),
     ],
 )
-def test_a_moment_is_read(text, meant):
-    assert parse_moment_option(text, "--at", NOW, ZoneInfo("Europe/Berlin")).isoformat() == meant
+def test_a_moment_is_read(text, instant):
+    assert parse_moment_option(text, "--at", NOW, ZoneInfo("Europe/Berlin")).isoformat() == instant
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,16 @@ def test_list_shows_each_task_with_its_schedule_and_its_last_run(shop):
     assert heads.split() == ["TASK", "SCHEDULE", "NEXT", "LAST"]
     assert lines[0].startswith("nightly  at 02:30 every day (Europe/Berlin)  ")
     assert lines[2].endswith("  failed")
-    assert [each["task"] for each in shop.json("list")] == ["nightly", "clean", "fails", "prints"]
+    assert [task["task"] for task in shop.json("list")] == ["nightly", "clean", "fails", "prints"]
 
 
 def test_next_shows_slots_in_the_configured_zone(shop):
     _, *lines = shop.fine("next", "nightly", "-n", "2").splitlines()
     assert len(lines) == 2
     assert all(" 02:30:00 CE" in line for line in lines)
-    found = shop.json("next")
-    assert len(found) == 5
-    assert [each["slot"] for each in found] == sorted(each["slot"] for each in found)
+    slots = [slot["slot"] for slot in shop.json("next")]
+    assert len(slots) == 5
+    assert slots == sorted(slots)
     assert shop.fine("next", "clean") == "no slots are left\n"
 
 
@@ -88,11 +88,11 @@ def test_next_has_a_note_on_a_slot_that_falls_on_a_shift(shop):
 
 
 def test_explain_says_what_shifts_do(shop):
-    told = shop.fine("explain", "30 2 * * *")
-    assert "02:30 is skipped: it runs once instead, at 03:00 CEST" in told
-    assert "02:30 is there twice: it runs the first time only" in told
-    wild = shop.json("explain", "*/20 * * * *", "--timezone", "America/New_York")
-    assert [each["effect"] for each in wild["shifts"]] in (
+    text = shop.fine("explain", "30 2 * * *")
+    assert "02:30 is skipped: it runs once instead, at 03:00 CEST" in text
+    assert "02:30 is there twice: it runs the first time only" in text
+    wildcard = shop.json("explain", "*/20 * * * *", "--timezone", "America/New_York")
+    assert [shift["effect"] for shift in wildcard["shifts"]] in (
         [
             "it follows elapsed time: what is skipped is not made up",
             "it follows elapsed time: it runs through both passes",
@@ -113,7 +113,7 @@ def test_explain_refuses_what_is_no_schedule(shop):
     assert "--timezone 'Mars'" in shop.wrong("explain", "@daily", "--timezone", "Mars")
 
 
-def test_check_is_content_with_a_sound_application(shop):
+def test_check_finds_no_problems_in_a_sound_application(shop):
     assert shop.fine("check") == "4 tasks, no problems\n"
 
 
@@ -131,7 +131,7 @@ def test_check_names_tasks_that_never_run_duplicates_and_bad_folders(shop):
     assert shop.out.endswith("3 problems\n")
 
 
-def test_tick_runs_what_is_due_and_tells_by_its_exit_status_whether_that_went_well(shop):
+def test_tick_runs_what_is_due_and_its_exit_status_is_1_if_a_run_failed(shop):
     assert shop("tick", "--at", "2026-06-15T02:31") == 0
     assert shop("tick", "--at", "2026-06-15T02:45") == 1
     assert "RuntimeError: no stock" in shop.out
@@ -142,17 +142,17 @@ def test_tick_runs_what_is_due_and_tells_by_its_exit_status_whether_that_went_we
     assert "prints" in [run["task"] for run in json.loads(shop.out)["runs"]]
 
 
-def test_run_shows_what_was_logged_and_written(shop):
-    told = shop.fine("run", "clean", "--payload", '{"days": 3}')
-    assert "[shop] cleaned {'days': 3}" in told
-    assert " succeeded in 0." in told
+def test_run_prints_the_log_and_the_output(shop):
+    text = shop.fine("run", "clean", "--payload", '{"days": 3}')
+    assert "[shop] cleaned {'days': 3}" in text
+    assert " succeeded in 0." in text
     assert shop.fine("run", "prints").startswith("out\nerr\nprints run=")
     assert shop.json("run", "prints")["stdout"] == "out\n"
     assert shop("run", "fails") == 1
     assert ": RuntimeError: no stock" in shop.out
 
 
-def test_what_is_printed_beside_json_goes_to_stderr(shop):
+def test_with_json_other_output_goes_to_stderr(shop):
     extra = 'print("loaded")\n    config.add_cron_task(talk, name="talks", hour=5, min=1)'
     module = shop.folder / f"{shop.module}.py"
     shop.write(extra)
@@ -165,7 +165,7 @@ def test_what_is_printed_beside_json_goes_to_stderr(shop):
     assert "hello\n" in shop.fine("run", "talks")
 
 
-def test_history_and_show_tell_of_runs(shop):
+def test_history_lists_runs_and_show_prints_one(shop):
     shop("run", "fails")
     shop("run", "clean", "--payload", "7")
     assert [run["task"] for run in shop.json("history")] == ["clean", "fails"]
@@ -173,9 +173,9 @@ def test_history_and_show_tell_of_runs(shop):
     assert [run["task"] for run in shop.json("history", "--limit", "1")] == ["clean"]
     [run] = shop.json("history", "fails")
     assert run["run"] in shop.fine("history", "fails")
-    told = shop.fine("show", run["run"])
-    assert "state:    failed" in told
-    assert 'raise RuntimeError("no stock")' in told
+    text = shop.fine("show", run["run"])
+    assert "state:    failed" in text
+    assert 'raise RuntimeError("no stock")' in text
     assert shop.json("show", run["run"])["traceback"].startswith("Traceback")
     assert shop.fine("history", "nightly") == "no such runs\n"
 
@@ -203,11 +203,11 @@ def test_retry_tries_a_failed_run_again_and_cancel_refuses_one_that_is_over(shop
     assert shop.json("history", "fails")[0]["attempt"] == 2
 
 
-def test_backfill_leaves_out_what_is_known_already(shop):
+def test_backfill_leaves_out_slots_that_are_on_record(shop):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 1344, "known": 0}
     assert shop.json("backfill", *span) == {"task": "fails", "waiting": 0, "known": 1344}
-    assert [each["waiting"] for each in shop.json("list")] == [0, 0, 1344, 0]
+    assert [task["waiting"] for task in shop.json("list")] == [0, 0, 1344, 0]
     heads, *lines = shop.fine("list").splitlines()
     assert heads.endswith("  LAST  WAITING")
     assert [line.split()[-1] for line in lines] == ["-", "-", "1344", "-"]
@@ -215,10 +215,10 @@ def test_backfill_leaves_out_what_is_known_already(shop):
 
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
-    whole = operate.split_range
+    split_range = operate.split_range
 
     def interrupted(*arguments):
-        yield next(whole(*arguments))
+        yield next(split_range(*arguments))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(operate, "split_range", interrupted)
@@ -230,7 +230,7 @@ def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypat
 
 
 @pytest.mark.system
-def test_a_backfill_that_a_signal_ends_has_put_whole_pieces_on_record(shop):
+def test_a_backfill_that_a_signal_ends_has_written_whole_batches(shop):
     span = ("fails", "--since", "1990-01-01", "--until", "2026-01-01")
     shop.fine("list")  # makes the store
     running = process(shop, "backfill", *span)
@@ -255,7 +255,7 @@ def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, mon
     assert "\n0 4 * * * sh -c 'echo out; echo err >&2'\n" in text
     nightly = next(entry for entry in parse_crontab(text.encode()) if entry.name == "nightly")
     assert (nightly.schedule, nightly.variables["CRON_TZ"]) == ("30 2 * * *", "Europe/Berlin")
-    told = subprocess.run(
+    ended = subprocess.run(
         ["sh", "-c", nightly.command],
         env={"PATH": "/usr/bin:/bin"},
         cwd="/",
@@ -263,7 +263,7 @@ def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, mon
         text=True,
         check=True,
     )
-    assert told.stdout == f"{pcron} {shop.folder}/shop.ini run nightly\n"
+    assert ended.stdout == f"{pcron} {shop.folder}/shop.ini run nightly\n"
 
 
 def test_export_looks_for_pcron_on_the_path_where_none_is_beside_python(shop, monkeypatch):
@@ -284,7 +284,7 @@ def installed(folder):
     return pcron
 
 
-def test_prune_forgets_what_is_older_than_retention(shop):
+def test_prune_deletes_runs_older_than_retention(shop):
     shop("tick", "--at", "2026-01-01T02:30")
     shop("tick", "--at", "2026-01-01T02:45")
     shop.write(settings="cron.retention = 1d\n")
@@ -305,14 +305,14 @@ def test_simulate_writes_what_would_run_and_runs_nothing(shop):
     assert shop.json("simulate", *nothing) == []
 
 
-def test_health_says_how_the_tasks_are_and_fails_when_something_is_wrong(shop):
+def test_health_shows_states_and_its_exit_status_is_1_if_unhealthy(shop):
     assert shop("health") == 1
     assert "unhealthy: no tick has come yet" in shop.out
     shop("tick")
     shop("run", "fails")
     assert shop("health", "--json") == 1
-    told = json.loads(shop.out)
-    assert {task["task"]: task["state"] for task in told["tasks"]}["fails"] == "failing"
+    report = json.loads(shop.out)
+    assert {task["task"]: task["state"] for task in report["tasks"]}["fails"] == "failing"
 
 
 def test_health_shows_moments_in_the_configured_zone_and_as_json_in_utc(shop):
@@ -329,7 +329,7 @@ def test_health_shows_moments_in_the_configured_zone_and_as_json_in_utc(shop):
     assert details["nightly"].startswith("due since 2026-06-16T00:30:00Z, and no tick")
 
 
-def test_a_healthy_application_is_told_so_by_the_exit_status(shop):
+def test_the_exit_status_of_a_healthy_application_is_0(shop):
     shop.fine("pause", "fails")
     shop.fine("tick", "--at", "now")
     assert shop.fine("health").splitlines()[-1] == "healthy"
@@ -343,14 +343,14 @@ def test_a_store_that_cannot_be_reached_is_unhealthy(shop):
     [line] = shop.err.splitlines()
     assert line.startswith("pcron: the store can't be read: cron.url postgresql+psycopg://nobody@")
     assert shop("health", "--json") == 1
-    told = json.loads(shop.out)
-    assert told["healthy"] is False
-    assert told["error"].startswith("cron.url postgresql+psycopg://nobody@127.0.0.1:1/shop: ")
+    report = json.loads(shop.out)
+    assert report["healthy"] is False
+    assert report["error"].startswith("cron.url postgresql+psycopg://nobody@127.0.0.1:1/shop: ")
     assert shop("list") == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "line"),
     [
         (["run", "nightli"], "did you mean 'nightly'?"),
         (["next", "nope"], "there is no cron task named 'nope'"),
@@ -374,8 +374,8 @@ def test_a_store_that_cannot_be_reached_is_unhealthy(shop):
         ([], "required: COMMAND"),
     ],
 )
-def test_wrong_use_is_one_line(shop, arguments, told):
-    assert told in shop.wrong(*arguments)
+def test_wrong_use_is_one_line(shop, arguments, line):
+    assert line in shop.wrong(*arguments)
 
 
 def test_a_missing_file_a_broken_configuration_and_a_store_that_is_none_are_one_line(shop):
@@ -394,10 +394,10 @@ def test_a_missing_file_a_broken_configuration_and_a_store_that_is_none_are_one_
     assert "nowhere.ini" in shop.wrong("list")
 
 
-@pytest.mark.parametrize(("way", "told"), [('"bye"', "SystemExit: bye"), ("0", "SystemExit: 0")])
-def test_an_application_that_ends_itself_is_one_line(shop, way, told):
-    shop.write(f"raise SystemExit({way})")
-    assert shop.wrong("list") == f"{shop.ini}: {told}"
+@pytest.mark.parametrize(("status", "line"), [('"bye"', "SystemExit: bye"), ("0", "SystemExit: 0")])
+def test_an_application_that_ends_itself_is_one_line(shop, status, line):
+    shop.write(f"raise SystemExit({status})")
+    assert shop.wrong("list") == f"{shop.ini}: {line}"
 
 
 def test_a_store_of_a_newer_version_is_one_line_and_a_problem_to_check(shop):
@@ -449,7 +449,7 @@ def test_a_signal_while_a_task_runs_cancels_it_and_is_130(shop):
 
 
 @pytest.mark.system
-def test_a_reader_that_has_had_enough_is_no_error(shop):
+def test_a_closed_pipe_is_no_error(shop):
     running = process(shop, "simulate", "--since", "2020-01-01", "--until", "2026-01-01")
     assert running.stdout.readline().startswith("2020-01-01 00:15:00 CET")
     running.stdout.close()
@@ -495,7 +495,7 @@ def terminal(shop, *arguments, **environ):
 
 
 @pytest.mark.system
-def test_a_terminal_gets_rich_tables_and_no_color_is_heeded(shop):
+def test_a_terminal_gets_rich_tables_and_no_color_is_obeyed(shop):
     assert "\x1b[1m" in terminal(shop, "list")
     assert "─" in terminal(shop, "list", NO_COLOR="1")
     assert "─" not in terminal(shop, "list", TERM="dumb")
@@ -509,7 +509,7 @@ def test_the_id_of_a_run_can_be_copied_from_a_narrow_terminal(shop):
     assert run["run"] in terminal(shop, "history", COLUMNS="80", NO_COLOR="1")
 
 
-def test_help_is_there_for_all_and_each(shop, capsys):
+def test_each_command_has_help(shop, capsys):
     for arguments in (["--help"], *([shop.ini, name, "--help"] for name in COMMANDS)):
         with pytest.raises(SystemExit) as ended:
             PCronCommand(["pcron", *arguments])
@@ -532,7 +532,7 @@ def test_the_application_can_be_replaced_as_in_other_scripts(shop):
 
 def test_the_manual_mentions_each_command_and_option():
     manual = (ROOT / "docs" / "pcron.rst").read_text()
-    subparsers = next(each for each in make_parser()._actions if each.dest == "command")
+    subparsers = next(action for action in make_parser()._actions if action.dest == "command")
     assert set(subparsers.choices) == set(COMMANDS)
     for name, command in subparsers.choices.items():
         assert f"``{name}" in manual
@@ -541,6 +541,6 @@ def test_the_manual_mentions_each_command_and_option():
                 assert option in ("-h", "--help") or option in manual, (name, option)
 
 
-def test_output_shows_what_would_steer_a_terminal(capsys):
+def test_output_escapes_what_a_terminal_would_obey(capsys):
     CommandOutput(ZoneInfo("UTC")).print_table(["A", "B"], [["x\x1b[31m", "1"], ["y\nz", "2"]])
     assert capsys.readouterr().out.splitlines()[1:] == ["x\\x1b[31m  1", "y\\nz       2"]

@@ -1,4 +1,4 @@
-"""What is said of slots on a shift."""
+"""The notes of slots at a shift of the clocks."""
 
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
@@ -16,14 +16,14 @@ def utc(*numbers):
 
 
 def test_the_shifts_of_a_zone_come_in_order():
-    found = clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1))
-    assert next(found).describe() == (
+    shifts = clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1))
+    assert next(shifts).describe() == (
         "2026-03-29 02:00 CET -> 03:00 CEST: 02:00 to 03:00 is skipped"
     )
-    assert next(found).describe() == (
+    assert next(shifts).describe() == (
         "2026-10-25 03:00 CEST -> 02:00 CET: 02:00 to 03:00 happens twice"
     )
-    assert next(found).moment == utc(2027, 3, 28, 1)
+    assert next(shifts).moment == utc(2027, 3, 28, 1)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
@@ -55,8 +55,8 @@ def test_a_slot_on_a_shift_has_a_note(expression, slot, note):
 
 def test_what_a_schedule_does_at_a_shift():
     gap = next(clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1)))
-    says = "02:00, 02:10 and so on are skipped: it runs once instead, at 03:00 CEST"
-    assert dst_effect(Cron("0-59/10 2 * * *"), gap) == says
+    effect = "02:00, 02:10 and so on are skipped: it runs once instead, at 03:00 CEST"
+    assert dst_effect(Cron("0-59/10 2 * * *"), gap) == effect
     assert "makes no difference" not in dst_effect(Cron("* * * * *"), gap)
     assert "no slot in that time" in dst_effect(Cron("0 12 * * *"), gap)
     assert "counts in UTC" in dst_effect(Every("30m"), gap)

@@ -1,4 +1,4 @@
-"""The pages and the data: what they show, to whom, and at what cost."""
+"""The pages and their JSON: content, access and number of queries."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_page_shows_text_as_text():
     assert app.get(run["url"]).json["traceback"].startswith("Traceback")
 
 
-def test_durations_are_bars_and_a_run_that_went_wrong_has_a_dot():
+def test_durations_are_bars_and_a_failed_run_has_a_dot():
     app = browse(shop())
     assert "<svg" not in app.get("/cron/tasks", headers=HTML).text
     assert "It has not run yet." in app.get("/cron/tasks/fine", headers=HTML).text
@@ -154,15 +154,15 @@ def test_an_error_is_one_line(method, path, body, status, line):
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
-@pytest.mark.parametrize("later", [{}, {"key": "a"}])
-def test_a_payload_that_is_no_json_once_it_is_read_is_refused_in_one_line(number, later):
+@pytest.mark.parametrize("fields", [{}, {"key": "a"}])
+def test_a_payload_with_an_infinite_number_is_refused_in_one_line(number, fields):
     app = browse(shop())
     url, as_is = "/cron/tasks/fine/run", {"content_type": "application/json"}
-    body = json.dumps(later | {"payload": "?"}).replace('"?"', number)
+    body = json.dumps(fields | {"payload": "?"}).replace('"?"', number)
     answer = app.post(url, body, status=400, **as_is)
     assert answer.json["error"].startswith("payload: must be JSON; ")
     token = app.get("/cron/tasks/fine?confirm=run", headers=HTML).form["csrf_token"].value
-    form = later | {"payload": number, "csrf_token": token}
+    form = fields | {"payload": number, "csrf_token": token}
     page = app.post(url, form, headers=HTML, status=400)
     assert "payload: must be JSON; " in page.html.find(class_="notice").text
     assert app.get("/cron/runs").json["runs"] == []
@@ -175,7 +175,7 @@ def test_a_payload_that_is_too_long_is_refused_in_one_line(monkeypatch):
     assert "has 102 characters of JSON, at most 100 are kept" in answer.json["error"]
 
 
-def test_a_run_that_succeeded_is_neither_cancelled_nor_tried_again():
+def test_a_run_that_succeeded_is_neither_cancelled_nor_retried():
     app = browse(shop())
     run = app.post_json("/cron/tasks/fine/run", {}).json
     for action in ("cancel", "retry"):
@@ -193,14 +193,14 @@ def test_a_form_needs_the_token_of_its_page_without_any_session():
     form["payload"] = '{"id": 7}'
     answer = form.submit(headers=HTML)
     assert answer.status_int == 303
-    shown = answer.follow(headers=HTML)
-    assert "succeeded" in shown.text
+    page = answer.follow(headers=HTML)
+    assert "succeeded" in page.text
     form["csrf_token"] = "wrong"
     form.submit(headers=HTML, status=403)
 
 
 @pytest.mark.parametrize("mounted", ["", "/shop"])
-def test_a_form_leads_to_a_path_whatever_scheme_the_server_takes_itself_to_have(mounted):
+def test_a_form_redirects_to_a_path_without_scheme_and_host(mounted):
     app = browse(shop(), SCRIPT_NAME=mounted)
     form = app.get(f"{mounted}/cron/tasks/fine?confirm=pause", headers=HTML).forms[0]
     answer = form.submit(headers=HTML, status=303)
@@ -212,7 +212,7 @@ def test_a_form_leads_to_a_path_whatever_scheme_the_server_takes_itself_to_have(
     "kind",
     ["multipart/form-data; boundary=", "application/x-www-form-urlencoded; charset=latin-1"],
 )
-def test_what_is_no_form_is_refused(kind):
+def test_a_malformed_form_is_refused(kind):
     sent = {"method": "POST", "body": b"a=b", "headers": {"Content-Type": kind}}
     answer = browse(shop()).request("/cron/tasks/fine/run", status=400, **sent)
     assert answer.json == {"error": "the body is no form in UTF-8"}
@@ -244,7 +244,7 @@ def test_a_stranger_sees_nothing():
         app.get(f"/cron/{page}", status=403)
 
 
-def test_what_a_stranger_is_told_is_json_or_a_line(caplog):
+def test_a_stranger_gets_json_or_a_line(caplog):
     app = browse(shop(), REMOTE_ADDR="203.0.113.9")
     answer = app.get("/cron/tasks", status=403)
     assert answer.json == {"error": "fail 203.0.113.9"}
@@ -257,22 +257,22 @@ def test_what_a_stranger_is_told_is_json_or_a_line(caplog):
 def test_a_task_can_be_run_later_from_another_machine():
     config = shop()
     app = browse(config)
-    later = {"payload": {"id": 7}, "at": "2020-01-01T00:00:00Z", "key": "order 7"}
-    answer = app.post_json("/cron/tasks/fine/run", later, status=202)
+    body = {"payload": {"id": 7}, "at": "2020-01-01T00:00:00Z", "key": "order 7"}
+    answer = app.post_json("/cron/tasks/fine/run", body, status=202)
     assert answer.json == {"task": "fine", "slot": "2020-01-01T00:00:00Z", "key": "order 7"}
-    app.post_json("/cron/tasks/fine/run", later, status=202)
+    app.post_json("/cron/tasks/fine/run", body, status=202)
     app.get("/cron")
     runs = app.get("/cron/runs", {"task": "fine"}).json["runs"]
     assert [run["trigger"] for run in runs].count("deferred") == 1
 
 
 @pytest.mark.parametrize(
-    "given",
+    "body",
     [{"at": "soon"}, {"after": "soon"}, {"at": "2020-01-01T00:00Z", "after": 1}, {"key": 7}],
 )
-def test_what_is_no_time_to_run_later_is_refused(given):
+def test_a_wrong_time_or_key_is_refused(body):
     app = browse(shop())
-    assert "error" in app.post_json("/cron/tasks/fine/run", given, status=400).json
+    assert "error" in app.post_json("/cron/tasks/fine/run", body, status=400).json
 
 
 def test_the_last_moment_there_is_can_be_shown_east_of_utc():
@@ -298,7 +298,7 @@ def test_a_task_that_vanished_is_orphaned(tmp_path):
     app.post_json(f"{task['url']}/run", {}, status=409)
 
 
-def test_runs_are_paged_by_what_was_seen_last():
+def test_runs_are_paged_by_the_last_run_of_a_page():
     app = browse(shop())
     for _ in range(5):
         app.post_json("/cron/tasks/fine/run", {})
@@ -334,19 +334,19 @@ def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, qu
     path = f"/cron/{page}"
     if page == "run":
         path = app.get("/cron/runs?limit=1").json["runs"][0]["url"]
-    asked = []
+    statements = []
     engine = get_cron(config.registry).store.database._engine
     here = threading.get_ident()  # and not what the supervisor does beside it
 
-    def hear(_connection, _cursor, statement, *_):
+    def record(_connection, _cursor, statement, *_):
         if threading.get_ident() == here:
-            asked.append(statement)
+            statements.append(statement)
 
-    event.listen(engine, "before_cursor_execute", hear)
+    event.listen(engine, "before_cursor_execute", record)
     for headers in (HTML, {}):
-        asked.clear()
+        statements.clear()
         app.get(path, headers=headers)
-        assert len([sql for sql in asked if sql != "BEGIN"]) == queries, asked
+        assert len([sql for sql in statements if sql != "BEGIN"]) == queries, statements
 
 
 def test_pages_spell_out_invisible_characters():
@@ -355,7 +355,7 @@ def test_pages_spell_out_invisible_characters():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (0.4, "now"),
         (-1, "1 second ago"),
@@ -368,12 +368,12 @@ def test_pages_spell_out_invisible_characters():
         (-86_400 * 2.4, "2 days ago"),
     ],
 )
-def test_how_far_a_moment_is_from_now_is_nearly_right(seconds, words):
-    assert pages.format_relative(NOON + timedelta(seconds=seconds), NOON) == words
+def test_the_distance_of_a_moment_from_now_in_words(seconds, text):
+    assert pages.format_relative(NOON + timedelta(seconds=seconds), NOON) == text
 
 
 @pytest.mark.parametrize(
-    ("span", "words"),
+    ("span", "text"),
     [
         (0.0004, "0 ms"),
         (0.9994, "999 ms"),
@@ -383,19 +383,19 @@ def test_how_far_a_moment_is_from_now_is_nearly_right(seconds, words):
         (3599.7, "1 h 0 min"),
     ],
 )
-def test_a_span_is_never_a_whole_unit_of_the_smaller(span, words):
-    assert pages.format_seconds(span) == words
+def test_a_duration_never_rounds_up_to_a_whole_larger_unit(span, text):
+    assert pages.format_seconds(span) == text
 
 
-def test_every_page_asks_for_nothing_elsewhere():
+def test_pages_load_nothing_from_other_hosts():
     app = browse(shop())
     app.get("/cron")
     for page in ("tasks", "runs", "timeline", "tasks/fine"):
         text = app.get(f"/cron/{page}", headers=HTML).text
         assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
         assert " style=" not in text
-        for found in re.findall(r"""(?:src|href)="(/cron/static[^"]+)""", text):
-            app.get(found, status=200)
+        for path in re.findall(r"""(?:src|href)="(/cron/static[^"]+)""", text):
+            app.get(path, status=200)
 
 
 def test_a_permission_takes_the_place_of_the_addresses():
