@@ -1,4 +1,4 @@
-"""Which runs are planned in a span of time; nothing is run."""
+"""The slots to come of one task or schedule, and the planned runs of all tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from ..schedule import Schedule
 from ..task import Task
 from .slots import SlotCalendar
+
+
+def following_slots(schedule: Task | Schedule, after: datetime) -> Iterator[datetime]:
+    """Yield the slots of a task or a schedule after a moment (aware), in UTC and in order."""
+    while (slot := schedule.following(after)) is not None:
+        yield slot
+        after = slot
 
 
 class PlannedRun(NamedTuple):

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ..planning.forecast import following_slots
 from ..schedule import At, Cron, Every
 from ..schedule.search import minute_at_or_after, minutes_of_day
 from ..schedule.zones import (
@@ -77,7 +78,7 @@ def explain(context: CommandContext) -> int:
     args, out = context.args, context.output
     zone = _parse_zone(args.timezone or context.cron.settings.timezone)
     schedule = parse_schedule(" ".join(args.expression), zone)
-    slots = list(_next_slots(schedule, context.now, 5))
+    slots = list(islice(following_slots(schedule, context.now), 5))
     shifts = list(islice(clock_shifts(zone, context.now), MAX_SHIFTS))
     if out.is_json:
         out.print_json(_explanation_data(schedule, zone, slots, shifts))
@@ -120,8 +121,10 @@ def _slots_around(schedule: BuiltinSchedule, shift: ClockShift) -> list[datetime
     start = shift.moment if shift.is_gap else shift.moment - length
     end = shift.moment + length + timedelta(hours=1)
     previous = schedule.preceding(start)
-    slots = _next_slots(schedule, start - timedelta.resolution, 5)
-    following = [slot for slot in slots if slot <= end] or list(_next_slots(schedule, start, 1))
+    slots = list(islice(following_slots(schedule, start - timedelta.resolution), 5))
+    following = [slot for slot in slots if slot <= end] or list(
+        islice(following_slots(schedule, start), 1)
+    )
     return following if previous is None else [previous, *following]
 
 
@@ -176,15 +179,6 @@ def _crontab_or_reason(schedule: BuiltinSchedule) -> tuple[bool, str]:
     except ValueError as error:
         return False, f"none: {str(error).rpartition(': ')[2]}"
     return True, fields + (" (in UTC)" if isinstance(schedule, Every) else "")
-
-
-def _next_slots(schedule: BuiltinSchedule, after: datetime, count: int) -> Iterator[datetime]:
-    for _ in range(count):
-        slot = schedule.following(after)
-        if slot is None:
-            return
-        yield slot
-        after = slot
 
 
 def clock_shifts(zone: ZoneInfo, after: datetime) -> Iterator[ClockShift]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from ..planning.forecast import PlannedRun, forecast
+from ..planning.forecast import PlannedRun, following_slots, forecast
 from ..task import Task
 from ..text import escape_unprintable, format_instant
 from .context import EXIT_FINE, CommandContext
@@ -46,9 +46,7 @@ def _show_slots(context: CommandContext, rows: list[tuple[datetime, str, str]]) 
 
 
 def _task_slots(task: Task, after: datetime) -> Iterator[tuple[datetime, str]]:
-    while (slot := task.following(after)) is not None:
-        yield slot, task.name
-        after = slot
+    return ((slot, task.name) for slot in following_slots(task, after))
 
 
 def _slot_note(task: Task, slot: datetime) -> str:

@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import CronApp, get_cron
+from ..planning.forecast import following_slots
 from ..planning.pauses import PauseRule, active_pause
 from ..run import Run, RunState
 from ..serializers import JSONObject, policy_data, task_data, waiting_run_data
@@ -188,21 +190,12 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
         pause=active_pause(name, now, cron.store.pause_rules()),
         now=now,
     )
+    next_slots = islice(following_slots(task, now), TASK_PAGE_SLOTS) if task else ()
     data = {
         **task_values,
-        "next_slots": [format_instant(slot) for slot in _next_slots(task, now)] if task else [],
+        "next_slots": [format_instant(slot) for slot in next_slots],
         "waiting_slots": [waiting_run_data(waiting_run) for waiting_run in waiting_runs],
         "policies": policy_data(task) if task else None,
         "runs": [urls.linked_run(request, run) for run in runs],
     }
     return respond(request, "task.html", data, runs=runs, title=name, parent="Tasks")
-
-
-def _next_slots(task: Task, now: datetime) -> list[datetime]:
-    slots: list[datetime] = []
-    after: datetime | None = now
-    while after is not None and len(slots) < TASK_PAGE_SLOTS:
-        after = task.following(after)
-        if after is not None:
-            slots.append(after)
-    return slots
