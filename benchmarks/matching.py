@@ -12,7 +12,6 @@ includes the first answer.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -22,7 +21,7 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from common import Column, Fields, realistic, show, wide
+from common import Column, Fields, options, realistic, show, show_machine, wide
 
 from pyramid_cron.planning.slots import SlotCalendar
 from pyramid_cron.schedule import Cron
@@ -124,9 +123,7 @@ def row(table: Sequence[Fields], hours: Collection[int]) -> Sequence[Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer tasks, three hours of the day")
-    quick = parser.parse_args().quick
+    quick = options(__doc__, "fewer tasks, three hours of the day").parse_args().quick
     sizes = (10, 1_000, 10_000) if quick else (10, 1_000, 10_000, 100_000)
     for title, make in (("A realistic mix", realistic), ("Nearly all distinct, wide", wide)):
         rows = [
@@ -134,6 +131,7 @@ def main() -> None:
         ]
         heading = f"{title}; microseconds per tick, milliseconds to build"
         show(heading, COLUMNS, rows)
+    show_machine("croniter")
 
 
 if __name__ == "__main__":

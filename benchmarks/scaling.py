@@ -61,11 +61,11 @@ EXTRAPOLATED = (
 
 IDLE, LATE = "a tick with nothing due", "a tick that comes too late"
 MORE, END = "each run more in it", "the end of a run elsewhere"
-SEND, TAKE_UP = "sending a run to a queue", "taking it up there"
-PRUNE = "looking for what is old"
+HAND_OFF, TAKE_OVER = "handing a run off to a queue", "taking it over there"
+PRUNE = "looking for runs to prune"
 RENEW, RENEW_100 = "renewing the lease of 1 run", "renewing the leases of 100 runs"
-GLANCE = "looking whether there is something to do *"
-CANCELLED = "asking which ends were asked for *"
+PEEK = "peeking whether there is something to do *"
+CANCEL_REQUESTS = "reading the cancel requests *"
 
 WRITES = ("claim_transaction", "write_batch", "renew_leases", "hand_off", "take_over", "prune")
 """What of a store takes a turn."""
@@ -190,13 +190,13 @@ def read_cost(call: Callable[..., object], *arguments: Any) -> Cost:
 
 def of_ticks(settings: Settings, rounds: int, name: str, count: int, **policy: Any) -> Costs:
     """Measure a tick, and looking whether there is something to do."""
-    costs: Costs = {name: [], GLANCE: []}
+    costs: Costs = {name: [], PEEK: []}
     with ticking(settings, count, **policy) as (registry, turns):
         tick(registry, START)
         for number in range(1, rounds + 1):
             moment = START + number * MINUTE
             costs[name].append(cost(turns, tick, registry, moment))
-            costs[GLANCE].append(read_cost(get_cron(registry).store.peek, moment))
+            costs[PEEK].append(read_cost(get_cron(registry).store.peek, moment))
     return costs
 
 
@@ -210,10 +210,10 @@ def of_late_ticks(settings: Settings, rounds: int) -> Costs:
         tick(first, START)
         tick(second, START)
         store = get_cron(second).store
-        glance = store.peek
+        peek = store.peek
         for number in range(1, rounds + 1):
             moment = START + number * MINUTE
-            before = glance(moment)
+            before = peek(moment)
             tick(first, moment)
             store.peek = lambda _, before=before: before
             costs.append(cost(turns, tick, second, moment))
@@ -233,14 +233,14 @@ def of_runs(settings: Settings, rounds: int) -> Costs:
             ended = evolve(run, state=RunState.SUCCEEDED, started=moment, finished=moment)
             for name, call, *arguments in (
                 (RENEW, store.renew_leases, [run.id], moment + LEASE),
-                (SEND, store.hand_off, run.id, moment + LEASE),
-                (TAKE_UP, store.take_over, run.id, moment, moment + LEASE),
+                (HAND_OFF, store.hand_off, run.id, moment + LEASE),
+                (TAKE_OVER, store.take_over, run.id, moment, moment + LEASE),
                 (END, store.write_batch, WriteBatch([Outcome(ended)])),
                 (RENEW_100, store.renew_leases, hundred, moment + LEASE),
                 (PRUNE, store.prune, START - 2 * MINUTE, 500),
             ):
                 costs.setdefault(name, []).append(cost(turns, call, *arguments))
-            costs.setdefault(CANCELLED, []).append(read_cost(store.cancel_requests))
+            costs.setdefault(CANCEL_REQUESTS, []).append(read_cost(store.cancel_requests))
     return costs
 
 
@@ -361,7 +361,7 @@ def extrapolate(costs: dict[str, Cost], hosts: int, rtt: float) -> Any:
     idle = hosts * (costs[IDLE].at(rtt) + costs[PRUNE].at(rtt))
     late = hosts * (costs[LATE].at(rtt) + costs[PRUNE].at(rtt))
     room = max(0.0, 60 * LOAD - late)
-    parts = ([MORE], [MORE, END], [MORE, SEND, TAKE_UP, END])
+    parts = ([MORE], [MORE, END], [MORE, HAND_OFF, TAKE_OVER, END])
     runs = (room / sum(costs[name].at(rtt) for name in names) for names in parts)
     return hosts, idle / 60, late / 60, hosts * costs[LATE].at(rtt), *runs
 
