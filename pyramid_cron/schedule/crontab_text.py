@@ -15,6 +15,7 @@ from .fields import (
     mask_values,
 )
 from .parser import CronFields
+from .zones import DAY_SECONDS
 
 
 def cron_to_crontab(fields: CronFields) -> str:
@@ -54,21 +55,21 @@ def repr_arguments(fields: CronFields) -> str:
 
 def interval_to_crontab(seconds: int) -> str:
     """Return the five fields, in UTC, of an interval that is counted from the epoch."""
-    minutes, odd = divmod(seconds, 60)
+    minutes, odd_seconds = divmod(seconds, 60)
     hours = minutes // 60
-    if not odd and minutes < 60 and 60 % minutes == 0:
+    if not odd_seconds and minutes < 60 and 60 % minutes == 0:
         return "* * * * *" if minutes == 1 else f"*/{minutes} * * * *"
     if seconds % 3600 == 0 and 24 % hours == 0:
         hour = {1: "*", 24: "0"}.get(hours, f"*/{hours}")
         return f"0 {hour} * * *"
-    if seconds == 7 * 86_400:
+    if seconds == 7 * DAY_SECONDS:
         return "0 0 * * 4"  # the epoch was a Thursday
     raise ValueError(f"every={compact_interval(seconds)!r}: a crontab has no such interval")
 
 
 def compact_interval(seconds: int) -> str:
     """Write an interval in its largest whole unit, as in ``30m``."""
-    units = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+    units = ((DAY_SECONDS, "d"), (3600, "h"), (60, "m"), (1, "s"))
     size, unit = next((size, unit) for size, unit in units if seconds % size == 0)
     return f"{seconds // size}{unit}"
 
@@ -126,9 +127,9 @@ def _format_weekdays(dates: DateRule, min_steps: int = 4) -> str:
 
 
 def _format_field(field: FieldSpec, mask: int, min_steps: int = 4) -> str:
-    """Write a field; with a leading ``*`` if it is full or evenly has ``least`` values or more.
+    """Write a field; with a leading ``*`` if it is full or has ``min_steps`` even steps or more.
 
-    With ``least`` 0 it never has one.
+    With ``min_steps`` 0 it never has one.
     """
     if mask == field.full_mask:
         return "*" if min_steps else f"{field.low}-{field.high}"
@@ -137,12 +138,12 @@ def _format_field(field: FieldSpec, mask: int, min_steps: int = 4) -> str:
 
 
 def _format_steps(field: FieldSpec, mask: int, min_steps: int) -> str:
-    """Write a field as ``*/2`` or ``*/2,7`` with ``least`` values or more in steps, or as ""."""
+    """Write a field as ``*/2`` or ``*/2,7`` with ``min_steps`` steps or more, or as ""."""
     for step in range(2, field.high - field.low + 2):
         steps = sum(1 << value for value in range(field.low, field.high + 1, step))
         if not steps & ~mask and steps.bit_count() >= min_steps:
-            rest = mask & ~steps
-            return f"*/{step}" + ("," + _format_list(field, rest) if rest else "")
+            extra = mask & ~steps
+            return f"*/{step}" + ("," + _format_list(field, extra) if extra else "")
     return ""
 
 
@@ -150,11 +151,11 @@ def _format_list(field: FieldSpec, mask: int) -> str:
     """Write a field as a list of numbers and ranges, or as one range with a step."""
     numbers = mask_values(mask)
     step = numbers[1] - numbers[0] if len(numbers) > 3 else 1
-    if step > 1 and numbers == list(range(numbers[0], numbers[-1] + 1, step)):
+    if step > 1 and numbers == tuple(range(numbers[0], numbers[-1] + 1, step)):
         end = field.high if numbers[-1] + step > field.high else numbers[-1]
         return f"{numbers[0]}-{end}/{step}"
-    runs = groupby(numbers, lambda value: value - (mask & (1 << value) - 1).bit_count())
-    return ",".join(_format_range(list(run)) for _, run in runs)
+    ranges = groupby(numbers, lambda value: value - (mask & (1 << value) - 1).bit_count())
+    return ",".join(_format_range(list(values)) for _, values in ranges)
 
 
 def _format_range(numbers: list[int]) -> str:

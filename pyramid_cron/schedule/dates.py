@@ -61,7 +61,7 @@ class DateRule:
 
 
 def _weekday_mask(weekdays: int, first_weekday: int) -> int:
-    """Return the days, from bit 1 on, with these weekdays in a month that begins on ``first``."""
+    """Return the days, from bit 1 on, with these weekdays, as if every month had 35 days."""
     week = weekdays >> first_weekday | weekdays << (7 - first_weekday) & 127
     return week * _WEEK_STARTS_MASK << 1
 
@@ -79,8 +79,8 @@ def combine_fields(
 ) -> DateRule | None:
     """Make a rule of three fields; None if there is never such a date.
 
-    ``either`` says that the day or the weekday is enough. Equal rules become the same object, so
-    that they share what they have worked out.
+    ``either_day_matches``: the day or the weekday is enough. Equal rules become the same object, so
+    that they share their masks of days.
     """
     every_day, every_weekday = day.mask == DAY_FIELD.full_mask, dow.mask == DOW_FIELD.full_mask
     if either_day_matches and (every_day or every_weekday):
@@ -109,5 +109,7 @@ def _make_date_rule(
     )
     # Within 28 years of one century each month has begun on every weekday, February in leap years
     # too.
-    found = any(dates.day_mask(year, month) for year in range(2000, 2028) for month in range(1, 13))
-    return dates if found else None
+    exists = any(
+        dates.day_mask(year, month) for year in range(2000, 2028) for month in range(1, 13)
+    )
+    return dates if exists else None

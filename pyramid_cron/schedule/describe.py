@@ -8,6 +8,7 @@ from itertools import groupby
 from .dates import DateRule
 from .fields import DAY_FIELD, DOW_FIELD, MONTH_FIELD, mask_values
 from .parser import CronFields
+from .zones import DAY_SECONDS
 
 _WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTH_NAMES = (
@@ -15,7 +16,7 @@ _MONTH_NAMES = (
     *("August", "September", "October", "November", "December"),
 )
 _NTH_NAMES = ("first", "second", "third", "fourth", "fifth", "last")
-_INTERVAL_UNITS_SECONDS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+_INTERVAL_UNITS_SECONDS = ((DAY_SECONDS, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 # More times of day than this aren't listed one by one.
 _MAX_TIMES_IN_LIST = 6
@@ -32,7 +33,7 @@ def describe_cron(fields: CronFields) -> str:
 
 
 def describe_interval(seconds: int) -> str:
-    """Say an interval in its largest whole unit."""
+    """Return an interval in its largest whole unit, as ``every 30 minutes``."""
     size, unit = next((size, unit) for size, unit in _INTERVAL_UNITS_SECONDS if seconds % size == 0)
     return f"every {unit}" if seconds == size else f"every {seconds // size} {unit}s"
 
@@ -41,7 +42,7 @@ def _around_the_clock(minutes: Sequence[int], hours: Sequence[int]) -> str:
     """Describe times that go on around the clock; "" for others."""
     step = _even_step(hours, 24)
     if step == 1:
-        return "every hour" if minutes == [0] else _describe_minutes(minutes, "of every hour")
+        return "every hour" if minutes == (0,) else _describe_minutes(minutes, "of every hour")
     if step and len(hours) > 2 and len(minutes) == 1:
         return f"every {step} hours" + (f" at minute {minutes[0]}" if minutes[0] else "")
     return ""
@@ -56,8 +57,8 @@ def _describe_times(minutes: Sequence[int], hours: Sequence[int]) -> str:
     if step and len(hours) == hours[-1] - hours[0] + 1:
         start, end = f"{hours[0]:02}:{minutes[0]:02}", f"{hours[-1]:02}:{minutes[-1]:02}"
         return f"{describe_interval(step * 60)} from {start} to {end}"
-    named = "hour" if len(hours) == 1 else "hours"
-    return _describe_minutes(minutes, f"of {named} {_join_ranges(hours)}")
+    noun = "hour" if len(hours) == 1 else "hours"
+    return _describe_minutes(minutes, f"of {noun} {_join_ranges(hours)}")
 
 
 def _describe_minutes(minutes: Sequence[int], hours_phrase: str) -> str:
@@ -71,7 +72,7 @@ def _describe_minutes(minutes: Sequence[int], hours_phrase: str) -> str:
 def _even_step(numbers: Sequence[int], size: int) -> int:
     """Return the step in which ``numbers`` go from 0 evenly around ``size``, 0 if they don't."""
     step = size // len(numbers)
-    return step if step < size and list(numbers) == list(range(0, size, step)) else 0
+    return step if step < size and tuple(numbers) == tuple(range(0, size, step)) else 0
 
 
 def _describe_dates(dates: DateRule) -> str:
@@ -102,14 +103,14 @@ def _describe_monthdays(dates: DateRule, month_phrase: str) -> str:
     if step and not dates.has_last_day:
         start = f" from day {numbers[0]}" if numbers[0] > 1 else ""
         return f"every {step} day{start} of {month_phrase}"
-    named = [f"day{'s' * (len(numbers) > 1)} {_join_ranges(numbers)}"] if numbers else []
-    return " and ".join(named + ["the last day"] * dates.has_last_day) + f" of {month_phrase}"
+    days = [f"day{'s' * (len(numbers) > 1)} {_join_ranges(numbers)}"] if numbers else []
+    return " and ".join(days + ["the last day"] * dates.has_last_day) + f" of {month_phrase}"
 
 
 def _ordinal_stride(numbers: Sequence[int]) -> str:
     """Return "2nd", "3rd" and so on if days of the month follow each other that way."""
     step = numbers[1] - numbers[0] if len(numbers) > 4 else 1
-    if step == 1 or list(numbers) != list(range(numbers[0], 32, step)):
+    if step == 1 or tuple(numbers) != tuple(range(numbers[0], 32, step)):
         return ""
     return {2: "2nd", 3: "3rd"}.get(step, f"{step}th")
 
@@ -117,8 +118,8 @@ def _ordinal_stride(numbers: Sequence[int]) -> str:
 def _weekday_phrases(dates: DateRule) -> list[str]:
     if dates.nth_weekdays:
         return [
-            f"the {which} {_WEEKDAY_NAMES[day]}"
-            for which, weekdays in zip(_NTH_NAMES, dates.nth_weekdays, strict=True)
+            f"the {nth} {_WEEKDAY_NAMES[day]}"
+            for nth, weekdays in zip(_NTH_NAMES, dates.nth_weekdays, strict=True)
             for day in mask_values(weekdays)
         ]
     return (
@@ -134,11 +135,11 @@ def _join_ranges(numbers: Sequence[int], names: Sequence[str] | None = None) -> 
 
 def _range_phrases(numbers: Sequence[int], names: Sequence[str] | None = None) -> list[str]:
     """Name numbers, of three or more in a row only the first and the last."""
-    found: list[str] = []
-    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-        named = [names[number] if names else str(number) for _, number in run]
-        found += [f"{named[0]} to {named[-1]}"] if len(named) > 2 else named
-    return found
+    phrases: list[str] = []
+    for _, pairs in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        texts = [names[number] if names else str(number) for _, number in pairs]
+        phrases += [f"{texts[0]} to {texts[-1]}"] if len(texts) > 2 else texts
+    return phrases
 
 
 def _join_phrases(phrases: Sequence[str], conjunction: str = "and") -> str:

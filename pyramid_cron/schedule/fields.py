@@ -18,7 +18,7 @@ from .quantities import to_integer
 
 
 class FieldSpec(NamedTuple):
-    """What one of the five fields is called, where it stands and what it ranges over."""
+    """One of the five fields: its name, its position, its lowest and highest value."""
 
     name: str
     position: int
@@ -48,21 +48,16 @@ class FieldSpec(NamedTuple):
 MINUTE_FIELD = FieldSpec("min", 0, 0, 59)
 HOUR_FIELD = FieldSpec("hour", 1, 0, 23)
 DAY_FIELD = FieldSpec("day", 2, 1, 31)
-_MONTH_ABBREVIATIONS = (
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "may",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
+MONTH_FIELD = FieldSpec(
+    "month",
+    3,
+    1,
+    12,
+    (
+        *("jan", "feb", "mar", "apr", "may", "jun"),
+        *("jul", "aug", "sep", "oct", "nov", "dec"),
+    ),
 )
-MONTH_FIELD = FieldSpec("month", 3, 1, 12, _MONTH_ABBREVIATIONS)
 DOW_FIELD = FieldSpec("dow", 4, 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
 ALL_FIELDS = (MINUTE_FIELD, HOUR_FIELD, DAY_FIELD, MONTH_FIELD, DOW_FIELD)
 
@@ -110,14 +105,14 @@ def _iterate_integers(field: FieldSpec, value: Any) -> Iterator[int]:
 
 
 def _range_hint(field: FieldSpec, value: object) -> str:
-    """Suggest ``range(0, 24, 3)`` to who wrote ``(0, 24, 3)``."""
+    """Suggest ``range(0, 24, 3)`` for ``(0, 24, 3)``."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         return ""
     start, stop, step = (to_integer(number) for number in value)
     if start is not None and stop is not None and step:
-        meant = range(start, stop, step)
-        if meant and field.low <= min(meant) and max(meant) <= field.high:
-            return f"; did you mean {meant}?"
+        numbers = range(start, stop, step)
+        if numbers and field.low <= min(numbers) and max(numbers) <= field.high:
+            return f"; did you mean {numbers}?"
     return ""
 
 
@@ -126,9 +121,10 @@ def refuse(field: FieldSpec, value: object, reason: str) -> NoReturn:
     raise ValueError(f"{field.name}={value!r}: {reason}")
 
 
-def mask_values(mask: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def mask_values(mask: int) -> tuple[int, ...]:
     """Return the numbers in ``mask``, in order."""
-    return [number for number in range(mask.bit_length()) if mask >> number & 1]
+    return tuple(number for number in range(mask.bit_length()) if mask >> number & 1)
 
 
 _NUMBER_OR_NAME = "[0-9]{1,9}|[a-z]{3}"
@@ -205,7 +201,7 @@ def _range_values(field: FieldSpec, low: int, high: int, step: int) -> Iterable[
 
 
 def _parse_special(field: FieldSpec, text: str, name: str | None) -> FieldValue:
-    """Read what is left to croniter: ``L``, ``5#2`` and ``H``."""
+    """Read what croniter has to: ``L``, ``5#2`` and ``H``."""
     for pattern, reason in _UNSUPPORTED_SYNTAX:
         if pattern.fullmatch(text.lower()):
             refuse(field, text, reason)
@@ -214,14 +210,12 @@ def _parse_special(field: FieldSpec, text: str, name: str | None) -> FieldValue:
     items = text.lower().split(",")
     plain = [choice for item in items if (choice := _parse_plain(field, item))]
     special = ",".join(item for item in items if not _parse_plain(field, item))
-    values, counted = _expand_by_croniter(field, text, special, name)
-    if counted and plain:
+    values, nth_by_weekday = _expand_by_croniter(field, text, special, name)
+    if nth_by_weekday and plain:
         refuse(field, text, "weekdays and nth weekdays of the month don't mix in one field")
-    _expand_by_croniter(
-        field, text, text, name
-    )  # what is wrong in each other's company, such as H,5
-    if counted:
-        return FieldValue(0, nth_weekdays=_nth_weekdays_of(counted))
+    _expand_by_croniter(field, text, text, name)  # refuses a wrong combination, such as H,5
+    if nth_by_weekday:
+        return FieldValue(0, nth_weekdays=_nth_weekdays_of(nth_by_weekday))
     mask = field.full_mask if values == ["*"] else _mask_of(field, values)
     for choice in plain:
         mask |= choice.mask
@@ -252,9 +246,9 @@ def _expand_by_croniter(
 ) -> tuple[list[int | str], dict[int, set[int | str]]]:
     expression = " ".join(part if n == field.position else "*" for n in range(5))
     try:
-        values, counted = croniter.expand(
+        values, nth_by_weekday = croniter.expand(
             expression, hash_id=name.encode() if name is not None else None
         )
     except ValueError:
         refuse(field, text, f"not understood as cron text, use {field.syntax}")
-    return values[field.position], counted
+    return values[field.position], nth_by_weekday

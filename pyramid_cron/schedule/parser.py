@@ -1,4 +1,4 @@
-"""What a `Cron` is told, a cron expression or fields, as masks."""
+"""A cron expression, or fields by keyword, as masks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COARSENESS = {"min": 0, "hour": 1, "day": 2, "dow": 2, "month": 3}
 
 
 MAX_HASH_TRIES = 100
-"""How often a date is picked anew for ``H`` before there is taken to be none."""
+"""How many dates are tried for ``H`` before the schedule is refused as having none."""
 
 
 class NoDateError(ValueError):
@@ -55,12 +55,12 @@ class CronFields(NamedTuple):
     is_wildcard: bool
 
 
-def parse_expression(expression: object, name: str | None) -> CronFields:
+def parse_expression(expression: object, task_name: str | None) -> CronFields:
     """Read a five-field cron expression by the rules of Debian's crontab."""
     if not isinstance(expression, str):
         raise ValueError(f"expression={expression!r}: use a string such as '30 2 * * *'")
     try:
-        return _combine_values(_split_expression(expression), name, all_match=False)
+        return _combine_values(_split_expression(expression), task_name, all_match=False)
     except ValueError as error:
         raise ValueError(f"expression={expression!r}: {error}") from None
 
@@ -81,56 +81,57 @@ def _split_expression(expression: str) -> list[str]:
     return fields
 
 
-def parse_fields(fields: Mapping[str, object], name: str | None) -> CronFields:
+def parse_fields(fields: Mapping[str, object], task_name: str | None) -> CronFields:
     """Combine fields given by keyword, all of which must match; None means omitted.
 
     An omitted field finer than the finest one given counts as its lowest value, any other omitted
     field as ``*``.
     """
-    given = {key: value for key, value in fields.items() if value is not None}
-    finest = min((_COARSENESS[key] for key in given), default=0)
+    fields = {name: value for name, value in fields.items() if value is not None}
+    finest = min((_COARSENESS[name] for name in fields), default=0)
     values = [
-        given.get(field.name, field.low if _COARSENESS[field.name] < finest else "*")
+        fields.get(field.name, field.low if _COARSENESS[field.name] < finest else "*")
         for field in ALL_FIELDS
     ]
-    if "dow" not in given:
-        values[DOW_FIELD.position] = (
-            "*"  # no finer than the day, so no day of the week is the lowest
-        )
+    # No finer than the day, so that no day of the week is the lowest.
+    values[DOW_FIELD.position] = fields.get("dow", "*")
     try:
-        return _combine_values(values, name, all_match=True)
+        return _combine_values(values, task_name, all_match=True)
     except NoDateError as error:
-        named = ", ".join(
-            f"{key}={given[key]!r}" for key in ("day", "month", "dow") if key in given
-        )
-        raise ValueError(f"{named}: {error}") from None
+        arguments = [
+            f"{name}={fields[name]!r}" for name in ("day", "month", "dow") if name in fields
+        ]
+        raise ValueError(f"{', '.join(arguments)}: {error}") from None
 
 
-def _combine_values(values: Sequence[object], name: str | None, *, all_match: bool) -> CronFields:
-    choices = _parse_values(values, name)
-    dates = _date_rule(choices, all_match)
-    if dates is None and name is not None:
-        dates = _date_rule_by_rehash(values, name, all_match)
+def _combine_values(
+    values: Sequence[object], task_name: str | None, *, all_match: bool
+) -> CronFields:
+    field_values = _parse_values(values, task_name)
+    dates = _date_rule(field_values, all_match)
+    if dates is None and task_name is not None:
+        dates = _date_rule_by_rehash(values, task_name, all_match)
     if dates is None:
         raise NoDateError
-    minute, hour = choices[:2]
+    minute, hour = field_values[:2]
     starred = minute.has_star or hour.has_star
     wildcard = starred or minute.mask == MINUTE_FIELD.full_mask or hour.mask == HOUR_FIELD.full_mask
     return CronFields(minute.mask, hour.mask, dates, wildcard)
 
 
-def _parse_values(values: Sequence[object], name: str | None) -> list[FieldValue]:
+def _parse_values(values: Sequence[object], task_name: str | None) -> list[FieldValue]:
     return [
-        _parse_value(field, value, name) for field, value in zip(ALL_FIELDS, values, strict=True)
+        _parse_value(field, value, task_name)
+        for field, value in zip(ALL_FIELDS, values, strict=True)
     ]
 
 
-def _parse_value(field: FieldSpec, value: object, name: str | None) -> FieldValue:
+def _parse_value(field: FieldSpec, value: object, task_name: str | None) -> FieldValue:
     if not isinstance(value, str):
         return parse_integers(field, value)
     if not value.isascii():
         refuse(field, value, "use ASCII characters only")
-    return parse_text(field, value, name)
+    return parse_text(field, value, task_name)
 
 
 def _date_rule(field_values: Sequence[FieldValue], all_match: bool) -> DateRule | None:
@@ -141,13 +142,17 @@ def _date_rule(field_values: Sequence[FieldValue], all_match: bool) -> DateRule 
     )
 
 
-def _date_rule_by_rehash(values: Sequence[object], name: str, all_match: bool) -> DateRule | None:
-    """Return other dates where ``H`` has picked what there is not, as 31 February.
+def _date_rule_by_rehash(
+    values: Sequence[object], task_name: str, all_match: bool
+) -> DateRule | None:
+    """Return other dates where ``H`` has picked one that does not exist, as 31 February.
 
     Whether a schedule is right must not depend on the name.
     """
     minute, hour, day, month, dow = values
     in_each_month = [minute, hour, "h(1-28)" if day in ("h", "H") else day, month, dow]
-    hashed = (_parse_values(in_each_month, f"{name}{salt or ''}") for salt in range(MAX_HASH_TRIES))
-    found = (_date_rule(choices, all_match) for choices in hashed)
-    return next((dates for dates in found if dates is not None), None)
+    for salt in range(MAX_HASH_TRIES):
+        field_values = _parse_values(in_each_month, f"{task_name}{salt or ''}")
+        if (dates := _date_rule(field_values, all_match)) is not None:
+            return dates
+    return None

@@ -9,6 +9,8 @@ from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
+from .zones import DAY_SECONDS
+
 MAX_INTEGER = 2**31 - 1
 """The largest integer that each database keeps."""
 
@@ -70,7 +72,7 @@ def parse_number(argument: str, value: object) -> float:
     raise ValueError(f"{argument}={value!r} must be finite, and no larger than a float can be")
 
 
-_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": DAY_SECONDS}
 
 MAX_DURATION = timedelta(days=36_525)
 """A hundred years: what is counted from now with more than that leaves the calendar."""
