@@ -52,9 +52,9 @@ class DateRule:
         return days
 
     def _compute_day_mask(self, first_weekday: int, month_length: int) -> int:
-        whole = (2 << month_length) - 2
-        by_day = self.monthdays & whole | (1 << month_length if self.has_last_day else 0)
-        by_weekday = _weekday_mask(self.weekdays, first_weekday) & whole
+        all_days = (2 << month_length) - 2
+        by_day = self.monthdays & all_days | (1 << month_length if self.has_last_day else 0)
+        by_weekday = _weekday_mask(self.weekdays, first_weekday) & all_days
         if self.nth_weekdays:
             by_weekday |= _nth_weekday_mask(self.nth_weekdays, first_weekday, month_length)
         return by_day | by_weekday if self.either_day_matches else by_day & by_weekday

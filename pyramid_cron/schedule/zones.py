@@ -1,7 +1,7 @@
 """Gaps and overlaps: how the local clock of a zone relates to UTC.
 
-A zone's history is read as *stretches*, spans of UTC in which local time runs evenly. All moments
-here are whole seconds since the Unix epoch, all offsets whole seconds east of UTC.
+A zone's history is read as spans of UTC in which its offset is constant. All moments here are whole
+seconds since the Unix epoch, all offsets whole seconds east of UTC.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WINDOW_SECONDS = 122 * _SAMPLE_STEP_SECONDS
 
 
 class OffsetSpan(NamedTuple):
-    """A span of UTC (``start <= at < end``) in which local time is UTC plus ``offset``."""
+    """A span of UTC (``start <= second < end``) in which local time is UTC plus ``offset``."""
 
     start: int
     end: int
@@ -50,7 +50,8 @@ _UTC_SPAN = OffsetSpan(FIRST_SECOND, END_SECOND, 0, False, 0)
 def get_zone(timezone: object) -> ZoneInfo:
     """Return the zone with this IANA name; ValueError when there is none.
 
-    What only a host calls by a name is none: other hosts mean another zone by it, or have none.
+    A name that only this host knows, such as ``localtime``, is refused: elsewhere it is
+    another zone or none.
     """
     try:
         if isinstance(timezone, str) and not _HOST_ZONE_NAME.fullmatch(timezone):
@@ -63,61 +64,61 @@ def get_zone(timezone: object) -> ZoneInfo:
 
 
 def offset_span_at(zone: ZoneInfo, second: int) -> OffsetSpan:
-    """Return the stretch of ``zone`` that contains the moment ``at``.
+    """Return the span of ``zone`` that contains ``second``.
 
-    Stretches end where the offset changes and where the second pass of an overlap ends. They may
-    end elsewhere too; what follows then continues evenly, with a ``gap`` of 0.
+    Spans end where the offset changes and where the second pass of an overlap ends. They may end
+    elsewhere too; the next one then has the same offset and a ``gap`` of 0.
     """
     if zone is UTC:
         return _UTC_SPAN
-    pieces, n = _spans_in_window(zone, second // _WINDOW_SECONDS), 0
-    while second >= pieces[n].end:
+    spans, n = _spans_in_window(zone, second // _WINDOW_SECONDS), 0
+    while second >= spans[n].end:
         n += 1
-    return pieces[n]
+    return spans[n]
 
 
 @lru_cache(maxsize=4096)
 def _spans_in_window(zone: ZoneInfo, index: int) -> tuple[OffsetSpan, ...]:
     start = index * _WINDOW_SECONDS
     # An overlap that began shortly before the window may reach into it; none is longer than a day.
-    pieces = _cut_spans(zone, start - _SAMPLE_STEP_SECONDS, start + _WINDOW_SECONDS)
+    spans = _cut_spans(zone, start - _SAMPLE_STEP_SECONDS, start + _WINDOW_SECONDS)
     return tuple(
-        piece if piece.start >= start else piece._replace(start=start, gap=0)
-        for piece in pieces
-        if piece.end > max(start, piece.start)
+        span if span.start >= start else span._replace(start=start, gap=0)
+        for span in spans
+        if span.end > max(start, span.start)
     )
 
 
 def _cut_spans(zone: ZoneInfo, start: int, end: int) -> list[OffsetSpan]:
-    """Cut [start, end) into stretches, some empty, by the latest local time ``reached`` so far."""
-    pieces = []
+    """Cut [start, end) into spans, some of them empty."""
+    spans = []
     offset, gap = _offset_at(zone, start), 0
-    reached = start + offset
-    for at, shifted in [*_offset_changes(zone, start, end), (end, 0)]:
-        repeated = max(start, min(at, reached - offset))
-        pieces.append(OffsetSpan(start, repeated, offset, True, 0))
-        pieces.append(OffsetSpan(repeated, at, offset, False, gap))
-        reached = max(reached, at + offset)
-        gap = max(0, at + shifted - reached)
-        start, offset = at, shifted
-    return pieces
+    latest_local = start + offset
+    for at, next_offset in [*_offset_changes(zone, start, end), (end, 0)]:
+        repeated_until = max(start, min(at, latest_local - offset))
+        spans.append(OffsetSpan(start, repeated_until, offset, True, 0))
+        spans.append(OffsetSpan(repeated_until, at, offset, False, gap))
+        latest_local = max(latest_local, at + offset)
+        gap = max(0, at + next_offset - latest_local)
+        start, offset = at, next_offset
+    return spans
 
 
 def _offset_changes(zone: ZoneInfo, start: int, end: int) -> list[tuple[int, int]]:
     """Return the moments in (start, end] at which the offset changes, each with its new offset."""
     changes = []
-    low, before = start, _offset_at(zone, start)
+    low, offset = start, _offset_at(zone, start)
     for sample in range(start + _SAMPLE_STEP_SECONDS, end + 1, _SAMPLE_STEP_SECONDS):
-        while _offset_at(zone, sample) != before:
-            low = _find_change(zone, low, sample, before)
-            before = _offset_at(zone, low)
-            changes.append((low, before))
+        while _offset_at(zone, sample) != offset:
+            low = _find_change(zone, low, sample, offset)
+            offset = _offset_at(zone, low)
+            changes.append((low, offset))
         low = sample
     return changes
 
 
 def _find_change(zone: ZoneInfo, low: int, high: int, previous_offset: int) -> int:
-    """Halve (low, high] down to the first moment whose offset is not ``before``."""
+    """Halve (low, high] down to the first second whose offset is not ``previous_offset``."""
     while high - low > 1:
         middle = (low + high) // 2
         if _offset_at(zone, middle) == previous_offset:
@@ -139,9 +140,11 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
     """Return the moment that ISO 8601 text says, in UTC.
 
     The text is in the extended format, ``2026-12-01T09:00:00+01:00`` or with ``Z``, or a date alone
-    for its midnight. Without an offset it is local time in ``zone``: the first of two passes, and
-    beyond a gap for what is skipped by it. ValueError for anything else, for text without an offset
-    where there is no ``zone``, and for what is beyond the calendar in UTC.
+    for its midnight. Without an offset it is local time in ``zone``: one that happens twice means
+    the first; one that is skipped is as far after the gap as it is after the gap's beginning.
+
+    Raises ValueError for anything else, for text without an offset where there is no ``zone``, and
+    for moments beyond the calendar in UTC.
     """
     try:
         # Python 3.10 doesn't read the Z, nor other formats than the extended one.
@@ -155,7 +158,7 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
 
 
 def floor_second(moment: datetime, argument: str) -> int:
-    """Return the last whole second at or before ``moment``; ``what`` names it in the error."""
+    """Return the last whole second at or before ``moment``; ``argument`` names it in the error."""
     try:
         since = moment - EPOCH
     except TypeError:
@@ -166,7 +169,7 @@ def floor_second(moment: datetime, argument: str) -> int:
 
 
 def to_utc(moment: datetime, argument: str) -> datetime:
-    """Return an aware moment in UTC; ``what`` names it in the error."""
+    """Return an aware moment in UTC; ``argument`` names it in the error."""
     floor_second(moment, argument)
     try:
         return moment.astimezone(timezone.utc)
@@ -183,7 +186,7 @@ def to_zone(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def ceil_second(moment: datetime, argument: str) -> int:
-    """Return the first whole second at or after ``moment``; ``what`` names it in the error."""
+    """Return the first whole second at or after ``moment``; ``argument`` names it in the error."""
     at = floor_second(moment, argument)
     return at + (moment - EPOCH > timedelta(0, at))
 

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from ..planning.forecast import following_slots
 from ..schedule import At, Cron, Every
-from ..schedule.search import minute_at_or_after, minutes_of_day
 from ..schedule.zones import (
     DAY_SECONDS,
     END_SECOND,
@@ -258,19 +257,7 @@ def _cron_dst_note(schedule: Cron, slot: datetime) -> str:
 
 def _first_times(schedule: Cron, shift: ClockShift) -> list[datetime]:
     """Return up to three of the schedule's local times that a shift skips or repeats."""
-    return list(islice(_local_times(schedule, shift), 3))
-
-
-def _local_times(schedule: Cron, shift: ClockShift) -> Iterator[datetime]:
-    epoch = EPOCH.replace(tzinfo=None)
-    start = -((epoch - shift.first_local) // timedelta(minutes=1))
-    times = minutes_of_day(schedule.fields.minutes, schedule.fields.hours)
-    while (minute := minute_at_or_after(times, schedule.fields.dates, start)) is not None:
-        local = epoch + timedelta(minutes=minute)
-        if local >= shift.last_local:
-            return
-        yield local
-        start = minute + 1
+    return list(islice(schedule.search.local_times(shift.first_local, shift.last_local), 3))
 
 
 def _times_and_verb(times: list[datetime]) -> str:
