@@ -147,7 +147,7 @@ class SlotSearch:
             minute = self._minute_at_or_after(minute + 1)
 
     def _minute_at_or_after(self, minute: int) -> int | None:
-        """Return the first matching minute at or after ``minute``; None if there is none for long."""
+        """Return the first matching minute at or after ``minute``; None if there is none."""
         if minute > _LAST_MINUTE:
             return None
         day, of_day = divmod(minute, _DAY_MINUTES)
@@ -162,7 +162,7 @@ class SlotSearch:
         return None
 
     def _minute_at_or_before(self, minute: int) -> int | None:
-        """Return the last matching minute at or before ``minute``; None if there is none for long."""
+        """Return the last matching minute at or before ``minute``; None if there is none."""
         day, of_day = divmod(min(minute, _LAST_MINUTE), _DAY_MINUTES)
         today = date.fromordinal(day + EPOCH_ORDINAL)
         days = self.dates.day_mask(today.year, today.month) & (2 << today.day) - 1

@@ -156,7 +156,8 @@ def test_the_last_day_may_be_one_of_a_list():
 def test_nth_and_last_weekdays_are_kept_apart(text, nth):
     choice = parse_text(DOW_FIELD, text)
     assert choice.mask == 0
-    assert {n: list(mask_values(mask)) for n, mask in enumerate(choice.nth_weekdays, 1) if mask} == nth
+    weekdays = {n: list(mask_values(mask)) for n, mask in enumerate(choice.nth_weekdays, 1)}
+    assert {n: days for n, days in weekdays.items() if days} == nth
 
 
 @pytest.mark.parametrize(
