@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Collect garbage more rarely, and not among what is there for all tests: a fifth of the time."""
+    """Collect garbage more rarely, and never what all tests share: a fifth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -122,9 +122,7 @@ def test_a_wrong_name_is_warned_of_once_though_other_names_are_right(server, war
     app.config.add_cron_task(lambda system: None, name="other", monitor="right")
     app.config.commit()
     app.tick(NOON, NOON + MINUTE)
-    assert [warning.partition(": ")[0] for warning in warnings()] == [
-        "monitor healthchecks"
-    ]
+    assert [warning.partition(": ")[0] for warning in warnings()] == ["monitor healthchecks"]
     assert "key" not in warnings()[0]
 
 
