@@ -1,7 +1,7 @@
-"""What is written of a task, argument by argument: checked, and made into what a task has.
+"""The arguments of a task: each is checked, and parsed to the value that the task has.
 
-Each function returns the value, or raises ValueError that names the argument, what was written and
-what would be right; :func:`naming` has it name the task as well.
+Each function returns the value, or raises ValueError that names the argument, its value and what
+would be right; :func:`naming_task` adds the name of the task.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .task import CELERY_EXECUTOR, ONE_ATTEMPT, TASK_NAME_PATTERN, Retry, comput
 CELERY_SEND_OPTIONS = frozenset(
     ("queue", "priority", "exchange", "routing_key", "headers", "compression")
 )
-"""What may be said of how Celery sends a task."""
+"""The options of Celery for sending a task."""
 
 MAX_MOMENT = datetime.max.replace(tzinfo=timezone.utc)
 
@@ -35,7 +35,7 @@ EnumT = TypeVar("EnumT", bound=Enum)
 
 @contextmanager
 def naming_task(task_name: object) -> Iterator[None]:
-    """Turn an error about an argument into one that names the task, too."""
+    """Turn an error about an argument into a ConfigurationError that names the task, too."""
     try:
         yield
     except ConfigurationError:
@@ -45,29 +45,28 @@ def naming_task(task_name: object) -> Iterator[None]:
 
 
 def resolve(config: Configurator, argument: str, value: Any) -> Callable[[Any], Any]:
-    """Return a callable, which may be given by its dotted name."""
+    """Return a callable, by itself or by its dotted name."""
     try:
-        found = config.maybe_dotted(value)
+        function = config.maybe_dotted(value)
     except Exception as error:
         raise ValueError(
             f"{argument}={value!r} can't be imported ({type(error).__name__}: {error});"
             " use a callable or its dotted name, such as '.tasks.nightly' or 'app.tasks:nightly'"
         ) from error
-    if not callable(found):
+    if not callable(function):
         raise ValueError(
             f"{argument}={value!r} is no callable; use a function that takes one argument, the"
             " system mapping"
         )
-    return found  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]
 
 
 def parse_task_name(function: Callable[[Any], Any], name: Any) -> str:
-    """Return a task's name: that given, or where its function is."""
+    """Return a task's name; for None the module and qualname of its function."""
     if name is None:
-        named = _unwrap_partial(function)
-        if not hasattr(named, "__qualname__"):
-            named = type(named)
-        name = f"{named.__module__}.{named.__qualname__}"
+        inner = _unwrap_partial(function)
+        owner = inner if hasattr(inner, "__qualname__") else type(inner)
+        name = f"{owner.__module__}.{owner.__qualname__}"
     if not isinstance(name, str) or not TASK_NAME_PATTERN.fullmatch(name):
         raise ConfigurationError(
             f"cron task: name={name!r}: must be text of 1 to 200 printable characters"
@@ -76,14 +75,14 @@ def parse_task_name(function: Callable[[Any], Any], name: Any) -> str:
 
 
 def _unwrap_partial(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what a partial calls in the end, any other function itself."""
+    """Return the function that a partial calls; any other function itself."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
 
 
 def check_callable(argument: str, value: Any, function: Callable[[Any], Any]) -> None:
-    """Refuse what can't be called with the system mapping alone, or would do nothing then."""
+    """Refuse a function that can't be called with the system mapping alone, or is a generator."""
     if _is_generator_function(_unwrap_partial(function)):
         raise ValueError(
             f"{argument}={value!r} is a generator function: to call it runs nothing of it; use"
@@ -93,7 +92,7 @@ def check_callable(argument: str, value: Any, function: Callable[[Any], Any]) ->
     if signature is None:
         inner = _signature_of(function.func) if isinstance(function, functools.partial) else None
         if inner is None:
-            return  # some builtins do not tell
+            return  # some builtins have no signature
         raise ValueError(
             f"{argument}={value!r} gives what can't be given: what it calls takes {inner}"
         )
@@ -107,7 +106,7 @@ def check_callable(argument: str, value: Any, function: Callable[[Any], Any]) ->
 
 def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
-        # Of what is called itself: what it wraps may take more, which the wrapper adds.
+        # Of the wrapper, not of what it wraps: that may take more, which the wrapper adds.
         return inspect.signature(function, follow_wrapped=False)
     except ValueError:
         return None
@@ -115,40 +114,42 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
 
 def _is_generator_function(function: Callable[[Any], Any]) -> bool:
     return any(
-        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
-        for each in (function, type(function).__call__)
+        inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate)
+        for candidate in (function, type(function).__call__)
     )
 
 
-def parse_condition(config: Configurator, when: Any) -> Callable[[Any], Any]:
-    """Return what ``when`` asks."""
-    found = resolve(config, "when", when)
-    check_callable("when", when, found)
-    return found
+def parse_condition(config: Configurator, when: Any) -> Callable[[Any], Any] | None:
+    """Return the callable ``when``; None for None."""
+    if when is None:
+        return None
+    condition = resolve(config, "when", when)
+    check_callable("when", when, condition)
+    return condition
 
 
 def parse_flag(argument: str, value: Any) -> bool:
-    """Return a boolean; nothing else counts as one."""
+    """Return a boolean; no other value is one."""
     if not isinstance(value, bool):
         raise ValueError(f"{argument}={value!r}: must be True or False")
     return value
 
 
 def parse_pause_after(value: Any) -> int | None:
-    """Return after how many failures in a row to pause, if at all."""
+    """Return after how many failures in a row the task is paused; None for never."""
     return None if value is None else parse_count("pause_after", value)
 
 
 def parse_one_of(argument: str, names: Collection[str], value: Any) -> str:
     """Return text that is one of these names."""
     if not isinstance(value, str) or value not in names:
-        shown = ", ".join(repr(each) for each in names)
-        raise ValueError(f"{argument}={value!r}: must be one of {shown}")
+        choices = ", ".join(map(repr, names))
+        raise ValueError(f"{argument}={value!r}: must be one of {choices}")
     return value
 
 
 def parse_executor(value: Any) -> str:
-    """Return the name of an executor, which may become known later."""
+    """Return the name of an executor; a queue may be added later."""
     if not isinstance(value, str) or not value:
         raise ValueError(
             f"executor={value!r}: must be 'request', 'thread', 'celery' or the name of a queue"
@@ -157,34 +158,37 @@ def parse_executor(value: Any) -> str:
 
 
 def parse_send_options(options: Any, executor: Any) -> dict[str, Any]:
-    """Return what Celery is told when the task is sent."""
+    """Return the options with which Celery sends the task."""
     if options is None:
         return {}
     if executor != CELERY_EXECUTOR:
         raise ValueError(f"celery={options!r}: only for executor='celery', not {executor!r}")
     if not isinstance(options, dict) or not CELERY_SEND_OPTIONS.issuperset(options):
-        known = ", ".join(sorted(CELERY_SEND_OPTIONS))
-        raise ValueError(f"celery={options!r}: must be a dict with some of {known}")
+        names = ", ".join(sorted(CELERY_SEND_OPTIONS))
+        raise ValueError(f"celery={options!r}: must be a dict with some of {names}")
     return dict(options)
 
 
 def parse_choice(argument: str, enum_class: type[EnumT], value: Any) -> EnumT:
-    """Return the member of an enumeration that has this text."""
-    try:
-        return enum_class(value)
-    except ValueError:
-        names = ", ".join(repr(each.value) for each in enum_class)
-        raise ValueError(f"{argument}={value!r}: must be one of {names}") from None
+    """Return the member of an enumeration of text that has this value."""
+    return enum_class(parse_one_of(argument, [member.value for member in enum_class], value))
 
 
 def parse_grace(value: Any) -> timedelta | None:
-    """Return how old a slot may become, None where that is more than can be counted back."""
-    found = parse_duration(value, argument="grace", min_seconds=1, max_duration=timedelta.max)
-    return None if found > MAX_DURATION else found
+    """Return how old a slot may become; None for no limit, or one of more than 100 years."""
+    if value is None:
+        return None
+    grace = parse_duration(value, argument="grace", min_seconds=1, max_duration=timedelta.max)
+    return None if grace > MAX_DURATION else grace
+
+
+def parse_timeout(value: Any) -> timedelta | None:
+    """Return how long a run may take; None for no limit."""
+    return None if value is None else parse_duration(value, argument="timeout", min_seconds=0.001)
 
 
 def parse_retry(value: Any) -> Retry:
-    """Return how often a slot is tried."""
+    """Return how often and when a slot is tried."""
     if value is None:
         return ONE_ATTEMPT
     if isinstance(value, Retry):
@@ -193,7 +197,7 @@ def parse_retry(value: Any) -> Retry:
 
 
 def parse_jitter(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int:
-    """Return by how many seconds the task's slots are shifted."""
+    """Return the task's offset: the seconds by which its slots are shifted."""
     if jitter is None:
         return 0
     if not schedules:
@@ -205,8 +209,10 @@ def parse_jitter(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int
     return compute_jitter_offset(task_name, longest)
 
 
-def parse_monitor(monitor: Any) -> str:
-    """Return the name that monitors know the task by."""
+def parse_monitor(monitor: Any) -> str | None:
+    """Return the name that monitors know the task by; None for none."""
+    if monitor is None:
+        return None
     if not isinstance(monitor, str) or not TASK_NAME_PATTERN.fullmatch(monitor.strip()):
         raise ValueError(
             f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
@@ -216,7 +222,7 @@ def parse_monitor(monitor: Any) -> str:
 
 
 def parse_description(function: Callable[[Any], Any], description: Any) -> str:
-    """Return what the task is for: what is said, or its function's first line."""
+    """Return the description; for None the first line of the function's docstring."""
     if description is None:
         return (inspect.getdoc(_unwrap_partial(function)) or "").partition("\n")[0]
     if not isinstance(description, str):
@@ -236,18 +242,18 @@ def parse_schedules(
     at: Any,
     on_demand: Any,
 ) -> tuple[Cron | Every | At, ...]:
-    """Return the schedules of a task, none if it has none; ValueError if it says when twice."""
-    given = {key: value for key, value in fields.items() if value is not None}
+    """Return the schedules of a task, none on demand; ValueError for two ways of saying when."""
+    fields = {name: value for name, value in fields.items() if value is not None}
     ways = {
         "schedule": schedule,
         "every": every,
         "at": at,
         "on_demand": parse_flag("on_demand", on_demand) or None,
     }
-    said = {way: value for way, value in ways.items() if value is not None}
-    if len(said) + bool(given) > 1:
+    ways = {way: value for way, value in ways.items() if value is not None}
+    if len(ways) + bool(fields) > 1:
         raise ValueError(
-            f"{_join_arguments(given | said)} each say when;"
+            f"{_join_arguments(fields | ways)} each say when;"
             " use one of fields, schedule, every, at, on_demand"
         )
     if on_demand:
@@ -258,7 +264,7 @@ def parse_schedules(
         return (_construct("at", At, at),)
     if schedule is not None:
         return _parse_schedule_list(task_name, schedule)
-    return (Cron.for_task(task_name, **given) if given else Cron("* * * * *"),)
+    return (Cron.for_task(task_name, **fields) if fields else Cron("* * * * *"),)
 
 
 def _join_arguments(arguments: dict[str, Any]) -> str:
@@ -271,8 +277,7 @@ def _parse_schedule_list(task_name: str, schedule: Any) -> tuple[Cron | Every | 
     several = schedule if isinstance(schedule, (list, tuple, set, frozenset)) else [schedule]
     if not several:
         raise ValueError(f"schedule={schedule!r} is empty; use on_demand=True for no schedule")
-    found = [_parse_schedule(task_name, each) for each in several]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(_parse_schedule(task_name, value) for value in several))
 
 
 def _parse_schedule(task_name: str, schedule: Any) -> Cron | Every | At:
@@ -289,7 +294,7 @@ def _parse_schedule(task_name: str, schedule: Any) -> Cron | Every | At:
 def _construct(
     argument: str, make: Callable[[Any], ArgumentT], value: Any, alias: str = ""
 ) -> ArgumentT:
-    """Return what is made of a value, which is ``called`` something else where that is done."""
+    """Return the schedule made of a value; an error names the argument, not its ``alias``."""
     try:
         return make(value)
     except (TypeError, ValueError) as error:
@@ -298,7 +303,7 @@ def _construct(
 
 
 def parse_timezone(timezone: Any) -> str:
-    """Return the zone's name, or an empty one where the application's own is meant."""
+    """Return the zone's name; an empty one for None, the application's own."""
     if timezone is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""``config.add_cron_task``: validate what was written, show it to introspection, register it."""
+"""``config.add_cron_task`` and ``add_cron_queue``: check the arguments, register the task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run import Run
 from .runtime.programs import Command
 from .runtime.queues import CelerySender
 from .schedule import Cron, Schedule
-from .schedule.quantities import parse_count, parse_duration, parse_integer
+from .schedule.quantities import parse_count, parse_integer
 from .task import CELERY_EXECUTOR, REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Overlap, Retry, Task
 
 INTROSPECTION_CATEGORY = "cron tasks"
@@ -70,7 +70,7 @@ def add_cron_task(
     :param dow: days of the week. Integers count like :meth:`datetime.date.weekday`, 0 is Monday;
         in strings, as in a crontab, 0 and 7 are Sunday.
     :param idle: run after the other tasks, and only while the tick has time left.
-    :param name: how the task is called, unique in the application. Default: ``module.qualname``
+    :param name: the name of the task, unique in the application. Default: ``module.qualname``
         of ``f``.
     :param schedule: a crontab line's five fields (``"*/5 * * * *"``), an alias (``"@hourly"``), a
         :class:`~pyramid_cron.Cron`, :class:`~pyramid_cron.Every` or :class:`~pyramid_cron.At`, or a
@@ -78,31 +78,34 @@ def add_cron_task(
     :param every: an interval: ``"90s"``, ``"30m"``, ``"6h"``, ``"1d"``, seconds, or a timedelta.
     :param at: a moment at which to run once: an aware datetime or ISO 8601 text with an offset.
     :param on_demand: has no schedule; runs only when asked for.
-    :param when: a callable (or its dotted name) that takes ``system``; if its answer is false, the
-        slot is skipped, with the reason ``condition``.
+    :param when: a callable (or its dotted name) that takes ``system``; if it returns a false value,
+        the slot is skipped, with the reason ``condition``.
     :param timezone: the IANA name of the zone the schedule is meant in. Default: ``cron.timezone``.
     :param priority: tasks with a higher one run earlier within a tick.
-    :param overlap: what to do with a slot while an earlier run of the task goes on: ``"skip"`` it,
-        ``"delay"`` it until that is over (with ``every``, the interval counts from there),
+    :param overlap: what to do with a slot while an earlier run of the task is active: ``"skip"``
+        it, ``"delay"`` it until that is over (with ``every``, the interval counts from there),
         ``"allow"`` both side by side, or ``"restart"``: cancel the earlier one first.
     :param catch_up: what to do with slots that no tick came for: run the newest of them
         (``"once"``), ``"all"`` one after the other, oldest first, while there is time, or
         ``"none"``.
-    :param grace: a slot older than this is not run any more, and recorded as missed. None: there
-        is no limit.
+    :param grace: an interval of at least 1 s; a slot that is older is recorded as missed instead of
+        run. None: there is no limit.
     :param retry: how often a slot is tried, as an integer or a :class:`~pyramid_cron.Retry`.
-    :param timeout: an interval; a run that takes longer is told to stop by a
-        :class:`~pyramid_cron.TaskTimeout` raised in the task.
-    :param pause_after: pause the task once so many slots in a row have failed for good.
-    :param jitter: an interval; the task's slots are shifted by a share of it (0 <= shift < jitter)
-        that depends on its name alone. From two minutes up the shift is in whole minutes.
-    :param weight: the task's share of ``cron.capacity`` while it runs outside the request.
+    :param timeout: an interval of 0.001 s to 100 years; in a run that takes longer a
+        :class:`~pyramid_cron.TaskTimeout` is raised.
+    :param pause_after: pause the task after this many slots in a row have failed, retries included;
+        1 or more.
+    :param jitter: an interval of whole seconds, up to 100 years; the task's slots are shifted by a
+        share of it (0 <= shift < jitter) that depends on its name alone. From two minutes up the
+        shift is in whole minutes.
+    :param weight: the task's share of ``cron.capacity`` while it runs outside the request; from 1
+        to ``cron.capacity``.
     :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
-        none is told of it.
+        its runs are not reported.
     :param executor: where it runs: in the tick's ``"request"``, in a ``"thread"`` of this process
         once the tick has answered, by a ``"celery"`` worker, or by a queue that
-        ``config.add_cron_queue`` has added. But for the first it has a request of its own.
-    :param celery: what Celery is told when the task is sent: ``queue``, ``priority``,
+        ``config.add_cron_queue`` has added. Except with ``"request"``, the run has its own request.
+    :param celery: options with which Celery sends the task: ``queue``, ``priority``,
         ``exchange``, ``routing_key``, ``headers`` or ``compression``.
     :param description: what it is for, in a line. Default: the first line of ``f``'s docstring.
 
@@ -130,20 +133,18 @@ def add_cron_task(
             timezone=arguments.parse_timezone(timezone),
             idle=arguments.parse_flag("idle", idle),
             priority=parse_integer("priority", priority),
-            when=None if when is None else arguments.parse_condition(config, when),
+            when=arguments.parse_condition(config, when),
             overlap=arguments.parse_choice("overlap", Overlap, overlap),
             catch_up=arguments.parse_choice("catch_up", CatchUp, catch_up),
-            grace=None if grace is None else arguments.parse_grace(grace),
+            grace=arguments.parse_grace(grace),
             retry=arguments.parse_retry(retry),
-            timeout=None
-            if timeout is None
-            else parse_duration(timeout, argument="timeout", min_seconds=0.001),
+            timeout=arguments.parse_timeout(timeout),
             pause_after=arguments.parse_pause_after(pause_after),
             offset=arguments.parse_jitter(task_name, jitter, schedules),
             executor=arguments.parse_executor(executor),
             celery=arguments.parse_send_options(celery, executor),
             weight=parse_count("weight", weight),
-            monitor=None if monitor is None else arguments.parse_monitor(monitor),
+            monitor=arguments.parse_monitor(monitor),
             description=arguments.parse_description(function, description),
         )
     _register(config, unbound)
@@ -167,22 +168,22 @@ def _register(config: Configurator, task: Task) -> None:
         registered.append(bound)
 
     def check() -> None:
-        if config.autocommit or registered:  # else another task was put in its place
+        if config.autocommit or registered:  # else another task replaced it
             with arguments.naming_task(task.name):
                 check_executor(get_cron(config.registry), task.executor)
 
     if task.executor not in (REQUEST_EXECUTOR, THREAD_EXECUTOR):
-        # Before the other: where actions are carried out at once, nothing refused is registered.
+        # First: with autocommit, a task that is refused must not be registered.
         config.action(None, check, order=AFTER_APPLICATION_ORDER)
     config.action(("cron task", task.name), register, introspectables=(introspectable,))
 
 
 def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object]) -> None:
-    """Let tasks with ``executor=name`` be carried out by a task queue.
+    """Add a task queue, which runs the tasks with ``executor=name``.
 
-    :param name: how the queue is called.
+    :param name: the name of the queue.
     :param send: a callable that takes a :class:`~pyramid_cron.Run` and sends its ``id`` to a
-        worker, which calls ``scheduler(registry).carry_out(id)``. If it raises, the run waits, and
+        worker, which calls ``scheduler(registry).execute(id)``. If it raises, the run waits, and
         is sent at a later tick.
 
     :raises pyramid.exceptions.ConfigurationError: if the name is taken, or ``send`` no callable.
@@ -205,7 +206,7 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
 
 
 def check_executor(cron: CronApp, executor: str) -> None:
-    """Refuse an executor that there is not; ValueError says which there are."""
+    """Refuse an unknown executor; ValueError names those there are."""
     if executor == CELERY_EXECUTOR and CELERY_EXECUTOR not in cron.queues:
         try:
             cron.queues[CELERY_EXECUTOR] = CelerySender(cron)
@@ -221,7 +222,7 @@ def check_executor(cron: CronApp, executor: str) -> None:
 
 
 def check_weight(executor: str, weight: int, capacity: int) -> None:
-    """Refuse a weight that there is never room for."""
+    """Refuse a weight that exceeds the capacity."""
     if executor != REQUEST_EXECUTOR and weight > capacity:
         raise ValueError(
             f"weight={weight!r}: it would never run, since cron.capacity is {capacity}; make one"
@@ -255,7 +256,7 @@ def _introspection_of(task: Task) -> dict[str, Any]:
 
 
 def _with_timezone(task: Task, zone: str) -> Task:
-    """Return the task with those of its schedules that have no zone of their own in this one."""
+    """Return the task in this zone, with its schedules that have no zone of their own."""
     schedules = tuple(
         schedule.with_timezone(zone) if isinstance(schedule, Cron) else schedule
         for schedule in task.schedules

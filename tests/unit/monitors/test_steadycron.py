@@ -178,7 +178,7 @@ def test_a_token_is_asked_for_again_after_an_hour(server, settings, monkeypatch)
     app = App(**settings)
     app.tick(NOON, NOON + MINUTE)
     assert server.paths.count(RESOLVE) == 1
-    later = time.monotonic() + ours.TOKEN_LIFETIME
+    later = time.monotonic() + ours.TOKEN_LIFETIME_SECONDS
     monkeypatch.setattr(ours.time, "monotonic", lambda: later)
     app.tick(NOON + 2 * MINUTE)
     assert server.paths[-3:] == [RESOLVE, "/t0ken/start", "/t0ken"]
