@@ -22,8 +22,8 @@ from ..planning.tick_plan import DueTask, plan_tick
 from ..registry import TaskRegistry
 from ..run import make_id_prefix
 from ..store.handoff import make_released_run
-from ..store.results import TickRecord
 from ..store.store import StorePeek
+from ..store.ticks import TickRecord
 from ..tick_report import TickReport
 from .background import BackgroundLaunch
 from .phases import TickProgress, run_backlog_and_idle, run_restarts

@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, Connection, Table, select, update
 
 from ..planning.snapshot import BACKFILL_ORIGIN, WaitingRun
 from ..run import RunState, Trigger
-from .rows import insert_new, make_waiting_row, state_by_task_index
+from .rows import make_waiting_row, state_by_task_index
 from .schema import Tables
+from .session import insert_new
 
 
 class SlotRange(NamedTuple):

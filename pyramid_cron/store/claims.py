@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,18 +15,14 @@ from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
 from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids
 from ..run_transitions import lost, skipped
 from .results import (
-    IDS_PER_STATEMENT,
     FailurePause,
     Outcome,
-    TickRecord,
     WriteBatch,
     apply_batch,
     extend_leases,
-    touch_task_set,
     write_followups,
 )
 from .rows import (
-    insert_new,
     make_run_row,
     make_waiting_row,
     select_active_runs,
@@ -39,25 +32,14 @@ from .rows import (
 )
 from .run_stats import count_runs
 from .schema import Tables, once_per_store
+from .session import IDS_PER_STATEMENT, NO_OWNER, Owner, insert_new
+from .ticks import TickRecord, touch_task_set
 
 MAX_LEASE_AHEAD = timedelta(days=1)
 """How much longer than here a lease is nowhere, also one of what was sent and not taken up yet."""
 
 UNKNOWN_TASK_LEASES = 5
 """Leases for which an application that does not know a task waits for a version that does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process that claims runs."""
-
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-
-
-NO_OWNER = ""
-"""The owner of what was sent and is not taken up yet."""
 
 
 class ClaimTransaction:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -134,17 +133,6 @@ class Database:
 def is_in_memory(url: URL) -> bool:
     """Return whether the URL names a SQLite database that lives and dies with the process."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-
-
-def upsert(dialect: str, table: Table) -> Any:
-    """Return the insert that can say what becomes of rows whose keys are there already."""
-    if dialect == "sqlite":
-        return sqlite.insert(table)
-    if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql  # takes its time, and few need it
-
-        return postgresql.insert(table)
-    return mysql.insert(table)
 
 
 def make_engine(url: URL) -> Engine:

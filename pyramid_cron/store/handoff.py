@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState
 from ..run_transitions import cancelled, taken_over
-from .claims import NO_OWNER, Owner
 from .results import Outcome, write_followups
-from .rows import insert_new, make_waiting_row, to_run
+from .rows import make_waiting_row, to_run
 from .schema import Tables
+from .session import NO_OWNER, Owner, insert_new
 
 
 def hand_off_run(

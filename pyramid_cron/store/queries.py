@@ -22,7 +22,6 @@ from sqlalchemy import (
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, WaitingRun
 from ..run import Run, RunState, first_id
-from .results import IDS_PER_STATEMENT
 from .rows import (
     select_active_runs,
     select_pause_rules,
@@ -32,6 +31,7 @@ from .rows import (
 )
 from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
 from .schema import LONG_TEXT, Tables
+from .session import IDS_PER_STATEMENT
 from .store import Store
 
 RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)

@@ -7,41 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, WaitingRun
 from ..run import Progress, Run, RunReason, RunState, Trigger
-from .engine import upsert
 from .schema import Tables, Values, once_per_store
-
-EXACT_ROWCOUNT_DIALECTS = ("sqlite", "postgresql")
-"""Databases that can leave alone what is there, and tell how much they wrote."""
-
-
-def insert_new(connection: Connection, table: Table, rows: list[Values]) -> bool:
-    """Insert those rows whose keys are not there yet; return whether all of them are known to be.
-
-    MySQL counts a row that was there as one that it wrote.
-    """
-    dialect = connection.dialect.name
-    if not rows:
-        return dialect in EXACT_ROWCOUNT_DIALECTS
-    counting = {"preserve_rowcount": True}
-    result = connection.execute(_make_insert(dialect, table), rows, execution_options=counting)
-    return dialect in EXACT_ROWCOUNT_DIALECTS and result.rowcount == len(rows)
-
-
-@once_per_store
-def _make_insert(dialect: str, table: Table) -> Insert:
-    statement = upsert(dialect, table)
-    if dialect in EXACT_ROWCOUNT_DIALECTS:
-        new: Insert = statement.on_conflict_do_nothing()
-    else:
-        # INSERT IGNORE would take values for good that are cut to fit.
-        key = next(iter(table.primary_key))
-        new = statement.on_duplicate_key_update({key.name: key})
-    return new
 
 
 def make_run_row(

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Table, case, select
 
 from ..run import Run, RunState, Trigger
-from .engine import upsert
 from .schema import MICROSECOND, Tables, Values, once_per_store
+from .session import upsert
 
 TICK_STATS_TASK = ""
 """Takes the place of a task's name, which is never empty, in the row that counts ticks."""

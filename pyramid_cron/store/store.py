@@ -30,7 +30,7 @@ from ..planning.snapshot import WaitingRun
 from ..run import RUN_ID_PATTERN, Run, RunState, make_storable
 from ..task import TASK_NAME_PATTERN
 from .backfill import SlotRange, insert_backfill
-from .claims import ClaimTransaction, Owner
+from .claims import ClaimTransaction
 from .engine import Database
 from .handoff import cancel_handed_off_run, hand_off_run, release_runs, take_over_run
 from .results import (
@@ -44,7 +44,6 @@ from .results import (
 )
 from .retention import prune_batch
 from .rows import (
-    insert_new,
     make_waiting_row,
     select_active_runs,
     select_pause_rules,
@@ -52,6 +51,7 @@ from .rows import (
     to_run,
 )
 from .schema import Tables, ensure_schema, make_tables, once_per_store
+from .session import Owner, insert_new
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from .results import DeferredRun, Outcome, TickRecord, WriteBatch
+from .results import DeferredRun, Outcome, WriteBatch
+from .ticks import TickRecord
 
 
 class WriteBuffer:

@@ -6,7 +6,8 @@ import pytest
 
 from pyramid_cron.planning.pauses import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
+from pyramid_cron.store.results import Outcome, WriteBatch
+from pyramid_cron.store.ticks import TickRecord
 from pyramid_cron.store.write_buffer import WriteBuffer
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, write

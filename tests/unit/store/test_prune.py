@@ -7,7 +7,8 @@ from sqlalchemy import func, select
 
 from pyramid_cron.planning.pauses import PauseRule, active_pause
 from pyramid_cron.run import Trigger, make_id_prefix
-from pyramid_cron.store.results import DeferredRun, TickRecord, WriteBatch
+from pyramid_cron.store.results import DeferredRun, WriteBatch
+from pyramid_cron.store.ticks import TickRecord
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 

@@ -19,7 +19,8 @@ from pyramid_cron.run import (
     make_storable,
 )
 from pyramid_cron.store.backfill import SlotRange
-from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
+from pyramid_cron.store.results import Outcome, WriteBatch
+from pyramid_cron.store.ticks import TickRecord
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 

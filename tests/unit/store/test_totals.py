@@ -9,7 +9,8 @@ from pyramid_cron.errors import StoreError
 from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.store.queries import read_overview
-from pyramid_cron.store.results import Outcome, TickRecord, WriteBatch
+from pyramid_cron.store.results import Outcome, WriteBatch
+from pyramid_cron.store.ticks import TickRecord
 from pyramid_cron.store.write_buffer import WriteBuffer
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
