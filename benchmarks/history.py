@@ -24,6 +24,7 @@ from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import RunState, Trigger, evolve, make_run_ids
 from pyramid_cron.store.backfill import SlotRange, handled_slots
 from pyramid_cron.store.results import Outcome, WriteBatch
+from pyramid_cron.store.retention import prune
 from pyramid_cron.store.store import Store
 from pyramid_cron.store.ticks import TickRecord
 
@@ -115,8 +116,8 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
 
 def known(store: Store, span: SlotRange) -> None:
     """Find out which slots need not be filled in."""
-    with store.database.read() as connection:
-        handled_slots(connection, store.tables, span)
+    with store.read_session() as session:
+        handled_slots(session, span)
 
 
 def in_a_claim_transaction(store: Store, now: datetime) -> None:
@@ -147,7 +148,7 @@ def measure(store: Store, count: int) -> None:
     rows = [(name, timed(work, 20)) for name, work in questions(store, now).items()]
     moments = (now + number * MINUTE for number in count_up())
     rows.append(("claim and end 100", timed(lambda: claim_and_end(store, next(moments)), 50)))
-    rows.append(("prune 500", timed(lambda: store.prune(now, 500), 20)))
+    rows.append(("prune 500", timed(lambda: prune(store, now, 500), 20)))
     show(f"{count:,} runs of {TASKS:,} tasks, {store.database.dialect}", COLUMNS, rows)
 
 

@@ -34,7 +34,9 @@ from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Run, RunState, Trigger, evolve
 from pyramid_cron.runtime.tick import run_tick_and_wait
 from pyramid_cron.store.engine import STORE_WAIT_SECONDS
+from pyramid_cron.store.handoff import hand_off_run, take_over_run
 from pyramid_cron.store.results import Outcome, WriteBatch
+from pyramid_cron.store.retention import prune
 from pyramid_cron.store.store import Store
 from tests import databases
 
@@ -67,7 +69,7 @@ RENEW, RENEW_100 = "renewing the lease of 1 run", "renewing the leases of 100 ru
 PEEK = "peeking whether there is something to do *"
 CANCEL_REQUESTS = "reading the cancel requests *"
 
-WRITES = ("claim_transaction", "write_batch", "renew_leases", "hand_off", "take_over", "prune")
+WRITES = ("claim_transaction", "write_batch", "renew_leases")
 """What of a store takes a turn."""
 
 Settings = dict[str, str]
@@ -104,14 +106,14 @@ def watch(store: Store) -> list[Turn]:
     """Return a list that gets all turns that are taken here from now on."""
     turns: list[Turn] = []
     local = threading.local()
-    writing = store._exclusive_transaction
+    write_session = store.write_session
 
     @contextmanager
     def watched() -> Iterator[Any]:
-        with writing() as connection:
+        with write_session() as session:
             local.trips = 1  # the commit
             begin = time.perf_counter()
-            yield connection
+            yield session
         if purpose := getattr(local, "purpose", None):  # not what the supervisor does by itself
             turns.append(Turn(purpose, time.perf_counter() - begin, local.trips))
 
@@ -128,7 +130,7 @@ def watch(store: Store) -> list[Turn]:
         local.trips = getattr(local, "trips", 0) + (len(parameters) if one_by_one else 1)
 
     store.open()
-    store._exclusive_transaction = watched
+    store.write_session = watched
     for name in WRITES:
         setattr(store, name, named(name, getattr(store, name)))
     event.listen(store.database._engine, "before_cursor_execute", executed)
@@ -233,11 +235,11 @@ def of_runs(settings: Settings, rounds: int) -> Costs:
             ended = evolve(run, state=RunState.SUCCEEDED, started=moment, finished=moment)
             for name, call, *arguments in (
                 (RENEW, store.renew_leases, [run.id], moment + LEASE),
-                (HAND_OFF, store.hand_off, run.id, moment + LEASE),
-                (TAKE_OVER, store.take_over, run.id, moment, moment + LEASE),
+                (HAND_OFF, hand_off_run, store, run.id, moment + LEASE),
+                (TAKE_OVER, take_over_run, store, run.id, moment, moment + LEASE),
                 (END, store.write_batch, WriteBatch([Outcome(ended)])),
                 (RENEW_100, store.renew_leases, hundred, moment + LEASE),
-                (PRUNE, store.prune, START - 2 * MINUTE, 500),
+                (PRUNE, prune, store, START - 2 * MINUTE, 500),
             ):
                 costs.setdefault(name, []).append(cost(turns, call, *arguments))
             costs.setdefault(CANCEL_REQUESTS, []).append(read_cost(store.cancel_requests))

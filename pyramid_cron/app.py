@@ -21,6 +21,7 @@ from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
 from .settings import Settings
 from .store.results import Outcome
+from .store.retention import prune
 from .store.store import Store
 from .store.write_buffer import WriteBuffer
 from .task import Schedules, Task
@@ -108,7 +109,8 @@ class CronApp:
             return
         self._last_prune = now
         for _ in range(PRUNE_MAX_BATCHES):
-            if self.store.prune(now - self.settings.retention, PRUNE_BATCH_SIZE) < PRUNE_BATCH_SIZE:
+            before = now - self.settings.retention
+            if prune(self.store, before, PRUNE_BATCH_SIZE) < PRUNE_BATCH_SIZE:
                 break
 
     def register(self, task: Task) -> None:

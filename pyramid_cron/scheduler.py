@@ -27,7 +27,8 @@ from .runtime.request_scope import run_manually
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
-from .store.backfill import SlotRange
+from .store.backfill import SlotRange, add_backfill
+from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
 from .task import TASK_NAME_PATTERN, Task
 
@@ -228,7 +229,7 @@ class Scheduler:
         if run.state.is_final:
             raise ValueError(f"run {run_id} is over: it has {run.state}")
         cron = self._cron
-        ended = cron.store.cancel_handed_off(run_id, cron.clock(), cron.outcome_of)
+        ended = cancel_handed_off_run(cron.store, run_id, cron.clock(), cron.outcome_of)
         if ended is None:
             cron.store.request_cancel(run_id)
             cron.supervisor.cancel(run_id)  # without delay, if it is in this process
@@ -280,7 +281,7 @@ class Scheduler:
         if overlap not in BACKFILL_ORIGINS:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
         slots = SlotRange(name, since, until, task.between(since, until))
-        return self._cron.store.add_backfill(slots, BACKFILL_ORIGINS[overlap])
+        return add_backfill(self._cron.store, slots, BACKFILL_ORIGINS[overlap])
 
     def _get_run(self, run_id: str) -> Run:
         run = self._cron.store.get_run(run_id)

@@ -19,6 +19,7 @@ from ..clock import Stopwatch
 from ..errors import StoreError
 from ..registry import TaskRegistry
 from ..run import Run
+from ..store.handoff import hand_off_run, release_runs, take_over_run
 from .request_scope import run_in_own_request
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def _send_to_queue(cron: CronApp, queue: str, runs: Sequence[Run], clock: Stopwa
         except BaseException as error:  # SystemExit, too: nothing else would release the run
             unsent = [run]
             unsent += [run for run in runs[index + 1 :] if cron.supervisor.hand_off(run.id)]
-            cron.store.release(unsent, clock.now())
+            release_runs(cron.store, unsent, clock.now())
             names = ", ".join(unsent_run.task for unsent_run in unsent)
             log.warning("%s can't be reached; %s will be sent later: %s", queue, names, error)
             return
-        cron.store.hand_off(run.id, clock.now() + HANDOFF_TIMEOUT)
+        hand_off_run(cron.store, run.id, clock.now() + HANDOFF_TIMEOUT)
 
 
 def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None:
@@ -74,7 +75,7 @@ def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None
         raise LookupError(f"there is no run {run_id!r}")
     task = cron.get_task(handed_off.task)  # refreshes sources: its script may be new
     clock = Stopwatch(cron.clock())
-    run = cron.store.take_over(run_id, clock.now(), clock.now() + cron.settings.lease)
+    run = take_over_run(cron.store, run_id, clock.now(), clock.now() + cron.settings.lease)
     if run is None:
         log.info("%s run=%s is already taken over or finished", task.name, run_id)
         return None

@@ -11,6 +11,7 @@ from ..clock import Stopwatch
 from ..run import Run, RunState
 from ..runtime.tick import run_tick_and_wait
 from ..serializers import run_detail, tick_report_data
+from ..store import retention
 from ..task import Task
 from ..text import escape_unprintable
 from ..tick_report import TickReport
@@ -152,7 +153,7 @@ def prune(context: CommandContext) -> int:
     before = context.now - context.cron.settings.retention
     count = 0
     try:
-        while batch_count := store.prune(before, TRANSACTION_BATCH_SIZE):
+        while batch_count := retention.prune(store, before, TRANSACTION_BATCH_SIZE):
             count += batch_count
     except KeyboardInterrupt:
         out.print_line(f"interrupted: deleted {count} runs and ticks; call it again to go on")

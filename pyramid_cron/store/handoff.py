@@ -1,95 +1,105 @@
-"""Runs that go from the process that claimed them to another one."""
+"""Runs that go from the process that claimed them to another one.
+
+Each function is a transaction of its own, and raises StoreError if that fails. Moments are aware.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Row, delete, select, update
 
 from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState
 from ..run_transitions import cancelled, taken_over
-from .results import Outcome, write_followups
+from .results import Outcome, end_run, write_followups
 from .rows import make_waiting_row, to_run
 from .schema import Tables
-from .session import NO_OWNER, Owner, insert_new
+from .session import NO_OWNER, Session, insert_new
+from .store import Store
 
 
-def hand_off_run(
-    connection: Connection, tables: Tables, owner: Owner, run_id: str, lease_until: datetime
-) -> None:
-    """Leave a run that was not begun to whoever takes it up, which may have happened already."""
-    mine = _is_unstarted_claim(tables, run_id) & (tables.runs.c.owner == owner.token)
-    connection.execute(update(tables.runs).where(mine).values(owner=NO_OWNER, lease=lease_until))
+def hand_off_run(store: Store, run_id: str, lease_until: datetime) -> None:
+    """Give up an unstarted claim of this process, for another one to take over.
+
+    Nothing changes if that has happened already.
+    """
+    with store.write_session() as session:
+        runs = session.tables.runs
+        is_own = runs.c.owner == session.owner.token
+        statement = update(runs).where(_is_unstarted_claim(session.tables, run_id), is_own)
+        session.connection.execute(statement.values(owner=NO_OWNER, lease=lease_until))
 
 
-def release_runs(
-    connection: Connection, tables: Tables, owner: Owner, runs: Sequence[Run], now: datetime
-) -> None:
-    """Take claims back: the slots wait, as the same attempts as before."""
-    for run in runs:
-        mine = _is_unstarted_claim(tables, run.id) & (tables.runs.c.owner == owner.token)
-        if connection.execute(delete(tables.runs).where(mine)).rowcount:
-            insert_new(connection, tables.waiting, [make_waiting_row(make_released_run(run, now))])
+def release_runs(store: Store, runs: Sequence[Run], now: datetime) -> None:
+    """Undo unstarted claims of this process: the same attempts wait again."""
+    with store.write_session() as session:
+        table = session.tables.runs
+        for run in runs:
+            is_own = table.c.owner == session.owner.token
+            statement = delete(table).where(_is_unstarted_claim(session.tables, run.id), is_own)
+            if session.connection.execute(statement).rowcount:
+                row = make_waiting_row(make_released_run(run, now))
+                insert_new(session, session.tables.waiting, [row])
 
 
 def make_released_run(run: Run, now: datetime) -> WaitingRun:
-    """Return what waits in place of a run that is given back."""
+    """Return what waits in place of a released run."""
     return WaitingRun(run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload)
 
 
-def take_over_run(
-    connection: Connection,
-    tables: Tables,
-    owner: Owner,
-    run_id: str,
-    now: datetime,
-    lease_until: datetime,
-) -> Run | None:
-    """Make a claimed run this owner's; None if it has begun, is over, or is as good as lost.
+def take_over_run(store: Store, run_id: str, now: datetime, lease_until: datetime) -> Run | None:
+    """Make this process the owner of a claimed run; return the run.
 
-    It counts as running from now on, so that nobody takes it up a second time.
+    It is running from now on, so that no other process takes it over. None if it has started, is
+    over, or its lease has passed.
     """
-    claimed = _is_unstarted_claim(tables, run_id) & (tables.runs.c.lease >= now)
-    row = connection.execute(select(tables.runs).where(claimed)).one_or_none()
-    if row is None:
-        return None
-    mine = {
-        "owner": owner.token,
-        "host": owner.host,
-        "pid": owner.pid,
-        "lease": lease_until,
-        "state": RunState.RUNNING.value,
-        "started": now,
-    }
-    connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(mine))
+    with store.write_session() as session:
+        runs, owner = session.tables.runs, session.owner
+        row = _select_unstarted(session, run_id, runs.c.lease >= now)
+        if row is None:
+            return None
+        values = {
+            "owner": owner.token,
+            "host": owner.host,
+            "pid": owner.pid,
+            "lease": lease_until,
+            "state": RunState.RUNNING.value,
+            "started": now,
+        }
+        session.connection.execute(update(runs).where(runs.c.id == run_id).values(values))
     return taken_over(to_run(row), owner.host, owner.pid)
 
 
 def cancel_handed_off_run(
-    connection: Connection,
-    tables: Tables,
-    run_id: str,
-    now: datetime,
-    outcome_of: Callable[[Run], Outcome],
+    store: Store, run_id: str, now: datetime, outcome_of: Callable[[Run], Outcome]
 ) -> Run | None:
-    """End a run that was sent and is not taken up; return it as it ended, None for any other.
+    """Cancel a run that was handed off and not taken over; return it, None for any other.
 
-    ``outcome`` tells what comes of it.
+    ``outcome_of`` returns what follows from the cancelled run.
     """
-    sent = _is_unstarted_claim(tables, run_id) & (tables.runs.c.owner == NO_OWNER)
-    row = connection.execute(select(tables.runs).where(sent)).one_or_none()
-    if row is None:
-        return None
-    run = cancelled(to_run(row), now)
-    over = {"state": run.state.value, "finished": now, "error": run.error, "lease": None}
-    connection.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(over))
-    write_followups(connection, tables, [outcome_of(run)])
+    with store.write_session() as session:
+        row = _select_unstarted(session, run_id, session.tables.runs.c.owner == NO_OWNER)
+        if row is None:
+            return None
+        run = cancelled(to_run(row), now)
+        end_run(session, run)
+        write_followups(session, [outcome_of(run)])
     return run
+
+
+def _select_unstarted(
+    session: Session, run_id: str, condition: ColumnElement[bool]
+) -> Row[Any] | None:
+    query = select(session.tables.runs).where(
+        _is_unstarted_claim(session.tables, run_id), condition
+    )
+    return session.connection.execute(query).one_or_none()
 
 
 def _is_unstarted_claim(tables: Tables, run_id: str) -> ColumnElement[bool]:
     runs = tables.runs
-    claimed = runs.c.state == RunState.CLAIMED.value
-    return (runs.c.id == run_id) & claimed & runs.c.lease.is_not(None)
+    is_claimed = runs.c.state == RunState.CLAIMED.value
+    return (runs.c.id == run_id) & is_claimed & runs.c.lease.is_not(None)

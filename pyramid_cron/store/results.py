@@ -1,4 +1,4 @@
-"""Writing what became of runs and ticks."""
+"""Writing how runs ended, and what follows from that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    Connection,
+    ColumnElement,
     Insert,
     Select,
     Table,
@@ -21,39 +21,40 @@ from sqlalchemy import (
     update,
 )
 
-from ..planning.pauses import name_matcher
+from ..planning.pauses import PauseRule, name_matcher
 from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState, evolve, first_id
 from .rows import (
     make_outcome_row,
     make_output_rows,
+    make_pause_rule_row,
     make_run_row,
     make_waiting_row,
+    select_pause_rules,
     state_by_task_index,
 )
 from .run_stats import count_runs
 from .schema import MYSQL_DIALECTS, Tables, once_per_store
-from .session import IDS_PER_STATEMENT, insert_new, upsert
+from .session import Session, batched, insert_new, upsert
 from .ticks import TickRecord, write_ticks
 
 RUN_UPDATE_COLUMNS = ("state", "reason", "started", "finished", "error", "traceback", "progress")
 
 
 class Outcome(NamedTuple):
-    """What became of a run, and what comes of that.
-
-    ``then`` is what is to run later on; ``pause_after`` is set where the run is one failure more,
-    to how many of them in a row pause the task. ``attempts`` is how many a slot has.
-    """
+    """The new state of a run, and what follows from it."""
 
     run: Run
+    #: Runs that wait from now on, such as the next attempt.
     followups: Sequence[WaitingRun] = ()
+    #: Consecutive failures that pause the task; None unless this run failed.
     pause_after_failures: int | None = None
+    #: How many attempts a slot has.
     max_attempts: int = 1
 
 
 class FailurePause(NamedTuple):
-    """A task that is paused because it kept failing, and the reason as it is on record."""
+    """A task that was paused because it kept failing, and the reason on record."""
 
     task: str
     reason: str
@@ -61,20 +62,19 @@ class FailurePause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeferredRun:
-    """Something that is to run once; of those with the same task and ``key`` the first counts."""
+    """A waiting run that was deferred."""
 
     waiting_run: WaitingRun
+    #: Of the deferred runs of a task with the same key only the first counts.
     key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WriteBatch:
-    """What is to be written together.
-
-    That is outcomes, ticks with the names of their rosters, and what was deferred.
-    """
+    """What is to be written together."""
 
     outcomes: Sequence[Outcome] = ()
+    #: Each with the names in its task set.
     ticks: Sequence[tuple[TickRecord, Collection[str]]] = ()
     deferred_runs: Sequence[DeferredRun] = ()
 
@@ -82,68 +82,60 @@ class WriteBatch:
         return bool(self.outcomes or self.ticks or self.deferred_runs)
 
 
-def apply_batch(
-    connection: Connection, tables: Tables, owner_token: str, batch: WriteBatch
-) -> list[FailurePause]:
-    """Write what became of runs that this owner still holds, and what ticked."""
-    write_ticks(connection, tables, batch.ticks)
-    for each in batch.deferred_runs:
-        insert_deferred_run(connection, tables, each)
-    return write_outcomes(connection, tables, owner_token, batch.outcomes)
+def apply_batch(session: Session, batch: WriteBatch) -> list[FailurePause]:
+    """Write a batch, but for runs that this process does not own any more.
+
+    Returns the tasks that were paused because they kept failing.
+    """
+    write_ticks(session, batch.ticks)
+    for deferred_run in batch.deferred_runs:
+        insert_deferred_run(session, deferred_run)
+    return _write_outcomes(session, batch.outcomes)
 
 
-def write_outcomes(
-    connection: Connection, tables: Tables, owner_token: str, outcomes: Sequence[Outcome]
-) -> list[FailurePause]:
-    """Write outcomes of runs that this owner still holds; others are told by who took them over."""
-    if not outcomes:
-        return []
-    held = _select_owned_ids(connection, tables, owner_token)
-    ours = [each for each in outcomes if each.run.id in held]
-    over = [each for each in ours if each.run.state.is_final]
-    changing = [each.run for each in ours if not each.run.state.is_final]
-    _update_runs(connection, tables.runs, changing)
-    _update_runs(connection, tables.runs, [each.run for each in over], is_over=True)
-    insert_new(connection, tables.run_outputs, make_output_rows(each.run for each in over))
-    return write_followups(connection, tables, over)
-
-
-def insert_deferred_run(connection: Connection, tables: Tables, deferred_run: DeferredRun) -> None:
-    """Put on record what is to run once, unless its key is known already."""
-    pending, dedup_keys = deferred_run.waiting_run, tables.dedup_keys
-    if deferred_run.key is not None:
-        known = select(dedup_keys.c.key).where(
-            dedup_keys.c.task == pending.task, dedup_keys.c.key == deferred_run.key
-        )
-        if connection.scalar(known) is not None:
+def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> None:
+    """Let a deferred run wait, unless its key is on record."""
+    waiting_run, key = deferred_run.waiting_run, deferred_run.key
+    if key is not None:
+        dedup_keys = session.tables.dedup_keys
+        is_same = (dedup_keys.c.task == waiting_run.task) & (dedup_keys.c.key == key)
+        if session.connection.scalar(select(dedup_keys.c.key).where(is_same)) is not None:
             return
-        row = {"task": pending.task, "key": deferred_run.key, "moment": pending.slot}
-        insert_new(connection, dedup_keys, [row])
-    insert_new(connection, tables.waiting, [make_waiting_row(pending)])
+        row = {"task": waiting_run.task, "key": key, "moment": waiting_run.slot}
+        insert_new(session, dedup_keys, [row])
+    insert_new(session, session.tables.waiting, [make_waiting_row(waiting_run)])
 
 
-def extend_leases(
-    connection: Connection,
-    tables: Tables,
-    owner_token: str,
-    run_ids: Collection[str],
-    lease_until: datetime,
-) -> set[str]:
-    """Renew the leases of runs; return the ids of those that this owner still holds."""
+def extend_leases(session: Session, run_ids: Collection[str], lease_until: datetime) -> set[str]:
+    """Renew the leases of runs; return the ids of those that this process still owns."""
     if not run_ids:
         return set()
-    column = tables.runs.c.id
-    held = _select_owned_ids(connection, tables, owner_token).intersection(run_ids)
-    rest = sorted(held)
-    while rest:
-        piece, rest = rest[:IDS_PER_STATEMENT], rest[IDS_PER_STATEMENT:]
-        connection.execute(update(tables.runs).where(column.in_(piece)).values(lease=lease_until))
-    return held
+    runs = session.tables.runs
+    owned = _select_owned_ids(session).intersection(run_ids)
+    for ids in batched(owned):
+        session.connection.execute(update(runs).where(runs.c.id.in_(ids)).values(lease=lease_until))
+    return owned
 
 
-def _select_owned_ids(connection: Connection, tables: Tables, owner_token: str) -> set[str]:
-    """Return the ids of the runs that an owner has claimed and that are not over."""
-    return set(connection.scalars(_owned_ids_query(tables), {"owner": owner_token}))
+def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[FailurePause]:
+    """Write the outcomes of runs that this process owns; another owner writes its own."""
+    if not outcomes:
+        return []
+    owned = _select_owned_ids(session)
+    own_outcomes = [outcome for outcome in outcomes if outcome.run.id in owned]
+    ended = [outcome for outcome in own_outcomes if outcome.run.state.is_final]
+    running = [outcome.run for outcome in own_outcomes if not outcome.run.state.is_final]
+    _update_runs(session, running)
+    _update_runs(session, [outcome.run for outcome in ended], is_over=True)
+    output_rows = make_output_rows(outcome.run for outcome in ended)
+    insert_new(session, session.tables.run_outputs, output_rows)
+    return write_followups(session, ended)
+
+
+def _select_owned_ids(session: Session) -> set[str]:
+    """Return the ids of the active runs of this process."""
+    parameters = {"owner": session.owner.token}
+    return set(session.connection.scalars(_owned_ids_query(session.tables), parameters))
 
 
 @once_per_store
@@ -152,27 +144,14 @@ def _owned_ids_query(tables: Tables) -> Select[Any]:
     return select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.owner == bindparam("owner"))
 
 
-def write_followups(
-    connection: Connection, tables: Tables, outcomes: Sequence[Outcome]
-) -> list[FailurePause]:
-    """Put on record what comes of outcomes; return the tasks that are paused for them."""
-    count_runs(connection, tables, [each.run for each in outcomes])
-    then = [make_waiting_row(pending) for each in outcomes for pending in each.followups]
-    insert_new(connection, tables.waiting, then)
-    failing = [each for each in outcomes if each.pause_after_failures is not None]
-    paused = [_pause_if_failing(connection, tables, each) for each in failing]
-    return [each for each in paused if each is not None]
-
-
-def _update_runs(
-    connection: Connection, table: Table, runs: Sequence[Run], *, is_over: bool = False
-) -> None:
+def _update_runs(session: Session, runs: Sequence[Run], *, is_over: bool = False) -> None:
     if not runs:
         return
+    table, connection = session.tables.runs, session.connection
     if connection.dialect.name in MYSQL_DIALECTS:
-        # The row is there, and so is what it was claimed with.
-        claimed = [evolve(run, payload=None) for run in runs]
-        rows = [{**make_run_row(run, "", None), **make_outcome_row(run)} for run in claimed]
+        # The row exists, and keeps the payload that it was claimed with.
+        claims = [make_run_row(evolve(run, payload=None), session.owner, None) for run in runs]
+        rows = [claim | make_outcome_row(run) for claim, run in zip(claims, runs, strict=True)]
         connection.execute(_make_run_overwrite(table, is_over), rows)
     else:
         rows = [{"run_id": run.id, **make_outcome_row(run)} for run in runs]
@@ -188,53 +167,72 @@ def _make_run_update(table: Table, is_over: bool) -> Update:
 
 @once_per_store
 def _make_run_overwrite(table: Table, is_over: bool) -> Insert:
-    """Return what changes rows that are known to be there.
+    """Return an insert that changes existing rows.
 
     The driver sends many inserts at once, but waits for the answer to each update.
     """
     statement = upsert("mysql", table)
     values: dict[str, Any] = {name: statement.inserted[name] for name in RUN_UPDATE_COLUMNS}
     values |= {"lease": null()} if is_over else {}
-    overwriting: Insert = statement.on_duplicate_key_update(values)
-    return overwriting
+    overwrite: Insert = statement.on_duplicate_key_update(values)
+    return overwrite
+
+
+def end_run(session: Session, run: Run) -> None:
+    """Write that a run of any owner is over, whose process did not write that."""
+    runs = session.tables.runs
+    values = {"state": str(run.state), "finished": run.finished, "error": run.error, "lease": None}
+    session.connection.execute(update(runs).where(runs.c.id == run.id).values(values))
+
+
+def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[FailurePause]:
+    """Count runs that are over, let their follow-ups wait, pause tasks that keep failing.
+
+    Returns the tasks that were paused.
+    """
+    count_runs(session, [outcome.run for outcome in outcomes])
+    followups = [followup for outcome in outcomes for followup in outcome.followups]
+    insert_new(session, session.tables.waiting, [make_waiting_row(run) for run in followups])
+    pauses = [
+        _pause_if_failing(session, outcome.run, outcome.pause_after_failures, outcome.max_attempts)
+        for outcome in outcomes
+        if outcome.pause_after_failures is not None
+    ]
+    return [pause for pause in pauses if pause is not None]
 
 
 def _pause_if_failing(
-    connection: Connection, tables: Tables, outcome: Outcome
+    session: Session, run: Run, limit: int, max_attempts: int
 ) -> FailurePause | None:
-    """Pause the run's task if, since it was last resumed, so many slots failed and none succeeded.
+    """Pause the run's task if its last ``limit`` slots failed.
 
-    What has attempts left has not failed yet.
+    Slots count since the task's last success, pause or resume. One with attempts left has not
+    failed yet.
     """
-    run, limit = outcome.run, outcome.pause_after_failures
-    runs, state = tables.runs, state_by_task_index(tables)
-    mine = runs.c.task == run.task
-    since = _first_id_after_pause_rule(connection, tables, run.task)
-    good = select(runs.c.id).where(mine, state == RunState.SUCCEEDED.value, runs.c.id > since)
-    since = connection.scalar(good.order_by(runs.c.id.desc()).limit(1)) or since
-    failures = [each.value for each in RunState if each.is_failure]
-    for_good = (state.in_(failures), runs.c.attempt >= outcome.max_attempts, runs.c.id > since)
-    slots = select(runs.c.slot, runs.c.nonce).where(mine, *for_good)
-    failed = connection.execute(slots.distinct().limit(limit)).all()
-    if len(failed) != limit:
-        return None
-    paused = FailurePause(run.task, f"{limit} failures in a row")
-    word = {
-        "moment": run.finished,
-        "pauses": 1,
-        "pattern": glob.escape(run.task),
-        "until": None,
-        "reason": paused.reason,
-    }
-    connection.execute(insert(tables.pause_rules), word)
-    return paused
-
-
-def _first_id_after_pause_rule(connection: Connection, tables: Tables, task: str) -> str:
-    """Return what sorts before the runs claimed since the task was last paused or resumed."""
-    pause_rules = tables.pause_rules
-    spoken = connection.execute(
-        select(pause_rules.c.moment, pause_rules.c.pattern).order_by(pause_rules.c.id)
+    runs, state = session.tables.runs, state_by_task_index(session.tables)
+    failures = [state.value for state in RunState if state.is_failure]
+    slots = select(runs.c.slot, runs.c.nonce).where(
+        runs.c.task == run.task,
+        state.in_(failures),
+        runs.c.attempt >= max_attempts,
+        runs.c.id > _last_success_or_rule(session, run.task, state),
     )
-    moments = [row.moment for row in spoken if name_matcher(row.pattern)(task)]
-    return first_id(moments[-1]) if moments else ""
+    if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
+        return None
+    pause = FailurePause(run.task, f"{limit} failures in a row")
+    assert run.finished is not None
+    rule = PauseRule(run.finished, True, glob.escape(run.task), None, pause.reason)
+    session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
+    return pause
+
+
+def _last_success_or_rule(session: Session, task: str, state: ColumnElement[str]) -> str:
+    """Return an id: of the last success, or before the first run since a pause or resume."""
+    runs = session.tables.runs
+    rules = [rule for rule in select_pause_rules(session) if name_matcher(rule.pattern)(task)]
+    since = first_id(rules[-1].since) if rules else ""
+    successes = select(runs.c.id).where(
+        runs.c.task == task, state == RunState.SUCCEEDED.value, runs.c.id > since
+    )
+    newest_success = successes.order_by(runs.c.id.desc()).limit(1)
+    return session.connection.scalar(newest_success) or since

@@ -1,24 +1,23 @@
-"""Runs and their kin as rows, and back."""
+"""Runs, waiting runs and pause rules as rows, and back; and the queries that many share."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, WaitingRun
-from ..run import Progress, Run, RunReason, RunState, Trigger
+from ..run import Progress, Run, RunReason, RunState, Trigger, make_storable
 from .schema import Tables, Values, once_per_store
+from .session import Owner, Session
 
 
-def make_run_row(
-    run: Run, owner_token: str, lease_until: datetime | None, weight: int = 0
-) -> Values:
-    """Return the row that claims a slot, or tells that it is skipped."""
+def make_run_row(run: Run, owner: Owner, lease_until: datetime | None, weight: int = 0) -> Values:
+    """Return the row that claims a slot, or records that it is skipped."""
     return {
         "id": run.id,
         "task": run.task,
@@ -33,7 +32,7 @@ def make_run_row(
         "payload": dump_payload(run.payload),
         "host": run.host,
         "pid": run.pid,
-        "owner": owner_token,
+        "owner": owner.token,
         "lease": None if run.state.is_final else lease_until,
         "cancel": 0,
         "weight": weight,
@@ -41,7 +40,7 @@ def make_run_row(
 
 
 def make_outcome_row(run: Run) -> Values:
-    """Return what changes in the course of a run."""
+    """Return the columns that change in the course of a run."""
     return {
         "state": str(run.state),
         "reason": run.reason and str(run.reason),
@@ -55,7 +54,7 @@ def make_outcome_row(run: Run) -> Values:
 
 
 def make_output_rows(runs: Iterable[Run]) -> list[Values]:
-    """Return the rows of what runs logged, and what their programs wrote."""
+    """Return the rows of what runs logged and what their programs wrote."""
     return [
         {"run": run.id, "text": run.log, "stdout": run.stdout, "stderr": run.stderr}
         for run in runs
@@ -90,15 +89,14 @@ def to_run(row: Row[Any]) -> Run:
     )
 
 
-def select_active_runs(connection: Connection, tables: Tables) -> list[ActiveRun]:
-    """Return the runs that are not over, oldest first.
+def select_active_runs(session: Session) -> list[ActiveRun]:
+    """Return the active runs, oldest first.
 
-    That is little beside all that is on record, and so it is looked for by nothing else: asked to
-    sort it, or for one task's, SQLite would rather go through everything.
+    Filters on the lease only: with ORDER BY or a task filter SQLite scans the whole table.
     """
-    rows = connection.execute(_active_runs_query(tables))
-    active = [ActiveRun(to_run(row), row.lease, row.weight) for row in rows]
-    return sorted(active, key=lambda each: each.run.id)
+    rows = session.connection.execute(_active_runs_query(session.tables))
+    active_runs = [ActiveRun(to_run(row), row.lease, row.weight) for row in rows]
+    return sorted(active_runs, key=lambda active_run: active_run.run.id)
 
 
 @once_per_store
@@ -107,15 +105,33 @@ def _active_runs_query(tables: Tables) -> Select[Any]:
 
 
 def state_by_task_index(tables: Tables) -> ColumnElement[str]:
-    """Return the state to look for among the runs of one task.
+    """Return the state for a filter on the runs of one task.
 
-    By the index on states, SQLite would go through the runs of all the other tasks.
+    Given the plain column, SQLite uses the index on states and reads the runs of all tasks.
     """
     return func.coalesce(tables.runs.c.state, "")
 
 
+def newest_first(
+    query: Select[Any],
+    tables: Tables,
+    limit: int,
+    task: str | None = None,
+    states: Collection[RunState] | None = None,
+) -> Select[Any]:
+    """Return the query for the newest runs only: of one task, in some states, or all."""
+    runs = tables.runs
+    state: ColumnElement[str] = runs.c.state
+    if task is not None:
+        query = query.where(runs.c.task == task)
+        state = state_by_task_index(tables)
+    if states is not None:
+        query = query.where(state.in_([state.value for state in states]))
+    return query.order_by(runs.c.id.desc()).limit(limit)
+
+
 def make_waiting_row(waiting_run: WaitingRun) -> Values:
-    """Return the row of what waits."""
+    """Return the row of a waiting run."""
     return {
         "task": waiting_run.task,
         "slot": waiting_run.slot,
@@ -128,7 +144,7 @@ def make_waiting_row(waiting_run: WaitingRun) -> Values:
 
 
 def to_waiting_run(row: Row[Any]) -> WaitingRun:
-    """Return what waits by a row."""
+    """Return the waiting run of a row."""
     return WaitingRun(
         task=row.task,
         slot=row.slot,
@@ -140,9 +156,20 @@ def to_waiting_run(row: Row[Any]) -> WaitingRun:
     )
 
 
-def select_pause_rules(connection: Connection, tables: Tables) -> list[PauseRule]:
-    """Return who was paused and resumed, oldest first."""
-    rows = connection.execute(_pause_rules_query(tables))
+def make_pause_rule_row(rule: PauseRule) -> Values:
+    """Return the row of a pause rule."""
+    return {
+        "moment": rule.since,
+        "pauses": int(rule.is_pause),
+        "pattern": rule.pattern,
+        "until": rule.until,
+        "reason": rule.reason and make_storable(rule.reason),
+    }
+
+
+def select_pause_rules(session: Session) -> list[PauseRule]:
+    """Return the pause rules, oldest first."""
+    rows = session.connection.execute(_pause_rules_query(session.tables))
     return [
         PauseRule(row.moment, bool(row.pauses), row.pattern, row.until, row.reason) for row in rows
     ]
@@ -154,10 +181,10 @@ def _pause_rules_query(tables: Tables) -> Select[Any]:
 
 
 def dump_payload(payload: Any) -> str | None:
-    """Return a payload as text; None is no text at all."""
+    """Return a payload as JSON text; None as no text."""
     return None if payload is None else json.dumps(payload)
 
 
 def load_payload(text: str | None) -> Any:
-    """Return the payload that a text holds."""
+    """Return the payload of a JSON text."""
     return None if text is None else json.loads(text)

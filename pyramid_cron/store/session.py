@@ -1,23 +1,27 @@
-"""What a transaction in the store is made with."""
+"""One transaction in the store: its connection, the tables, and the process that has it open."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Table
 from sqlalchemy.dialects import mysql, sqlite
 
-from .schema import Values, once_per_store
+from .schema import Tables, Values, once_per_store
 
 IDS_PER_STATEMENT = 1000
 """How many ids are put into one statement; databases take some ten thousand."""
 
 EXACT_ROWCOUNT_DIALECTS = ("sqlite", "postgresql")
-"""Databases that can leave alone what is there, and tell how much they wrote."""
+"""Databases that can leave an existing row alone, and count only the rows that they wrote."""
+
+NO_OWNER = ""
+"""The owner of a run that was handed off and not taken over yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +33,27 @@ class Owner:
     pid: int = field(default_factory=os.getpid)
 
 
-NO_OWNER = ""
-"""The owner of what was sent and is not taken up yet."""
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the statements of one transaction need."""
+
+    connection: Connection
+    tables: Tables
+    #: The process that has the transaction open.
+    owner: Owner
 
 
-def insert_new(connection: Connection, table: Table, rows: list[Values]) -> bool:
-    """Insert those rows whose keys are not there yet; return whether all of them are known to be.
+def insert_new(session: Session, table: Table, rows: list[Values]) -> bool:
+    """Insert the rows whose keys are not there yet; return whether certainly all were inserted.
 
-    MySQL counts a row that was there as one that it wrote.
+    MySQL counts an existing row as one that it wrote.
     """
-    dialect = connection.dialect.name
+    dialect = session.connection.dialect.name
     if not rows:
         return dialect in EXACT_ROWCOUNT_DIALECTS
-    counting = {"preserve_rowcount": True}
-    result = connection.execute(_make_insert(dialect, table), rows, execution_options=counting)
+    statement = _make_insert(dialect, table)
+    options = {"preserve_rowcount": True}
+    result = session.connection.execute(statement, rows, execution_options=options)
     return dialect in EXACT_ROWCOUNT_DIALECTS and result.rowcount == len(rows)
 
 
@@ -50,20 +61,27 @@ def insert_new(connection: Connection, table: Table, rows: list[Values]) -> bool
 def _make_insert(dialect: str, table: Table) -> Insert:
     statement = upsert(dialect, table)
     if dialect in EXACT_ROWCOUNT_DIALECTS:
-        new: Insert = statement.on_conflict_do_nothing()
+        insert_or_skip: Insert = statement.on_conflict_do_nothing()
     else:
-        # INSERT IGNORE would take values for good that are cut to fit.
+        # INSERT IGNORE would accept values that are too long, and cut them.
         key = next(iter(table.primary_key))
-        new = statement.on_duplicate_key_update({key.name: key})
-    return new
+        insert_or_skip = statement.on_duplicate_key_update({key.name: key})
+    return insert_or_skip
 
 
 def upsert(dialect: str, table: Table) -> Any:
-    """Return the insert that can say what becomes of rows whose keys are there already."""
+    """Return the dialect's insert, which can say what becomes of rows whose keys exist."""
     if dialect == "sqlite":
         return sqlite.insert(table)
     if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql  # takes its time, and few need it
+        from sqlalchemy.dialects import postgresql  # slow to import, and few need it
 
         return postgresql.insert(table)
     return mysql.insert(table)
+
+
+def batched(ids: Iterable[str]) -> Iterator[list[str]]:
+    """Yield ids in order, as many at a time as one statement takes."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), IDS_PER_STATEMENT):
+        yield ordered[start : start + IDS_PER_STATEMENT]

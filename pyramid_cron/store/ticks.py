@@ -1,4 +1,4 @@
-"""Ticks on record, and the task sets that made them."""
+"""Ticks on record, and the task sets that ticked."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, select, update
+from sqlalchemy import Select, Update, bindparam, select, update
 
 from .run_stats import count_ticks
-from .schema import Tables, once_per_store
-from .session import insert_new
+from .schema import Tables, Values, once_per_store
+from .session import Session, insert_new
 
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """How much the clocks of hosts may differ."""
@@ -20,92 +20,87 @@ MAX_CLOCK_SKEW = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class TickRecord:
-    """One hit on the trigger: when (aware, UTC), who answered it, and how many runs it made.
-
-    ``doubtful`` is whether it may be on record already: to write it was tried, without an answer.
-    """
+    """One hit on the trigger, as it is on record."""
 
     id: str
+    #: Aware, UTC.
     at: datetime
     task_set_id: str
     host: str
     pid: int
     run_count: int = 0
     skipped_count: int = 0
+    #: Whether a transaction with it may have been committed: its answer was lost.
     is_maybe_written: bool = False
 
 
-def write_ticks(
-    connection: Connection, tables: Tables, ticks: Sequence[tuple[TickRecord, Collection[str]]]
-) -> None:
-    """Write ticks, and that the rosters of these names have ticked."""
-    latest: dict[str, tuple[TickRecord, Collection[str]]] = {}
-    for tick, names in ticks:
-        known = latest.get(tick.task_set_id)
-        if known is None or _is_newer_tick(tick.at, known[0].at):
-            latest[tick.task_set_id] = tick, names
-    for tick, names in latest.values():
-        touch_task_set(connection, tables, tick, names)
-    rows = [
-        {
-            "id": tick.id,
-            "moment": tick.at,
-            "roster": tick.task_set_id,
-            "host": tick.host,
-            "pid": tick.pid,
-            "runs": tick.run_count,
-            "skipped": tick.skipped_count,
-        }
-        for tick, _ in ticks
-    ]
-    counted = _count_written_ticks(
-        connection, tables, [tick.id for tick, _ in ticks if tick.is_maybe_written]
-    )
-    insert_new(connection, tables.ticks, rows)
-    count_ticks(connection, tables, len(rows) - counted)
+def write_ticks(session: Session, ticks: Sequence[tuple[TickRecord, Collection[str]]]) -> None:
+    """Write ticks, each with the task names of its task set, and the sets' last ticks."""
+    newest: dict[str, tuple[TickRecord, Collection[str]]] = {}
+    for tick, task_names in ticks:
+        current = newest.get(tick.task_set_id)
+        if current is None or _is_newer_tick(tick.at, current[0].at):
+            newest[tick.task_set_id] = tick, task_names
+    for tick, task_names in newest.values():
+        touch_task_set(session, tick, task_names)
+    maybe_written = [tick.id for tick, _ in ticks if tick.is_maybe_written]
+    new_count = len(ticks) - _count_written(session, maybe_written)
+    insert_new(session, session.tables.ticks, [_make_tick_row(tick) for tick, _ in ticks])
+    count_ticks(session, new_count)
 
 
-def _count_written_ticks(connection: Connection, tables: Tables, tick_ids: Sequence[str]) -> int:
+def _make_tick_row(tick: TickRecord) -> Values:
+    return {
+        "id": tick.id,
+        "moment": tick.at,
+        "roster": tick.task_set_id,
+        "host": tick.host,
+        "pid": tick.pid,
+        "runs": tick.run_count,
+        "skipped": tick.skipped_count,
+    }
+
+
+def _count_written(session: Session, tick_ids: Sequence[str]) -> int:
     """Return how many of these ticks are on record."""
-    column = tables.ticks.c.id
-    return (
-        len(connection.scalars(select(column).where(column.in_(tick_ids))).all()) if tick_ids else 0
-    )
+    if not tick_ids:
+        return 0
+    column = session.tables.ticks.c.id
+    return len(session.connection.scalars(select(column).where(column.in_(tick_ids))).all())
 
 
 def touch_task_set(
-    connection: Connection, tables: Tables, tick: TickRecord, task_names: Collection[str]
+    session: Session, tick: TickRecord, task_names: Collection[str]
 ) -> datetime | None:
-    """Note that the roster of these names has ticked; return when it last did.
+    """Record the last tick of a task set; return the one before, None if there was none.
 
-    Its last tick goes back only after a clock was wrong by more than hosts usually differ. None is
-    returned then, or if there was none.
+    It moves back only where it was further ahead than the clocks of hosts differ. That was a wrong
+    clock's, and None is returned as well.
     """
-    task_sets = tables.task_sets
-    found = connection.scalar(_last_tick_query(tables), {"roster": tick.task_set_id})
-    if found is None:
+    tables, connection = session.tables, session.connection
+    last_tick = connection.scalar(_last_tick_query(tables), {"task_set_id": tick.task_set_id})
+    if last_tick is None:
         row = {"id": tick.task_set_id, "tasks": json.dumps(list(task_names)), "last_tick": tick.at}
-        insert_new(connection, task_sets, [row])
-    elif _is_newer_tick(tick.at, found):
-        connection.execute(
-            _last_tick_update(tables), {"roster": tick.task_set_id, "moment": tick.at}
-        )
-    return None if found is None or found - tick.at > MAX_CLOCK_SKEW else found
+        insert_new(session, tables.task_sets, [row])
+    elif _is_newer_tick(tick.at, last_tick):
+        parameters = {"task_set_id": tick.task_set_id, "at": tick.at}
+        connection.execute(_last_tick_update(tables), parameters)
+    return None if last_tick is None or last_tick - tick.at > MAX_CLOCK_SKEW else last_tick
 
 
 @once_per_store
 def _last_tick_query(tables: Tables) -> Select[Any]:
     task_sets = tables.task_sets
-    return select(task_sets.c.last_tick).where(task_sets.c.id == bindparam("roster"))
+    return select(task_sets.c.last_tick).where(task_sets.c.id == bindparam("task_set_id"))
 
 
 @once_per_store
 def _last_tick_update(tables: Tables) -> Update:
     task_sets = tables.task_sets
-    mine = update(task_sets).where(task_sets.c.id == bindparam("roster"))
-    return mine.values(last_tick=bindparam("moment"))
+    statement = update(task_sets).where(task_sets.c.id == bindparam("task_set_id"))
+    return statement.values(last_tick=bindparam("at"))
 
 
-def _is_newer_tick(moment: datetime, last_tick: datetime) -> bool:
-    """Return whether a tick's moment takes the place of the one that is known as the last."""
-    return moment > last_tick or last_tick - moment > MAX_CLOCK_SKEW
+def _is_newer_tick(at: datetime, last_tick: datetime) -> bool:
+    """Return whether a tick replaces the last one on record."""
+    return at > last_tick or last_tick - at > MAX_CLOCK_SKEW

@@ -1,4 +1,4 @@
-"""What happened but is not written yet: outcomes gather here and reach the store in groups."""
+"""Outcomes, ticks and deferred runs on their way to the store."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .ticks import TickRecord
 
 
 class WriteBuffer:
-    """Outcomes on their way to the store.
+    """What is not in the store yet, to be written in batches.
 
-    A transaction per run would cost more than most tasks do, so the newest state of each run is
-    kept until it is taken: before a tick answers, and shortly after anything was noted.
+    A transaction for each run would cost more than most tasks do. So the newest state of each run
+    is buffered: until before a tick answers, and otherwise for a moment. Safe for threads.
     """
 
     def __init__(self) -> None:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin empty: what waits at a fork is the parent's to write."""
+        """Empty the buffer: what it had at the fork is the parent's to write."""
         self._outcomes: dict[str, Outcome] = {}
         self._ticks: list[tuple[TickRecord, Collection[str]]] = []
         self._deferred_runs: list[DeferredRun] = []
@@ -30,19 +30,19 @@ class WriteBuffer:
         self._drain_lock = threading.Lock()
 
     def add_outcome(self, outcome: Outcome) -> None:
-        """Keep the newest state of a claimed run."""
+        """Buffer the newest state of a claimed run; one that is over stays over."""
         with self._lock:
-            known = self._outcomes.get(outcome.run.id)
-            if known is None or not known.run.state.is_final:
+            current = self._outcomes.get(outcome.run.id)
+            if current is None or not current.run.state.is_final:
                 self._outcomes[outcome.run.id] = outcome
 
     def add_tick(self, tick: TickRecord, task_names: Collection[str]) -> None:
-        """Keep a tick of the roster of ``names``."""
+        """Buffer a tick, and the names in its task set."""
         with self._lock:
             self._ticks.append((tick, task_names))
 
     def add_deferred_run(self, deferred_run: DeferredRun) -> None:
-        """Keep what is to run once."""
+        """Buffer a deferred run."""
         with self._lock:
             self._deferred_runs.append(deferred_run)
 
@@ -53,23 +53,23 @@ class WriteBuffer:
 
     @contextmanager
     def drain(self) -> Iterator[WriteBatch]:
-        """Give everything noted so far, to be written in the block.
+        """Give all that is buffered, to be written in the block.
 
-        It stays noted if the block raises, so nothing is lost.
+        If the block raises, it is buffered again, so that nothing is lost.
         """
         with self._drain_lock:
             with self._lock:
                 outcomes, self._outcomes = self._outcomes, {}
                 ticks, self._ticks = self._ticks, []
-                deferred, self._deferred_runs = self._deferred_runs, []
+                deferred_runs, self._deferred_runs = self._deferred_runs, []
             try:
-                yield WriteBatch(list(outcomes.values()), ticks, deferred)
+                yield WriteBatch(list(outcomes.values()), ticks, deferred_runs)
             except BaseException:
-                # It may be on record all the same, if the answer was lost.
+                # It may be in the store all the same, if the answer to the commit was lost.
                 ticks = [(replace(tick, is_maybe_written=True), names) for tick, names in ticks]
                 with self._lock:
                     self._ticks = ticks + self._ticks
-                    self._deferred_runs = deferred + self._deferred_runs
+                    self._deferred_runs = deferred_runs + self._deferred_runs
                     newer, self._outcomes = self._outcomes, outcomes
                 for outcome in newer.values():
                     self.add_outcome(outcome)

@@ -274,9 +274,9 @@ def _miscounted(cron: CronApp) -> list[str]:
     for run in store.history(limit=10**7):
         if run.state.is_final:
             recorded[run.task, str(run.reason or run.state)] += run.count
-    with store.database.read() as connection:
-        totals = read_run_stats(connection, store.tables)
-        ticks = connection.scalar(select(func.count()).select_from(store.tables.ticks))
+    with store.read_session() as session:
+        totals = read_run_stats(session)
+        ticks = session.connection.scalar(select(func.count()).select_from(store.tables.ticks))
     recorded[TICK_STATS_TASK, ""] = ticks
     counted = {(each.task, each.reason or each.state): each.count for each in totals}
     return [

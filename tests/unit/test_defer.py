@@ -8,6 +8,7 @@ from webtest import TestApp
 
 from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.store.retention import prune
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
 
@@ -114,7 +115,7 @@ class TestWhen:
         control.defer("mail", 1, key="order 7")
         cron.tick(NOON + MINUTE)
         later = NOON + timedelta(days=40)
-        get_cron(cron.registry).store.prune(later, 100)
+        prune(get_cron(cron.registry).store, later, 100)
         with_clock(cron, later)
         control.defer("mail", 2, key="order 7")
         cron.tick(later + MINUTE)
@@ -124,11 +125,11 @@ class TestWhen:
         control.pause("mail")
         control.defer("mail", 1, key="order 7")
         later = NOON + timedelta(days=40)
-        get_cron(cron.registry).store.prune(later, 100)
+        prune(get_cron(cron.registry).store, later, 100)
         control.defer("mail", 2, key="order 7")
         control.resume("mail")
         cron.tick(later)
-        get_cron(cron.registry).store.prune(later, 100)
+        prune(get_cron(cron.registry).store, later, 100)
         control.defer("mail", 3, key="order 7")
         cron.tick(later + MINUTE)
         assert payloads == [1]
@@ -137,7 +138,7 @@ class TestWhen:
         for number in range(3):
             control.defer("mail", number, key="order 7", at=NOON - timedelta(days=400))
             cron.tick(NOON + number * MINUTE)
-            get_cron(cron.registry).store.prune(NOON - timedelta(days=30), 100)
+            prune(get_cron(cron.registry).store, NOON - timedelta(days=30), 100)
         assert payloads == [0]
 
     def test_a_paused_task_runs_it_once_it_is_resumed(self, cron, control):

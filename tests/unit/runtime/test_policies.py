@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from pyramid_cron import Retry, TaskCancelled, TaskTimeout, events, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.clock import Stopwatch
+from pyramid_cron.store import backfill
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, ended, slot, write
 
@@ -689,14 +691,13 @@ class TestBackfill:
         config.add_cron_task(lambda system: None, name="a", min=0)
         cron, control = cron_of(config), scheduler(config.registry)
         cron.tick(NOON - MINUTE)
-        store = get_cron(config.registry).store
-        fill_in = store.add_backfill
+        add_backfill = backfill.add_backfill
 
         def after_a_tick(*arguments):
             cron.tick(NOON)
-            return fill_in(*arguments)
+            return add_backfill(*arguments)
 
-        monkeypatch.setattr(store, "add_backfill", after_a_tick)
+        monkeypatch.setattr(sys.modules["pyramid_cron.scheduler"], "add_backfill", after_a_tick)
         get_cron(config.registry).clock = lambda: NOON
         assert control.backfill("a", NOON - 2 * HOUR, NOON) == 1
 

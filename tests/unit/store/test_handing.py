@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.store.handoff import hand_off_run, release_runs, take_over_run
 from pyramid_cron.store.results import Outcome
 from tests.apps import NOON
 from tests.records import MINUTE, claim, slot
@@ -27,10 +28,10 @@ def expired(store, now):
 def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
     [run] = claim(store, slot())
     other = store if anywhere.kind == "memory" else make_store(anywhere)
-    store.hand_off(run.id, NOON + HOUR)
-    taken = other.take_over(run.id, NOON + MINUTE, NOON + 2 * MINUTE)
+    hand_off_run(store, run.id, NOON + HOUR)
+    taken = take_over_run(other, run.id, NOON + MINUTE, NOON + 2 * MINUTE)
     assert (taken.id, taken.state, taken.pid) == (run.id, RunState.CLAIMED, other.owner.pid)
-    assert other.take_over(run.id, NOON + MINUTE, NOON + 2 * MINUTE) is None
+    assert take_over_run(other, run.id, NOON + MINUTE, NOON + 2 * MINUTE) is None
     assert store.get_run(run.id).state is RunState.RUNNING
     assert other.renew_leases([run.id], NOON + HOUR) == {run.id}
 
@@ -38,9 +39,9 @@ def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
 def test_one_that_is_taken_up_before_that_is_on_record_stays_whose_it_is(shared, make_store):
     [run] = claim(store := make_store(shared), slot())
     other = make_store(shared)
-    other.take_over(run.id, NOON, NOON + MINUTE)
-    store.hand_off(run.id, NOON + HOUR)
-    store.release([run], NOON)
+    take_over_run(other, run.id, NOON, NOON + MINUTE)
+    hand_off_run(store, run.id, NOON + HOUR)
+    release_runs(store, [run], NOON)
     assert other.renew_leases([run.id], NOON + MINUTE) == {run.id}
     assert waiting(store) == []
     assert lost(store, NOON + 2 * MINUTE) == [run.id]
@@ -49,7 +50,7 @@ def test_one_that_is_taken_up_before_that_is_on_record_stays_whose_it_is(shared,
 def test_what_is_given_back_waits_as_the_same_attempt_and_can_be_claimed_again(store):
     asked = slot(attempt=3, nonce=7, trigger=Trigger.RETRY, payload={"a": 1})
     [run] = claim(store, asked)
-    store.release([run], NOON)
+    release_runs(store, [run], NOON)
     assert store.history() == []
     [pending] = waiting(store)
     assert (pending, pending.payload) == (asked, {"a": 1})
@@ -59,18 +60,18 @@ def test_what_is_given_back_waits_as_the_same_attempt_and_can_be_claimed_again(s
 def test_a_run_that_is_over_can_not_be_taken_up(store):
     [run] = claim(store, slot())
     assert lost(store, NOON + HOUR) == [run.id]
-    assert store.take_over(run.id, NOON, NOON + HOUR) is None
+    assert take_over_run(store, run.id, NOON, NOON + HOUR) is None
 
 
 def test_a_run_whose_lease_has_passed_can_not_be_taken_up(store):
     [run] = claim(store, slot())
-    store.hand_off(run.id, NOON + MINUTE)
-    assert store.take_over(run.id, NOON + 2 * MINUTE, NOON + HOUR) is None
+    hand_off_run(store, run.id, NOON + MINUTE)
+    assert take_over_run(store, run.id, NOON + 2 * MINUTE, NOON + HOUR) is None
 
 
 def test_what_nobody_takes_up_is_lost_when_its_lease_passes(store):
     [run] = claim(store, slot())
-    store.hand_off(run.id, NOON + HOUR)
+    hand_off_run(store, run.id, NOON + HOUR)
     assert expired(store, NOON + 30 * MINUTE) == []
     [over] = expired(store, NOON + 61 * MINUTE)
     sender = f"{run.host} (pid {run.pid})"
@@ -83,7 +84,7 @@ def test_only_leases_that_nobody_gives_are_shortened(store):
     runs = claim(store, *(slot(name) for name in "abc"))
     leases = [NOON + HOUR, NOON + 24 * HOUR, NOON + 48 * HOUR]
     for run, lease in zip(runs, leases, strict=True):
-        store.hand_off(run.id, lease)
+        hand_off_run(store, run.id, lease)
     with store.claim_transaction(NOON, NOON + MINUTE) as desk:
         desk.cap_far_leases(desk.snapshot().active)
         left = {each.run.task: each.lease_until for [each] in map(desk.active_runs, "abc")}

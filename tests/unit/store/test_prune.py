@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from pyramid_cron.planning.pauses import PauseRule, active_pause
 from pyramid_cron.run import Trigger, make_id_prefix
 from pyramid_cron.store.results import DeferredRun, WriteBatch
+from pyramid_cron.store.retention import prune
 from pyramid_cron.store.ticks import TickRecord
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
@@ -35,27 +36,27 @@ def tick(store, moment, roster="r"):
 class TestRuns:
     def test_the_oldest_go_first_a_few_at_a_time_with_what_they_said(self, store):
         runs = [run_at(store, NOON + number * MINUTE) for number in range(5)]
-        assert store.prune(BEFORE, 2) == 2
+        assert prune(store, BEFORE, 2) == 2
         assert [run.id for run in store.history()] == [run.id for run in reversed(runs[2:])]
         assert count(store, "run_outputs") == 3
-        assert [store.prune(BEFORE, 2) for _ in range(3)] == [2, 1, 0]
+        assert [prune(store, BEFORE, 2) for _ in range(3)] == [2, 1, 0]
         assert (count(store, "runs"), count(store, "run_outputs")) == (0, 0)
 
     def test_those_from_that_moment_on_stay(self, store):
         run_at(store, BEFORE - SECOND)
         run = run_at(store, BEFORE)
-        assert store.prune(BEFORE, 10) == 1
+        assert prune(store, BEFORE, 10) == 1
         assert store.history() == [ended(run, log="text")]
 
     def test_those_that_go_on_stay(self, store):
         [going_on] = claim(store, slot("a"))
         run_at(store, NOON + MINUTE)
-        assert store.prune(BEFORE, 1) == 1
+        assert prune(store, BEFORE, 1) == 1
         assert store.history() == [going_on]
 
     def test_what_waits_stays(self, store):
         wait(store, [slot()])
-        store.prune(BEFORE, 10)
+        prune(store, BEFORE, 10)
         assert store.count_waiting() == 1
 
 
@@ -68,9 +69,9 @@ class TestKeys:
         both = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
         store.write_batch(WriteBatch(deferred_runs=both))
         self.run(store, both[0])
-        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
+        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
         self.run(store, both[1])
-        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
+        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
 
     def test_one_stays_while_its_slot_is_tried_again(self, store):
         one = self.deferred(NOON, 7)
@@ -78,14 +79,14 @@ class TestKeys:
         self.run(store, one)
         again = replace(one.waiting_run, attempt=2, trigger=Trigger.RETRY)
         wait(store, [again])
-        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
+        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
         self.run(store, replace(one, waiting_run=again))
-        assert (store.prune(BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
+        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
 
     def test_the_slot_of_another_task_is_not_theirs(self, store):
         store.write_batch(WriteBatch(deferred_runs=[self.deferred(NOON, 7)]))
         write(store, ended(claim(store, slot("b", nonce=9))[0]))
-        store.prune(BEFORE, 10)
+        prune(store, BEFORE, 10)
         assert count(store, "dedup_keys") == 1
 
     def run(self, store, deferred):
@@ -100,7 +101,7 @@ class TestTicks:
         for number in range(3):
             tick(store, NOON + number * MINUTE)
         tick(store, BEFORE)
-        assert [store.prune(BEFORE, 2) for _ in range(3)] == [2, 1, 0]
+        assert [prune(store, BEFORE, 2) for _ in range(3)] == [2, 1, 0]
         assert count(store, "ticks") == 1
 
 
@@ -108,13 +109,13 @@ class TestRosters:
     def test_versions_of_the_app_that_ticked_long_ago_go(self, store):
         tick(store, NOON, "old")
         tick(store, BEFORE, "new")
-        store.prune(BEFORE, 10)
+        prune(store, BEFORE, 10)
         assert store.peek(BEFORE).last_ticks == {"new": BEFORE}
 
     def test_the_one_that_ticked_last_stays_however_long_ago(self, store):
         tick(store, NOON, "older")
         tick(store, NOON + MINUTE, "old")
-        store.prune(BEFORE, 10)
+        prune(store, BEFORE, 10)
         assert store.peek(BEFORE).last_ticks == {"old": NOON + MINUTE}
 
 
@@ -154,7 +155,7 @@ class TestWords:
             store.add_pause_rule(word)
         names = ["a", "ab", "b", "c"]
         before = [active_pause(name, BEFORE, store.pause_rules()) for name in names]
-        store.prune(BEFORE, 10)
+        prune(store, BEFORE, 10)
         assert store.pause_rules() == [said[number] for number in kept]
         assert [active_pause(name, BEFORE, store.pause_rules()) for name in names] == before
 
@@ -162,5 +163,5 @@ class TestWords:
         for number in range(20):
             store.add_pause_rule(pause("a", number))
             store.add_pause_rule(resume("b", number))
-        store.prune(BEFORE, 10)
+        prune(store, BEFORE, 10)
         assert store.pause_rules() == [pause("a", 19), resume("b", 19)]

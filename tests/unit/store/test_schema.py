@@ -7,6 +7,7 @@ from sqlalchemy import event, inspect
 
 from pyramid_cron.errors import StoreError
 from pyramid_cron.store import schema
+from pyramid_cron.store.retention import prune
 from tests.apps import NOON
 from tests.records import claim
 
@@ -33,7 +34,7 @@ def test_they_are_made_when_first_needed_and_bear_the_prefix(shared, make_store)
 
 def test_any_question_or_change_makes_them(anywhere, make_store):
     assert make_store(anywhere).cancel_requests() == set()
-    assert make_store(anywhere).prune(NOON, 10) == 0
+    assert prune(make_store(anywhere), NOON, 10) == 0
 
 
 def test_they_are_made_once(shared, make_store):

@@ -18,7 +18,7 @@ from pyramid_cron.run import (
     Trigger,
     make_storable,
 )
-from pyramid_cron.store.backfill import SlotRange
+from pyramid_cron.store.backfill import SlotRange, add_backfill
 from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.ticks import TickRecord
 from tests.apps import NOON
@@ -217,12 +217,12 @@ class TestKeeping:
         with store.claim_transaction(NOON, NOON + MINUTE) as desk:
             desk.claim([], [SkippedSlots("a", moments[3], 1, RunReason.MISSED)])
         assert (
-            store.add_backfill(SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN)
+            add_backfill(store, SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN)
             == 2
         )
         assert (
-            store.add_backfill(
-                SlotRange("a", NOON - MINUTE, moments[4], moments), PARALLEL_BACKFILL_ORIGIN
+            add_backfill(
+                store, SlotRange("a", NOON - MINUTE, moments[4], moments), PARALLEL_BACKFILL_ORIGIN
             )
             == 0
         )
@@ -241,9 +241,9 @@ class TestKeeping:
             with store.claim_transaction(NOON, NOON + MINUTE) as desk:
                 skips = [SkippedSlots("a", NOON, 1, RunReason.CONDITION, waiting_run=one)]
                 assert len(desk.claim([], skips)[1]) == 1
-            store.add_backfill(span, nonce)
+            add_backfill(store, span, nonce)
         claim(store, two)
-        store.add_backfill(span, nonce)
+        add_backfill(store, span, nonce)
         assert [run.slot for run in claim(store, one, two)] == [NOON]
         assert len(store.history("a", [RunState.SKIPPED])) == 2
 
@@ -420,5 +420,5 @@ def test_stores_of_several_processes_share_what_is_on_record(shared, make_store)
     [run] = claim(one)
     assert not claim(two)
     assert isinstance(two.get_run(run.id), Run)
-    two.ask_to_cancel(run.id)
+    two.request_cancel(run.id)
     assert (one.cancel_requests(), two.cancel_requests()) == ({run.id}, set())

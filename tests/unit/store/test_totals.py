@@ -10,6 +10,7 @@ from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.run import RunReason, RunState, Trigger
 from pyramid_cron.store.queries import read_overview
 from pyramid_cron.store.results import Outcome, WriteBatch
+from pyramid_cron.store.retention import prune
 from pyramid_cron.store.ticks import TickRecord
 from pyramid_cron.store.write_buffer import WriteBuffer
 from tests.apps import NOON
@@ -90,7 +91,7 @@ def test_ticks_are_counted_and_none_is_forgotten(store):
     store.write_batch(WriteBatch(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
     store.write_batch(WriteBatch(ticks=[(ticks[2], ["a"])]))
     assert read_overview(store, "r").tick_count == 3
-    assert store.prune(NOON + timedelta(days=1), 10) == 3
+    assert prune(store, NOON + timedelta(days=1), 10) == 3
     found = read_overview(store, "r")
     assert (found.tick_count, found.run_stats) == (3, [])
     assert found.last_ticks == {"r": NOON + 2 * MINUTE}
