@@ -90,7 +90,7 @@ def freeze(child, record):
     def frozen():
         child.send(signal.SIGSTOP)
         try:
-            with record.deciding(utc_now(), utc_now()):
+            with record.claim_transaction(utc_now(), utc_now()):
                 return True
         except StoreError:
             child.send(signal.SIGCONT)

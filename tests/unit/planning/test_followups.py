@@ -72,7 +72,7 @@ class TestRetry:
         assert (retry.nonce, retry.trigger) == (nonce, Trigger.RETRY)
 
     def test_a_wait_of_nothing_is_due_at_once(self) -> None:
-        slot = run("a", "12:00", RunState.FAILED, finished="12:00:10.5")
+        slot = run("a", "12:00", RunState.FAILED, finished="12:00:10.500")
         [retry] = followups(task(retry=Retry(attempts=2, delay=0)), slot)
         assert retry.not_before == at("12:00:10")
 
@@ -113,7 +113,7 @@ class TestFixedDelay:
         assert slots(followups(task("a", Every("1m"), overlap="delay"), slot)) == ["a 12:01"]
 
     def test_of_seconds_it_counts_from_the_second(self) -> None:
-        slot = run("a", "12:00", finished="12:00:20.7")
+        slot = run("a", "12:00", finished="12:00:20.700")
         assert slots(followups(task("a", Every("30s"), overlap="delay"), slot)) == ["a 12:00:50"]
 
     @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class TestStart:
         assert slots_of(task(), since="12:05", now="12:05") == {}
 
     def test_a_task_that_is_new_has_the_slot_of_this_minute(self) -> None:
-        start = window_start(at("12:05:20.5"), None)
+        start = window_start(at("12:05:20.500"), None)
         assert start == at("12:05") - timedelta(microseconds=1)
         assert slots_of(task(), since=show(start), now="12:05:20") == {"a": ["12:05"]}
 

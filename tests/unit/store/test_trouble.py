@@ -125,7 +125,7 @@ class TestAnotherThatHoldsTheLock:
     def test_a_writer_gives_up_and_works_afterwards(self, served, make_store):
         holder, store = make_store(served), make_store(served)
         [run] = claim(store)
-        with holder.deciding(NOON, NOON + MINUTE):
+        with holder.claim_transaction(NOON, NOON + MINUTE):
             with trouble(served, "[Ll]ock"):
                 claim(store, slot("b"))
             with trouble(served, "[Ll]ock"):
@@ -156,7 +156,7 @@ class TestAProcessThatIsFrozen:
         frozen, store = make_store(served), make_store(served)
         with (
             trouble(served, "gone away|terminating|Lost connection"),
-            frozen.deciding(NOON, NOON + MINUTE) as desk,
+            frozen.claim_transaction(NOON, NOON + MINUTE) as desk,
         ):
             desk.claim([slot("a")])
             assert claim(store, slot("b"))
