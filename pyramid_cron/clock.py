@@ -13,7 +13,7 @@ def utc_now() -> datetime:
 
 
 class Stopwatch:
-    """Moments within one tick: the moment it began plus what a monotonic clock says since.
+    """Moments within one tick: its start, plus the time since by a monotonic clock.
 
     A wall clock that is set during a tick therefore changes neither its budget nor its durations.
     """
@@ -31,4 +31,4 @@ class Stopwatch:
 
     def now(self) -> datetime:
         """Return the moment of the start plus the seconds since."""
-        return self.start + timedelta(seconds=self._monotonic() - self._monotonic_start)
+        return self.start + timedelta(seconds=self.elapsed_seconds())

@@ -1,12 +1,12 @@
-"""What happened, as events that an application may subscribe to.
+"""Events that an application may subscribe to.
 
-``config.add_subscriber(subscriber, RunFailed)`` calls ``subscriber`` with each such event. An event
-of :class:`RunEvent` is for all that become of runs.
+``config.add_subscriber(subscriber, RunFailed)`` calls ``subscriber`` with every such event.
+Subscribe to :class:`RunEvent` to get every event about a run.
 
-A subscriber is called in the thread that a run ran in, between the transactions of tasks, and has
-a transaction of its own: what it does with ``event.request`` is committed when it returns. One that
-raises is logged, its transaction aborted, and nothing else is harmed. A slow one delays the tick,
-so what may take long belongs in a thread or a task.
+A subscriber is called in the thread of the run, between the transactions of tasks, and has a
+transaction of its own: its work with ``event.request`` is committed when it returns. If it raises,
+its error is logged, its transaction aborted, and nothing else is harmed. A slow one delays the
+tick: long work belongs in a thread or a task.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ log = logging.getLogger("pyramid_cron")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened; ``request`` is the one it happened in."""
+    """Something that happened."""
 
+    #: The request it happened in.
     request: Request
 
     @property
@@ -43,23 +44,26 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class TickStarted(Event):
-    """A tick begins: its id and moment (aware, UTC). It may turn out that nothing is due."""
+    """A tick begins, even if nothing is due."""
 
+    #: The tick's id.
     tick: str
+    #: Its moment, aware, in UTC.
     now: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class TickFinished(Event):
-    """A tick is over, and what it did is on record. ``report`` tells what that was."""
+    """A tick is over, and its runs are on record."""
 
     report: TickReport
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvent(Event):
-    """Something happened to a run; ``run`` is the run as it is now."""
+    """Something happened to a run."""
 
+    #: The run as it is now.
     run: Run
 
 
@@ -70,12 +74,12 @@ class RunStarted(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class RunSucceeded(RunEvent):
-    """A run has ended well, its work committed."""
+    """A run succeeded, and its work is committed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFailed(RunEvent):
-    """A run has ended with an error; ``run.error`` and ``run.traceback`` tell which."""
+    """A run ended with an error: ``run.error`` and ``run.traceback``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,9 @@ class RunCancelled(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class RunLost(RunEvent):
-    """The process of a run has given no sign of life for longer than its lease.
+    """A run's lease expired: its process gave no sign of life for longer.
 
-    Told by whoever noticed, which is another process as a rule.
+    The process that notices sends the event, which is another one as a rule.
     """
 
 
@@ -100,27 +104,30 @@ class RunLost(RunEvent):
 class RunSkipped(RunEvent):
     """Slots of a task do not run: ``run.count`` of them, the newest is ``run.slot``.
 
-    ``run.reason`` says why.
+    ``run.reason`` is why.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class RunRetrying(RunEvent):
-    """A run went wrong, or was cancelled as its process stopped, and will be tried again.
+    """A run failed, or was cancelled as its process stopped, and will be retried.
 
-    ``attempt`` is the number of the next attempt, ``at`` the moment before which it does not begin.
-    Comes after the event that tells how the run ended.
+    It comes after the event for the run's end.
     """
 
+    #: The number of the next attempt.
     attempt: int
+    #: The moment before which that does not begin, aware, in UTC.
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPaused(Event):
-    """A task was paused: by hand, or because it kept failing. ``until`` is aware, in UTC."""
+    """A task was paused: by hand, or by ``pause_after``."""
 
+    #: The task's name.
     task: str
+    #: The end of the pause, aware, in UTC; None if it has no end.
     until: datetime | None
     reason: str | None
 
@@ -129,6 +136,7 @@ class TaskPaused(Event):
 class TaskResumed(Event):
     """The pause of a task was ended by hand."""
 
+    #: The task's name.
     task: str
 
 
@@ -140,10 +148,10 @@ END_EVENTS: dict[RunState, type[RunEvent]] = {
     RunState.LOST: RunLost,
     RunState.SKIPPED: RunSkipped,
 }
-"""What tells that a run is over, by its state."""
+"""The event for a run's end, by its state."""
 
 Subscriber = Callable[[Event], Any]
-"""What is called with an event; what it returns plays no part."""
+"""Called with an event; its return value is ignored."""
 
 
 def _call_directly(subscriber: Subscriber, event: Event) -> None:
@@ -156,9 +164,10 @@ def notify_subscribers(
     *values: Any,
     call: Callable[[Subscriber, Event], None] = _call_directly,
 ) -> None:
-    """Make ``call`` call those who subscribed to events of this kind, each on its own.
+    """Pass an event of this type to its subscribers, one after the other.
 
-    The event is made only if anybody wants it: most applications want few, and runs are many.
+    ``call`` calls a subscriber. Without subscribers no event is made: most applications subscribe
+    to few, and runs are many.
     """
     subscribers = request.registry.adapters.subscriptions([implementedBy(event_type)], None)
     if not subscribers:

@@ -1,4 +1,4 @@
-"""What happened: a run, the state it is in and why."""
+"""A run: its state, its trigger, its reason, its id, and what the store can hold of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 
 class RunState(str, Enum):
-    """The state of a run; each member equals its own lower-case text.
+    """The state of a run; each member equals its own text.
 
-    ``final`` is whether a run in this state is over, ``failure`` whether it went wrong by itself,
-    so that it may be tried again.
+    ``is_final`` is whether a run in this state is over, ``is_failure`` whether it failed by itself,
+    so that it may be retried.
     """
 
     CLAIMED = "claimed"
@@ -35,7 +35,7 @@ class RunState(str, Enum):
 
 
 class Trigger(str, Enum):
-    """Why a run exists; each member equals its own lower-case text."""
+    """Why a run exists; each member equals its own text."""
 
     SCHEDULE = "schedule"
     CATCH_UP = "catch_up"
@@ -53,7 +53,7 @@ class Trigger(str, Enum):
 
 
 class RunReason(str, Enum):
-    """Why a slot was skipped; each member equals its own lower-case text."""
+    """Why a slot was skipped; each member equals its own text."""
 
     OVERLAP = "overlap"
     PAUSED = "paused"
@@ -82,51 +82,58 @@ class TaskCancelled(TaskInterrupted):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: ``done`` of ``total`` (None where unknown) and a message."""
+    """How far a run has come."""
 
     done: float
+    #: None where it is unknown.
     total: float | None = None
     message: str | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt to carry out one slot, or one request by hand.
-
-    ``slot`` is the moment the task was meant to run (for a run by hand: when it was asked for);
-    ``started`` and ``finished`` are when it did. All are aware and in UTC. ``error`` is the last
-    line of the traceback, at most 1,000 characters of it, ``logged`` what was logged during the
-    run; ``stdout`` and ``stderr`` are what a program wrote, None for other tasks, and ``output`` is
-    all three. A skipped run may stand for several slots of one task: ``count`` is how many,
-    ``slot`` the newest of them. ``called_off`` is whether its end had been asked for when the store
-    was asked.
-    """
+    """One attempt to carry out one slot, or one request by hand. Moments are aware, in UTC."""
 
     id: str
+    #: The task's name.
     task: str
+    #: When the task was meant to run; for a run by hand, when it was requested. Of several skipped
+    #: slots, the newest.
     slot: datetime
+    #: 1 for the first attempt at the slot.
     attempt: int
     trigger: Trigger
     state: RunState
+    #: The host and process that claimed the run.
     host: str
     pid: int
+    #: Why it was skipped; None if it was not.
     reason: RunReason | None = None
+    #: How many slots a skipped run stands for.
     count: int = 1
+    #: None if it has not begun.
     started: datetime | None = None
+    #: None if it is not over.
     finished: datetime | None = None
+    #: The last line of the traceback, or what else is to say of its end; at most 1,000 characters.
     error: str | None = None
     traceback: str | None = None
+    #: What was logged during the run.
     log: str | None = None
     progress: Progress | None = None
+    #: A JSON value.
     payload: Any = None
+    #: 0 for a slot of a schedule; what keeps backfills and runs by hand apart from it.
     nonce: int = 0
+    #: What a program wrote; None for other tasks.
     stdout: str | None = None
     stderr: str | None = None
+    #: Whether its cancellation was requested when the store was read.
     is_cancel_requested: bool = field(default=False, compare=False, repr=False)
 
     @property
     def output(self) -> str | None:
-        """What was logged during the run, and after that what a program wrote; None if nothing."""
+        """What was logged during the run, then what a program wrote; None if nothing."""
         if self.stdout is None and self.stderr is None:
             return self.log
         return "".join(filter(None, (self.log, self.stdout, self.stderr))) or None
@@ -150,7 +157,7 @@ def evolve(run: Run, **changes: Any) -> Run:
 
 
 RUN_ID_PATTERN = re.compile(r"[0-9a-f]{26}")
-"""What is the id of a run."""
+"""Matches the id of a run."""
 
 
 def make_run_ids(moment: datetime, count: int) -> list[str]:
@@ -165,7 +172,7 @@ def make_run_ids(moment: datetime, count: int) -> list[str]:
 
 def make_id_prefix(moment: datetime) -> str:
     """Return 21 hexadecimal digits: milliseconds since the epoch, then 36 random bits."""
-    # Nobody must be kept from guessing one, and Python seeds anew after a fork.
+    # An id is no secret, and Python seeds anew after a fork.
     return f"{first_id(moment)}{random.getrandbits(36):09x}"
 
 
@@ -175,13 +182,13 @@ def first_id(moment: datetime) -> str:
 
 
 MAX_PAYLOAD_CHARACTERS = 4 * 1024 * 1024
-"""Characters of JSON that a payload may have: every database takes a row with it."""
+"""Characters of JSON that a payload may have: every database accepts a row with it."""
 
 
 def as_payload(value: Any) -> Any:
-    """Return a value as the task will find it: a copy, by way of JSON.
+    """Return a value as the task will receive it: a copy, by way of JSON.
 
-    Raises TypeError or ValueError for what is not JSON, as NaN is not, or too long.
+    Raises TypeError or ValueError for a value that is not JSON, as NaN is not, or is too long.
     """
     try:
         text = json.dumps(value, allow_nan=False)
@@ -191,18 +198,17 @@ def as_payload(value: Any) -> Any:
     if len(text) > MAX_PAYLOAD_CHARACTERS:
         raise ValueError(
             f"payload: has {len(text):,} characters of JSON, at most {MAX_PAYLOAD_CHARACTERS:,} are"
-            " kept; "
-            "give the task what it finds the rest by"
+            " kept; give the task the key of what is stored elsewhere"
         )
     return json.loads(text)
 
 
 MAX_RUN_TEXT_BYTES = 64 * 1024
-"""Bytes of UTF-8 kept of any one text of a run: the last ones."""
+"""Bytes of UTF-8 that are stored of any one text of a run: the last ones."""
 
 
 def make_storable(text: str) -> str:
-    """Return the text as every database can keep it: no NUL, no lone surrogate, not too long."""
+    """Return the text as every database can store it: no NUL, no lone surrogate, not too long."""
     data = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
     return data[-MAX_RUN_TEXT_BYTES:].decode("utf-8", "ignore")
 
@@ -212,6 +218,6 @@ MAX_ERROR_CHARACTERS = 1000
 
 
 def truncate_error(text: str) -> str:
-    """Return the beginning of a text as every database can keep it, an ellipsis for the rest."""
-    kept = make_storable(text[: MAX_ERROR_CHARACTERS + 1])
-    return kept if len(kept) <= MAX_ERROR_CHARACTERS else f"{kept[: MAX_ERROR_CHARACTERS - 1]}…"
+    """Return the text as every database can store it, cut with an ellipsis if it is too long."""
+    error = make_storable(text[: MAX_ERROR_CHARACTERS + 1])
+    return error if len(error) <= MAX_ERROR_CHARACTERS else f"{error[: MAX_ERROR_CHARACTERS - 1]}…"

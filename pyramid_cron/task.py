@@ -1,4 +1,4 @@
-"""What was registered: a task and everything that says when and how it runs."""
+"""A registered task: when and how it runs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .schedule.base import seal
 from .schedule.quantities import parse_count, parse_duration
 
 MAX_TASK_NAME_CHARACTERS = 200
-"""How many characters a task's name may have: as many as the store's columns take."""
+"""Characters that a task's name may have: as many as the store's columns take."""
 
 TASK_NAME_PATTERN = re.compile(
     rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{MAX_TASK_NAME_CHARACTERS}}}"
 )
-"""What may be a task's name: printable, and not too long."""
+"""Matches the name of a task: printable, and not too long."""
 
 Schedules = tuple[Cron | Every | At, ...]
 
 System = Mapping[str, Any]
-"""What a task is called with: request, registry, time_left, run, payload and progress."""
+"""A task's argument: request, registry, time_left, run, payload and progress."""
 
 
 class Overlap(str, Enum):
-    """What to do with a slot while an earlier run of the task still goes on."""
+    """What to do with a slot while another run of the task is active."""
 
     SKIP = "skip"
     DELAY = "delay"
@@ -41,7 +41,7 @@ class Overlap(str, Enum):
 
 
 class CatchUp(str, Enum):
-    """What to do with slots that no tick came for."""
+    """What to do with slots that no tick came for in time."""
 
     ONCE = "once"
     ALL = "all"
@@ -53,19 +53,21 @@ class CatchUp(str, Enum):
 @seal
 @dataclass(frozen=True, slots=True, init=False)
 class Retry:
-    """How often and when a slot that went wrong is tried again.
+    """How often and when a failed slot is retried.
 
-    ``attempts`` counts all runs of the slot, the first one included. The second is due ``delay``
-    after the second in which the first went wrong, and each further wait is ``factor`` times as
-    long, up to ``max_delay``, which must not be less than ``delay``. Both are seconds, text such as
-    ``"5m"``, or a timedelta; kept in seconds.
+    ``delay`` and ``max_delay`` are seconds, text such as ``"5m"``, or a timedelta; ``max_delay``
+    must not be less than ``delay``.
 
     Raises ValueError naming the argument, the value and what would be right.
     """
 
+    #: How many runs a slot has at most, the first one included.
     attempts: int
+    #: Seconds between the first attempt's failure and the second attempt.
     delay: float
+    #: How many times as long as the one before every further delay is, at least 1.
     factor: float
+    #: Seconds that no delay exceeds.
     max_delay: float
 
     def __init__(
@@ -96,10 +98,10 @@ class Retry:
     def delay_after(self, attempt: int) -> timedelta:
         """Return how long after the attempt of this number (from 1) the next one is due."""
         try:
-            grown = self.delay * float(self.factor) ** (attempt - 1)
+            delay = self.delay * float(self.factor) ** (attempt - 1)
         except OverflowError:
-            grown = self.max_delay
-        return timedelta(seconds=min(grown, self.max_delay))
+            delay = self.max_delay
+        return timedelta(seconds=min(delay, self.max_delay))
 
 
 REQUEST_EXECUTOR = "request"
@@ -109,7 +111,7 @@ THREAD_EXECUTOR = "thread"
 """The executor of tasks that run in a thread of this process, after the tick has answered."""
 
 CELERY_EXECUTOR = "celery"
-"""The executor of tasks that a Celery worker carries out."""
+"""The executor of tasks that run in a Celery worker."""
 
 ONE_ATTEMPT = Retry(attempts=1)
 DEFAULT_GRACE = timedelta(hours=1)
@@ -117,41 +119,46 @@ DEFAULT_GRACE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A registered task.
-
-    It runs when any of ``schedules`` says so, ``offset`` seconds later (its share of the jitter);
-    without schedules it runs on demand only. ``grace`` and ``timeout`` are None where there is no
-    limit, ``pause_after`` where failures never pause it, ``monitor`` where no monitor is told.
-    ``executor`` says where it runs: in the ``request`` of the tick, in a ``thread``, or by a queue
-    of that name; ``weight`` is its share of ``cron.capacity`` there, and ``celery`` what Celery is
-    told when it is sent.
-    """
+    """A registered task."""
 
     name: str
     function: Callable[[System], Any]
+    #: It runs when any of these says so; without any, on demand only.
     schedules: Schedules
+    #: The IANA name of its zone.
     timezone: str
+    #: Whether it runs last in a tick, and only while there is time.
     idle: bool = False
+    #: Higher runs first.
     priority: int = 0
+    #: A false answer skips the slot.
     when: Callable[[System], Any] | None = None
     overlap: Overlap = Overlap.SKIP
     catch_up: CatchUp = CatchUp.ONCE
+    #: A slot older than this is missed; None for no limit.
     grace: timedelta | None = DEFAULT_GRACE
     retry: Retry = ONE_ATTEMPT
+    #: How long a run may take; None for no limit.
     timeout: timedelta | None = None
+    #: How many failures in a row pause it; None if they never do.
     pause_after: int | None = None
+    #: Seconds by which its slots are later than its schedules' (its share of the jitter).
     offset: int = 0
+    #: Its name in monitors; None if it has none.
     monitor: str | None = None
     description: str = ""
+    #: Where it runs: in the ``request`` of the tick, in a ``thread``, or in the queue of this name.
     executor: str = REQUEST_EXECUTOR
+    #: Its share of ``cron.capacity`` while it runs outside the request.
     weight: int = 1
+    #: Options for Celery when it is sent there.
     celery: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def fixed_delay(self) -> timedelta | None:
-        """How long after the end of a run the next one is due, where that is what counts.
+        """How long after the end of a run the next one is due, with fixed delay; else None.
 
-        That is the interval of a task with ``every`` and ``overlap="delay"``.
+        It is the interval of a task with ``every`` and ``overlap="delay"``.
         """
         if self.overlap is Overlap.DELAY and len(self.schedules) == 1:
             [schedule] = self.schedules
@@ -168,8 +175,10 @@ class Task:
     def between(self, since: datetime, until: datetime) -> list[datetime]:
         """Return the slots with ``since < slot <= until`` (aware moments), in order and in UTC."""
         shift = timedelta(seconds=self.offset)
-        several = [schedule.between(since - shift, until - shift) for schedule in self.schedules]
-        slots = list(several[0]) if len(several) == 1 else sorted(set(chain(*several)))
+        by_schedule = [
+            schedule.between(since - shift, until - shift) for schedule in self.schedules
+        ]
+        slots = list(by_schedule[0]) if len(by_schedule) == 1 else sorted(set(chain(*by_schedule)))
         return [slot + shift for slot in slots] if self.offset else slots
 
     def describe(self) -> str:
@@ -181,10 +190,10 @@ class Task:
 
 
 def compute_jitter_offset(name: str, jitter: int) -> int:
-    """Return the seconds by which the task's slots are shifted: 0 <= offset < ``jitter``.
+    """Return the seconds by which the task's slots are later: 0 <= offset < ``jitter`` (seconds).
 
-    The same name has the same offset on every host, always. From two minutes up it is a whole
-    number of minutes, since a trigger that comes once a minute could not use anything finer.
+    The same name has the same offset on every host, always. For a jitter of two minutes or more it
+    is a whole number of minutes: a trigger that comes once a minute has no use for seconds.
     """
     unit = 60 if jitter >= 120 else 1
     return zlib.crc32(name.encode()) % -(-jitter // unit) * unit

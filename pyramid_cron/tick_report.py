@@ -11,14 +11,15 @@ from .run import Run
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """What one tick did: its id and moment (aware, UTC), the runs it made, the slots it skipped.
+    """What one tick did."""
 
-    ``waiting`` are slots that are due and wait for a later tick. Runs outside the request are only
-    ``claimed``: they begin after the answer.
-    """
-
+    #: The tick's id.
     tick: str
+    #: Its moment, aware, in UTC.
     now: datetime
+    #: As they ended; those outside the request are only claimed, and begin after the answer.
     runs: tuple[Run, ...] = ()
+    #: One for the slots of a task that were skipped for the same reason.
     skipped: tuple[Run, ...] = ()
+    #: Due, and left to a later tick.
     waiting: tuple[WaitingRun, ...] = ()

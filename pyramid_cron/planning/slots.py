@@ -1,7 +1,7 @@
-"""Each task's slots since a tick last looked, and the calendar that finds them.
+"""The due slots of every task, and the calendar that finds them.
 
-The window of a tick is (last tick, now]. The calendar is a heap of each distinct schedule's next
-slot: what is due is popped, what follows is pushed.
+A slot is due in the window (last tick, now]. The calendar is a heap of the next slot of every
+distinct schedule: what is due is popped, what follows is pushed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..task import Schedules, Task
 SLOT_RESOLUTION = timedelta.resolution
 
 LONG_WINDOW = timedelta(hours=1)
-"""In a longer window it takes less time to go through one schedule after the other."""
+"""Slots of a longer window are worked out one schedule after the other, which is faster then."""
 
 SLOT_LOOK_BACK = timedelta(days=30)
 """Older slots are not even counted, unless a task's ``grace`` is longer, or without limit."""
 
-WALKS = 2
-"""From so many moments a calendar can go on: two ticks at a time may have different windows."""
+MAX_WALKS = 2
+"""Walks that a calendar keeps: two ticks at a time may have different windows."""
 
 Entry: TypeAlias = tuple[Sequence[Schedule], int]
 """One task: its schedules, any of which makes a slot, and how many seconds later its slots are."""
@@ -37,7 +37,7 @@ Entry: TypeAlias = tuple[Sequence[Schedule], int]
 
 @dataclass(frozen=True, slots=True)
 class TaskSet:
-    """The tasks that one version of the app knows, and when it last ticked (aware, UTC).
+    """The tasks that one version of the application knows, and its last tick.
 
     During a deployment two versions may tick in turn. A tick of the one says nothing about tasks
     that only the other has.
@@ -45,6 +45,7 @@ class TaskSet:
 
     id: str
     task_names: frozenset[str]
+    #: Aware, in UTC.
     last_tick: datetime
 
 
@@ -54,10 +55,9 @@ def compute_task_set_id(task_names: Iterable[str]) -> str:
 
 
 def window_start(now: datetime, last_tick: datetime | None) -> datetime:
-    """Return the moment after which slots are looked for: the last tick.
+    """Return the moment after which slots are due: the last tick that knew the task.
 
-    For a task that no tick has known yet, and after the clock was set back, it is the beginning of
-    the minute, itself included.
+    Where there is none, or the clock was set back, the window begins with the minute of ``now``.
     """
     if last_tick is None or last_tick > now:
         return now.replace(second=0, microsecond=0) - SLOT_RESOLUTION
@@ -70,12 +70,12 @@ def window_starts(
     own_last_tick: datetime | None,
     newer_task_sets: Sequence[TaskSet],
 ) -> list[datetime]:
-    """Return the start of each task's window where other versions ticked after this one did."""
+    """Return the start of every task's window where other versions ticked after this one did."""
     own = () if own_last_tick is None else (own_last_tick,)
 
     def start(name: str) -> datetime:
-        others = [each.last_tick for each in newer_task_sets if name in each.task_names]
-        return window_start(now, max((*own, *others), default=None))
+        newer = [task_set.last_tick for task_set in newer_task_sets if name in task_set.task_names]
+        return window_start(now, max((*own, *newer), default=None))
 
     return [start(name) for name in task_names]
 
@@ -94,11 +94,11 @@ def slots_since(
     if now - first > LONG_WINDOW:
         yield from _slots_by_schedule(tasks, starts, now)
         return
-    found: dict[int, list[datetime]] = {}
+    slots_by_position: dict[int, list[datetime]] = {}
     for slot, position in calendar.due(first, now):
         if isinstance(starts, datetime) or slot > starts[position]:
-            found.setdefault(position, []).append(slot)
-    yield from found.items()
+            slots_by_position.setdefault(position, []).append(slot)
+    yield from slots_by_position.items()
 
 
 ScheduleWindow = tuple[Schedules, int, datetime]
@@ -107,7 +107,7 @@ ScheduleWindow = tuple[Schedules, int, datetime]
 def _slots_by_schedule(
     tasks: Sequence[Task], starts: Sequence[datetime] | datetime, now: datetime
 ) -> Iterator[tuple[int, Sequence[datetime]]]:
-    """Go through the distinct schedules one by one, so that only one's slots are held at once."""
+    """Go through the distinct schedules one by one: only one's slots are in memory at a time."""
     for (_, _, start), positions in _group_by_schedule(tasks, starts, now).items():
         if slots := tasks[positions[0]].between(start, now):
             for position in positions:
@@ -117,13 +117,13 @@ def _slots_by_schedule(
 def _group_by_schedule(
     tasks: Sequence[Task], starts: Sequence[datetime] | datetime, now: datetime
 ) -> Mapping[ScheduleWindow, list[int]]:
-    found: dict[ScheduleWindow, list[int]] = {}
+    positions: dict[ScheduleWindow, list[int]] = {}
     for position, task in enumerate(tasks):
         start = starts if isinstance(starts, datetime) else starts[position]
         if task.grace is not None:
             start = max(start, now - max(SLOT_LOOK_BACK, task.grace))
-        found.setdefault((task.schedules, task.offset, start), []).append(position)
-    return found
+        positions.setdefault((task.schedules, task.offset, start), []).append(position)
+    return positions
 
 
 class SlotCalendar:
@@ -192,7 +192,7 @@ class SlotCalendar:
         return nearest
 
     def _put_back(self, walk: _Walk) -> None:
-        self._walks = [walk, *self._walks][:WALKS]
+        self._walks = [walk, *self._walks][:MAX_WALKS]
 
 
 class _SharedSchedule(NamedTuple):
