@@ -31,4 +31,4 @@ class Stopwatch:
 
     def now(self) -> datetime:
         """Return the moment of the start plus the seconds since."""
-        return self.start + timedelta(seconds=self.elapsed_seconds())
+        return self.start + timedelta(seconds=self._monotonic() - self._monotonic_start)

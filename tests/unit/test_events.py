@@ -41,7 +41,7 @@ def fail(system=None):
     raise ValueError("no")
 
 
-def test_a_tick_and_its_runs_are_told_of_in_order(config, heard):
+def test_the_events_of_a_tick_and_its_runs_come_in_order(config, heard):
     config.add_cron_task(lambda system: None, name="good")
     config.add_cron_task(fail, name="bad")
     report = cron_of(config).tick(NOON)
@@ -62,14 +62,14 @@ def test_a_tick_and_its_runs_are_told_of_in_order(config, heard):
     assert heard[5].registry is config.registry
 
 
-def test_a_tick_with_nothing_due_is_told_of_too(config, heard):
+def test_a_tick_with_nothing_due_has_events_too(config, heard):
     config.add_cron_task(fail, on_demand=True)
     cron_of(config).tick(NOON)
     assert names(heard) == ["TickStarted", "TickFinished"]
     assert heard[1].report.runs == ()
 
 
-def test_what_is_skipped_is_told_of_with_its_reason(config, heard):
+def test_skipped_slots_have_an_event_with_the_reason(config, heard):
     config.add_cron_task(fail, name="no", when=lambda system: False)
     config.add_cron_task(fail, name="late", catch_up="none", hour=11, min=30)
     cron = cron_of(config)
@@ -96,7 +96,7 @@ def test_a_retry_is_announced_after_the_failure(config, heard):
     assert "RunRetrying" not in names(heard)[:3]  # the last attempt
 
 
-def test_pausing_and_resuming_are_told_of_by_task(config, heard):
+def test_pauses_and_resumes_have_an_event_for_every_task(config, heard):
     config.add_cron_task(fail, name="a", on_demand=True)
     config.add_cron_task(fail, name="b", on_demand=True)
     cron_of(config)
@@ -111,7 +111,7 @@ def test_pausing_and_resuming_are_told_of_by_task(config, heard):
     assert (heard[0].reason, heard[0].until) == ("deployment", None)
 
 
-def test_only_what_was_paused_is_said_to_be_resumed(config, heard):
+def test_only_paused_tasks_have_an_event_when_resumed(config, heard):
     for name in ("a", "b", "c"):
         config.add_cron_task(fail, name=name, on_demand=True)
     cron = cron_of(config)
@@ -126,20 +126,20 @@ def test_only_what_was_paused_is_said_to_be_resumed(config, heard):
     assert [(type(each).__name__, each.task) for each in heard] == [("TaskResumed", "b")]
 
 
-def test_a_task_that_is_paused_because_it_fails_is_told_of_by_the_tick(config, heard):
+def test_a_pause_after_failures_is_an_event_of_the_tick(config, heard):
     config.add_cron_task(fail, name="bad", pause_after=1)
     cron_of(config).tick(NOON)
     assert names(heard)[-2:] == ["TaskPaused", "TickFinished"]
     assert (heard[-2].task, heard[-2].reason) == ("bad", "1 failures in a row")
 
 
-def test_a_run_by_hand_is_told_of(config, heard):
+def test_a_run_by_hand_has_its_events(config, heard):
     config.add_cron_task(lambda system: None, name="good", on_demand=True)
     cron_of(config).run("good")
     assert names(heard) == ["RunStarted", "RunSucceeded"]
 
 
-def test_a_timeout_and_a_cancellation_have_kinds_of_their_own(config, heard):
+def test_a_timeout_and_a_cancellation_have_events_of_their_own(config, heard):
     def wait(system):
         scheduler(config.registry).cancel(system["run"].id)
         threading.Event().wait(0.01)
@@ -190,7 +190,7 @@ def test_whatever_a_subscriber_raises_every_run_goes_on(config, caplog, error):
     assert "a subscriber to RunStarted failed" in caplog.text
 
 
-def test_one_that_is_interrupted_lets_every_slot_go_on_with_the_next_tick(config):
+def test_an_interrupted_subscriber_leaves_every_slot_to_the_next_tick(config):
     first = [True]
 
     def subscriber(event):
@@ -217,7 +217,7 @@ def test_one_that_is_interrupted_lets_every_slot_go_on_with_the_next_tick(config
     assert {run.state for run in report.runs} == {"succeeded"}
 
 
-def test_one_that_wants_to_exit_does_not_end_the_tick(config):
+def test_a_subscriber_that_exits_does_not_end_the_tick(config):
     def leave(event):
         raise SystemExit(3)
 
@@ -261,7 +261,7 @@ def write_and_fail(system):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_a_subscriber_did_not_use_of_its_transaction_is_not_in_anybodys_way(tmp_path, mode):
+def test_an_unused_transaction_of_a_subscriber_hinders_no_other(tmp_path, mode):
     config = configure_with_database(tmp_path, mode=mode)
     for kind in (events.RunStarted, events.RunFailed, events.RunSucceeded):
         config.add_subscriber(lambda event: None, kind)
@@ -339,7 +339,7 @@ class Synchronizer:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_synchronizers_are_told_of_each_subscribers_transaction(tmp_path, mode):
+def test_synchronizers_see_every_subscriber_s_transaction(tmp_path, mode):
     config = configure_with_database(tmp_path, mode=mode)
     synchronizer, seen = Synchronizer(), []
 
@@ -380,7 +380,7 @@ def test_a_log_handler_that_ends_transactions_does_no_harm(tmp_path, mode, end, 
     assert committed(config) == ["a", "b"]
 
 
-def test_what_happens_outside_of_ticks_is_told_with_a_request_of_its_own(config, heard):
+def test_events_outside_of_ticks_have_a_request_of_their_own(config, heard):
     stuck = threading.Event()
 
     def block(system):

@@ -1,4 +1,4 @@
-"""Plain values to plan with, short to write: tasks, runs, what waits, pauses and moments."""
+"""Plain values to plan with, short to write: tasks, active and waiting runs, pauses and moments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MONDAY = "2026-06-15"
 EACH_MINUTE = Cron("* * * * *")
 
 BY_HAND = 7
-"""A nonce such as runs by hand have."""
+"""A nonce as runs by hand have."""
 
 
 def at(text: str) -> datetime:
@@ -90,7 +90,7 @@ def waiting(
     nonce: int = 0,
     payload: str | None = None,
 ) -> WaitingRun:
-    """Return a slot that waits; ``since`` is from when on it may run, by default the slot."""
+    """Return a waiting run; ``since`` is when it may begin, by default at its slot."""
     not_before = at(slot if since is None else since)
     return WaitingRun(name, at(slot), trigger, not_before, attempt, nonce, payload)
 
@@ -106,7 +106,7 @@ def run(
     trigger: Trigger = Trigger.SCHEDULE,
     error: str | None = None,
     payload: str | None = None,
-    called_off: bool = False,
+    is_cancel_requested: bool = False,
 ) -> Run:
     """Return a run that began when it was due and is over; by default it took one second."""
     began = at(slot)
@@ -124,7 +124,7 @@ def run(
         error=error,
         payload=payload,
         nonce=nonce,
-        is_cancel_requested=called_off,
+        is_cancel_requested=is_cancel_requested,
     )
 
 
@@ -142,7 +142,7 @@ def active(
     nonce: int = 0,
     weight: int = 0,
 ) -> ActiveRun:
-    """Return a run that goes on since its slot, or is only claimed since."""
+    """Return a run that began at its slot, or was only claimed then."""
     began = at(slot)
     started = began if state is RunState.RUNNING else None
     ongoing = replace(run(name, slot, state, nonce=nonce), started=started, finished=None)
@@ -174,7 +174,7 @@ def snapshot(
     pauses: Sequence[PauseRule] = (),
     last_tick: str | None = None,
 ) -> Snapshot:
-    """Return what the store knows; all that is ``stored`` there may run, if not only ``ripe``."""
+    """Return what the store knew; all ``stored`` runs may begin, if not only ``ripe`` ones."""
     pending = list(stored)
     runs: dict[str, list[ActiveRun]] = {}
     for ongoing in running:
@@ -201,16 +201,16 @@ def plan_at(
     last_tick: str | None = None,
     capacity: int = 0,
 ) -> TickPlan:
-    """Return what a tick at a moment does; of what is stored, it sees as ripe what may run."""
+    """Return what a tick at a moment does; of the ``stored`` runs, those may begin that are due."""
     now, pending = at(moment), list(stored)
-    facts = snapshot(
+    stored_snapshot = snapshot(
         stored=pending,
         ripe=[slot for slot in pending if slot.not_before <= now],
         running=running,
         pauses=pauses,
         last_tick=last_tick,
     )
-    return plan_tick(tasks, facts, now, capacity)
+    return plan_tick(tasks, stored_snapshot, now, capacity)
 
 
 def slots(pending: Iterable[WaitingRun]) -> list[str]:
@@ -224,7 +224,7 @@ def skips(plan: TickPlan) -> list[str]:
 
 
 def key(pending: WaitingRun) -> tuple[str, datetime, int, int]:
-    """Return what a slot exists once by."""
+    """Return the key of a run."""
     return pending.task, pending.slot, pending.attempt, pending.nonce
 
 
@@ -295,20 +295,20 @@ class Timeline:
     def _plan(self, now: datetime) -> TickPlan:
         start = window_start(now, self.last_tick)
         windows = dict(slots_since(self.tasks, self._calendar, start, now))
-        facts = snapshot(
+        stored_snapshot = snapshot(
             stored=self.stored,
             ripe=[slot for slot in self.stored if slot.not_before <= now],
             running=self.running,
             pauses=self.pauses,
             last_tick=None if self.last_tick is None else show(self.last_tick),
         )
-        ripe = {slot.task for slot in facts.waiting}
+        ripe = {slot.task for slot in stored_snapshot.waiting}
         tasks = [
             DueTask(task, position, windows.get(position, ()))
             for position, task in enumerate(self.tasks)
             if position in windows or task.name in ripe
         ]
-        return plan_tick(tasks, facts, now, self.capacity)
+        return plan_tick(tasks, stored_snapshot, now, self.capacity)
 
     def _begin(self, slot: WaitingRun, now: datetime) -> None:
         assert key(slot) not in map(key, self.runs), f"{slot} runs twice"

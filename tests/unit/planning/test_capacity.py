@@ -49,10 +49,10 @@ class TestRoom:
         assert slots(allocation.wait) == ["c 12:00"]
         assert allocation.expired == []
 
-    def test_one_that_takes_all_the_room_begins(self) -> None:
+    def test_a_run_that_takes_all_the_room_begins(self) -> None:
         assert slots(shares(background("a", 3), room=3).start) == ["a 12:00"]
 
-    def test_nobody_overtakes_a_heavy_one_that_does_not_fit(self) -> None:
+    def test_no_candidate_overtakes_a_heavy_one_that_does_not_fit(self) -> None:
         allocation = shares(background("a"), background("b", 3), background("c"), room=3)
         assert slots(allocation.start) == ["a 12:00"]
         assert slots(allocation.wait) == ["b 12:00", "c 12:00"]
@@ -62,7 +62,7 @@ class TestRoom:
         allocation = shares(background("a"), room=room)
         assert (slots(allocation.start), slots(allocation.wait)) == ([], ["a 12:00"])
 
-    def test_no_candidates_have_no_shares(self) -> None:
+    def test_no_candidates_have_no_allocation(self) -> None:
         assert shares(room=8) == Allocation()
 
 
@@ -74,7 +74,7 @@ class TestOneAtATime:
         assert slots(allocation.start) == ["a 11:59", "b 12:00"]
         assert slots(allocation.wait) == ["a 12:00"]
 
-    def test_one_that_waits_for_its_own_task_takes_no_room(self) -> None:
+    def test_a_run_that_waits_for_its_own_task_takes_no_room(self) -> None:
         two = [background("a", slot=slot) for slot in ("11:59", "12:00")]
         assert slots(shares(*two, background("b"), room=2).start) == ["a 11:59", "b 12:00"]
 
@@ -83,7 +83,7 @@ class TestOneAtATime:
         assert len(shares(*two, room=8).start) == 2
         assert len(shares(*two, room=1).start) == 1
 
-    def test_slots_that_are_filled_in_side_by_side_wait_for_nobody(self) -> None:
+    def test_parallel_backfill_slots_wait_for_no_run(self) -> None:
         candidates = [
             background("a"),
             background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
@@ -91,13 +91,13 @@ class TestOneAtATime:
         ]
         assert len(shares(*candidates, room=8).start) == 3
 
-    def test_a_slot_waits_for_nobody_that_is_filled_in_side_by_side(self) -> None:
+    def test_a_slot_waits_for_no_parallel_backfill(self) -> None:
         beside = background(
             "a", slot="10:00", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN
         )
         assert len(shares(beside, background("a"), room=8).start) == 2
 
-    def test_other_slots_that_are_filled_in_begin_one_after_the_other(self) -> None:
+    def test_slots_of_another_backfill_begin_one_after_the_other(self) -> None:
         two = [
             background("a", slot=slot, trigger=Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)
             for slot in ("10:00", "10:01")
@@ -119,7 +119,7 @@ class TestGrace:
         assert slots(allocation.expired) == ["a 12:00"]
         assert (allocation.start, allocation.wait) == ([], [])
 
-    def test_one_that_waited_for_just_its_grace_begins_or_waits(self) -> None:
+    def test_a_run_that_waited_for_just_its_grace_begins_or_waits(self) -> None:
         assert slots(shares(background("a"), room=1, now="13:00").start) == ["a 12:00"]
         assert slots(shares(background("a"), room=0, now="13:00").wait) == ["a 12:00"]
 
@@ -130,7 +130,7 @@ class TestGrace:
     @pytest.mark.parametrize(
         "trigger", [Trigger.RETRY, Trigger.DEFERRED, Trigger.MANUAL, Trigger.BACKFILL]
     )
-    def test_what_somebody_asked_for_waits_for_ever(self, trigger: Trigger) -> None:
+    def test_a_requested_run_waits_for_ever(self, trigger: Trigger) -> None:
         old = background("a", trigger=trigger)
         assert slots(shares(old, room=0, now="23:00").wait) == ["a 12:00"]
         assert slots(shares(old, room=1, now="23:00").start) == ["a 12:00"]
@@ -143,18 +143,18 @@ class TestGrace:
         assert slots(shares(old, room=2, now="13:00:01").start) == ["a 12:00"]
         assert slots(shares(old, room=1, now="13:00:01").expired) == ["a 12:00"]
 
-    def test_one_that_expires_keeps_nobody_waiting(self) -> None:
+    def test_a_run_that_expires_keeps_no_other_waiting(self) -> None:
         allocation = shares(background("a", 9), background("b", slot="13:00"), room=1, now="13:01")
         assert slots(allocation.expired) == ["a 12:00"]
         assert slots(allocation.start) == ["b 13:00"]
 
-    def test_one_that_expires_lets_a_newer_slot_of_its_task_begin(self) -> None:
+    def test_a_run_that_expires_lets_a_newer_slot_of_its_task_begin(self) -> None:
         two = [background("a"), background("a", slot="13:00")]
         allocation = shares(*two, room=1, now="13:01")
         assert slots(allocation.expired) == ["a 12:00"]
         assert slots(allocation.start) == ["a 13:00"]
 
-    def test_one_behind_another_that_does_not_fit_expires_as_well(self) -> None:
+    def test_a_run_behind_one_that_does_not_fit_expires_as_well(self) -> None:
         heavy = background("a", 9, slot="13:00")
         delayed = background("b", slot="12:00", overlap="delay")
         allocation = shares(heavy, delayed, room=1, now="13:01")
@@ -168,7 +168,7 @@ class TestCandidate:
         assert background(trigger=Trigger.BACKFILL).is_last
         assert not background(trigger=Trigger.CATCH_UP).is_last
 
-    def test_a_run_is_alone_unless_its_task_allows_overlap(self) -> None:
+    def test_a_run_is_exclusive_unless_its_task_allows_overlap(self) -> None:
         assert background().is_exclusive
         assert background(nonce=BACKFILL_ORIGIN).is_exclusive
         assert not background(overlap="allow").is_exclusive

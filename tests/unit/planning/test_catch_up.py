@@ -96,12 +96,12 @@ class TestNone:
         assert runs_of(policy, *HALF_HOURS, now="15:10") == []
         assert skips_of(policy, *HALF_HOURS, now="15:10") == ["15:00 missed 6"]
 
-    def test_what_is_on_time_runs(self) -> None:
+    def test_a_slot_on_time_runs(self) -> None:
         policy = task(catch_up="none")
         assert runs_of(policy, *HALF_HOURS, now="15:00:59") == ["15:00 schedule"]
         assert skips_of(policy, *HALF_HOURS, now="15:00:59") == ["14:30 missed 5"]
 
-    def test_what_is_on_time_and_not_the_newest_is_superseded(self) -> None:
+    def test_a_slot_on_time_that_is_not_the_newest_is_superseded(self) -> None:
         policy = task(catch_up="none")
         assert runs_of(policy, "11:00", "12:00", "12:00:20", now="12:00:40") == [
             "12:00:20 schedule"
@@ -184,14 +184,14 @@ class TestInAPlan:
     def test_a_slot_of_a_task_without_a_grace_runs_as_any_other(self) -> None:
         assert slots(plan_at("12:00", due(task(grace=None), "12:00")).run_now) == ["a 12:00"]
 
-    def test_of_all_slots_the_oldest_runs_in_any_case_and_the_others_if_there_is_time(self) -> None:
+    def test_the_oldest_slot_runs_in_any_case_and_the_backlog_while_there_is_time(self) -> None:
         plan = plan_at("12:04", due(task(catch_up="all"), "12:01", "12:02", "12:03", "12:04"))
         assert slots(plan.run_now) == ["a 12:01"]
         assert slots(plan.backlog) == ["a 12:02", "a 12:03", "a 12:04"]
         assert plan.enqueue == plan.backlog
         assert plan.dequeue == []
 
-    def test_of_a_backlog_that_waits_the_oldest_runs_and_is_taken_off_the_record(self) -> None:
+    def test_the_oldest_slot_of_a_waiting_backlog_runs_and_is_dequeued(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:03")]
         plan = plan_at("12:06", due(task(catch_up="all")), stored=stored)
         assert slots(plan.run_now) == ["a 12:02"]
@@ -212,7 +212,7 @@ class TestInAPlan:
         assert slots(plan.backlog) == ["a 12:03"]
         assert (plan.enqueue, plan.dequeue) == ([], [])
 
-    def test_slots_of_all_that_are_on_time_run_at_once(self) -> None:
+    def test_with_catch_up_all_slots_on_time_run_at_once(self) -> None:
         plan = plan_at("12:00:40", due(task(catch_up="all"), "12:00", "12:00:20"))
         assert slots(plan.run_now) == ["a 12:00", "a 12:00:20"]
         assert (plan.backlog, plan.enqueue) == ([], [])
@@ -222,47 +222,47 @@ class TestInAPlan:
         assert slots(plan.run_now) == ["a 11:59:30"]
         assert slots(plan.backlog) == ["a 12:00:20"]
 
-    def test_slots_that_are_on_time_are_not_patient_of_a_task_that_runs_once(self) -> None:
+    def test_with_catch_up_once_slots_on_time_are_no_backlog(self) -> None:
         plan = plan_at("12:10", due(task(), "12:05"))
         assert slots(plan.run_now) == ["a 12:05"]
         assert plan.backlog == []
 
-    def test_an_older_slot_that_waits_is_folded_into_a_newer_one(self) -> None:
+    def test_a_newer_slot_supersedes_an_older_waiting_one(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])
         assert slots(plan.run_now) == ["a 12:05"]
         assert slots(plan.dequeue) == ["a 12:03"]
         assert skips(plan) == ["a 12:03 superseded 1"]
 
-    def test_slots_that_wait_are_folded_into_the_newest_of_them(self) -> None:
+    def test_of_several_waiting_slots_the_newest_supersedes_the_others(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:04"), waiting("a", "12:03")]
         plan = plan_at("12:05", due(task()), stored=stored)
         assert slots(plan.run_now) == ["a 12:04"]
         assert sorted(slots(plan.dequeue)) == ["a 12:02", "a 12:03", "a 12:04"]
         assert skips(plan) == ["a 12:03 superseded 2"]
 
-    def test_a_new_slot_is_folded_into_a_newer_one_that_waits(self) -> None:
+    def test_a_newer_waiting_slot_supersedes_a_new_one(self) -> None:
         plan = plan_at("12:05", due(task(), "12:03"), stored=[waiting("a", "12:04")])
         assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:04"]
         assert skips(plan) == ["a 12:03 superseded 1"]
         assert plan.enqueue == []
 
-    def test_a_folded_slot_leaves_its_place_in_the_order_to_the_newest(self) -> None:
+    def test_the_newest_slot_inherits_the_place_of_the_superseded(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])
         assert (plan.run_now[0].slot, plan.run_now[0].not_before) == (at("12:05"), at("12:03"))
 
-    def test_a_place_in_the_order_is_handed_on_from_fold_to_fold(self) -> None:
+    def test_a_place_in_the_order_is_inherited_again_and_again(self) -> None:
         stored = [waiting("a", "12:05", since="12:01")]
         plan = plan_at("12:06", due(task(), "12:06"), stored=stored)
         assert plan.run_now[0].not_before == at("12:01")
 
-    def test_slots_of_a_task_that_catches_up_with_all_are_not_folded(self) -> None:
+    def test_with_catch_up_all_no_slot_is_superseded(self) -> None:
         plan = plan_at(
             "12:05", due(task(catch_up="all"), "12:05"), stored=[waiting("a", "12:04:30")]
         )
         assert slots(plan.run_now) == ["a 12:04:30", "a 12:05"]
         assert skips(plan) == []
 
-    def test_a_retry_is_not_folded_into_a_newer_slot(self) -> None:
+    def test_a_retry_is_not_superseded(self) -> None:
         retry = waiting("a", "12:03", Trigger.RETRY, attempt=2)
         plan = plan_at("12:05", due(task(), "12:05"), stored=[retry])
         assert slots(plan.run_now) == ["a 12:03", "a 12:05"]
@@ -270,7 +270,7 @@ class TestInAPlan:
 
 
 class TestOverManyTicks:
-    def test_all_goes_on_at_later_ticks_where_there_was_no_time(self) -> None:
+    def test_a_backlog_goes_on_at_later_ticks_where_there_was_no_time(self) -> None:
         timeline = Timeline([task(catch_up="all")], spare=0)
         timeline.ticks("12:00", "12:00")
         assert timeline.tick(at("12:03")) == ["a 12:01"]
@@ -278,7 +278,7 @@ class TestOverManyTicks:
         assert timeline.tick(at("12:04")) == ["a 12:02", "a 12:03", "a 12:04"]
         assert timeline.stored == []
 
-    def test_one_of_all_runs_at_each_tick_in_its_place_though_no_time_is_left(self) -> None:
+    def test_one_slot_of_a_backlog_runs_at_every_tick_though_no_time_is_left(self) -> None:
         tasks = [
             task("plain"),
             task("important", catch_up="all", priority=100),

@@ -32,7 +32,7 @@ def test_a_month_of_minutes_takes_a_few_slots() -> None:
     assert sum(counts.get(slot, 1) for slot in few) == 30 * 1440
 
 
-def test_what_is_to_run_is_there_slot_by_slot() -> None:
+def test_the_slots_to_run_are_all_there() -> None:
     task = task_of(Cron("* * * * *"), grace=timedelta(hours=1), catch_up=CatchUp.ALL)
     slots = task.between(NOON - timedelta(days=30), NOON)
     few, counts = condense(task, slots, NOON, [])
@@ -40,7 +40,7 @@ def test_what_is_to_run_is_there_slot_by_slot() -> None:
     assert not counts.keys() & set(few[-61:])
 
 
-def test_it_can_be_undone() -> None:
+def test_a_condensed_task_has_all_its_slots_in_full() -> None:
     task = task_of(Every("7m"), grace=timedelta(hours=1), offset=11)
     slots = task.between(NOON - timedelta(days=3), NOON)
     due = DueTask(task, 0, *condense(task, slots, NOON, []))
@@ -64,7 +64,7 @@ half = MINUTE / 2
     late=st.sampled_from([0, 20, 59]),
 )
 @settings(max_examples=500, deadline=None)
-def test_the_same_is_decided(
+def test_the_plan_is_the_same(
     every, catch_up, overlap, grace, pauses, filled_in, since, late
 ) -> None:
     now = NOON + timedelta(seconds=late)
@@ -73,13 +73,13 @@ def test_the_same_is_decided(
     slots = task.between(since, now)
     if not slots:
         return
-    words = [
+    rules = [
         PauseRule(moment + shifted * half, pauses, "*", until)
         for moment, pauses, until, shifted in sorted(pauses, key=lambda pause: pause[0])
     ]
     backfill = [
         WaitingRun("a", slot, Trigger.BACKFILL, slot, nonce=BACKFILL_ORIGIN) for slot in filled_in
     ]
-    facts = Snapshot(pause_rules=words, waiting=backfill)
-    few = DueTask(task, 0, *condense(task, slots, now, changes(words)))
-    assert plan_tick([few], facts, now) == plan_tick([DueTask(task, 0, slots)], facts, now)
+    snapshot = Snapshot(pause_rules=rules, waiting=backfill)
+    few = DueTask(task, 0, *condense(task, slots, now, changes(rules)))
+    assert plan_tick([few], snapshot, now) == plan_tick([DueTask(task, 0, slots)], snapshot, now)

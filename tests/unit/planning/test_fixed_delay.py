@@ -72,7 +72,7 @@ class TestFirstSlot:
         )
         assert plan == TickPlan()
 
-    def test_the_schedule_counts_no_more_while_a_run_goes_on(self) -> None:
+    def test_the_schedule_counts_no_more_while_a_run_is_active(self) -> None:
         plan = plan_at("12:05", due(poll(), "12:05"), running=[active("a")], last_tick="12:04")
         assert plan == TickPlan()
 
@@ -83,7 +83,7 @@ class TestFirstSlot:
         assert slots(plan.enqueue) == ["a 12:05"]
         assert plan.run_now == []
 
-    def test_a_slot_that_is_filled_in_side_by_side_does_not_hold_it_up(self) -> None:
+    def test_a_parallel_backfill_does_not_delay_it(self) -> None:
         running = [active("a", nonce=PARALLEL_BACKFILL_ORIGIN)]
         plan = plan_at("12:05", due(poll(), "12:05"), running=running, last_tick="12:04")
         assert slots(plan.run_now) == ["a 12:05"]
@@ -115,14 +115,14 @@ class TestNextSlot:
         plan = plan_at("12:08:59", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
         assert triggers(plan) == [Trigger.SCHEDULE]
 
-    def test_one_that_no_tick_came_for_in_time_runs_to_catch_up(self) -> None:
+    def test_a_slot_that_no_tick_came_for_in_time_runs_to_catch_up(self) -> None:
         plan = plan_at("12:20", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
         assert slots(plan.run_now) == ["a 12:08"]
         assert triggers(plan) == [Trigger.CATCH_UP]
         assert slots(plan.dequeue) == ["a 12:08"]
         assert plan.skipped == []
 
-    def test_one_older_than_the_grace_is_missed(self) -> None:
+    def test_a_slot_older_than_the_grace_is_missed(self) -> None:
         plan = plan_at("14:00", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
         assert skips(plan) == ["a 12:08 missed 1"]
         assert slots(plan.dequeue) == ["a 12:08"]
@@ -137,7 +137,7 @@ class TestNextSlot:
         )
         assert skips(plan) == ["a 12:08 missed 1"]
 
-    def test_the_newest_slot_of_the_schedule_takes_the_place_of_one_missed(self) -> None:
+    def test_the_newest_slot_of_the_schedule_replaces_a_missed_one(self) -> None:
         plan = plan_at(
             "14:01",
             due(poll(), "13:50", "13:55", "14:00"),
@@ -147,7 +147,7 @@ class TestNextSlot:
         assert slots(plan.run_now) == ["a 14:00"]
         assert skips(plan) == ["a 12:08 missed 1"]
 
-    def test_a_slot_of_the_schedule_that_may_not_run_any_more_is_not_missed_too(self) -> None:
+    def test_a_slot_of_the_schedule_beyond_its_grace_is_not_missed_too(self) -> None:
         plan = plan_at(
             "14:02",
             due(poll(catch_up="none"), "13:55", "14:00"),
@@ -157,7 +157,7 @@ class TestNextSlot:
         assert plan.run_now == []
         assert skips(plan) == ["a 12:08 missed 1"]
 
-    def test_one_that_a_tick_has_put_off_is_not_missed(self) -> None:
+    def test_a_slot_that_a_tick_postponed_is_not_missed(self) -> None:
         plan = plan_at(
             "12:20",
             due(poll(catch_up="none")),
@@ -167,7 +167,7 @@ class TestNextSlot:
         assert slots(plan.run_now) == ["a 12:08"]
         assert (plan.skipped, triggers(plan)) == ([], [Trigger.SCHEDULE])
 
-    def test_one_that_a_tick_at_its_very_moment_has_put_off_is_not_missed(self) -> None:
+    def test_a_slot_that_a_tick_at_its_very_moment_postponed_is_not_missed(self) -> None:
         plan = plan_at(
             "12:20",
             due(poll(catch_up="none")),
@@ -176,11 +176,11 @@ class TestNextSlot:
         )
         assert slots(plan.run_now) == ["a 12:08"]
 
-    def test_where_no_tick_is_known_before_a_late_one_is_missed(self) -> None:
+    def test_without_a_known_last_tick_a_late_slot_is_missed(self) -> None:
         plan = plan_at("12:20", due(poll(catch_up="none")), stored=[waiting("a", "12:08")])
         assert skips(plan) == ["a 12:08 missed 1"]
 
-    def test_one_that_waits_for_another_run_waits_on(self) -> None:
+    def test_a_slot_blocked_by_another_run_goes_on_waiting(self) -> None:
         plan = plan_at(
             "12:08",
             due(poll()),
@@ -190,7 +190,7 @@ class TestNextSlot:
         )
         assert plan == TickPlan()
 
-    def test_one_found_late_behind_another_run_waits_to_catch_up(self) -> None:
+    def test_a_late_slot_blocked_by_another_run_waits_to_catch_up(self) -> None:
         plan = plan_at(
             "12:20",
             due(poll()),
@@ -201,7 +201,7 @@ class TestNextSlot:
         assert slots(plan.dequeue) == slots(plan.enqueue) == ["a 12:08"]
         assert plan.enqueue[0].trigger is Trigger.CATCH_UP
 
-    def test_what_waits_to_catch_up_is_never_missed(self) -> None:
+    def test_a_slot_that_waits_to_catch_up_is_never_missed(self) -> None:
         stored = [waiting("a", "10:00", Trigger.CATCH_UP)]
         plan = plan_at("12:20", due(poll(catch_up="none")), stored=stored)
         assert slots(plan.run_now) == ["a 10:00"]
@@ -213,14 +213,14 @@ class TestNextSlot:
         assert plan.run_now == plan.dequeue == [retry]
         assert plan.skipped == []
 
-    def test_an_idle_one_waits_for_time(self) -> None:
+    def test_an_idle_slot_waits_for_time(self) -> None:
         plan = plan_at(
             "12:08", due(poll(idle=True)), stored=[waiting("a", "12:08")], last_tick="12:07"
         )
         assert slots(plan.idle) == ["a 12:08"]
         assert (plan.enqueue, plan.dequeue) == ([], [])
 
-    def test_one_in_the_background_takes_its_turn(self) -> None:
+    def test_a_background_slot_takes_its_turn(self) -> None:
         policy = due(poll(executor="thread"))
         stored = [waiting("a", "12:08")]
         plan = plan_at("12:08", policy, stored=stored, last_tick="12:07", capacity=1)
@@ -240,13 +240,15 @@ class TestOneNextSlot:
         assert slots(plan.run_now) == ["a 12:06"]
         assert sorted(slots(plan.dequeue)) == ["a 12:06", "a 12:08"]
 
-    def test_two_that_are_due_are_one_run(self) -> None:
+    def test_two_due_slots_are_one_run(self) -> None:
         stored = [waiting("a", "12:05:30"), waiting("a", "12:06")]
         plan = plan_at("12:06", due(poll()), stored=stored, last_tick="12:05")
         assert slots(plan.run_now) == ["a 12:06"]
         assert skips(plan) == ["a 12:05:30 superseded 1"]
 
-    def test_of_two_that_are_due_the_newest_waits_on_behind_another_run(self) -> None:
+    def test_of_two_due_slots_the_newest_waits_in_the_place_of_the_older(
+        self,
+    ) -> None:
         plan = plan_at(
             "12:06",
             due(poll()),
@@ -271,7 +273,7 @@ class TestOneNextSlot:
         plan = plan_at("12:06", due(poll(retry=2)), stored=stored, last_tick="12:05")
         assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:06"]
 
-    def test_one_out_of_reach_is_dropped_and_the_schedule_counts_again(self) -> None:
+    def test_a_stale_slot_is_dropped_and_the_schedule_counts_again(self) -> None:
         plan = plan_at(
             "12:05",
             due(poll(), "12:05"),
@@ -292,7 +294,7 @@ class TestOneNextSlot:
         assert slots(plan.run_now) == ["a 12:08"]
         assert plan.skipped == []
 
-    def test_a_late_slot_is_dropped_as_it_was_and_not_as_one_to_come(self) -> None:
+    def test_a_late_slot_is_dequeued_as_it_was(self) -> None:
         stored = [waiting("a", "12:08"), waiting("a", "12:22")]
         plan = plan_at("12:20", due(poll()), stored=stored, last_tick="12:07")
         assert slots(plan.run_now) == ["a 12:08"]
@@ -312,7 +314,7 @@ class TestPause:
         assert plan.skipped[0].detail == "moving"
         assert (plan.run_now, plan.dequeue) == ([], [])
 
-    def test_the_next_tick_of_a_pause_says_nothing_of_it(self) -> None:
+    def test_the_next_tick_of_a_pause_records_nothing(self) -> None:
         plan = plan_at(
             "12:09",
             due(poll()),
@@ -419,7 +421,7 @@ class TestOverManyTicks:
             (poll("30m", grace=None, catch_up="all"), "20:10", ["12:30", "20:40"], []),
         ],
     )
-    def test_what_follows_a_run_is_missed_as_any_slot_is(
+    def test_a_follow_up_is_missed_as_any_slot_is(
         self, policy: Task, later: str, runs: list[str], missed: list[str]
     ) -> None:
         timeline = Timeline([policy])
@@ -444,7 +446,7 @@ class TestOverManyTicks:
         timeline = Timeline([poll("3h")], stored=timeline.stored, last_tick=timeline.last_tick)
         assert timeline.ticks("13:00", "21:00", HOUR) == ["a 13:00", "a 16:00", "a 19:00"]
 
-    def test_a_deferred_run_does_not_hold_it_up(self) -> None:
+    def test_a_deferred_run_does_not_delay_it(self) -> None:
         deferred = waiting("a", "14:30", Trigger.DEFERRED, nonce=BY_HAND)
         timeline = Timeline([poll("1h")], stored=[deferred])
         assert timeline.ticks("11:50", "14:50", 10 * MINUTE) == [
@@ -454,13 +456,13 @@ class TestOverManyTicks:
             "a 14:30",
         ]
 
-    def test_an_old_slot_that_is_tried_again_does_not_double_the_pace(self) -> None:
+    def test_a_retry_of_an_old_slot_does_not_double_the_pace(self) -> None:
         timeline = Timeline([poll()])
         timeline.ticks("12:00", "12:01")
         timeline.stored.append(waiting("a", "12:00", Trigger.RETRY, since="12:02", attempt=2))
         assert timeline.ticks("12:02", "12:14") == ["a 12:00", "a 12:07", "a 12:12"]
 
-    def test_a_failure_is_tried_again_before_it_goes_on(self) -> None:
+    def test_a_failure_is_retried_before_the_next_slot(self) -> None:
         timeline = Timeline([poll(retry=2)], state=RunState.FAILED)
         assert timeline.ticks("12:00", "12:07") == ["a 12:00", "a 12:00", "a 12:06", "a 12:06"]
         assert [slot.attempt for slot in timeline.runs] == [1, 2, 1, 2]
@@ -476,7 +478,7 @@ class TestOverManyTicks:
         timeline.tick(at("2026-07-15 12:00"))
         assert timeline.ticks("12:00", "12:06") == ["a 12:00", "a 12:00", "a 12:06"]
 
-    def test_an_idle_one_has_one_slot_wait_however_long_there_is_no_time(self) -> None:
+    def test_an_idle_task_has_one_slot_waiting_however_long_there_is_no_time(self) -> None:
         timeline = Timeline([poll(idle=True)])
         timeline.ticks("12:00", "12:00")
         timeline.spare = 0

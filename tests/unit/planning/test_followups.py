@@ -26,21 +26,21 @@ TWICE = Retry(attempts=2, delay=60)
 
 class TestRetry:
     @pytest.mark.parametrize("state", FAILURES)
-    def test_a_run_that_went_wrong_is_tried_again(self, state: RunState) -> None:
+    def test_a_failed_run_is_retried(self, state: RunState) -> None:
         slot = run("a", "12:00", state, finished="12:00:10")
         assert followups(task(retry=TWICE), slot) == [
             WaitingRun("a", at("12:00"), Trigger.RETRY, at("12:01:10"), attempt=2)
         ]
 
     @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SKIPPED])
-    def test_nothing_follows_a_run_that_did_not_go_wrong(self, state: RunState) -> None:
+    def test_nothing_follows_a_run_that_did_not_fail(self, state: RunState) -> None:
         assert followups(task(retry=TWICE), run("a", "12:00", state)) == []
 
     @pytest.mark.parametrize("state", FAILURES)
     def test_nothing_follows_the_last_attempt(self, state: RunState) -> None:
         assert followups(task(retry=TWICE), run("a", "12:00", state, attempt=2)) == []
 
-    def test_nothing_follows_a_failure_of_a_task_that_is_not_tried_again(self) -> None:
+    def test_nothing_follows_a_failure_of_a_task_without_retries(self) -> None:
         assert followups(task(), run("a", "12:00", RunState.FAILED)) == []
 
     def test_the_wait_counts_from_the_second_in_which_the_run_ended(self) -> None:
@@ -66,7 +66,7 @@ class TestRetry:
         assert (retry.payload, retry.nonce) == ("parcel 5", BY_HAND)
 
     @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
-    def test_an_attempt_at_a_slot_that_was_filled_in_is_filled_in_too(self, nonce: int) -> None:
+    def test_a_retry_of_a_backfill_is_part_of_the_backfill(self, nonce: int) -> None:
         slot = run("a", "12:00", RunState.FAILED, nonce=nonce, trigger=Trigger.BACKFILL)
         [retry] = followups(task(retry=TWICE), slot)
         assert (retry.nonce, retry.trigger) == (nonce, Trigger.RETRY)
@@ -79,24 +79,24 @@ class TestRetry:
 
 class TestCancelled:
     @pytest.mark.parametrize("state", FAILURES)
-    def test_a_run_whose_end_was_asked_for_is_not_tried_again(self, state: RunState) -> None:
-        slot = run("a", "12:00", state, called_off=True)
+    def test_a_run_whose_cancellation_was_requested_is_not_retried(self, state: RunState) -> None:
+        slot = run("a", "12:00", state, is_cancel_requested=True)
         assert followups(task(retry=TWICE), slot) == []
 
-    def test_a_run_that_ended_as_its_process_stopped_is_tried_again(self) -> None:
+    def test_a_run_cancelled_by_shutdown_is_retried(self) -> None:
         slot = run("a", "12:00", RunState.CANCELLED, finished="12:00:10")
         [retry] = followups(task(retry=TWICE), slot, is_shutdown=True)
         assert (retry.attempt, retry.not_before) == (2, at("12:01:10"))
 
-    def test_it_is_not_tried_again_where_no_attempt_is_left(self) -> None:
+    def test_it_is_not_retried_without_attempts_left(self) -> None:
         slot = run("a", "12:00", RunState.CANCELLED, attempt=2)
         assert followups(task(retry=TWICE), slot, is_shutdown=True) == []
 
-    def test_a_run_that_succeeded_as_its_process_stopped_is_not_tried_again(self) -> None:
+    def test_a_run_that_succeeded_in_a_shutdown_is_not_retried(self) -> None:
         slot = run("a", "12:00", RunState.SUCCEEDED)
         assert followups(task(retry=TWICE), slot, is_shutdown=True) == []
 
-    def test_a_run_that_failed_as_its_process_stopped_is_tried_again(self) -> None:
+    def test_a_run_that_failed_in_a_shutdown_is_retried(self) -> None:
         slot = run("a", "12:00", RunState.FAILED)
         assert len(followups(task(retry=TWICE), slot, is_shutdown=True)) == 1
 
@@ -119,12 +119,12 @@ class TestFixedDelay:
     @pytest.mark.parametrize(
         "state", [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SKIPPED, *FAILURES]
     )
-    def test_it_goes_on_however_the_run_ended(self, state: RunState) -> None:
+    def test_the_next_slot_follows_however_the_run_ended(self, state: RunState) -> None:
         slot = run("a", "12:00", state)
         assert slots(followups(task("a", Every("5m"), overlap="delay"), slot)) == ["a 12:05"]
 
-    def test_it_goes_on_after_a_run_whose_end_was_asked_for(self) -> None:
-        slot = run("a", "12:00", RunState.LOST, called_off=True)
+    def test_the_next_slot_follows_a_run_whose_cancellation_was_requested(self) -> None:
+        slot = run("a", "12:00", RunState.LOST, is_cancel_requested=True)
         policy = task("a", Every("5m"), overlap="delay", retry=TWICE)
         assert slots(followups(policy, slot)) == ["a 12:05"]
 
@@ -153,34 +153,34 @@ class TestFixedDelay:
         assert followups(task("a", schedule, overlap="delay"), run()) == []
 
 
-class TestReach:
-    def test_what_follows_lies_no_further_ahead_than_the_interval_and_a_minute(self) -> None:
+class TestNextWaiting:
+    def test_a_follow_up_is_no_further_ahead_than_the_interval_and_a_minute(self) -> None:
         assert max_wait(task("a", Every("5m"), overlap="delay")) == 6 * MINUTE
 
     def test_a_longer_wait_for_a_retry_counts(self) -> None:
         policy = task("a", Every("5m"), overlap="delay", retry=Retry(attempts=3, delay=600))
         assert max_wait(policy) == timedelta(minutes=21)
 
-    def test_a_task_without_fixed_delay_reaches_two_minutes(self) -> None:
+    def test_a_task_without_fixed_delay_waits_two_minutes_at_most(self) -> None:
         assert max_wait(task()) == 2 * MINUTE
 
-    def test_it_goes_on_with_what_may_run_first(self) -> None:
+    def test_the_next_run_is_the_one_that_may_run_first(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
         stored = [waiting("a", "12:04"), waiting("a", "12:02"), waiting("a", "12:03")]
         assert next_waiting(policy, stored, at("12:00")) == stored[1]
 
-    def test_it_goes_on_with_a_retry_of_an_older_slot(self) -> None:
+    def test_the_next_run_may_be_a_retry_of_an_older_slot(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
         retry = waiting("a", "11:00", Trigger.RETRY, since="12:03", attempt=2)
         stored = [waiting("a", "12:04"), retry]
         assert next_waiting(policy, stored, at("12:00")) == retry
 
-    def test_what_is_out_of_reach_does_not_count(self) -> None:
+    def test_a_run_further_ahead_does_not_count(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
         assert next_waiting(policy, [waiting("a", "12:06")], at("12:00")) == waiting("a", "12:06")
         assert next_waiting(policy, [waiting("a", "12:06:01")], at("12:00")) is None
 
-    def test_it_goes_on_with_nothing_where_nothing_waits(self) -> None:
+    def test_there_is_no_next_run_where_nothing_waits(self) -> None:
         assert next_waiting(task("a", Every("5m"), overlap="delay"), [], at("12:00")) is None
 
 

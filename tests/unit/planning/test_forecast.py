@@ -15,7 +15,7 @@ def foretell(*tasks: Task, since: str, until: str) -> list[str]:
     return [f"{show(entry.slot)} {entry.task}" for entry in entries]
 
 
-def test_each_slot_of_the_span_is_foretold_with_its_task() -> None:
+def test_the_forecast_has_every_slot_of_the_span_with_its_task() -> None:
     tasks = (task("a", Cron("*/20 * * * *")),)
     assert list(forecast(tasks, calendar(*tasks), at("12:00"), at("12:40"))) == [
         PlannedRun(at("12:20"), "a"),

@@ -29,51 +29,51 @@ HOURLY = Cron("0 * * * *")
 def record(
     task: Task | None,
     *,
-    ticked: str | None = "12:00",
+    last_tick: str | None = "12:00",
     running: tuple[ActiveRun, ...] = (),
-    waits_since: str | None = None,
-    goes_on: str | None = None,
+    waiting_since: str | None = None,
+    next_waiting_at: str | None = None,
     pause: PauseRule | None = None,
     last: Run | None = None,
     failed: bool = False,
     missed: bool = False,
-    usual: float | None = None,
+    mean_duration: float | None = None,
 ) -> TaskHealthInput:
     """Return what is known of a task; None is one that is not registered any more."""
     return TaskHealthInput(
         "gone" if task is None else task.name,
         task,
-        last_tick=None if ticked is None else at(ticked),
+        last_tick=None if last_tick is None else at(last_tick),
         active=running,
-        waiting_since=None if waits_since is None else at(waits_since),
-        next_waiting_at=None if goes_on is None else at(goes_on),
+        waiting_since=None if waiting_since is None else at(waiting_since),
+        next_waiting_at=None if next_waiting_at is None else at(next_waiting_at),
         pause=pause,
         last_run=last,
         has_failed=failed,
         has_missed=missed,
-        mean_duration=usual,
+        mean_duration=mean_duration,
     )
 
 
-def health_of(facts: TaskHealthInput, now: str) -> TaskHealth:
+def health_of(task_input: TaskHealthInput, now: str) -> TaskHealth:
     """Return how one task is at a moment."""
-    return assess_task(facts, at(now), show)
+    return assess_task(task_input, at(now), show)
 
 
-def state_of(facts: TaskHealthInput, now: str) -> str:
+def state_of(task_input: TaskHealthInput, now: str) -> str:
     """Return the state of one task at a moment."""
-    return health_of(facts, now).state.value
+    return health_of(task_input, now).state.value
 
 
-def next_slot(facts: TaskHealthInput, now: str) -> str | None:
+def next_slot(task_input: TaskHealthInput, now: str) -> str | None:
     """Return the next slot of one task at a moment."""
-    slot = health_of(facts, now).next
+    slot = health_of(task_input, now).next
     return None if slot is None else show(slot)
 
 
-def health_at(*facts: TaskHealthInput, last_tick: str | None, now: str) -> Health:
+def health_at(*task_input: TaskHealthInput, last_tick: str | None, now: str) -> Health:
     """Return how everything is at a moment."""
-    return assess(facts, None if last_tick is None else at(last_tick), at(now), show)
+    return assess(task_input, None if last_tick is None else at(last_tick), at(now), show)
 
 
 class TestApplication:
@@ -90,7 +90,7 @@ class TestApplication:
         assert health.describe_silence() is None
 
     def test_where_no_tick_ever_came_it_is_not_healthy(self) -> None:
-        health = health_at(record(task(), ticked=None), last_tick=None, now="12:00")
+        health = health_at(record(task(), last_tick=None), last_tick=None, now="12:00")
         assert not health.is_healthy
         assert (health.last_tick, health.since_last_tick) == (None, None)
         assert health.tasks[0].state is HealthState.OK
@@ -124,7 +124,7 @@ class TestApplication:
             "c: missed, no tick came in time for its newest slot",
         ]
 
-    def test_silence_is_complained_of_before_the_tasks(self) -> None:
+    def test_silence_comes_before_the_tasks(self) -> None:
         health = health_at(record(task(), missed=True), last_tick=None, now="12:00")
         assert [line.split(",")[0] for line in health.describe_problems()] == [
             "no tick has come yet",
@@ -140,7 +140,7 @@ class TestState:
     def test_a_state_equals_its_own_text(self, state: HealthState) -> None:
         assert state == str(state) == state.value == state.name.lower()
 
-    def test_nobody_has_to_look_after_what_is_ok_paused_or_orphaned(self) -> None:
+    def test_ok_paused_and_orphaned_are_healthy(self) -> None:
         assert {state.value for state in HealthState if state.is_healthy} == {
             "ok",
             "paused",
@@ -150,46 +150,46 @@ class TestState:
 
 class TestLate:
     def test_a_slot_that_no_tick_came_for_is_late_after_three_minutes(self) -> None:
-        facts = record(task("a", Cron("5 * * * *")), ticked="12:00")
-        assert state_of(facts, "12:08") == "ok"
-        late = health_of(facts, "12:08:01")
+        task_input = record(task("a", Cron("5 * * * *")), last_tick="12:00")
+        assert state_of(task_input, "12:08") == "ok"
+        late = health_of(task_input, "12:08:01")
         assert late.state is HealthState.LATE
         assert late.detail == "due since 12:05, and no tick has come for it"
 
     def test_it_is_not_late_once_a_tick_came(self) -> None:
-        facts = record(task("a", Cron("5 * * * *")), ticked="12:09")
-        assert state_of(facts, "12:30") == "ok"
+        task_input = record(task("a", Cron("5 * * * *")), last_tick="12:09")
+        assert state_of(task_input, "12:30") == "ok"
 
     def test_a_new_task_is_not_late_for_slots_from_before(self) -> None:
-        assert state_of(record(task("a", Cron("0 2 * * *")), ticked=None), "12:00") == "ok"
+        assert state_of(record(task("a", Cron("0 2 * * *")), last_tick=None), "12:00") == "ok"
 
     def test_a_task_on_demand_is_never_late(self) -> None:
         assert state_of(record(task("a", None)), "2027-01-01 12:00") == "ok"
 
-    def test_what_waits_to_run_is_late_after_three_minutes(self) -> None:
-        facts = record(task("a", HOURLY), ticked="12:00", waits_since="12:00:31")
-        assert state_of(facts, "12:03:31") == "ok"
-        late = health_of(facts, "12:03:32")
+    def test_a_waiting_run_is_late_after_three_minutes(self) -> None:
+        task_input = record(task("a", HOURLY), last_tick="12:00", waiting_since="12:00:31")
+        assert state_of(task_input, "12:03:31") == "ok"
+        late = health_of(task_input, "12:03:32")
         assert (late.state, late.detail) == (HealthState.LATE, "waits to run since 12:00:31")
 
-    def test_what_is_to_run_later_is_not_late(self) -> None:
-        assert state_of(record(task("a", HOURLY), waits_since="12:30"), "12:10") == "ok"
+    def test_a_run_that_is_to_run_later_is_not_late(self) -> None:
+        assert state_of(record(task("a", HOURLY), waiting_since="12:30"), "12:10") == "ok"
 
-    def test_what_waits_for_a_run_that_goes_on_is_as_it_should_be(self) -> None:
-        facts = record(task("a", HOURLY), waits_since="12:00", running=(active(),))
-        assert state_of(facts, "12:09") == "ok"
+    def test_a_run_that_waits_for_an_active_one_is_not_late(self) -> None:
+        task_input = record(task("a", HOURLY), waiting_since="12:00", running=(active(),))
+        assert state_of(task_input, "12:09") == "ok"
 
     @pytest.mark.parametrize(
         "policy", [task("a", None, idle=True), task("a", None, catch_up="all")]
     )
-    def test_what_waits_for_a_tick_with_time_may_wait_for_an_hour(self, policy: Task) -> None:
-        facts = record(policy, waits_since="12:00")
-        assert state_of(facts, "13:00") == "ok"
-        assert state_of(facts, "13:00:01") == "late"
+    def test_idle_runs_and_backlog_may_wait_for_an_hour(self, policy: Task) -> None:
+        task_input = record(policy, waiting_since="12:00")
+        assert state_of(task_input, "13:00") == "ok"
+        assert state_of(task_input, "13:00:01") == "late"
 
-    def test_a_slot_no_tick_came_for_is_told_of_before_one_that_waits(self) -> None:
-        facts = record(task(), ticked="12:00", waits_since="11:00")
-        detail = health_of(facts, "12:10").detail
+    def test_a_slot_no_tick_came_for_is_named_before_a_waiting_run(self) -> None:
+        task_input = record(task(), last_tick="12:00", waiting_since="11:00")
+        detail = health_of(task_input, "12:10").detail
         assert detail == "due since 12:01, and no tick has come for it"
 
 
@@ -202,7 +202,7 @@ class TestMissed:
     def test_a_late_task_is_late_and_not_missed(self) -> None:
         assert state_of(record(task(), missed=True), "12:10") == "late"
 
-    def test_one_that_was_missed_is_not_said_to_fail(self) -> None:
+    def test_a_missed_task_is_not_failing(self) -> None:
         assert state_of(record(task(), missed=True, failed=True), "12:00:30") == "missed"
 
 
@@ -213,30 +213,30 @@ class TestFailing:
         assert failing.state is HealthState.FAILING
         assert failing.detail == f"run {last.id} failed: ValueError: no"
 
-    def test_the_state_of_the_run_is_told(self) -> None:
+    def test_the_detail_has_the_state_of_the_run(self) -> None:
         last = run("a", state=RunState.TIMED_OUT)
         failing = health_of(record(task(), last=last, failed=True), "12:00:30")
         assert failing.detail == f"run {last.id} timed_out"
 
-    def test_a_failure_is_known_even_once_the_run_is_forgotten(self) -> None:
+    def test_a_failure_is_known_even_once_its_run_is_pruned(self) -> None:
         failing = health_of(record(task(), failed=True), "12:00:30")
         assert (failing.state, failing.detail) == (
             HealthState.FAILING,
             "its newest run failed",
         )
 
-    def test_whether_it_fails_does_not_hang_on_the_run_that_is_shown(self) -> None:
+    def test_whether_it_fails_does_not_depend_on_its_newest_run(self) -> None:
         last = run("a", state=RunState.FAILED, error="E")
         health = health_of(record(task(), last=last), "12:00:30")
         assert (health.state, health.detail, health.last) == (HealthState.OK, None, last)
 
 
 class TestStuck:
-    def test_a_run_whose_lease_has_passed_is_stuck(self) -> None:
+    def test_a_run_with_an_expired_lease_is_stuck(self) -> None:
         ongoing = active("a", "12:00", lease="12:05")
-        facts = record(task("a", HOURLY), running=(ongoing,))
-        assert state_of(facts, "12:05") == "ok"
-        stuck = health_of(facts, "12:05:01")
+        task_input = record(task("a", HOURLY), running=(ongoing,))
+        assert state_of(task_input, "12:05") == "ok"
+        stuck = health_of(task_input, "12:05:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == (
             f"gave no sign of life within its lease: run {ongoing.run.id} on web1"
@@ -245,71 +245,71 @@ class TestStuck:
 
     def test_a_run_that_takes_longer_than_its_timeout_is_stuck(self) -> None:
         ongoing = active("a", "12:00")
-        facts = record(task("a", HOURLY, timeout=MINUTE), running=(ongoing,))
-        assert state_of(facts, "12:01") == "ok"
-        stuck = health_of(facts, "12:01:01")
+        task_input = record(task("a", HOURLY, timeout=MINUTE), running=(ongoing,))
+        assert state_of(task_input, "12:01") == "ok"
+        stuck = health_of(task_input, "12:01:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == f"running for 61 s, limit 60 s: {ongoing.describe(show)}"
 
-    def test_a_timeout_counts_for_more_than_what_is_usual(self) -> None:
-        facts = record(
-            task("a", HOURLY, timeout=MINUTE), running=(active("a", "12:00"),), usual=600.0
+    def test_a_timeout_counts_for_more_than_the_mean_duration(self) -> None:
+        task_input = record(
+            task("a", HOURLY, timeout=MINUTE), running=(active("a", "12:00"),), mean_duration=600.0
         )
-        assert state_of(facts, "12:01:01") == "stuck"
+        assert state_of(task_input, "12:01:01") == "stuck"
 
     def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck(self) -> None:
-        facts = record(task("a", HOURLY), running=(active("a", "12:00"),), usual=120.0)
-        assert state_of(facts, "12:20") == "ok"
-        assert state_of(facts, "12:20:01") == "stuck"
+        task_input = record(task("a", HOURLY), running=(active("a", "12:00"),), mean_duration=120.0)
+        assert state_of(task_input, "12:20") == "ok"
+        assert state_of(task_input, "12:20:01") == "stuck"
 
     def test_a_run_of_a_task_that_is_usually_quick_may_take_ten_minutes(self) -> None:
-        facts = record(task("a", HOURLY), running=(active("a", "12:00"),), usual=1.0)
-        assert state_of(facts, "12:10") == "ok"
-        assert state_of(facts, "12:10:01") == "stuck"
+        task_input = record(task("a", HOURLY), running=(active("a", "12:00"),), mean_duration=1.0)
+        assert state_of(task_input, "12:10") == "ok"
+        assert state_of(task_input, "12:10:01") == "stuck"
 
     def test_a_first_run_without_a_timeout_may_take_as_long_as_it_likes(self) -> None:
-        facts = record(task("a", HOURLY), running=(active("a", "12:00", lease="23:59"),))
-        assert state_of(replace(facts, last_tick=at("23:00")), "23:30") == "ok"
+        task_input = record(task("a", HOURLY), running=(active("a", "12:00", lease="23:59"),))
+        assert state_of(replace(task_input, last_tick=at("23:00")), "23:30") == "ok"
 
     def test_a_run_that_has_not_begun_does_not_take_long_yet(self) -> None:
         ongoing = active("a", "12:00", RunState.CLAIMED)
-        facts = record(task("a", HOURLY, timeout=MINUTE), running=(ongoing,))
-        assert state_of(facts, "12:10") == "ok"
+        task_input = record(task("a", HOURLY, timeout=MINUTE), running=(ongoing,))
+        assert state_of(task_input, "12:10") == "ok"
 
     def test_any_of_several_runs_may_be_stuck(self) -> None:
         running = (active("a", "12:09"), active("a", "12:00"))
-        facts = record(task("a", HOURLY, timeout=5 * MINUTE), running=running)
-        detail = health_of(facts, "12:10").detail
+        task_input = record(task("a", HOURLY, timeout=5 * MINUTE), running=running)
+        detail = health_of(task_input, "12:10").detail
         assert detail is not None
         assert detail.endswith(running[1].describe(show))
 
     @pytest.mark.parametrize("timeout", [None, 5 * SECOND, 2 * HOUR])
-    def test_a_run_that_no_worker_takes_up_is_stuck_after_three_minutes(
+    def test_a_run_that_no_worker_takes_over_is_stuck_after_three_minutes(
         self, timeout: timedelta | None
     ) -> None:
         policy = task("a", HOURLY, executor="celery", timeout=timeout)
         ongoing = active("a", "12:00", RunState.CLAIMED)
-        facts = record(policy, running=(ongoing,))
-        assert state_of(facts, "12:03") == "ok"
-        stuck = health_of(facts, "12:03:01")
+        task_input = record(policy, running=(ongoing,))
+        assert state_of(task_input, "12:03") == "ok"
+        stuck = health_of(task_input, "12:03:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == (
             f"was sent, and no worker has taken it up within 3 minutes: {ongoing.describe(show)}"
         )
 
-    def test_a_run_that_a_worker_has_taken_up_is_not(self) -> None:
+    def test_a_run_that_a_worker_took_over_is_not(self) -> None:
         policy = task("a", HOURLY, executor="celery")
         assert state_of(record(policy, running=(active("a", "12:00"),)), "12:10") == "ok"
 
     @pytest.mark.parametrize("executor", ["request", "thread"])
     def test_a_run_that_waits_for_its_turn_in_a_process_is_not(self, executor: str) -> None:
         policy = task("a", HOURLY, executor=executor)
-        facts = record(policy, running=(active("a", "12:00", RunState.CLAIMED),))
-        assert state_of(facts, "12:10") == "ok"
+        task_input = record(policy, running=(active("a", "12:00", RunState.CLAIMED),))
+        assert state_of(task_input, "12:10") == "ok"
 
     def test_a_stuck_task_is_stuck_even_while_it_is_paused(self) -> None:
-        facts = record(task(), running=(active(lease="12:01"),), pause=pause())
-        assert state_of(facts, "12:02") == "stuck"
+        task_input = record(task(), running=(active(lease="12:01"),), pause=pause())
+        assert state_of(task_input, "12:02") == "stuck"
 
 
 class TestPaused:
@@ -323,8 +323,8 @@ class TestPaused:
         assert health.detail == "since 11:00 until 13:00: moving house"
 
     def test_a_paused_task_is_neither_late_nor_missed_nor_failing(self) -> None:
-        facts = record(task(), pause=pause(), missed=True, failed=True, waits_since="11:00")
-        assert state_of(facts, "14:00") == "paused"
+        task_input = record(task(), pause=pause(), missed=True, failed=True, waiting_since="11:00")
+        assert state_of(task_input, "14:00") == "paused"
 
 
 class TestOrphaned:
@@ -335,69 +335,69 @@ class TestOrphaned:
             "gone", HealthState.ORPHANED, "on record, but not registered", None, last
         )
 
-    def test_whatever_else_is_on_record_of_it_does_not_matter(self) -> None:
-        facts = record(
+    def test_nothing_else_on_record_changes_that(self) -> None:
+        task_input = record(
             None,
             running=(active("gone", lease="11:00"),),
             pause=pause(),
             missed=True,
-            waits_since="10:00",
-            goes_on="12:30",
+            waiting_since="10:00",
+            next_waiting_at="12:30",
         )
-        assert state_of(facts, "12:00") == "orphaned"
-        assert next_slot(facts, "12:00") is None
+        assert state_of(task_input, "12:00") == "orphaned"
+        assert next_slot(task_input, "12:00") is None
 
 
 class TestNextSlot:
     def test_the_next_slot_comes_after_the_last_tick(self) -> None:
-        assert next_slot(record(task("a", HOURLY), ticked="12:00"), "12:30") == "13:00"
+        assert next_slot(record(task("a", HOURLY), last_tick="12:00"), "12:30") == "13:00"
 
     def test_the_next_slot_of_a_new_task_comes_after_now(self) -> None:
-        assert next_slot(record(task("a", HOURLY), ticked=None), "12:30") == "13:00"
+        assert next_slot(record(task("a", HOURLY), last_tick=None), "12:30") == "13:00"
 
     def test_a_slot_that_is_due_already_is_not_the_next(self) -> None:
-        facts = record(task("a", Cron("5 * * * *")), ticked="12:00")
-        assert next_slot(facts, "12:04:59") == "12:05"
-        assert next_slot(facts, "12:05") == "13:05"
-        assert next_slot(facts, "12:09") == "13:05"
+        task_input = record(task("a", Cron("5 * * * *")), last_tick="12:00")
+        assert next_slot(task_input, "12:04:59") == "12:05"
+        assert next_slot(task_input, "12:05") == "13:05"
+        assert next_slot(task_input, "12:09") == "13:05"
 
     def test_a_last_tick_still_to_come_hides_no_slot(self) -> None:
         """The clock was set back, or that of another host is ahead."""
-        assert next_slot(record(task("a", HOURLY), ticked="15:30"), "12:30") == "13:00"
-        assert state_of(record(task("a", HOURLY), ticked="15:30"), "12:30") == "ok"
+        assert next_slot(record(task("a", HOURLY), last_tick="15:30"), "12:30") == "13:00"
+        assert state_of(record(task("a", HOURLY), last_tick="15:30"), "12:30") == "ok"
 
     def test_a_task_on_demand_or_whose_moment_is_over_has_none(self) -> None:
         assert next_slot(record(task("a", None)), "12:00") is None
         assert next_slot(record(task("a", At(at("11:00")))), "12:00") is None
 
-    def test_the_next_slot_with_fixed_delay_is_the_one_that_waits(self) -> None:
+    def test_the_next_slot_with_fixed_delay_is_the_waiting_one(self) -> None:
         policy = task("a", Every("1h"), overlap="delay")
-        assert next_slot(record(policy, goes_on="12:20"), "12:02") == "12:20"
+        assert next_slot(record(policy, next_waiting_at="12:20"), "12:02") == "12:20"
 
     def test_it_may_be_due_already(self) -> None:
         policy = task("a", Every("1h"), overlap="delay")
-        assert next_slot(record(policy, goes_on="12:20"), "12:21") == "12:20"
+        assert next_slot(record(policy, next_waiting_at="12:20"), "12:21") == "12:20"
 
-    def test_one_that_is_out_of_reach_does_not_count(self) -> None:
+    def test_a_slot_further_ahead_does_not_count(self) -> None:
         policy = task("a", Every("1h"), overlap="delay")
-        assert next_slot(record(policy, goes_on="13:03"), "12:02") == "13:03"
-        assert next_slot(record(policy, goes_on="13:04"), "12:02") == "13:00"
+        assert next_slot(record(policy, next_waiting_at="13:03"), "12:02") == "13:03"
+        assert next_slot(record(policy, next_waiting_at="13:04"), "12:02") == "13:00"
 
-    def test_the_wait_for_a_retry_may_reach_further(self) -> None:
+    def test_a_retry_may_be_further_ahead(self) -> None:
         policy = task("a", Every("5m"), overlap="delay", retry=Retry(attempts=2, delay=1800))
-        assert next_slot(record(policy, goes_on="12:30"), "12:00") == "12:30"
+        assert next_slot(record(policy, next_waiting_at="12:30"), "12:00") == "12:30"
 
-    def test_what_waits_of_a_task_without_fixed_delay_is_not_its_next_slot(self) -> None:
-        assert next_slot(record(task("a", HOURLY), goes_on="12:20"), "12:02") == "13:00"
+    def test_a_waiting_run_of_a_task_without_fixed_delay_is_not_its_next_slot(self) -> None:
+        assert next_slot(record(task("a", HOURLY), next_waiting_at="12:20"), "12:02") == "13:00"
 
     def test_a_task_with_fixed_delay_is_not_late_by_its_schedule_while_a_slot_waits(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
-        waits = record(policy, ticked="12:00", goes_on="12:12")
+        waits = record(policy, last_tick="12:00", next_waiting_at="12:12")
         assert state_of(waits, "12:10") == "ok"
         assert state_of(replace(waits, next_waiting_at=None), "12:10") == "late"
 
-    def test_nor_while_a_run_goes_on(self) -> None:
+    def test_nor_while_a_run_is_active(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
-        facts = record(policy, ticked="12:00", running=(active("a", nonce=BY_HAND),))
-        assert state_of(facts, "12:10") == "ok"
-        assert next_slot(facts, "12:12") == "12:15"
+        task_input = record(policy, last_tick="12:00", running=(active("a", nonce=BY_HAND),))
+        assert state_of(task_input, "12:10") == "ok"
+        assert next_slot(task_input, "12:12") == "12:15"

@@ -37,7 +37,7 @@ def minutes(slots) -> list[tuple[int, int]]:
     return [((slot - NOON) // MINUTE, position) for slot, position in slots]
 
 
-def test_going_on_asks_only_the_schedules_that_are_due() -> None:
+def test_the_next_window_asks_only_the_schedules_that_are_due() -> None:
     schedules = [Counted(1), Counted(7), Counted(10_000)]
     calendar = calendar_of(*schedules)
     calendar.due(NOON - MINUTE, NOON)
@@ -51,7 +51,7 @@ def test_going_on_asks_only_the_schedules_that_are_due() -> None:
 @pytest.mark.parametrize(
     "elsewhere", [-10_000 * MINUTE, timedelta(seconds=-30), timedelta(days=400)]
 )
-def test_another_window_in_between_leaves_going_on_cheap(elsewhere) -> None:
+def test_another_window_in_between_leaves_the_next_one_cheap(elsewhere) -> None:
     seldom = Counted(10_000_000)
     calendar = calendar_of(seldom, Every("1m"))
     calendar.due(NOON - MINUTE, NOON)
@@ -64,7 +64,7 @@ def test_another_window_in_between_leaves_going_on_cheap(elsewhere) -> None:
     assert seldom.questions == before
 
 
-def test_two_ticks_at_a_time_with_windows_of_their_own_both_go_on() -> None:
+def test_two_ticks_at_a_time_with_windows_of_their_own_are_both_cheap() -> None:
     seldom = Counted(10_000_000)
     calendar = calendar_of(seldom, Every("1m"))
     half = MINUTE / 2
@@ -136,7 +136,7 @@ def test_the_next_slot_is_known_where_the_last_window_ended() -> None:
     assert schedule.questions == before
 
 
-def test_where_nothing_is_left_there_is_no_next_slot() -> None:
+def test_without_further_slots_there_is_no_next_slot() -> None:
     assert calendar_of().next_slot(NOON) is None
     calendar = calendar_of(At(NOON))
     assert calendar.next_slot(NOON - MINUTE) == NOON

@@ -235,7 +235,7 @@ def test_an_odd_period_keeps_its_phase_from_the_epoch() -> None:
     assert [(slot - EPOCH).seconds for slot, _ in found] == [3, 10, 17]
 
 
-def test_a_moment_is_found_to_the_microsecond() -> None:
+def test_a_moment_is_due_to_the_microsecond() -> None:
     moment = utc("2026-06-10T12:00:00.000250")
     calendar = calendar_of(At(moment), Every("1d"), At("2026-06-10T12:00Z"))
     assert calendar.due(moment - timedelta(microseconds=1), moment) == [(moment, 0)]
@@ -249,7 +249,7 @@ def test_a_moment_has_its_jitter_too() -> None:
     ]
 
 
-def test_a_calendar_of_nothing_finds_nothing() -> None:
+def test_an_empty_calendar_has_no_slots() -> None:
     calendar = SlotCalendar([])
     assert calendar.due(utc("2026-06-10T00:00"), utc("2026-06-12T00:00")) == []
 

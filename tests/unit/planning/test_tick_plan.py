@@ -1,4 +1,4 @@
-"""What a tick does: what runs, in what order, what waits, and what overlapping runs come to."""
+"""What a tick does: which runs begin, in what order, which wait, and what overlaps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .builders import (
 NOTHING = TickPlan()
 
 WAITED = [Trigger.RETRY, Trigger.DEFERRED, Trigger.MANUAL]
-"""Triggers of what waits and is not of a schedule."""
+"""Triggers of waiting runs that are no slots of a schedule."""
 
 
 class TestOrder:
@@ -88,7 +88,7 @@ class TestOrder:
         ]
         assert slots(plan_at("12:00", *tasks).run_now) == ["high 12:00", "old 11:30"]
 
-    def test_a_task_that_took_over_an_older_slot_has_its_place(self) -> None:
+    def test_a_slot_that_supersedes_an_older_one_has_its_place(self) -> None:
         tasks = [due(task("b"), "12:03", position=0), due(task("a"), "12:05", position=1)]
         plan = plan_at("12:05", *tasks, stored=[waiting("a", "12:01")])
         assert slots(plan.run_now) == ["a 12:05", "b 12:03"]
@@ -122,35 +122,35 @@ class TestOrder:
         plan = plan_at("12:05", *tasks, running=[active("a"), active("b")])
         assert slots(plan.restarts) == ["b 12:05", "a 12:05"]
 
-    def test_what_waits_of_a_task_is_not_that_of_another(self) -> None:
+    def test_a_waiting_run_counts_for_its_own_task_only(self) -> None:
         plan = plan_at("12:05", due(task("a"), "12:05"), stored=[waiting("b", "12:04")])
         assert slots(plan.run_now) == ["a 12:05"]
         assert (plan.dequeue, plan.skipped) == ([], [])
 
-    def test_a_run_of_another_task_is_not_in_the_way(self) -> None:
+    def test_a_run_of_another_task_blocks_nothing(self) -> None:
         plan = plan_at("12:05", due(task("a"), "12:05"), running=[active("b")])
         assert slots(plan.run_now) == ["a 12:05"]
 
 
 class TestWaiting:
-    def test_a_slot_that_waits_runs_and_waits_no_more(self) -> None:
+    def test_a_waiting_slot_runs_and_is_dequeued(self) -> None:
         plan = plan_at("12:05", due(task()), stored=[waiting("a", "12:04")])
         assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:04"]
         assert (plan.enqueue, plan.skipped) == ([], [])
 
     @pytest.mark.parametrize("trigger", WAITED)
-    def test_what_was_asked_for_runs_and_waits_no_more(self, trigger: Trigger) -> None:
+    def test_a_requested_run_runs_and_is_dequeued(self, trigger: Trigger) -> None:
         stored = [waiting("a", "12:04", trigger, nonce=BY_HAND, payload="x")]
         plan = plan_at("12:05", due(task()), stored=stored)
         assert plan.run_now == plan.dequeue == stored
         assert plan.run_now[0].payload == "x"
 
     @pytest.mark.parametrize("trigger", WAITED)
-    def test_what_was_asked_for_runs_however_old_it_is(self, trigger: Trigger) -> None:
+    def test_a_requested_run_runs_however_old_it_is(self, trigger: Trigger) -> None:
         stored = [waiting("a", "2026-06-01 12:00", trigger)]
         assert plan_at("12:05", due(task(catch_up="none")), stored=stored).run_now == stored
 
-    def test_what_was_asked_for_runs_beside_a_slot_of_the_schedule(self) -> None:
+    def test_a_requested_run_runs_beside_a_slot_of_the_schedule(self) -> None:
         stored = [waiting("a", "12:04", Trigger.DEFERRED, nonce=BY_HAND)]
         plan = plan_at("12:05", due(task(), "12:05"), stored=stored)
         assert slots(plan.run_now) == ["a 12:04", "a 12:05"]
@@ -158,7 +158,7 @@ class TestWaiting:
 
     @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
     @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
-    def test_what_was_asked_for_waits_while_a_run_goes_on(
+    def test_a_requested_run_waits_while_another_is_active(
         self, trigger: Trigger, overlap: str
     ) -> None:
         stored = [waiting("a", "12:04", trigger, nonce=BACKFILL_ORIGIN)]
@@ -166,7 +166,7 @@ class TestWaiting:
         assert plan == NOTHING
 
     @pytest.mark.parametrize("trigger", WAITED)
-    def test_what_was_asked_for_waits_for_nobody_where_overlap_is_allowed(
+    def test_a_requested_run_waits_for_no_run_where_overlap_is_allowed(
         self, trigger: Trigger
     ) -> None:
         stored = [waiting("a", "12:04", trigger)]
@@ -194,20 +194,20 @@ class TestIdle:
         assert (plan.enqueue, plan.dequeue) == ([], [])
 
     @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
-    def test_whatever_else_an_idle_task_has_to_do_is_idle_too(self, trigger: Trigger) -> None:
+    def test_a_requested_run_of_an_idle_task_is_idle_too(self, trigger: Trigger) -> None:
         stored = [waiting("a", "12:00", trigger, nonce=BY_HAND)]
         plan = plan_at("12:05", due(task(idle=True)), stored=stored)
         assert plan.idle == stored
         assert (plan.run_now, plan.backlog, plan.dequeue) == ([], [], [])
 
-    def test_a_newer_idle_slot_takes_the_place_of_one_that_found_no_time(self) -> None:
+    def test_a_newer_idle_slot_supersedes_one_that_waits_for_time(self) -> None:
         plan = plan_at("12:05", due(task(idle=True), "12:05"), stored=[waiting("a", "12:00")])
         assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:05"]
         assert slots(plan.dequeue) == ["a 12:00"]
         assert skips(plan) == ["a 12:00 superseded 1"]
         assert plan.enqueue[0].not_before == at("12:00")
 
-    def test_all_of_an_idle_task_wait_for_time_the_oldest_too(self) -> None:
+    def test_all_slots_of_an_idle_task_wait_for_time_even_the_oldest(self) -> None:
         tasks = due(task(idle=True, catch_up="all"), "12:03", "12:04")
         plan = plan_at("12:05", tasks, stored=[waiting("a", "12:02")])
         assert slots(plan.idle) == ["a 12:02", "a 12:03", "a 12:04"]
@@ -219,7 +219,7 @@ class TestIdle:
         assert skips(plan) == ["a 12:05 overlap 1"]
         assert (plan.idle, plan.enqueue) == ([], [])
 
-    def test_idle_slots_come_to_nothing_new_if_no_tick_has_time(self) -> None:
+    def test_an_idle_task_has_one_slot_waiting_however_long_no_tick_has_time(self) -> None:
         timeline = Timeline([task(idle=True)], spare=0)
         assert timeline.ticks("12:00", "12:05") == []
         assert [(slot.slot, slot.not_before) for slot in timeline.stored] == [
@@ -231,7 +231,7 @@ class TestIdle:
 
 
 class TestSkip:
-    def test_a_slot_is_skipped_while_a_run_goes_on_and_says_which(self) -> None:
+    def test_a_slot_is_skipped_while_a_run_is_active_and_names_it(self) -> None:
         ongoing = active("a", "12:00", lease="12:02")
         plan = plan_at("12:01", due(task(), "12:01"), running=[ongoing])
         assert skips(plan) == ["a 12:01 overlap 1"]
@@ -254,13 +254,13 @@ class TestSkip:
         )
         assert skips(plan) == ["a 12:03 overlap 3"]
 
-    def test_a_run_that_is_only_claimed_is_in_the_way_too(self) -> None:
+    def test_a_claimed_run_blocks_a_slot_too(self) -> None:
         running = [active(state=RunState.CLAIMED)]
         assert skips(plan_at("12:01", due(task(), "12:01"), running=running)) == [
             "a 12:01 overlap 1"
         ]
 
-    def test_a_slot_that_waits_is_not_skipped_but_waits_on(self) -> None:
+    def test_a_waiting_slot_is_not_skipped_but_goes_on_waiting(self) -> None:
         plan = plan_at("12:01", due(task()), stored=[waiting("a", "11:59")], running=[active()])
         assert plan == NOTHING
 
@@ -279,12 +279,12 @@ class TestSkip:
 
 
 class TestDelay:
-    def test_a_slot_waits_while_a_run_goes_on(self) -> None:
+    def test_a_slot_waits_while_a_run_is_active(self) -> None:
         plan = plan_at("12:01", due(task(overlap="delay"), "12:01"), running=[active()])
         assert slots(plan.enqueue) == ["a 12:01"]
         assert (plan.run_now, plan.skipped, plan.cancel_ids) == ([], [], [])
 
-    def test_a_newer_slot_takes_the_place_of_one_that_waits(self) -> None:
+    def test_a_newer_slot_supersedes_a_waiting_one(self) -> None:
         plan = plan_at(
             "12:02",
             due(task(overlap="delay"), "12:02"),
@@ -296,7 +296,7 @@ class TestDelay:
         assert slots(plan.dequeue) == ["a 12:01"]
         assert skips(plan) == ["a 12:01 superseded 1"]
 
-    def test_a_task_that_catches_up_with_all_has_all_of_them_wait(self) -> None:
+    def test_with_catch_up_all_every_slot_waits(self) -> None:
         plan = plan_at(
             "12:02",
             due(task(overlap="delay", catch_up="all"), "12:02"),
@@ -306,7 +306,7 @@ class TestDelay:
         assert slots(plan.enqueue) == ["a 12:02"]
         assert (plan.dequeue, plan.skipped) == ([], [])
 
-    def test_it_runs_once_after_the_run_that_went_on(self) -> None:
+    def test_it_runs_once_after_the_active_run(self) -> None:
         timeline = Timeline([task(overlap="delay")], duration=150 * MINUTE / 60)
         assert timeline.ticks("12:00", "12:06") == ["a 12:00", "a 12:03", "a 12:06"]
         assert timeline.skips() == [f"a 12:0{minute} superseded 1" for minute in (1, 2, 4, 5)]
@@ -319,7 +319,7 @@ class TestAllow:
         assert slots(plan.run_now) == ["a 12:01"]
         assert plan.skipped == []
 
-    def test_one_that_waits_runs_beside_another(self) -> None:
+    def test_a_waiting_slot_runs_beside_another(self) -> None:
         plan = plan_at(
             "12:02",
             due(task(overlap="allow")),
@@ -330,7 +330,7 @@ class TestAllow:
 
 
 class TestRestart:
-    def test_the_run_that_goes_on_is_cancelled_and_the_slot_waits_for_its_end(self) -> None:
+    def test_the_active_run_is_cancelled_and_the_slot_waits_for_its_end(self) -> None:
         ongoing = active()
         plan = plan_at("12:01", due(task(overlap="restart"), "12:01"), running=[ongoing])
         assert slots(plan.restarts) == slots(plan.enqueue) == ["a 12:01"]
@@ -359,7 +359,7 @@ class TestRestart:
         assert plan.cancel_ids == [ongoing.run.id]
         assert (plan.enqueue, plan.dequeue) == ([], [])
 
-    def test_a_newer_slot_takes_the_place_of_one_whose_turn_did_not_come(self) -> None:
+    def test_a_newer_slot_supersedes_one_whose_turn_did_not_come(self) -> None:
         plan = plan_at(
             "12:02",
             due(task(overlap="restart"), "12:02"),
@@ -378,7 +378,7 @@ class TestRestart:
         tasks = due(task(overlap="restart"), "12:00")
         assert plan_at("12:00:30", tasks, running=[active("a", "12:00")]) == NOTHING
 
-    def test_slots_to_catch_up_with_do_not_cancel_one_another(self) -> None:
+    def test_the_slots_of_a_backlog_do_not_cancel_one_another(self) -> None:
         stored = [waiting("a", "12:01"), waiting("a", "12:02")]
         plan = plan_at(
             "12:03",
@@ -388,7 +388,7 @@ class TestRestart:
         )
         assert plan == NOTHING
 
-    def test_a_new_slot_restarts_a_task_that_catches_up(self) -> None:
+    def test_a_new_slot_restarts_a_task_with_a_backlog(self) -> None:
         ongoing = active()
         plan = plan_at(
             "12:03",
@@ -400,14 +400,14 @@ class TestRestart:
         assert slots(plan.restarts) == ["a 12:02", "a 12:03"]
         assert slots(plan.enqueue) == ["a 12:03"]
 
-    def test_an_idle_one_cancels_only_if_there_is_time_for_it(self) -> None:
+    def test_an_idle_slot_cancels_only_if_there_is_time_for_it(self) -> None:
         ongoing = active()
         plan = plan_at("12:01", due(task(overlap="restart", idle=True), "12:01"), running=[ongoing])
         assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:01"]
         assert plan.idle_restart_ids == {"a": [ongoing.run.id]}
         assert (plan.restarts, plan.cancel_ids) == ([], [])
 
-    def test_an_idle_one_that_waits_cancels_only_if_there_is_time_for_it(self) -> None:
+    def test_a_waiting_idle_slot_cancels_only_if_there_is_time_for_it(self) -> None:
         plan = plan_at(
             "12:02",
             due(task(overlap="restart", idle=True)),
@@ -418,7 +418,7 @@ class TestRestart:
         assert list(plan.idle_restart_ids) == ["a"]
         assert plan.enqueue == []
 
-    def test_an_idle_one_outside_the_request_takes_none_of_its_time(self) -> None:
+    def test_an_idle_slot_outside_the_request_takes_none_of_its_time(self) -> None:
         ongoing = active()
         tasks = due(task(overlap="restart", idle=True, executor="thread"), "12:01")
         plan = plan_at("12:01", tasks, running=[ongoing], capacity=8)
@@ -491,18 +491,18 @@ class TestSuperseded:
 
 
 class TestBackfill:
-    def test_slots_that_are_filled_in_run_if_there_is_time(self) -> None:
+    def test_backfill_slots_run_while_there_is_time(self) -> None:
         stored = [waiting("a", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task()), stored=stored)
         assert plan.backlog == stored
         assert (plan.run_now, plan.enqueue, plan.dequeue) == ([], [], [])
 
-    def test_old_slots_that_are_filled_in_are_not_missed(self) -> None:
+    def test_old_backfill_slots_are_not_missed(self) -> None:
         stored = [waiting("a", "2026-01-01 10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task(catch_up="none")), stored=stored)
         assert slots(plan.backlog) == ["a 2026-01-01 10:00"]
 
-    def test_slots_that_are_filled_in_run_in_order(self) -> None:
+    def test_backfill_slots_run_in_order(self) -> None:
         stored = [
             waiting("a", f"1{hour}:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN) for hour in (1, 0)
         ]
@@ -512,29 +512,27 @@ class TestBackfill:
 
     @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
     @pytest.mark.parametrize("policy", ["once", "all", "none"])
-    def test_a_slot_that_is_filled_in_is_not_run_by_the_schedule_too(
-        self, nonce: int, policy: str
-    ) -> None:
+    def test_a_backfill_slot_is_not_run_by_the_schedule_too(self, nonce: int, policy: str) -> None:
         stored = [waiting("a", "12:00", Trigger.BACKFILL, nonce=nonce)]
         plan = plan_at("12:00", due(task(catch_up=policy), "12:00"), stored=stored)
         assert slots(plan.backlog) == ["a 12:00"]
         assert (plan.run_now, plan.skipped) == ([], [])
 
-    def test_a_slot_that_is_tried_again_does_not_replace_one_of_the_schedule(self) -> None:
+    def test_a_requested_slot_does_not_replace_one_of_the_schedule(self) -> None:
         stored = [waiting("a", "12:00", Trigger.DEFERRED, nonce=BY_HAND)]
         assert slots(plan_at("12:00", due(task(), "12:00"), stored=stored).run_now) == [
             "a 12:00",
             "a 12:00",
         ]
 
-    def test_only_the_slots_that_are_not_filled_in_run_by_the_schedule(self) -> None:
+    def test_only_slots_outside_the_backfill_run_by_the_schedule(self) -> None:
         stored = [waiting("a", "12:01", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:02", due(task(), "12:01", "12:02"), stored=stored)
         assert slots(plan.run_now) == ["a 12:02"]
         assert plan.skipped == []
 
     @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
-    def test_a_slot_of_the_schedule_waits_while_another_is_filled_in(self, overlap: str) -> None:
+    def test_a_slot_of_the_schedule_waits_while_a_backfill_runs(self, overlap: str) -> None:
         running = [active("a", "10:00", nonce=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
         assert slots(plan.enqueue) == ["a 12:00"]
@@ -546,19 +544,19 @@ class TestBackfill:
         assert skips(plan) == ["a 12:00 overlap 1"]
         assert plan.enqueue == []
 
-    def test_the_slots_that_are_filled_in_wait_for_one_another(self) -> None:
+    def test_backfill_slots_wait_for_one_another(self) -> None:
         stored = [waiting("a", "11:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         running = [active("a", "10:00", nonce=BACKFILL_ORIGIN)]
         assert plan_at("12:00", due(task()), stored=stored, running=running) == NOTHING
 
-    def test_side_by_side_a_slot_of_the_schedule_runs_beside_one_that_is_filled_in(self) -> None:
+    def test_a_slot_of_the_schedule_runs_beside_a_parallel_backfill(self) -> None:
         running = [active("a", "10:00", nonce=PARALLEL_BACKFILL_ORIGIN)]
         for overlap in ("skip", "delay", "restart"):
             plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
             assert slots(plan.run_now) == ["a 12:00"]
             assert plan.cancel_ids == []
 
-    def test_side_by_side_one_that_is_filled_in_runs_beside_any_other(self) -> None:
+    def test_a_parallel_backfill_runs_beside_any_other_run(self) -> None:
         stored = [
             waiting("a", "10:00", Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
             waiting("a", "10:30", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN),
@@ -567,12 +565,12 @@ class TestBackfill:
         assert slots(plan.backlog) == ["a 10:00"]
         assert plan.dequeue == []
 
-    def test_side_by_side_a_retry_of_one_that_is_filled_in_runs_at_once(self) -> None:
+    def test_a_retry_of_a_parallel_backfill_runs_at_once(self) -> None:
         retry = waiting("a", "10:00", Trigger.RETRY, attempt=2, nonce=PARALLEL_BACKFILL_ORIGIN)
         plan = plan_at("12:00", due(task()), stored=[retry], running=[active("a", "11:59")])
         assert plan.run_now == plan.dequeue == [retry]
 
-    def test_a_restart_does_not_cancel_what_is_filled_in_side_by_side(self) -> None:
+    def test_a_restart_does_not_cancel_a_parallel_backfill(self) -> None:
         running = [active("a", "10:00", nonce=PARALLEL_BACKFILL_ORIGIN), active("a", "11:59")]
         plan = plan_at("12:00", due(task(overlap="restart"), "12:00"), running=running)
         assert plan.cancel_ids == [running[1].run.id]
@@ -589,11 +587,11 @@ class TestBackground:
         assert slots(plan.over_capacity) == slots(plan.enqueue) == ["a 12:00"]
         assert (plan.run_now, plan.background, plan.dequeue) == ([], [], [])
 
-    def test_there_is_no_room_where_no_capacity_is_said(self) -> None:
+    def test_there_is_no_room_without_capacity(self) -> None:
         plan = plan_tick([due(task(executor="thread"), "12:00")], Snapshot(), at("12:00"))
         assert slots(plan.over_capacity) == ["a 12:00"]
 
-    def test_what_runs_already_takes_room_on_whatever_host(self) -> None:
+    def test_active_runs_of_every_host_take_room(self) -> None:
         tasks = due(task(executor="thread"), "12:00")
         running = [active("b", weight=2), active("c", weight=1)]
         assert slots(plan_at("12:00", tasks, running=running, capacity=3).over_capacity) == [
@@ -610,7 +608,7 @@ class TestBackground:
         assert slots(plan.run_now) == ["b 12:00"]
         assert slots(plan.over_capacity) == ["a 12:00"]
 
-    def test_a_heavy_task_waits_and_nobody_overtakes_it(self) -> None:
+    def test_a_heavy_task_waits_and_no_other_overtakes_it(self) -> None:
         tasks = [
             due(task("a", executor="thread"), "12:00", position=0),
             due(task("heavy", executor="thread", weight=3), "12:00", position=1),
@@ -630,7 +628,7 @@ class TestBackground:
         plan = plan_at("12:00", *tasks, capacity=8)
         assert slots(plan.background) == ["high 12:00", "old 11:59", "new 12:00", "other 12:00"]
 
-    def test_idle_ones_and_backfills_begin_last_whatever_their_priority(self) -> None:
+    def test_idle_runs_and_backfills_begin_last_whatever_their_priority(self) -> None:
         stored = [waiting("filled", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
         tasks = [
             due(task("idle", executor="thread", idle=True, priority=9), "12:00", position=0),
@@ -641,11 +639,11 @@ class TestBackground:
         assert slots(plan.background) == ["plain 12:00", "idle 12:00", "filled 10:00"]
         assert (plan.idle, plan.backlog) == ([], [])
 
-    def test_an_idle_one_that_begins_is_not_put_on_record_as_waiting(self) -> None:
+    def test_an_idle_run_that_begins_is_not_enqueued(self) -> None:
         tasks = due(task(executor="thread", idle=True), "12:00")
         assert plan_at("12:00", tasks, capacity=1).enqueue == []
 
-    def test_an_idle_one_in_the_request_stays_on_record(self) -> None:
+    def test_an_idle_run_in_the_request_stays_on_record(self) -> None:
         tasks = [
             due(task("a", idle=True), "12:00", position=0),
             due(task("b", executor="thread"), "12:00", position=1),
@@ -666,19 +664,19 @@ class TestBackground:
         assert slots(plan.background) == ["a 11:59", "a 12:00"]
         assert plan.enqueue == []
 
-    def test_one_that_waits_stays_on_record_until_there_is_room(self) -> None:
+    def test_a_waiting_run_stays_on_record_until_there_is_room(self) -> None:
         plan = plan_at("12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")])
         assert slots(plan.over_capacity) == ["a 12:00"]
         assert plan.dequeue == []
 
-    def test_one_that_waits_is_taken_off_the_record_as_it_begins(self) -> None:
+    def test_a_waiting_run_is_dequeued_as_it_begins(self) -> None:
         plan = plan_at(
             "12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")], capacity=1
         )
         assert slots(plan.background) == slots(plan.dequeue) == ["a 12:00"]
         assert plan.enqueue == []
 
-    def test_what_others_put_on_and_take_off_the_record_stays_as_it_is(self) -> None:
+    def test_the_queue_entries_of_other_tasks_stay_as_they_are(self) -> None:
         tasks = [
             due(task("a"), position=0),
             due(task("b", overlap="delay"), "12:01", position=1),
@@ -690,7 +688,7 @@ class TestBackground:
         assert slots(plan.enqueue) == ["b 12:01"]
         assert slots(plan.dequeue) == ["a 12:00", "c 12:01"]
 
-    def test_one_that_waited_longer_than_its_grace_is_skipped(self) -> None:
+    def test_a_run_that_waited_longer_than_its_grace_is_skipped(self) -> None:
         stored = [waiting("a", "12:00")]
         plan = plan_at("13:00:01", due(task(executor="thread")), stored=stored, capacity=1)
         assert skips(plan) == ["a 12:00 capacity 1"]
@@ -698,12 +696,12 @@ class TestBackground:
         assert plan.dequeue == stored
         assert (plan.background, plan.over_capacity, plan.enqueue) == ([], [], [])
 
-    def test_one_that_waited_for_just_its_grace_begins(self) -> None:
+    def test_a_run_that_waited_for_just_its_grace_begins(self) -> None:
         stored = [waiting("a", "12:00")]
         plan = plan_at("13:00", due(task(executor="thread")), stored=stored, capacity=1)
         assert slots(plan.background) == ["a 12:00"]
 
-    def test_an_idle_slot_that_waited_too_long_is_not_put_on_record_again(self) -> None:
+    def test_an_idle_slot_that_waited_too_long_is_not_enqueued_again(self) -> None:
         tasks = due(task(executor="thread", idle=True, grace=HOUR), "13:30")
         stored = [waiting("a", "12:00", since="11:00")]
         plan = plan_at("13:30", tasks, stored=stored)
@@ -711,7 +709,7 @@ class TestBackground:
         assert skips(plan) == ["a 12:00 superseded 1"]
         assert slots(plan.dequeue) == ["a 12:00"]
 
-    def test_a_slot_is_skipped_while_its_run_in_the_background_goes_on(self) -> None:
+    def test_a_slot_is_skipped_while_a_background_run_is_active(self) -> None:
         tasks = due(task(executor="thread"), "12:01")
         plan = plan_at("12:01", tasks, running=[active(weight=1)], capacity=8)
         assert skips(plan) == ["a 12:01 overlap 1"]
@@ -730,7 +728,7 @@ class TestBackground:
 
 
 class TestPausedTask:
-    def test_what_waits_of_a_paused_task_waits_on(self) -> None:
+    def test_waiting_runs_of_a_paused_task_go_on_waiting(self) -> None:
         stored = [
             waiting("a", "11:59"),
             waiting("a", "11:58", Trigger.RETRY, attempt=2),
@@ -750,19 +748,19 @@ class TestPausedTask:
         assert plan.skipped == []
 
 
-class TestInTheWay:
-    def test_any_run_is_in_the_way_of_a_slot(self) -> None:
+class TestBlockingRuns:
+    def test_any_active_run_blocks_a_slot(self) -> None:
         running = [active("a", "11:58"), active("a", "11:59", nonce=BY_HAND)]
         for overlap in ("skip", "delay", "restart"):
             assert blocking_runs(task(overlap=overlap), running) == running
 
-    def test_nothing_is_in_the_way_where_overlap_is_allowed(self) -> None:
+    def test_nothing_blocks_a_slot_where_overlap_is_allowed(self) -> None:
         assert list(blocking_runs(task(overlap="allow"), [active()])) == []
 
-    def test_nothing_is_in_the_way_of_what_is_filled_in_side_by_side(self) -> None:
+    def test_nothing_blocks_a_parallel_backfill(self) -> None:
         assert list(blocking_runs(task(), [active()], PARALLEL_BACKFILL_ORIGIN)) == []
 
-    def test_what_is_filled_in_side_by_side_is_in_nobody_s_way(self) -> None:
+    def test_a_parallel_backfill_blocks_no_run(self) -> None:
         running = [active(nonce=PARALLEL_BACKFILL_ORIGIN), active(nonce=BACKFILL_ORIGIN)]
         assert blocking_runs(task(), running) == running[1:]
         assert blocking_runs(task(), running, BY_HAND) == running[1:]
@@ -784,13 +782,13 @@ def test_the_usual_duration_is_the_median(durations: list[float], usual: float) 
     assert median_duration(durations) == usual
 
 
-def test_a_plan_does_not_change_what_it_was_made_of() -> None:
+def test_planning_changes_none_of_its_inputs() -> None:
     stored = (waiting("a", "11:58"), waiting("a", "11:59"))
-    facts = Snapshot(waiting=stored, active={"b": (active("b"),)})
+    snapshot = Snapshot(waiting=stored, active={"b": (active("b"),)})
     tasks = (due(task(), "12:00"), due(task("b", overlap="restart"), "12:00", position=1))
-    first = plan_tick(tasks, facts, at("12:00"))
-    assert plan_tick(tasks, facts, at("12:00")) == first
-    assert facts.waiting == stored
+    first = plan_tick(tasks, snapshot, at("12:00"))
+    assert plan_tick(tasks, snapshot, at("12:00")) == first
+    assert snapshot.waiting == stored
 
 
 def test_a_task_due_at_an_interval_is_planned_as_any_other_if_it_does_not_delay() -> None:

@@ -36,7 +36,7 @@ class TestStart:
     def test_a_window_begins_at_the_last_tick(self) -> None:
         assert window_start(at("12:05"), at("12:03:20")) == at("12:03:20")
 
-    def test_a_tick_at_the_same_moment_leaves_nothing_to_look_for(self) -> None:
+    def test_a_second_tick_at_the_same_moment_has_an_empty_window(self) -> None:
         assert window_start(at("12:05"), at("12:05")) == at("12:05")
         assert slots_of(task(), since="12:05", now="12:05") == {}
 
@@ -62,7 +62,7 @@ class TestVersions:
         starts = window_starts(["a", "b", "c"], at("12:05"), at("12:01"), newer)
         assert starts == moments("12:04", "12:04", "12:01")
 
-    def test_the_first_tick_of_a_version_goes_on_where_another_has_been(self) -> None:
+    def test_the_first_window_of_a_version_begins_at_another_one_s_last_tick(self) -> None:
         starts = window_starts(["a", "new"], at("12:05:30"), None, rosters(a="12:04"))
         assert starts == [at("12:04"), at("12:05") - timedelta(microseconds=1)]
 
@@ -167,7 +167,7 @@ class TestLongWindow:
         tasks = [task("a", Cron("0 * * * *")), task("b", Cron("0 * * * *"))]
         assert slots_of(*tasks, since=["04:00", "12:00"], now="12:00").keys() == {"a"}
 
-    def test_slots_older_than_thirty_days_are_not_looked_for(self) -> None:
+    def test_slots_older_than_thirty_days_are_not_due(self) -> None:
         daily = task("a", Cron("0 12 * * *"))
         slots = slots_of(daily, since="2026-01-01 12:00", now="12:00")["a"]
         assert (slots[0], slots[-1], len(slots)) == ("2026-05-17 12:00", "12:00", 30)
