@@ -192,24 +192,27 @@ def _plan_runs(
 ) -> None:
     """Plan the runs of a task that is not paused: of its new slots, and those that waited."""
     scheduled = [run for run in waiting_runs if run.trigger.is_scheduled]
-    requested = [run for run in waiting_runs if not run.trigger.is_scheduled]
+    unscheduled = [run for run in waiting_runs if not run.trigger.is_scheduled]
+    heirs: list[WaitingRun] = []
     if task.catch_up is not CatchUp.ALL:
+        stored = scheduled
         new_runs, scheduled = _supersede_older(plan, task, new_runs, scheduled)
+        heirs = [run for run in scheduled if run not in stored]
     blocking = blocking_runs(task, active_runs)
-    if blocking or task.idle:  # what goes on waiting does so in the place that it inherited
-        plan.enqueue += [run for run in scheduled if run not in waiting_runs]
+    if blocking or task.idle:  # an heir goes on waiting in the place that it inherited
+        plan.enqueue += heirs
     if blocking:
         _apply_overlap(plan, task, new_runs, scheduled, blocking)
-        _run_or_backlog(plan, [run for run in requested if run.nonce == PARALLEL_BACKFILL_ORIGIN])
+        _run_or_backlog(plan, [run for run in unscheduled if run.nonce == PARALLEL_BACKFILL_ORIGIN])
     elif task.idle:
-        plan.idle += [*scheduled, *new_runs, *requested]
+        plan.idle += [*scheduled, *new_runs, *unscheduled]
         plan.enqueue += new_runs
     else:
         if not all(is_on_time(run.slot, now) for run in (*new_runs, *scheduled)):
             new_runs, scheduled = _limit_to_oldest(plan, new_runs, scheduled)
         plan.run_now += [*scheduled, *new_runs]
-        plan.dequeue += [run for run in scheduled if run in waiting_runs]
-        _run_or_backlog(plan, requested)
+        plan.dequeue += [run for run in scheduled if run not in heirs]
+        _run_or_backlog(plan, unscheduled)
 
 
 def _supersede_older(
@@ -227,7 +230,7 @@ def _supersede_older(
     superseded = SkippedSlots(task.name, older[0].slot, len(older), RunReason.SUPERSEDED)
     plan.skipped.append(superseded)
     heir = replace(newest, not_before=min(run.due_since for run in newest_first))
-    plan.dequeue += [run for run in newest_first if run in waiting_runs and run != heir]
+    plan.dequeue += [run for run in waiting_runs if run != heir]
     return ([heir], []) if newest in new_runs else ([], [heir])
 
 

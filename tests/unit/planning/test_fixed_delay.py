@@ -256,7 +256,7 @@ class TestOneNextSlot:
             running=[active("a", nonce=BY_HAND)],
             last_tick="12:05",
         )
-        assert slots(plan.dequeue) == ["a 12:06", "a 12:05:30"]
+        assert slots(plan.dequeue) == ["a 12:05:30", "a 12:06"]
         assert plan.enqueue == [waiting("a", "12:06", since="12:05:30")]
         assert plan.run_now == []
 

@@ -472,7 +472,7 @@ class TestSuperseded:
     def test_it_does_not_wait_any_more_once_it_runs(self) -> None:
         plan = plan_at("12:04", due(task()), stored=self.TWO)
         assert plan.run_now == [waiting("a", "12:03", since="12:01")]
-        assert slots(plan.dequeue) == ["a 12:03", "a 12:01"]
+        assert slots(plan.dequeue) == ["a 12:01", "a 12:03"]
         assert plan.enqueue == []
 
     def test_one_that_has_the_place_already_is_not_stored_again(self) -> None:
