@@ -5,14 +5,14 @@ Its next slot waits on record as a rule: the end of a run creates it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ..run import RunReason, Trigger
 from ..task import Task
 from .catch_up import SkippedSlots, catch_up, is_on_time
-from .followups import next_waiting
+from .followups import TICK_INTERVAL
 from .pauses import active_pause
 from .snapshot import Snapshot, WaitingRun
 
@@ -98,3 +98,24 @@ def _newest_runnable(
     newest = [slot for slot in slots if not active_pause(task.name, slot, rules)][-1:]
     runs, _ = catch_up(task, newest, now)
     return newest if runs else ()
+
+
+def next_waiting(
+    task: Task, waiting_runs: Iterable[WaitingRun], now: datetime
+) -> WaitingRun | None:
+    """Return the next run of a task with fixed delay, of those that wait.
+
+    Ones further ahead than :func:`max_wait` are stale: their interval was longer once, or a clock
+    was wrong.
+    """
+    near = [run for run in waiting_runs if run.not_before - now <= max_wait(task)]
+    return min(near, key=lambda run: run.not_before, default=None)
+
+
+def max_wait(task: Task) -> timedelta:
+    """Return how far ahead the follow-up of a task with fixed delay may lie.
+
+    A minute is for the clocks of hosts, which differ.
+    """
+    retry_delay = task.retry.delay_after(task.retry.attempts - 1)
+    return max(task.fixed_delay or TICK_INTERVAL, retry_delay) + TICK_INTERVAL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from ..run import Run, RunState, Trigger
@@ -60,24 +59,3 @@ def retry_of(run: Run, not_before: datetime) -> WaitingRun:
 def is_exhausted(task: Task, run: Run) -> bool:
     """Return whether a run is a failure that will not be retried."""
     return run.state.is_failure and run.attempt >= task.retry.attempts
-
-
-def next_waiting(
-    task: Task, waiting_runs: Iterable[WaitingRun], now: datetime
-) -> WaitingRun | None:
-    """Return the next run of a task with fixed delay, of those that wait.
-
-    Ones further ahead than :func:`max_wait` are stale: their interval was longer once, or a clock
-    was wrong.
-    """
-    near = [run for run in waiting_runs if run.not_before - now <= max_wait(task)]
-    return min(near, key=lambda run: run.not_before, default=None)
-
-
-def max_wait(task: Task) -> timedelta:
-    """Return how far ahead the follow-up of a task with fixed delay may lie.
-
-    A minute is for the clocks of hosts, which differ.
-    """
-    retry_delay = task.retry.delay_after(task.retry.attempts - 1)
-    return max(task.fixed_delay or TICK_INTERVAL, retry_delay) + TICK_INTERVAL

@@ -9,7 +9,7 @@ from enum import Enum
 
 from ..run import Run, RunState, first_id
 from ..task import REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Task
-from .followups import max_wait
+from .fixed_delay import max_wait
 from .pauses import PauseRule
 from .snapshot import ActiveRun
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from pyramid_cron.planning.followups import (
     floor_to_second,
     followups,
     is_exhausted,
-    max_wait,
-    next_waiting,
 )
 from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry
 
-from .builders import BY_HAND, MINUTE, SECOND, at, run, show, slots, task, waiting
+from .builders import BY_HAND, SECOND, at, run, show, slots, task
 
 FAILURES = [RunState.FAILED, RunState.TIMED_OUT, RunState.LOST]
 TWICE = Retry(attempts=2, delay=60)
@@ -151,37 +147,6 @@ class TestFixedDelay:
     @pytest.mark.parametrize("schedule", [Cron("*/5 * * * *"), At(at("12:05")), None])
     def test_other_schedules_have_no_fixed_delay(self, schedule: Cron | At | None) -> None:
         assert followups(task("a", schedule, overlap="delay"), run()) == []
-
-
-class TestNextWaiting:
-    def test_a_follow_up_is_no_further_ahead_than_the_interval_and_a_minute(self) -> None:
-        assert max_wait(task("a", Every("5m"), overlap="delay")) == 6 * MINUTE
-
-    def test_a_longer_wait_for_a_retry_counts(self) -> None:
-        policy = task("a", Every("5m"), overlap="delay", retry=Retry(attempts=3, delay=600))
-        assert max_wait(policy) == timedelta(minutes=21)
-
-    def test_a_task_without_fixed_delay_waits_two_minutes_at_most(self) -> None:
-        assert max_wait(task()) == 2 * MINUTE
-
-    def test_the_next_run_is_the_one_that_may_run_first(self) -> None:
-        policy = task("a", Every("5m"), overlap="delay")
-        stored = [waiting("a", "12:04"), waiting("a", "12:02"), waiting("a", "12:03")]
-        assert next_waiting(policy, stored, at("12:00")) == stored[1]
-
-    def test_the_next_run_may_be_a_retry_of_an_older_slot(self) -> None:
-        policy = task("a", Every("5m"), overlap="delay")
-        retry = waiting("a", "11:00", Trigger.RETRY, since="12:03", attempt=2)
-        stored = [waiting("a", "12:04"), retry]
-        assert next_waiting(policy, stored, at("12:00")) == retry
-
-    def test_a_run_further_ahead_does_not_count(self) -> None:
-        policy = task("a", Every("5m"), overlap="delay")
-        assert next_waiting(policy, [waiting("a", "12:06")], at("12:00")) == waiting("a", "12:06")
-        assert next_waiting(policy, [waiting("a", "12:06:01")], at("12:00")) is None
-
-    def test_there_is_no_next_run_where_nothing_waits(self) -> None:
-        assert next_waiting(task("a", Every("5m"), overlap="delay"), [], at("12:00")) is None
 
 
 class TestExhausted:
