@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from pyramid_cron.schedule.quantities import parse_integer_text
+
 DEMO_MODULES = ("jinja2", "waitress")
 """What the demo imports beside what pyramid_cron itself needs."""
 
@@ -41,12 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _parse_port(text: str) -> int:
     try:
-        port = int(text)
+        return parse_integer_text("port", text, 0, 65_535)
     except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")
-    return port
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port; use a number from 0 to 65535"
+        ) from None
 
 
 if __name__ == "__main__":

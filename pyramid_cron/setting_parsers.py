@@ -19,7 +19,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from .guard import Networks, parse_networks
-from .schedule.quantities import parse_duration
+from .schedule.quantities import parse_count, parse_duration, parse_integer_text
 from .schedule.zones import get_zone
 
 SETTING_PREFIX = "cron."
@@ -258,12 +258,12 @@ def parse_budget(value: Any) -> float:
 
 def parse_capacity(value: Any) -> int:
     """Return how much may run at once, at least 1."""
-    number = value
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
-        number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"{value!r} is no capacity")
-    return number
+    try:
+        if isinstance(value, str):
+            return parse_integer_text("capacity", value.strip())
+        return parse_count("capacity", value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no capacity") from None
 
 
 def parse_base_url(value: Any) -> str | None:

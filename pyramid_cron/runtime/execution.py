@@ -10,21 +10,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from numbers import Integral, Real
 from typing import Any
 
 from ..clock import Stopwatch
 from ..run import Progress, Run, RunState, TaskInterrupted, make_storable
 from ..run_transitions import progressed, started
+from ..schedule.quantities import parse_number
 from .interrupts import InterruptibleAwaitable, clear_pending_interrupt, raise_in_thread
 from .process_hooks import exit_if_forked
-
-MAX_PROGRESS = sys.float_info.max
 
 
 class Execution:
@@ -94,9 +91,9 @@ class Execution:
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Set how far the run has come; cheap, since it is written a moment later."""
-        total_number = None if total is None else _check_progress_number("total", total)
+        total_number = None if total is None else parse_number("progress: total", total)
         text = None if message is None else make_storable(str(message))
-        progress = Progress(_check_progress_number("done", done), total_number, text)
+        progress = Progress(parse_number("progress: done", done), total_number, text)
         self.update(lambda run: progressed(run, progress))
 
     def update(self, transition: Callable[[Run], Run]) -> None:
@@ -203,12 +200,3 @@ class Execution:
 
 current_execution: ContextVar[Execution | None] = ContextVar("pyramid_cron.execution", default=None)
 """The execution of the run whose task this context is in."""
-
-
-def _check_progress_number(name: str, value: Any) -> float:
-    if not isinstance(value, Real):
-        raise TypeError(f"progress: {name}={value!r} is no number")
-    number = int(value) if isinstance(value, Integral) else float(value)
-    if not -MAX_PROGRESS <= number <= MAX_PROGRESS:  # nor is NaN
-        raise ValueError(f"progress: {name} must be finite, and no larger than a float can be")
-    return number

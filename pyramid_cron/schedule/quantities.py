@@ -69,7 +69,7 @@ def parse_number(argument: str, value: object) -> float:
             return int(value) if isinstance(value, Integral) else float(value)
     except OverflowError:
         pass
-    raise ValueError(f"{argument}={value!r} must be finite, and no larger than a float can be")
+    raise ValueError(f"{argument} must be finite, and no larger than a float can be")
 
 
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": DAY_SECONDS}

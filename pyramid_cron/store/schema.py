@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -34,6 +34,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..errors import StoreError
+from ..schedule.zones import EPOCH
 from .engine import Database
 
 SCHEMA_VERSION = 1
@@ -51,7 +52,6 @@ SCHEMA_LOCK_SECONDS = 30
 MYSQL_DIALECTS = ("mysql", "mariadb")
 LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL_DIALECTS)
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 
 Values = dict[str, Any]

@@ -84,7 +84,7 @@ def test_a_real_number_becomes_an_int_or_a_float(value, number):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, -(10**400)])
 def test_a_number_that_no_float_can_be_is_refused(value):
-    with pytest.raises(ValueError, match=r"done=.* must be finite"):
+    with pytest.raises(ValueError, match=r"^done must be finite, "):
         parse_number("done", value)
 
 
