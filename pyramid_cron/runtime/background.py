@@ -19,7 +19,7 @@ from ..run import Run
 from ..task import THREAD_EXECUTOR
 from .executions import QueuedEvent
 from .queues import send_runs
-from .request_scope import run_in_own_request, url_environ_of
+from .request_scope import EMPTY_ENVIRON, run_in_own_request, url_environ_of
 from .transactions import without_transaction
 
 LAUNCH_FALLBACK_SECONDS = 10.0
@@ -42,7 +42,7 @@ class BackgroundLaunch:
         self._cron = cron
         self._task_registry = task_registry
         self._registry: Registry = request.registry
-        self._url_environ = url_environ_of(request)
+        self._url_environ = EMPTY_ENVIRON
         self._clock = clock
         self._runs: list[Run] = []
         self._lock = threading.Lock()
@@ -52,6 +52,7 @@ class BackgroundLaunch:
     def add(self, runs: Sequence[Run]) -> None:
         """Have these runs start with the others."""
         if not self._runs:
+            self._url_environ = url_environ_of(self._request)
             self._request.add_finished_callback(self)
         self._runs += runs
 

@@ -21,9 +21,9 @@ from tests.integration.ticker import application
 @pytest.fixture(params=databases.SHARED)
 def store(request, tmp_path):
     """A place for a store that several processes can use."""
-    with databases.place(request.param, tmp_path) as found:
-        url = found.url.render_as_string(hide_password=False)
-        yield Place(url, found.prefix, lease=1)
+    with databases.place(request.param, tmp_path) as place:
+        url = place.url.render_as_string(hide_password=False)
+        yield Place(url, place.prefix, lease=1)
 
 
 def test_of_processes_killed_at_random_every_slot_is_accounted_for(store):
@@ -57,7 +57,7 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
     with python(tmp_path / "printed", *command) as child:
         child.wait_for("ready")
         child.say("tick")
-        held = child.wait_for("started").strip()
+        held_id = child.wait_for("started").strip()
         [claimed] = [run for run in record.history("second") if str(run.state) == "claimed"]
         freeze(child, record)
         (tmp_path / "hold").unlink()
@@ -66,16 +66,16 @@ def test_a_process_that_was_frozen_past_its_lease_changes_nothing_and_goes_on_to
             return [run.task for run in here.tick().runs].count("first")
 
         wait_until(taken_over)
-        lost, left = record.get_run(held), record.get_run(claimed.id)
-        assert str(lost.state) == str(left.state) == "lost"
+        lost, requeued = record.get_run(held_id), record.get_run(claimed.id)
+        assert str(lost.state) == str(requeued.state) == "lost"
         assert f"(pid {child.pid}) gave no sign of life within its lease" in lost.error
         wait_until(lambda: [run for run in record.history("second") if is_retry(run, claimed)])
         before = len(record.history(limit=10_000))
 
         child.send(signal.SIGCONT)
         ticked = child.wait_for("ticked")
-        assert record.get_run(held) == lost
-        assert record.get_run(claimed.id) == left
+        assert record.get_run(held_id) == lost
+        assert record.get_run(claimed.id) == requeued
         assert "second" not in ticked
         assert len(record.history(limit=10_000)) == before
         assert starts(tmp_path, claimed) == [2]

@@ -13,14 +13,14 @@ def printed(folder, what):
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
-def test_a_child_of_a_task_ends_when_it_is_told_to(tmp_path, number):
+def test_a_child_of_a_task_ends_by_a_signal(tmp_path, number):
     output = printed(tmp_path, number)
     assert "child ended" in output
     assert "ticked forking:succeeded other:succeeded" in output
 
 
 @pytest.mark.parametrize(
-    ("how", "code", "told"),
+    ("how", "code", "message"),
     [
         ("return", 0, ""),
         ("sys.exit", 3, ""),
@@ -28,9 +28,9 @@ def test_a_child_of_a_task_ends_when_it_is_told_to(tmp_path, number):
         ("raise", 1, "RuntimeError: in the child\n"),
     ],
 )
-def test_a_child_that_comes_out_of_a_task_ends_there(tmp_path, how, code, told):
+def test_a_child_that_comes_out_of_a_task_ends_there(tmp_path, how, code, message):
     output = printed(tmp_path, how)
-    assert told in output
+    assert message in output
     [ticked] = [line for line in output.splitlines() if line.startswith("ticked")]
     *runs, pid = ticked.split()[1:]
     assert runs == ["forking:succeeded", "other:succeeded"]

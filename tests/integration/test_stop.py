@@ -39,8 +39,8 @@ def serving(folder, command, timeout, **variables):
     """Run a server; give its process and its address."""
     variables |= {"CRON_FOLDER": str(folder), "CRON_SHUTDOWN_TIMEOUT": str(timeout)}
     with python(folder / "printed", *command, **variables) as server:
-        found = wait_until(lambda: re.search(r"Listening at: (http://\S+) ", server.output))
-        yield server, found[1]
+        match = wait_until(lambda: re.search(r"Listening at: (http://\S+) ", server.output))
+        yield server, match[1]
 
 
 @contextmanager
@@ -95,24 +95,26 @@ def tick_elsewhere(folder):
 
 @every_signal
 @every_server
-def test_when_its_time_is_up_a_task_is_cancelled_and_what_has_not_begun_runs_elsewhere(
+def test_after_the_shutdown_timeout_a_task_is_cancelled_and_an_unstarted_run_is_requeued(
     tmp_path, command, number
 ):
     code, printed = stop_while_it_runs(tmp_path, command, number, timeout=1)
     assert code == 0, printed
     assert "Traceback" not in printed
-    found = runs(tmp_path)
-    assert str(found["long"].state) == "cancelled", printed
-    assert found["long"].error.endswith("TaskCancelled: the process stopped")
-    assert "in long" in found["long"].traceback
-    assert 0.9 < found["long"].duration < 5
+    stopped_runs = runs(tmp_path)
+    assert str(stopped_runs["long"].state) == "cancelled", printed
+    assert stopped_runs["long"].error.endswith("TaskCancelled: the process stopped")
+    assert "in long" in stopped_runs["long"].traceback
+    assert 0.9 < stopped_runs["long"].duration < 5
     assert not (tmp_path / "ended").exists()
-    left = found["following"]
-    assert (str(left.state), left.started) == ("cancelled", None)
-    assert left.error == "the process stopped before it began"
+    requeued = stopped_runs["following"]
+    assert (str(requeued.state), requeued.started) == ("cancelled", None)
+    assert requeued.error == "the process stopped before it began"
     assert not list(tmp_path.glob("following *"))
     [run] = [
-        run for run in tick_elsewhere(tmp_path) if (run.task, run.slot) == ("following", left.slot)
+        run
+        for run in tick_elsewhere(tmp_path)
+        if (run.task, run.slot) == ("following", requeued.slot)
     ]
     assert str(run.state) == "succeeded"
     assert (tmp_path / f"following {run.attempt}").exists()
@@ -125,9 +127,9 @@ def test_a_thread_run_is_cancelled_too_when_its_time_is_up(tmp_path, command):
     )
     assert code == 0, printed
     assert "Traceback" not in printed
-    found = runs(tmp_path)["long"]
-    assert str(found.state) == "cancelled", printed
-    assert found.error.endswith("TaskCancelled: the process stopped")
+    run = runs(tmp_path)["long"]
+    assert str(run.state) == "cancelled", printed
+    assert run.error.endswith("TaskCancelled: the process stopped")
     assert not (tmp_path / "ended").exists()
 
 
@@ -143,8 +145,8 @@ def test_what_was_cancelled_so_is_tried_again_where_attempts_are_left(tmp_path, 
     )
     stopped = runs(tmp_path)["long"]
     assert str(stopped.state) == "cancelled", printed
-    again = [run for run in tick_elsewhere(tmp_path) if run.slot == stopped.slot]
-    assert ("long", 2, "succeeded") in [(run.task, run.attempt, str(run.state)) for run in again]
+    retries = [run for run in tick_elsewhere(tmp_path) if run.slot == stopped.slot]
+    assert ("long", 2, "succeeded") in [(run.task, run.attempt, str(run.state)) for run in retries]
 
 
 @every_server

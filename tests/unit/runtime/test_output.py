@@ -5,11 +5,11 @@ import re
 from pyramid_cron.runtime.subprocesses import OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES, HeadTailBuffer
 
 
-def clipped(*pieces):
-    kept = HeadTailBuffer()
-    for piece in pieces:
-        kept.add(piece)
-    return kept.text()
+def clipped(*chunks):
+    buffer = HeadTailBuffer()
+    for chunk in chunks:
+        buffer.add(chunk)
+    return buffer.text()
 
 
 def test_nothing_written_is_none():
@@ -22,7 +22,7 @@ def test_what_fits_is_kept_as_it_is():
     assert clipped(data[:100], data[100:40_000], data[40_000:]) == data.decode()
 
 
-def test_of_a_huge_output_the_first_and_the_last_part_are_kept_and_the_rest_counted():
+def test_of_a_huge_output_the_first_and_last_parts_are_recorded_and_the_bytes_between_counted():
     lines = [b"%07d\n" % number for number in range(200_000)]
     text = clipped(*(b"".join(lines[n : n + 999]) for n in range(0, len(lines), 999)))
     head, left_out, tail = re.fullmatch(
@@ -45,12 +45,12 @@ def test_no_character_is_cut_in_two():
         head, tail = text.split("\n")[0], text.split("\n")[2]
         assert set(head[shift:]) == set(tail) == {"\U0001f600"}
         left_out = int(re.search(r"(\d+) bytes left out", text)[1])
-        kept = len(head.encode()) + len(tail.encode())
-        assert kept + left_out == 160_000 + shift
+        size = len(head.encode()) + len(tail.encode())
+        assert size + left_out == 160_000 + shift
 
 
 def test_memory_stays_bounded():
-    kept = HeadTailBuffer()
+    buffer = HeadTailBuffer()
     for _ in range(1000):
-        kept.add(b"z" * 65_536)
-    assert len(kept._head) + len(kept._tail) < 8 * OUTPUT_TAIL_BYTES
+        buffer.add(b"z" * 65_536)
+    assert len(buffer._head) + len(buffer._tail) < 8 * OUTPUT_TAIL_BYTES

@@ -184,7 +184,7 @@ class TestOverlap:
             thread.start()
         try:
             wait_until(lambda: len(reports) == 2)
-            assert [(slots(each), each.waiting) for each in reports] == [([], ()), ([], ())]
+            assert [(slots(report), report.waiting) for report in reports] == [([], ()), ([], ())]
         finally:
             release.set()
             for thread in (first, *ticks):
@@ -217,7 +217,7 @@ class TestOverlap:
         release.set()
         thread.join(20)
         assert [run.task for run in report.runs] == ran
-        assert [each.task for each in report.waiting] == waits
+        assert [waiting_run.task for waiting_run in report.waiting] == waits
         assert str(runs[0].state) == first
 
     def test_a_run_by_hand_does_not_overlap_either(self, config):
@@ -351,7 +351,7 @@ def spin(system):
 
 
 class TestTimeout:
-    def test_a_task_that_runs_too_long_is_told_to_stop(self, config):
+    def test_a_task_that_runs_longer_than_its_timeout_is_interrupted(self, config):
         cleaned = []
 
         def task(system):
@@ -401,7 +401,7 @@ class TestTimeout:
         [run] = cron_of(config).tick(NOON).runs
         assert run.state == "succeeded"
 
-    def test_a_task_that_cannot_be_stopped_is_given_up(self, config, monkeypatch, caplog):
+    def test_a_task_that_cannot_be_interrupted_is_abandoned(self, config, monkeypatch, caplog):
         monkeypatch.setattr("pyramid_cron.runtime.supervisor.CANCEL_GRACE", timedelta(seconds=0.3))
         stuck, release = threading.Event(), threading.Event()
 
@@ -449,7 +449,7 @@ class TestCancel:
         with pytest.raises(ValueError, match="is over: it has cancelled"):
             scheduler(config.registry).cancel(run.id)
 
-    def test_a_run_that_has_not_begun_is_cancelled_before_it_does(self, config):
+    def test_an_unstarted_run_is_cancelled_before_it_starts(self, config):
         called = []
 
         def first(system):
@@ -465,7 +465,7 @@ class TestCancel:
         assert scheduler(config.registry).history("second") == [second]
         assert called == []
 
-    def test_a_run_is_not_kept_from_its_end_by_the_one_before_it(self, config, monkeypatch, caplog):
+    def test_an_unstarted_run_is_cancelled_while_another_runs(self, config, monkeypatch, caplog):
         monkeypatch.setattr("pyramid_cron.runtime.supervisor.CANCEL_GRACE", timedelta(0))
         control = scheduler(config.registry)
         called = []
@@ -501,11 +501,15 @@ class TestCancel:
         cron = cron_of(config)
         [run] = cron.tick(NOON).runs
         scheduler(config.registry).retry(run.id)
-        [again] = cron.tick(NOON + 2 * MINUTE).runs
-        assert (again.attempt, str(again.trigger), str(again.state)) == (2, "retry", "succeeded")
+        [retried] = cron.tick(NOON + 2 * MINUTE).runs
+        assert (retried.attempt, str(retried.trigger), str(retried.state)) == (
+            2,
+            "retry",
+            "succeeded",
+        )
         assert tries == [1, 2]
         with pytest.raises(ValueError, match="can't be tried again: it is succeeded"):
-            scheduler(config.registry).retry(again.id)
+            scheduler(config.registry).retry(retried.id)
 
 
 class TestPause:
@@ -775,8 +779,8 @@ class TestLeases:
 
     def test_a_lost_run_whose_end_was_asked_for_is_not_tried_again(self, config):
         cron = cron_of(config)
-        told = []
-        config.add_subscriber(told.append, events.RunRetrying)
+        received = []
+        config.add_subscriber(received.append, events.RunRetrying)
         with running(config, cron, NOON, retry=Retry(attempts=2, delay=0)):
             self.forget(config, 60)
             [lost] = scheduler(config.registry).history()
@@ -784,7 +788,7 @@ class TestLeases:
             assert slots(cron.tick(NOON + MINUTE)) == [NOON + MINUTE]
         assert slots(cron.tick(NOON + 2 * MINUTE)) == [NOON + 2 * MINUTE]
         [lost] = scheduler(config.registry).history(state="lost")
-        assert (lost.slot, told) == (NOON, [])
+        assert (lost.slot, received) == (NOON, [])
 
     def test_one_that_a_clock_gave_which_was_ahead_blocks_no_longer(self, config):
         cron = cron_of(config)
@@ -793,7 +797,7 @@ class TestLeases:
             self.forget(config, 0)
             reports = [cron.tick(NOON + n * MINUTE) for n in range(1, 5)]
         assert [len(report.skipped) for report in reports] == [1, 1, 0, 0]
-        assert [slot for each in reports for slot in slots(each)] == [
+        assert [slot for report in reports for slot in slots(report)] == [
             NOON + 3 * MINUTE,
             NOON + 4 * MINUTE,
         ]
@@ -818,12 +822,12 @@ class TestLeases:
     ):
         config.add_cron_task(lambda system: None, name="a", min="*")
         [run] = cron_of(config).tick(NOON).runs
-        held, clock = get_cron(config.registry).supervisor.executions, Stopwatch(NOON)
+        executions, clock = get_cron(config.registry).supervisor.executions, Stopwatch(NOON)
         get_cron(config.registry).clock = lambda: NOON
-        held.add([run], clock)
+        executions.add([run], clock)
         get_cron(config.registry).clock = lambda: NOON + MINUTE
-        held.heartbeat()
-        assert held.get(run.id) is None
+        executions.heartbeat()
+        assert executions.get(run.id) is None
         assert "lease lost" not in caplog.text
 
     def test_a_clock_that_is_put_forward_makes_no_living_run_lost(self, config):
@@ -846,10 +850,10 @@ class TestLeases:
 
 
 def test_old_runs_are_forgotten_while_another_goes_on(config):
-    old = NOON - timedelta(days=40)
+    long_ago = NOON - timedelta(days=40)
     cron = cron_of(config)
     store = get_cron(config.registry).store
-    write(store, ended(claim(store, now=old)[0]))
+    write(store, ended(claim(store, now=long_ago)[0]))
     with running(config, cron, NOON) as (seen, *_):
         wait_until(lambda: [run.id for run in store.history()] == [seen[0].id])
 

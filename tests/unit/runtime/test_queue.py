@@ -32,29 +32,29 @@ def test_a_run_is_sent_and_carried_out_by_its_id_once(sent):
     cron = application(sent.append)
     [run] = cron.tick().runs
     assert run.state is RunState.CLAIMED
-    assert [each.id for each in sent] == [run.id]
-    asked = scheduler(cron.registry)
-    assert asked.execute(run.id).state is RunState.SUCCEEDED
-    assert asked.execute(run.id) is None
-    assert asked.history()[0].state is RunState.SUCCEEDED
+    assert [run.id for run in sent] == [run.id]
+    request_cron = scheduler(cron.registry)
+    assert request_cron.execute(run.id).state is RunState.SUCCEEDED
+    assert request_cron.execute(run.id) is None
+    assert request_cron.history()[0].state is RunState.SUCCEEDED
 
 
 def test_one_that_is_cancelled_before_it_is_taken_up_is_over_at_once(sent, caplog):
-    heard = []
+    received = []
     cron = application(sent.append, overlap="skip")
-    cron.registry.registerHandler(heard.append, [events.RunCancelled])
+    cron.registry.registerHandler(received.append, [events.RunCancelled])
     [run] = cron.tick(NOON).runs
-    asked = scheduler(cron.registry)
+    request_cron = scheduler(cron.registry)
     with caplog.at_level(logging.INFO, "pyramid_cron"):
-        asked.cancel(run.id)
-    [over] = asked.history()
+        request_cron.cancel(run.id)
+    [over] = request_cron.history()
     assert (over.state, over.error) == (RunState.CANCELLED, "was cancelled before it began")
-    assert [each.run for each in heard] == [over]
+    assert [event.run for event in received] == [over]
     assert f"run={run.id} " in caplog.text
-    assert asked.execute(run.id) is None
-    assert [each.state for each in cron.tick(NOON + MINUTE).runs] == [RunState.CLAIMED]
+    assert request_cron.execute(run.id) is None
+    assert [run.state for run in cron.tick(NOON + MINUTE).runs] == [RunState.CLAIMED]
     with pytest.raises(ValueError, match="is over"):
-        asked.cancel(run.id)
+        request_cron.cancel(run.id)
 
 
 def test_a_run_that_is_not_known_is_an_error(sent):
@@ -85,7 +85,7 @@ def test_what_can_not_be_sent_waits_and_is_sent_by_a_later_tick(sent):
 
     cron = application(send, retry=1)
     report = cron.tick()
-    assert (report.runs, [each.task for each in report.waiting]) == ((), ["task"])
+    assert (report.runs, [waiting_run.task for waiting_run in report.waiting]) == ((), ["task"])
     store = get_cron(cron.registry).store
     assert (store.history(), store.count_waiting("task")) == ([], 1)
     [run] = cron.tick().runs
@@ -98,11 +98,11 @@ def test_a_queue_that_would_end_the_process_is_one_that_can_not_be_reached(caplo
         raise SystemExit("no broker")
 
     cron = application(send)
-    assert [each.slot for each in cron.tick(NOON).waiting] == [NOON]
+    assert [waiting_run.slot for waiting_run in cron.tick(NOON).waiting] == [NOON]
     assert "post can't be reached; task will be sent later: no broker" in caplog.text
     report = cron.tick(NOON + MINUTE)
-    assert [each.reason for each in report.skipped] == ["superseded"]
-    assert [each.slot for each in report.waiting] == [NOON + MINUTE]
+    assert [run.reason for run in report.skipped] == ["superseded"]
+    assert [waiting_run.slot for waiting_run in report.waiting] == [NOON + MINUTE]
 
 
 def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
@@ -120,10 +120,10 @@ def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        [left] = cron.tick(NOON).runs
-    assert (left.state, left.error) == (RunState.CANCELLED, "it could not begin")
-    [again] = cron.tick(NOON + timedelta(minutes=1)).runs
-    assert (again.slot, again.state) == (NOON, RunState.SUCCEEDED)
+        [requeued] = cron.tick(NOON).runs
+    assert (requeued.state, requeued.error) == (RunState.CANCELLED, "it could not begin")
+    [retried] = cron.tick(NOON + timedelta(minutes=1)).runs
+    assert (retried.slot, retried.state) == (NOON, RunState.SUCCEEDED)
 
 
 def test_a_worker_carries_out_a_script_that_came_after_it_had_looked(sent, tmp_path):

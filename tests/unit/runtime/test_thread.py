@@ -49,10 +49,10 @@ def add(config, **arguments):
 
 def ended(config, count=1):
     """Wait until as many runs are over; return them, oldest first."""
-    asked = scheduler(config.registry)
+    request_cron = scheduler(config.registry)
 
     def over():
-        runs = [run for run in asked.history() if run.state.is_final]
+        runs = [run for run in request_cron.history() if run.state.is_final]
         return len(runs) >= count and runs[::-1]
 
     return wait_until(over)
@@ -153,16 +153,16 @@ def test_or_those_of_the_setting():
 
 
 def test_time_left_is_until_the_timeout_or_without_end(config):
-    left = {}
+    seconds_left = {}
 
     def look(system):
-        left[system["run"].task] = system["time_left"]()
+        seconds_left[system["run"].task] = system["time_left"]()
 
     config.add_cron_task(look, name="free", executor="thread")
     config.add_cron_task(look, name="limited", executor="thread", timeout="1h")
     cron_of(config).tick(NOON)
-    assert left["free"] == math.inf
-    assert 3500 < left["limited"] <= 3600
+    assert seconds_left["free"] == math.inf
+    assert 3500 < seconds_left["limited"] <= 3600
 
 
 def test_a_timeout_stops_them_and_coroutines_too(config):
@@ -191,11 +191,11 @@ def test_they_can_be_cancelled(config):
     assert over.state is RunState.CANCELLED
 
 
-def test_what_they_log_is_kept_and_events_are_told_in_their_thread(config):
-    told = []
+def test_their_log_is_recorded_and_subscribers_are_called_in_their_thread(config):
+    received = []
 
     def note(event):
-        told.append((type(event).__name__, threading.current_thread().name, event.request))
+        received.append((type(event).__name__, threading.current_thread().name, event.request))
 
     def chat(system):
         import logging
@@ -207,7 +207,7 @@ def test_what_they_log_is_kept_and_events_are_told_in_their_thread(config):
     config.add_cron_task(chat, name="chat", executor="thread")
     [run] = cron_of(config).tick(NOON).runs
     assert "hello from chat" in run.output
-    assert [each[:2] for each in told] == [
+    assert [event[:2] for event in received] == [
         ("RunStarted", "pyramid_cron chat"),
         ("RunSucceeded", "pyramid_cron chat"),
     ]
@@ -265,7 +265,7 @@ def test_what_does_not_fit_waits_and_runs_at_a_later_tick(gate):
     json = {"Accept": "application/json"}
     first = web.get("/cron", headers=json).json
     assert [run["task"] for run in first["runs"]] == ["high", "middle"]
-    assert [each["task"] for each in first["waiting"]] == ["low"]
+    assert [waiting_run["task"] for waiting_run in first["waiting"]] == ["low"]
     cron.clock = lambda: NOON + MINUTE
     assert web.get("/cron", headers=json).json["runs"] == []
     assert scheduler(config.registry).status("low").waiting == 1
@@ -284,11 +284,11 @@ def test_slots_that_are_filled_in_side_by_side_take_what_room_there_is(gate):
     config.add_cron_task(lambda system: gate.wait(20), name="a", min=0, executor="thread")
     web = web_of(config)
     get_cron(config.registry).clock = lambda: NOON + MINUTE
-    asked = scheduler(config.registry)
-    assert asked.backfill("a", NOON - 240 * MINUTE, NOON, overlap="allow") == 4
+    request_cron = scheduler(config.registry)
+    assert request_cron.backfill("a", NOON - 240 * MINUTE, NOON, overlap="allow") == 4
     answer = web.get("/cron", headers={"Accept": "application/json"}).json
     assert [run["slot"][11:16] for run in answer["runs"]] == ["09:00", "10:00", "11:00"]
-    assert [each["slot"][11:16] for each in answer["waiting"]] == ["12:00"]
+    assert [waiting_run["slot"][11:16] for waiting_run in answer["waiting"]] == ["12:00"]
 
 
 def test_what_waits_past_its_grace_is_skipped_for_want_of_capacity(gate):
@@ -302,7 +302,7 @@ def test_what_waits_past_its_grace_is_skipped_for_want_of_capacity(gate):
     for moment in (NOON, NOON + 11 * MINUTE):
         cron.clock = lambda moment=moment: moment
         answer = web.get("/cron", headers={"Accept": "application/json"}).json
-    assert [(each["task"], each["reason"]) for each in answer["skipped"]] == [("late", "capacity")]
+    assert [(run["task"], run["reason"]) for run in answer["skipped"]] == [("late", "capacity")]
     assert scheduler(config.registry).status("late").waiting == 0
     [run] = scheduler(config.registry).history("late")
     assert (run.state, run.reason, run.slot) == (RunState.SKIPPED, "capacity", NOON)
@@ -317,7 +317,7 @@ def test_weights_count_and_an_idle_task_takes_what_is_left_only(gate):
     cron = cron_of(config)
     first, second = (cron.tick(NOON + minute * MINUTE) for minute in (0, 1))
     assert [run.task for run in first.runs] == ["heavy"]
-    assert [each.task for each in first.waiting] == ["light", "idle"]
+    assert [waiting_run.task for waiting_run in first.waiting] == ["light", "idle"]
     assert [run.task for run in second.runs] == ["light", "idle"]
 
 
@@ -361,7 +361,7 @@ def test_an_overlap_is_skipped_while_the_thread_run_goes_on(config, gate):
     for moment in (NOON, NOON + MINUTE):
         cron.clock = lambda moment=moment: moment
         answer = web.get("/cron", headers={"Accept": "application/json"}).json
-    assert [each["reason"] for each in answer["skipped"]] == ["overlap"]
+    assert [run["reason"] for run in answer["skipped"]] == ["overlap"]
 
 
 def test_a_restart_cancels_the_thread_run_and_starts_anew(config):
@@ -400,7 +400,7 @@ def test_slots_that_are_caught_up_with_restart_nothing_but_what_ran_before(confi
     def tick(minute):
         cron.clock = lambda: NOON + minute * MINUTE
         answer = web.get("/cron", headers={"Accept": "application/json"}).json
-        return [[each["slot"][14:16] for each in answer[key]] for key in ("runs", "waiting")]
+        return [[run["slot"][14:16] for run in answer[key]] for key in ("runs", "waiting")]
 
     assert tick(0) == [["00"], []]
     wait_until(lambda: len(order) == 1)
@@ -472,11 +472,11 @@ def test_a_script_that_goes_before_its_turn_harms_no_other(tmp_path, policy):
 def test_a_request_that_can_not_be_made_leaves_the_slot_to_a_later_tick(config, monkeypatch):
     config.add_cron_task(lambda system: None, name="some", executor="thread")
     cron = cron_of(config)
-    made = []
+    requests = []
 
     def factory(*args, **kwargs):
-        if not made:
-            made.append(1)
+        if not requests:
+            requests.append(1)
             raise SystemExit("no request")
         return request_scope.Request.blank(*args, **kwargs)
 
@@ -510,14 +510,14 @@ def test_what_closing_the_application_stops_is_tried_again_where_attempts_are_le
     started = []
     for attempt in (1, 2):
         config, web = application()
-        asked = scheduler(config.registry)
+        request_cron = scheduler(config.registry)
         web.get("/cron")
-        wait_until(lambda asked=asked: asked.history(state="running"))
+        wait_until(lambda request_cron=request_cron: request_cron.history(state="running"))
         get_cron(config.registry).close()
-        over = asked.history()[0]
+        over = request_cron.history()[0]
         assert (over.attempt, over.slot, over.state) == (attempt, NOON, RunState.CANCELLED)
         assert "the process stopped" in over.error
-        assert asked.status("work").waiting == 2 - attempt
+        assert request_cron.status("work").waiting == 2 - attempt
     if heeds:
         wait_until(lambda: heard)
         assert [(event.run.id, event.attempt) for event in heard] == [(started[0].id, 2)]
@@ -528,14 +528,14 @@ def test_what_somebody_cancelled_is_not_tried_again_though_its_process_stops(tmp
     config = configure(**{"cron.url": url, "cron.shutdown_timeout": "0.2"})
     config.add_cron_task(lambda system: gate.wait(20), name="deaf", executor="thread", retry=3)
     [run] = tick(config).json["runs"]
-    asked = scheduler(config.registry)
-    wait_until(lambda: asked.history(state="running"))
-    asked.cancel(run["run"])
+    request_cron = scheduler(config.registry)
+    wait_until(lambda: request_cron.history(state="running"))
+    request_cron.cancel(run["run"])
     live = get_cron(config.registry).supervisor.executions.get(run["run"])
     wait_until(lambda: live.interruption)
     get_cron(config.registry).close()
-    assert [each.state for each in asked.history()] == [RunState.CANCELLED]
-    assert asked.status("deaf").waiting == 0
+    assert [run.state for run in request_cron.history()] == [RunState.CANCELLED]
+    assert request_cron.status("deaf").waiting == 0
 
 
 def test_a_server_answers_at_once(config, gate):
@@ -572,15 +572,15 @@ def test_wrong_arguments_are_refused(config, wrong, message):
         add(config, **wrong)
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "", 0, True, None, 2.0])
-def test_a_wrong_capacity_is_refused(given):
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", "", 0, True, None, 2.0])
+def test_a_wrong_capacity_is_refused(value):
     with pytest.raises(ConfigurationError, match=r"cron\.capacity: .*expected an integer, 1 or mo"):
-        configure(**{"cron.capacity": given}).commit()
+        configure(**{"cron.capacity": value}).commit()
 
 
 @pytest.mark.parametrize(
-    "given", ["example.com", "ftp://example.com", "http://", "http://a/?b", "http://a:x/", 3]
+    "value", ["example.com", "ftp://example.com", "http://", "http://a/?b", "http://a:x/", 3]
 )
-def test_a_wrong_base_url_is_refused(given):
+def test_a_wrong_base_url_is_refused(value):
     with pytest.raises(ConfigurationError, match=r"cron\.base_url: .*expected a URL such as"):
-        configure(**{"cron.base_url": given}).commit()
+        configure(**{"cron.base_url": value}).commit()

@@ -101,7 +101,7 @@ def test_a_failing_task_stops_no_other(config, calls, caplog):
     assert failed.traceback.startswith("Traceback (most recent call last)")
     assert "in fail" in failed.traceback
     assert "pyramid_cron" not in failed.traceback
-    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info[1].args == ("broken",)
 
 
@@ -178,17 +178,17 @@ def test_a_task_finds_what_it_needs(config):
 
 def test_time_left_is_the_budget_and_goes_below_zero():
     config = configure(**{"cron.budget": "0.001"})
-    left = []
+    seconds_left = []
     late = threading.Event()
 
     def task(system):
         while system["time_left"]() > 0:
             late.wait(0.001)
-        left.append(system["time_left"]())
+        seconds_left.append(system["time_left"]())
 
     config.add_cron_task(task)
     cron_of(config).tick(NOON)
-    assert left[0] <= 0
+    assert seconds_left[0] <= 0
 
 
 class TestIdleTasks:
@@ -198,7 +198,9 @@ class TestIdleTasks:
         config.add_cron_task(calling(calls), name="busy", hour=12)
         report = cron_of(config).tick(NOON)
         assert calls == ["busy"]
-        assert [(each.task, each.slot) for each in report.waiting] == [("idle", NOON)]
+        assert [(waiting_run.task, waiting_run.slot) for waiting_run in report.waiting] == [
+            ("idle", NOON)
+        ]
 
     def test_the_slot_that_waited_runs_when_there_is_time(self, tmp_path, calls):
         def app(budget):
@@ -257,9 +259,9 @@ class TestIdleTasks:
             slow = runs.update().where(runs.c.id == run.id)
             connection.execute(slow.values(finished=run.started + timedelta(seconds=90)))
         report = cron.tick(NOON + 2 * MINUTE)
-        assert [each.task for each in report.waiting] == ["slow", "slow"]
+        assert [waiting_run.task for waiting_run in report.waiting] == ["slow", "slow"]
         assert calls == ["slow"]
-        [warning] = [each for each in caplog.records if each.levelno == logging.WARNING]
+        [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert warning.getMessage() == (
             "slow does not run: it is idle, usually takes 90.0 s, and cron.budget is 60 s"
         )
@@ -325,15 +327,17 @@ class TestOutput:
         assert run.state == "succeeded"
         assert "--- Logging error ---" in capsys.readouterr().err
 
-    @pytest.mark.parametrize(("level", "said"), [("warning", "careful\n"), ("info", "")])
-    def test_without_handlers_warnings_still_reach_the_terminal(self, config, capsys, level, said):
+    @pytest.mark.parametrize(("level", "stderr"), [("warning", "careful\n"), ("info", "")])
+    def test_without_handlers_warnings_still_reach_the_terminal(
+        self, config, capsys, level, stderr
+    ):
         log = logging.getLogger("bare")
         log.propagate = False  # as if there were no handlers at all
         log.setLevel(logging.INFO)
         config.add_cron_task(lambda system: getattr(log, level)("careful"))
         [run] = cron_of(config).tick(NOON).runs
         assert "careful" in run.output
-        assert capsys.readouterr().err == said
+        assert capsys.readouterr().err == stderr
 
     def test_listeners_leave_no_trace(self, config):
         before = list(logging.getLogger().handlers)
@@ -372,9 +376,9 @@ class TestOutput:
         root = logging.getLogger()
         monkeypatch.setattr(root, "handlers", [])
         monkeypatch.setattr(root, "level", logging.WARNING)
-        told = []
+        received = []
         handler = logging.Handler()
-        handler.emit = lambda record: told.append(record.getMessage())
+        handler.emit = lambda record: received.append(record.getMessage())
 
         def configures(system):
             logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -384,7 +388,7 @@ class TestOutput:
         cron_of(config).tick(NOON)
         [run] = scheduler(config.registry).history("b")
         assert run.output.endswith("ERROR [shop] kept\n")
-        assert "kept" in told
+        assert "kept" in received
         assert (root.handlers, root.level) == ([handler], level)
 
 
@@ -405,7 +409,7 @@ def test_progress_wants_numbers(config):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400])
-def test_progress_wants_numbers_that_can_be_told(config, number):
+def test_progress_wants_finite_numbers(config, number):
     config.add_cron_task(lambda system: system["progress"](1, number))
     [run] = cron_of(config).tick(NOON).runs
     assert run.error == (
@@ -549,13 +553,13 @@ def test_a_new_version_of_the_app_runs_new_tasks_without_losing_old_ones(tmp_pat
             config.add_cron_task(calling(calls), every="40s", name=name)
         return cron_of(config)
 
-    old, new = version("a"), version("a", "b")
-    old.tick(NOON)  # slot 12:00:00
-    new.tick(NOON + timedelta(seconds=30))  # a has had its slot; b is new: this minute's
+    version_1, version_2 = version("a"), version("a", "b")
+    version_1.tick(NOON)  # slot 12:00:00
+    version_2.tick(NOON + timedelta(seconds=30))  # a has had its slot; b is new: this minute's
     assert calls == ["a", "b"]
-    old.tick(NOON + timedelta(seconds=45))  # a's slot 12:00:40
+    version_1.tick(NOON + timedelta(seconds=45))  # a's slot 12:00:40
     assert calls == ["a", "b", "a"]
-    new.tick(NOON + timedelta(seconds=50))  # b's slot 12:00:40, which old did not know
+    version_2.tick(NOON + timedelta(seconds=50))  # b's slot 12:00:40, which old did not know
     assert calls == ["a", "b", "a", "b"]
 
 
@@ -563,15 +567,15 @@ def test_an_old_version_of_the_app_leaves_the_lost_runs_of_new_tasks_to_the_new_
     tmp_path, calls
 ):
     url = f"sqlite:///{tmp_path}/cron.sqlite"
-    old, new = configure(**{"cron.url": url}), configure(**{"cron.url": url})
-    new.add_cron_task(calling(calls), at=NOON, name="new", retry=Retry(attempts=2, delay=0))
-    old, new = cron_of(old), cron_of(new)
-    claim(get_cron(new.registry).store, slot("new"))  # by a process that is gone
-    old.tick(NOON + timedelta(minutes=2))
+    version_1, version_2 = configure(**{"cron.url": url}), configure(**{"cron.url": url})
+    version_2.add_cron_task(calling(calls), at=NOON, name="new", retry=Retry(attempts=2, delay=0))
+    version_1, version_2 = cron_of(version_1), cron_of(version_2)
+    claim(get_cron(version_2.registry).store, slot("new"))  # by a process that is gone
+    version_1.tick(NOON + timedelta(minutes=2))
     assert calls == []
-    [again] = new.tick(NOON + timedelta(minutes=2)).runs
-    assert (again.slot, again.attempt, calls) == (NOON, 2, ["new"])
-    [_, lost] = scheduler(old.registry).history()
+    [retried] = version_2.tick(NOON + timedelta(minutes=2)).runs
+    assert (retried.slot, retried.attempt, calls) == (NOON, 2, ["new"])
+    [_, lost] = scheduler(version_1.registry).history()
     assert lost.state == "lost"
 
 

@@ -33,12 +33,12 @@ def hit(request):
     return by_view if request.param == "view" else by_tester
 
 
-def writes(*texts, then=None):
+def writes(*texts, after=None):
     def task(system):
-        for each in texts:
-            system["request"].dbsession.add(Note(text=each))
-        if then:
-            then(system)
+        for name in texts:
+            system["request"].dbsession.add(Note(text=name))
+        if after:
+            after(system)
 
     return task
 
@@ -60,7 +60,7 @@ def test_each_task_commits_alone(config, hit):
 
 def test_a_failing_task_loses_only_its_own_work(config, hit):
     config.add_cron_task(writes("a"), name="a")
-    config.add_cron_task(writes("lost", then=fail), name="b")
+    config.add_cron_task(writes("lost", after=fail), name="b")
     config.add_cron_task(writes("c"), name="c")
     assert hit(config) == {"a": "succeeded", "b": "failed", "c": "succeeded"}
     assert committed(config) == ["a", "c"]
@@ -90,7 +90,7 @@ def test_after_a_swallowed_database_error_nothing_is_committed_and_the_next_task
 
 
 def test_doomed_work_is_undone_without_an_error(config, hit):
-    config.add_cron_task(writes("doomed", then=lambda system: manager_of(system).doom()), name="a")
+    config.add_cron_task(writes("doomed", after=lambda system: manager_of(system).doom()), name="a")
     config.add_cron_task(writes("b"), name="b")
     assert hit(config) == {"a": "succeeded", "b": "succeeded"}
     assert committed(config) == ["b"]
@@ -99,8 +99,8 @@ def test_doomed_work_is_undone_without_an_error(config, hit):
 def test_a_task_may_commit_in_chunks(config, hit):
     def chunks(system):
         manager = manager_of(system)
-        for each in ("1", "2"):
-            system["request"].dbsession.add(Note(text=each))
+        for name in ("1", "2"):
+            system["request"].dbsession.add(Note(text=name))
             manager.commit()
             manager.begin()
         system["request"].dbsession.add(Note(text="lost"))
@@ -115,7 +115,7 @@ def test_a_task_may_commit_in_chunks(config, hit):
 @pytest.mark.parametrize("end", ["commit", "abort"])
 def test_a_task_may_end_its_transaction_itself(config, hit, end):
     config.add_cron_task(
-        writes("a", then=lambda system: getattr(manager_of(system), end)()), name="a"
+        writes("a", after=lambda system: getattr(manager_of(system), end)()), name="a"
     )
     config.add_cron_task(writes("b"), name="b")
     assert hit(config) == {"a": "succeeded", "b": "succeeded"}
@@ -137,7 +137,7 @@ def test_even_an_exit_ends_only_its_own_run(config, hit, error):
     def leave(system):
         raise error
 
-    config.add_cron_task(writes("lost", then=leave), name="a")
+    config.add_cron_task(writes("lost", after=leave), name="a")
     config.add_cron_task(writes("b"), name="b")
     assert hit(config) == {"a": "failed", "b": "succeeded"}
     assert committed(config) == ["b"]
