@@ -1,6 +1,6 @@
 """What happens to an application's objects when their process ends or forks.
 
-Neither hook keeps an object alive: an application that nobody needs any more is collected.
+Neither hook keeps an object alive: an application without other references is collected.
 """
 
 from __future__ import annotations

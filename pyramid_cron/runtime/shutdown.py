@@ -1,4 +1,4 @@
-"""How running tasks end when their process is told to stop.
+"""How running tasks end when their process stops.
 
 They may finish within ``cron.shutdown_timeout``; those that have not finished are cancelled and
 recorded. The signal handler that was there before is called as well, once that timeout runs.
@@ -105,19 +105,17 @@ def _exit_process(number: int, _frame: FrameType | None) -> None:
 
 
 class _GracefulSignalHandler:
-    """Begins to stop the runs, then calls the handler that was there before.
-
-    ``timeouts`` are the seconds that the runs of each application may take. While ``hold_count``
-    is not 0, a first signal waits, and only a second one is passed on.
-    """
+    """Begins to stop the runs, then calls the handler that was there before."""
 
     def __init__(self, next_handler: Any) -> None:
+        #: Seconds that the runs of each application may take.
         self.timeouts: WeakKeyDictionary[Supervisor, float] = WeakKeyDictionary()
         self._next_handler = next_handler
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Hold no signals: the ticks in progress at a fork are the parent's."""
+        #: Ticks in the main thread: while there are any, only a second signal is passed on.
         self.hold_count = 0
         self._held_signal: int | None = None
 
