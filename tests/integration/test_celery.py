@@ -12,11 +12,11 @@ import redis
 from celery import Celery
 from kombu import Connection
 from pyramid.exceptions import ConfigurationError
-from pyramid_cron.runtime.celery import CELERY_TASK_NAME
 
 from pyramid_cron import RunState, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.celery import TAKE_OVER_TRIES, add_task
+from pyramid_cron.runtime.queues import CELERY_TASK_NAME
 from pyramid_cron.testing import CronTester
 from tests.apps import configure
 from tests.http_servers import serving
@@ -249,7 +249,7 @@ def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
 def test_while_the_broker_is_down_runs_wait_and_nothing_is_lost(
     tmp_path, broker, caplog, monkeypatch, way
 ):
-    monkeypatch.setattr("pyramid_cron.runtime.celery.BROKER_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("pyramid_cron.runtime.queues.BROKER_TIMEOUT_SECONDS", 0.5)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         if way == "is silent":
