@@ -66,10 +66,12 @@ def pytest_collection_finish():
 @pytest.fixture(autouse=True)
 def own_lines_only(caplog):
     """Keep out what threads log that earlier tests have left behind, whose store is gone since."""
-    left = [each for each in threading.enumerate() if each.name.startswith("pyramid_cron")]
+    earlier_threads = [
+        thread for thread in threading.enumerate() if thread.name.startswith("pyramid_cron")
+    ]
 
     def is_own(_):
-        return threading.current_thread() not in left
+        return threading.current_thread() not in earlier_threads
 
     caplog.handler.addFilter(is_own)
     yield
@@ -79,22 +81,22 @@ def own_lines_only(caplog):
 MODULE = "app"
 """The name of the module that a document's examples seem to be in."""
 
-HERE = "here"
-"""The name under which a document's examples find the folder they have for themselves."""
+FOLDER = "folder"
+"""The name under which a document's examples find their own folder."""
 
 
-def begin(namespace):
+def set_up_document(namespace):
     """Give a document's examples a module and an empty working directory."""
     namespace["__name__"] = MODULE
     sys.modules[MODULE] = types.ModuleType(MODULE)
-    namespace["back"], namespace[HERE] = os.getcwd(), tempfile.mkdtemp()
-    os.chdir(namespace[HERE])
+    namespace["working_directory"], namespace[FOLDER] = os.getcwd(), tempfile.mkdtemp()
+    os.chdir(namespace[FOLDER])
 
 
-def end(namespace):
-    """Take both away again."""
-    os.chdir(namespace["back"])
-    shutil.rmtree(namespace[HERE])
+def tear_down_document(namespace):
+    """Remove both."""
+    os.chdir(namespace["working_directory"])
+    shutil.rmtree(namespace[FOLDER])
     del sys.modules[MODULE]
 
 
@@ -128,9 +130,9 @@ def _try_command(command, namespace):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("this example needs curl")
     server = StopableWSGIServer.create(namespace["app"])
     try:
-        here = command.replace("https://", "http://")
-        here = re.sub(r"(?<=http://)[\w.]+(:\d+)?", f"127.0.0.1:{server.effective_port}", here)
-        subprocess.run(["sh", "-c", here], check=True, cwd=namespace[HERE])
+        local = command.replace("https://", "http://")
+        local = re.sub(r"(?<=http://)[\w.]+(:\d+)?", f"127.0.0.1:{server.effective_port}", local)
+        subprocess.run(["sh", "-c", local], check=True, cwd=namespace[FOLDER])
     finally:
         server.shutdown()
 
@@ -140,27 +142,27 @@ def try_transcript(example):
 
     Each has a shell of its own, to which what was exported before is exported again.
     """
-    found = [Path(sys.executable).parent, os.environ["PATH"]]
-    here = {"PATH": os.pathsep.join(map(str, found)), "PYTHONWARNINGS": "ignore"}
-    here["PYTHONPATH"] = str(Path(pyramid_cron.__file__).parents[1])  # what is tested
+    folders = [Path(sys.executable).parent, os.environ["PATH"]]
+    variables = {"PATH": os.pathsep.join(map(str, folders)), "PYTHONWARNINGS": "ignore"}
+    variables["PYTHONPATH"] = str(Path(pyramid_cron.__file__).parents[1])  # what is tested
     exports = ""
     for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
         command, _, printed = part.partition("\n")
         if command.startswith("export "):
             exports += f"{command}\n"
-        done = subprocess.run(
+        process = subprocess.run(
             ["sh", "-c", exports + command],
-            cwd=example.namespace[HERE],
-            env=os.environ | here,
+            cwd=example.namespace[FOLDER],
+            env=os.environ | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-        assert _without_chance(done.stdout) == _without_chance(printed), command
+        assert _without_random_parts(process.stdout) == _without_random_parts(printed), command
 
 
-def _without_chance(text):
+def _without_random_parts(text):
     text = re.sub(r"\b[0-9a-f]{26}\b", "RUN", text)
     text = re.sub(r"\b\d+\.\d{3} s", "TIME", text)
     return re.sub(r" +", " ", text).strip()  # columns are as wide as what is in them
@@ -176,6 +178,6 @@ pytest_collect_file = Sybil(
         CodeBlockParser(language="console", evaluator=try_transcript),
     ],
     patterns=["README.rst", "docs/*.rst"],
-    setup=begin,
-    teardown=end,
+    setup=set_up_document,
+    teardown=tear_down_document,
 ).pytest()

@@ -1,4 +1,4 @@
-"""What the documentation needs beyond Sphinx: tables of what the code knows, crontabs as code."""
+"""What the documentation needs beyond Sphinx: tables from the code, crontabs as code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Cells = tuple[str, str, str]
 
 
 class CronSettings(SphinxDirective):
-    """A table of all settings, made of what the code knows about them."""
+    """A table of all settings, from their rows in the code."""
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        rows = [(f"``{each.name}``", _default(each), _meaning(each)) for each in SETTINGS]
+        rows = [(f"``{row.name}``", _default(row), _meaning(row)) for row in SETTINGS]
         return _parsed(self, _table("22 22 56", ("Setting", "Default", "Meaning"), rows))
 
 
@@ -36,10 +36,10 @@ class CronTables(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return a description and a table of columns for each."""
         lines: list[str] = []
-        made = schema.make_tables("cron_")
-        for field in dataclasses.fields(made):
+        tables = schema.make_tables("cron_")
+        for field in dataclasses.fields(tables):
             if field.name != "metadata":
-                lines += _described(getattr(made, field.name), getattr(schema, f"_{field.name}"))
+                lines += _described(getattr(tables, field.name), getattr(schema, f"_{field.name}"))
         return _parsed(self, lines)
 
 
@@ -84,8 +84,8 @@ def _table(widths: str, header: Cells, rows: Iterable[Cells]) -> list[str]:
     return lines
 
 
-def _row(first: str, *others: str) -> list[str]:
-    return [f"   * - {first}", *(f"     - {cell}" for cell in others)]
+def _row(first: str, *cells: str) -> list[str]:
+    return [f"   * - {first}", *(f"     - {cell}" for cell in cells)]
 
 
 def _default(setting: Setting) -> str:
@@ -105,7 +105,7 @@ def _escaped(text: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Tell Sphinx of them."""
+    """Add the lexer and the directives to Sphinx."""
     app.add_lexer("crontab", TextLexer)
     app.add_directive("cron-settings", CronSettings)
     app.add_directive("cron-tables", CronTables)
