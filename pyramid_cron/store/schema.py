@@ -347,15 +347,11 @@ def _create_tables(database: Database, tables: Tables) -> int:
 def _schema_transaction(database: Database) -> Iterator[Connection]:
     """Let one process at a time make tables, until they are committed.
 
-    SQLite has one writer at a time. PostgreSQL's lock ends with the transaction, MariaDB's when it
-    is released, so that a second connection holds it.
+    SQLite has one writer at a time. PostgreSQL's lock ends with the transaction. MariaDB's belongs
+    to the connection, which releases it after the transaction.
     """
     if database.dialect in MYSQL_DIALECTS:
-        with (
-            database.read() as lock_connection,
-            _mysql_schema_lock(lock_connection),
-            database.write() as connection,
-        ):
+        with database.read() as connection, _mysql_schema_lock(connection), connection.begin():
             yield connection
     else:
         with database.write() as connection:
@@ -371,7 +367,10 @@ def _mysql_schema_lock(connection: Connection) -> Iterator[None]:
         raise StoreError(
             f"cron.url {display_url}: another process has been making the tables for long"
         )
+    connection.rollback()  # the lock stays, for the transaction to begin with nothing read
     try:
         yield
-    finally:
-        connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))
+    except BaseException:
+        connection.invalidate()  # the server releases the lock with the connection
+        raise
+    connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))
