@@ -28,16 +28,16 @@ STATEMENT_TIMEOUT_SECONDS = 60
 IDLE_TRANSACTION_SECONDS = 30
 """Seconds after which a server ends the transaction of a process that is frozen or cut off.
 
-And after which such a process takes a connection for broken, where its system would take a quarter
-of an hour for that.
+The process treats its connection as broken after as long; its system would wait for a quarter of an
+hour.
 """
 
 
 class Database:
-    """A lazily made engine that survives a fork and turns driver errors into StoreError.
+    """An engine, made when first needed, that survives a fork and raises StoreError.
 
-    ``forget`` is called when the database turns out to be another than before: a file that was
-    removed or replaced, a memory that is gone.
+    ``on_identity_change`` is called when the database is another one than before: its file was
+    removed or replaced, or its memory is gone.
     """
 
     def __init__(self, url: URL, on_identity_change: Callable[[], None] = lambda: None) -> None:
@@ -56,7 +56,7 @@ class Database:
         self._engine_lock = threading.Lock()
 
     def check_identity(self) -> None:
-        """Call ``forget`` now if the database is another than before."""
+        """Call ``on_identity_change`` now if the database is another one than before."""
         with self._translate_errors():
             self._ensure_engine()
 
@@ -80,20 +80,17 @@ class Database:
                 yield connection
 
     def dispose(self) -> None:
-        """Close the connections; they are opened again when needed.
-
-        What was in memory is gone then.
-        """
+        """Close the connections, which open again when needed; a database in memory is gone."""
         if self._engine is not None and self._engine_identity[0] == os.getpid():
             self._engine.dispose()
             if self._is_in_memory:
                 self._on_identity_change()
 
     def _ensure_engine(self) -> Engine:
-        wanted = (os.getpid(), self._file_identity())
-        if self._engine is None or self._engine_identity != wanted:
+        identity = (os.getpid(), self._file_identity())
+        if self._engine is None or self._engine_identity != identity:
             with self._engine_lock:
-                self._renew_engine(wanted)
+                self._renew_engine(identity)
         assert self._engine is not None
         return self._engine
 
@@ -113,14 +110,14 @@ class Database:
         self._engine_identity = identity
 
     def _file_identity(self) -> object:
-        """Return what tells the file of a SQLite database from another in its place."""
+        """Return the device and inode of a SQLite file; None for any other database."""
         if self.dialect != "sqlite" or self._is_in_memory:
             return None
         try:
-            found = os.stat(_sqlite_path(self.url))
+            status = os.stat(_sqlite_path(self.url))
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -137,13 +134,10 @@ def is_in_memory(url: URL) -> bool:
 
 def make_engine(url: URL) -> Engine:
     """Return an engine, not connected yet, whose transactions are READ COMMITTED or stricter."""
-    if url.get_backend_name() == "sqlite":
+    backend = url.get_backend_name()
+    if backend == "sqlite":
         return _make_sqlite_engine(url)
-    return (
-        _make_postgresql_engine(url)
-        if url.get_backend_name() == "postgresql"
-        else _make_mysql_engine(url)
-    )
+    return _make_postgresql_engine(url) if backend == "postgresql" else _make_mysql_engine(url)
 
 
 def _make_sqlite_engine(url: URL) -> Engine:
@@ -169,17 +163,17 @@ def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
 
 
 def _use_wal(cursor: Any) -> None:
-    """Turn the write-ahead log on, where the file's place has what it takes.
+    """Turn the write-ahead log on, where the file system can have one.
 
-    SQLite does not wait for others here as it does elsewhere, so processes that open a new store
-    at the same time have to.
+    SQLite does not wait for a lock here as it does elsewhere, so this waits for other processes
+    that open a new store at the same time.
     """
-    give_up = time.monotonic() + STORE_WAIT_SECONDS
+    deadline = time.monotonic() + STORE_WAIT_SECONDS
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > give_up:
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -206,16 +200,17 @@ def _make_postgresql_engine(url: URL) -> Engine:
         f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_SECONDS}s', true),"
         f" set_config('idle_in_transaction_session_timeout', '{IDLE_TRANSACTION_SECONDS}s', true)"
     )
-    # For each transaction anew: behind a pooler the session may be somebody else's next.
+    # In each transaction: behind a pooler the next one may be in another session.
     event.listen(engine, "begin", lambda connection: connection.execute(limits))
     event.listen(engine, "connect", _disable_prepare_behind_pooler)
     return engine
 
 
 def _disable_prepare_behind_pooler(dbapi_connection: Any, _record: Any) -> None:
-    """Prepare no statements where a pooler is in between, which does not tell the server's own pid.
+    """Prepare no statements behind a pooler, which shows another pid than the server's own.
 
-    They belong to a session. Without a pooler they halve what many runs at once take of a server.
+    Prepared statements belong to a session. Without a pooler they halve the server's work for many
+    runs at once.
     """
     [pid] = dbapi_connection.execute("SELECT pg_backend_pid()").fetchone()
     dbapi_connection.rollback()
@@ -250,12 +245,14 @@ def _prepare_mysql(dbapi_connection: Any, _record: Any) -> None:
 def _make_server_engine(url: URL, **connect_args: Any) -> Engine:
     """Return an engine for a database server, which may restart or be gone for a while.
 
-    What the URL says of a connection goes before ``connect``, except for the character set.
+    The URL's own options override ``connect_args``, except for the character set.
     """
-    given = url.query.keys() - {"charset"}
+    url_options = url.query.keys() - {"charset"}
     return create_engine(
         url,
-        connect_args={name: value for name, value in connect_args.items() if name not in given},
+        connect_args={
+            name: value for name, value in connect_args.items() if name not in url_options
+        },
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=2,
@@ -278,10 +275,10 @@ def explain_unusable(url: URL) -> str | None:
 
 def _sqlite_path(url: URL) -> str:
     """Return the path of a SQLite database's file, which may be named by a URI of its own."""
-    named = str(url.database)
-    if named.startswith("file:") and "uri" in url.query:
-        return unquote(urlsplit(named).path)
-    return named
+    name = str(url.database)
+    if name.startswith("file:") and "uri" in url.query:
+        return unquote(urlsplit(name).path)
+    return name
 
 
 def _find_file_problem(path: Path) -> str | None:
@@ -306,7 +303,7 @@ def _find_folder_problem(folder: Path) -> str | None:
 
 
 def _describe_cause(error: Exception) -> str:
-    """Return in one line what the driver says, or SQLAlchemy where it did not get that far."""
+    """Return the driver's error in one line, or SQLAlchemy's where the driver raised none."""
     original = getattr(error, "orig", None)
-    told = original or (error.args or [""])[0]
-    return " ".join(f"{type(original or error).__name__}: {told}".split())
+    message = original or (error.args or [""])[0]
+    return " ".join(f"{type(original or error).__name__}: {message}".split())

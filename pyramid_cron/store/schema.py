@@ -1,6 +1,6 @@
-"""Making the tables, and telling which version of them is there.
+"""The tables: their columns, their version, and how they are made.
 
-Version 1 is the first that was ever released, so there is none to upgrade from.
+Version 1 is the first release, so there is nothing to upgrade from.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from ..schedule.zones import EPOCH
 from .engine import Database
 
 SCHEMA_VERSION = 1
-"""The version of the tables below, to be counted up whenever one of them changes."""
+"""The version of the tables below; increase it whenever one of them changes."""
 
 SCHEMA_LOCK_KEY = 0x70797263
-"""Whoever makes the tables on PostgreSQL holds this lock; its bytes are the letters pyrc."""
+"""The lock under which tables are made on PostgreSQL; its bytes are the letters pyrc."""
 
 SCHEMA_LOCK_NAME = "pyramid_cron"
 """The same lock on MariaDB and MySQL."""
 
 SCHEMA_LOCK_SECONDS = 30
-"""Seconds to wait for another process that makes the tables."""
+"""Seconds to wait for another process that is making the tables."""
 
 MYSQL_DIALECTS = ("mysql", "mariadb")
 LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL_DIALECTS)
@@ -58,21 +58,21 @@ Values = dict[str, Any]
 """A row to write, by the names of columns and parameters."""
 
 once_per_store = lru_cache(maxsize=16)
-"""Keeps the statement that a function makes of the tables.
+"""Caches the statement that a function builds from a store's tables.
 
-To put a statement together takes longer than to execute it. What differs from one execution to the
-next is a ``bindparam``.
+Building a statement takes longer than executing it. What differs between executions is a
+``bindparam``.
 """
 
 
 class UtcMicroseconds(TypeDecorator[datetime]):
-    """An aware datetime, kept as microseconds since the epoch."""
+    """An aware datetime, stored as microseconds since the epoch."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Return what the database keeps."""
+        """Return the value for the database."""
         return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -81,10 +81,10 @@ class UtcMicroseconds(TypeDecorator[datetime]):
 
 
 class TaskName(TypeDecorator[str]):
-    """A task's name, equal to none but itself.
+    """A task's name, compared byte by byte.
 
-    MySQL would take names for the same that differ in case, accents or blanks at their end; which
-    collations do not depends on its version. Bytes are bytes in all of them.
+    MySQL's collations equate names that differ in case, accents or trailing blanks; which ones do
+    not depends on its version. So there it is stored as bytes.
     """
 
     impl = String(200)
@@ -96,7 +96,7 @@ class TaskName(TypeDecorator[str]):
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Return what the database keeps."""
+        """Return the value for the database."""
         return value.encode() if value is not None and dialect.name in MYSQL_DIALECTS else value
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002
@@ -121,7 +121,7 @@ class Tables:
 
 
 def make_tables(prefix: str) -> Tables:
-    """Return the tables, each name beginning with ``prefix``."""
+    """Return the tables, with names that begin with ``prefix``."""
     metadata = MetaData()
     return Tables(
         metadata,
@@ -138,7 +138,7 @@ def make_tables(prefix: str) -> Tables:
 
 
 def _schema_info(metadata: MetaData, prefix: str) -> Table:
-    """Facts about the store itself: ``schema`` is the version of these tables."""
+    """Facts about the store itself: the row ``schema`` has the version of these tables."""
     return _make_table(
         metadata,
         f"{prefix}meta",
@@ -148,13 +148,13 @@ def _schema_info(metadata: MetaData, prefix: str) -> Table:
 
 
 def _runs(metadata: MetaData, prefix: str) -> Table:
-    """One row a run. The unique key is the claim: who inserts the row may run the slot.
+    """One row for each run. The unique key is the claim: the process that inserts the row runs it.
 
-    ``nonce`` is 0 for a slot of a schedule, 1 for one of a backfill, -1 for one of a backfill that
-    need not wait for other runs, and random for what was asked for by hand, which competes with
-    nobody. ``owner`` is the process that claimed it. A run that is not over has a
-    ``lease``, the moment until which its owner has promised to renew it; ``cancel`` is 1 once
-    somebody asked for its end. ``weight`` is its share of the capacity, 0 in a request.
+    ``nonce`` is 0 for a slot of a schedule, 1 for a backfill, -1 for a backfill beside other runs,
+    and random for deferred and manual runs, which compete with no other. ``count`` is the number of
+    slots that a skipped run stands for. ``owner`` is the process that claimed the run. An active
+    run has a ``lease``, until which its owner is to renew it; ``cancel`` is 1 once its cancellation
+    is requested. ``weight`` is its share of the capacity, 0 in a request.
     """
     runs = _make_table(
         metadata,
@@ -182,15 +182,17 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("weight", Integer, nullable=False),
         UniqueConstraint("slot", "task", "attempt", "nonce", name=f"{prefix}runs_claim"),
     )
-    going_on = runs.c.lease.is_not(None)
+    is_active = runs.c.lease.is_not(None)
     Index(f"{prefix}runs_by_task", runs.c.task, runs.c.id)
     Index(f"{prefix}runs_by_state", runs.c.state, runs.c.id)
-    Index(f"{prefix}runs_going_on", runs.c.lease, sqlite_where=going_on, postgresql_where=going_on)
+    Index(
+        f"{prefix}runs_going_on", runs.c.lease, sqlite_where=is_active, postgresql_where=is_active
+    )
     return runs
 
 
 def _run_outputs(metadata: MetaData, prefix: str) -> Table:
-    """Keep what runs logged and wrote apart, so that lists of runs stay quick to read."""
+    """One row for each run that logged or wrote something; lists of runs do not read it."""
     return _make_table(
         metadata,
         f"{prefix}outputs",
@@ -202,7 +204,7 @@ def _run_outputs(metadata: MetaData, prefix: str) -> Table:
 
 
 def _waiting(metadata: MetaData, prefix: str) -> Table:
-    """Keep what is to run at a later tick: retries, what found no time, backfills."""
+    """One row for each waiting run: retries, deferred runs, backfills, what had no time or room."""
     waiting = _make_table(
         metadata,
         f"{prefix}waiting",
@@ -219,7 +221,7 @@ def _waiting(metadata: MetaData, prefix: str) -> Table:
 
 
 def _ticks(metadata: MetaData, prefix: str) -> Table:
-    """One row a tick: when, where, and how many runs it made and skipped."""
+    """One row for each tick: when, where, and how many runs it claimed and skipped."""
     return _make_table(
         metadata,
         f"{prefix}ticks",
@@ -234,7 +236,7 @@ def _ticks(metadata: MetaData, prefix: str) -> Table:
 
 
 def _task_sets(metadata: MetaData, prefix: str) -> Table:
-    """Which tasks one version of the app knows (a JSON list of names), and when it last ticked."""
+    """Task sets: the tasks that one version of the application knows, as a JSON list of names."""
     return _make_table(
         metadata,
         f"{prefix}rosters",
@@ -245,7 +247,7 @@ def _task_sets(metadata: MetaData, prefix: str) -> Table:
 
 
 def _pause_rules(metadata: MetaData, prefix: str) -> Table:
-    """Who was paused and resumed, and when: the last row whose pattern matches a task counts."""
+    """Pause rules: the last row whose pattern matches a task says whether it is paused."""
     return _make_table(
         metadata,
         f"{prefix}words",
@@ -259,7 +261,7 @@ def _pause_rules(metadata: MetaData, prefix: str) -> Table:
 
 
 def _dedup_keys(metadata: MetaData, prefix: str) -> Table:
-    """Keep the keys of what was deferred and waits or is on record; ``moment`` is its slot."""
+    """One row for each key of a deferred run that waits or is on record; ``moment`` is its slot."""
     dedup_keys = _make_table(
         metadata,
         f"{prefix}keys",
@@ -272,10 +274,11 @@ def _dedup_keys(metadata: MetaData, prefix: str) -> Table:
 
 
 def _run_stats(metadata: MetaData, prefix: str) -> Table:
-    """Count what became of runs by task, state and reason, also of those that are forgotten.
+    """One row for each task, state and reason, which counts runs, deleted ones among them.
 
-    ``timed`` runs took ``duration`` together, ``begun`` ones began ``lateness`` after their slots,
-    both in microseconds. The row of the task with the empty name counts ticks.
+    ``timed`` runs took ``duration`` together; ``begun`` first attempts started ``lateness`` after
+    their slots together; both in microseconds. ``newest`` is the newest run's id. The row of the
+    task with the empty name counts ticks.
     """
     return _make_table(
         metadata,
@@ -294,7 +297,7 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
 
 
 def _make_table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
-    """Return a table in which text is compared as it is written, in every database."""
+    """Return a table whose text is compared byte by byte, in every database."""
     collation = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
     options: dict[str, Any] = {
         f"{kind}_{key}": value for kind in MYSQL_DIALECTS for key, value in collation.items()
@@ -303,7 +306,7 @@ def _make_table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
 
 
 def ensure_schema(database: Database, tables: Tables) -> None:
-    """Make the tables where they are missing; processes that do so at once wait for each other.
+    """Make the tables where they are missing; processes that do so at once take turns.
 
     Raises StoreError for tables of a newer version.
     """
@@ -319,12 +322,12 @@ def ensure_schema(database: Database, tables: Tables) -> None:
 
 
 def _read_version(connection: Connection, tables: Tables) -> int | None:
-    """Return the schema's version; None where the tables are not there, or not all of them."""
+    """Return the schema's version; None where tables are missing."""
     schema_info = tables.schema_info
     if not inspect(connection).has_table(schema_info.name):
         return None
-    found = connection.scalar(select(schema_info.c.value).where(schema_info.c.name == "schema"))
-    return int(found) if found else None
+    version = connection.scalar(select(schema_info.c.value).where(schema_info.c.name == "schema"))
+    return int(version) if version else None
 
 
 def _create_tables(database: Database, tables: Tables) -> int:
@@ -333,7 +336,7 @@ def _create_tables(database: Database, tables: Tables) -> int:
         if version is not None:
             return version
         tables.metadata.create_all(connection)
-        # MariaDB commits each step, so somebody may have been stopped before its indexes were made.
+        # MariaDB commits each step, so a process may have been killed before it made the indexes.
         for table in tables.metadata.sorted_tables:
             for index in table.indexes:
                 index.create(connection, checkfirst=True)
