@@ -148,7 +148,7 @@ def tick_summary(report: TickReport) -> JSONObject:
 
 
 def health_data(health: Health) -> JSONObject:
-    """Return a health report."""
+    """Return a health report as JSON values, moments as ISO 8601 in UTC."""
     return {
         "healthy": health.is_healthy,
         "last_tick": instant_or_none(health.last_tick),
