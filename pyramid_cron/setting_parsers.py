@@ -1,4 +1,4 @@
-"""What a setting is, and how text and lists in one are read."""
+"""What a setting is, and the parsers of settings' values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import tzlocal
 from pyramid.exceptions import ConfigurationError
-from pyramid.settings import aslist
+from pyramid.settings import asbool, aslist, truthy
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -28,21 +28,22 @@ SETTING_PREFIX = "cron."
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What there is to know about one setting.
-
-    ``default`` is written as in an ini file, or says what ``find_default`` looks up. ``parse``
-    takes text or a Python value and raises :exc:`ValueError` saying what is wrong with it;
-    ``expected`` says what would be right. A ``secret`` value is never shown. ``attribute`` is the
-    field of :class:`~pyramid_cron.settings.Settings`, where it is not called as the setting.
-    """
+    """One setting: its name, default, parser and documentation."""
 
     name: str
+    #: As in an ini file; or a description of what ``find_default`` returns.
     default: str
+    #: Takes text or a Python value; raises ValueError that says what is wrong.
     parse: Callable[[Any], Any]
+    #: What would be right, for errors.
     expectation: str
+    #: What it is for, for the documentation.
     meaning: str
+    #: Returns the default of a setting that depends on the host.
     find_default: Callable[[], Any] | None = None
+    #: Errors do not show the value of a secret.
     is_secret: bool = False
+    #: The field of :class:`~pyramid_cron.settings.Settings`, where it has another name.
     attribute: str = ""
 
     @property
@@ -62,7 +63,7 @@ class Setting:
 
 
 def parse_text(value: Any) -> str:
-    """Return text that is there, stripped."""
+    """Return text, stripped; it must not be blank."""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
     if not value.strip():
@@ -71,28 +72,42 @@ def parse_text(value: Any) -> str:
 
 
 def parse_words(value: Any) -> list[str]:
-    """Words of a text, or of the texts of a list, as :func:`pyramid.settings.aslist` has it."""
+    """Return the words of text, or of a list of text, as :func:`pyramid.settings.aslist` does."""
     if value is None:
         return []
     if not isinstance(value, (str, list, tuple, set, frozenset)):
         raise ValueError(f"{value!r} is neither text nor a list")
-    words: list[str] = aslist(value)
-    for word in words:
-        parse_text(word)
-    return words
+    return [parse_text(entry) for entry in aslist(value)]
 
 
 def parse_optional_text(value: Any) -> str | None:
-    """Return text, stripped; None for what is blank."""
-    blank = value is None or (isinstance(value, str) and not value.strip())
-    return None if blank else parse_text(value)
+    """Return text, stripped; None for blank text or None."""
+    return None if _is_blank(value) else parse_text(value)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+MONITOR_MODULES: dict[str, str | None] = {
+    "healthchecks": None,
+    "steadycron": None,
+    "sentry": "sentry_sdk",
+}
+"""The monitors, each with the module it needs; the extra that installs it has its name."""
+
+_FALSE_WORDS = frozenset(("f", "false", "n", "no", "off", "0"))
+_MONITOR_KEY = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 class Driver(NamedTuple):
-    """What SQLAlchemy calls a driver, the module it is, and our extra that installs it."""
+    """A driver of a database."""
 
+    #: Its name in a SQLAlchemy URL.
     name: str
+    #: The module to import; None for the standard library's.
     module: str | None = None
+    #: The extra of pyramid_cron that installs it.
     extra: str | None = None
 
 
@@ -110,7 +125,7 @@ DRIVERS = {
     "mariadb+pymysql": Driver("mariadb+pymysql", "pymysql", "mysql"),
 }
 
-#: What psycopg takes beside PostgreSQL's own parameters; none of it is text, as all in a URL is.
+#: psycopg's parameters beside PostgreSQL's own: none is text, and a URL has only text.
 _NON_TEXT_PARAMETERS = {
     "autocommit",
     "context",
@@ -127,45 +142,46 @@ NETWORKS_HINT = (
     "addresses, blocks (10.0.0.0/8), ranges (10.0.0.1-10.0.0.9) or globs (10.0.0.*), "
     "separated by whitespace"
 )
+HTTP_URL_HINT = "an http or https URL"
 _BEARER_TOKEN = re.compile(r"(?![;#])[!-~]+")
 
 
 def parse_store_url(value: Any) -> URL:
-    """Return the URL of a store, with the driver it takes."""
+    """Return the URL of a store, with its driver."""
     try:
-        found = make_url(value if isinstance(value, URL) else parse_text(value))
+        url = make_url(value if isinstance(value, URL) else parse_text(value))
     except (ArgumentError, ValueError):
         raise ValueError(f"{_redact(value)} is no database URL") from None
-    driver = DRIVERS.get(found.drivername)
+    driver = DRIVERS.get(url.drivername)
     if driver is None:
-        raise ValueError(f"{found.drivername!r} is not supported, only {', '.join(DRIVERS)}")
+        raise ValueError(f"{url.drivername!r} is not supported, only {', '.join(DRIVERS)}")
     if driver.module is not None and find_spec(driver.module) is None:
         raise ValueError(
-            f"{found.drivername!r} needs the package {driver.module}, which is not installed:"
+            f"{url.drivername!r} needs the package {driver.module}, which is not installed:"
             f' pip install "pyramid_cron[{driver.extra}]"'
         )
-    found = found.set(drivername=driver.name)
+    url = url.set(drivername=driver.name)
     if driver is _PSYCOPG_DRIVER and (
-        wrong := sorted(_NON_TEXT_PARAMETERS.intersection(found.query))
+        wrong := sorted(_NON_TEXT_PARAMETERS.intersection(url.query))
     ):
         raise ValueError(f"{wrong[0]} can't be set by a URL, only PostgreSQL's own parameters can")
     if driver.module is None and any(
-        part is not None for part in (found.username, found.password, found.host, found.port)
+        part is not None for part in (url.username, url.password, url.host, url.port)
     ):
         raise ValueError(
-            f"'{found.set(query={})!r}' names a host or user, which a SQLite file has not"
+            f"'{url.set(query={})!r}' names a host or user, which a SQLite file has not"
         )
-    return found
+    return url
 
 
 def _redact(value: Any) -> str:
-    """Show text that is no URL, unless it may hold a password: nobody can tell where."""
+    """Return text for an error, unless it may contain a password."""
     text = repr(value)
     return "the text (not shown, it may hold a password)" if re.search("[@?=]", text) else text
 
 
 def parse_table_prefix(value: Any) -> str:
-    """Return what can begin the name of a table in any database."""
+    """Return a prefix for the names of tables in any database."""
     text = parse_text(value)
     if not _TABLE_PREFIX.fullmatch(text):
         raise ValueError(f"{text!r} can't begin a table's name")
@@ -173,7 +189,7 @@ def parse_table_prefix(value: Any) -> str:
 
 
 def parse_zone_name(value: Any) -> str:
-    """Return the name of a zone that is known here."""
+    """Return the IANA name of a zone."""
     name = parse_text(value)
     try:
         get_zone(name)
@@ -202,7 +218,7 @@ def find_host_timezone() -> str:
 
 
 def parse_path(value: Any) -> str:
-    """Return a path below which pages can be."""
+    """Return a path for the trigger and the pages."""
     text = parse_text(value)
     if not _PATH.fullmatch(text):
         raise ValueError(f"{text!r} is no usable path")
@@ -210,7 +226,7 @@ def parse_path(value: Any) -> str:
 
 
 def parse_allow(value: Any) -> Networks:
-    """Return the addresses that may trigger; there has to be one."""
+    """Return the addresses that may trigger, at least one."""
     entries = parse_words(value)
     if not entries:
         raise ValueError(f"{value!r} is empty")
@@ -218,7 +234,7 @@ def parse_allow(value: Any) -> Networks:
 
 
 def parse_trusted_proxies(value: Any) -> Networks:
-    """Return the addresses of proxies, which can't be all there are."""
+    """Return the addresses of proxies; all addresses are refused."""
     networks = parse_networks(parse_words(value))
     if networks.is_unbounded:
         raise ValueError(f"{value!r} lets anyone claim any address")
@@ -226,27 +242,27 @@ def parse_trusted_proxies(value: Any) -> Networks:
 
 
 def parse_tokens(value: Any) -> tuple[str, ...]:
-    """Return tokens, if any, that a header can carry; what was to be a comment is none."""
-    found = tuple(parse_words(value))
-    if not all(_BEARER_TOKEN.fullmatch(token) for token in found):
+    """Return tokens that a header can carry; one that looks like a comment is refused."""
+    tokens = tuple(parse_words(value))
+    if not all(_BEARER_TOKEN.fullmatch(token) for token in tokens):
         raise ValueError("a token has a character that no header can carry, or begins a comment")
-    return found
+    return tokens
 
 
 def make_duration_parser(minimum: timedelta) -> Callable[[Any], timedelta]:
-    """Return what reads an interval that is no shorter than this."""
+    """Return a parser of durations that are not shorter than ``minimum``."""
 
-    def parse(given: Any) -> timedelta:
-        text = given.strip() if isinstance(given, str) else given
-        if isinstance(text, str) and re.fullmatch(r"\d+\.\d+", text):
-            text = float(text)
-        return parse_duration(text, argument="value", min_seconds=minimum.total_seconds())
+    def parse(value: Any) -> timedelta:
+        duration = value.strip() if isinstance(value, str) else value
+        if isinstance(duration, str) and re.fullmatch(r"\d+\.\d+", duration):
+            duration = float(duration)
+        return parse_duration(duration, argument="value", min_seconds=minimum.total_seconds())
 
     return parse
 
 
 def parse_budget(value: Any) -> float:
-    """Return seconds, more than none."""
+    """Return seconds, more than 0."""
     try:
         seconds = float(value if isinstance(value, (int, float)) else parse_text(value))
     except (ValueError, OverflowError):
@@ -257,7 +273,7 @@ def parse_budget(value: Any) -> float:
 
 
 def parse_capacity(value: Any) -> int:
-    """Return how much may run at once, at least 1."""
+    """Return a capacity, at least 1."""
     try:
         if isinstance(value, str):
             return parse_integer_text("capacity", value.strip())
@@ -266,10 +282,8 @@ def parse_capacity(value: Any) -> int:
         raise ValueError(f"{value!r} is no capacity") from None
 
 
-def parse_base_url(value: Any) -> str | None:
-    """Return where an application is, without a slash at the end; None if it is not said."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
+def parse_base_url(value: Any) -> str:
+    """Return the URL of an application, without a slash at the end."""
     text = parse_text(value)
     try:
         parts = urlsplit(text)
@@ -280,3 +294,81 @@ def parse_base_url(value: Any) -> str | None:
     if parts.scheme not in ("http", "https") or not parts.hostname or wrong:
         raise ValueError(f"{text!r} is no URL of an application")
     return text.rstrip("/")
+
+
+def parse_monitors(value: Any) -> tuple[str, ...]:
+    """Return the names of monitors, each once."""
+    names = tuple(dict.fromkeys(parse_words(value)))
+    for name in names:
+        if name not in MONITOR_MODULES:
+            raise ValueError(f"{name!r} is no monitor")
+        module = MONITOR_MODULES[name]
+        if module is not None and find_spec(module) is None:
+            raise ValueError(
+                f"{name!r} needs the package {module}, which is not installed:"
+                f' pip install "pyramid_cron[{name}]"'
+            )
+    return names
+
+
+def parse_http_url(value: Any) -> str:
+    """Return an http or https URL."""
+    url = parse_text(value)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not match
+        usable = False
+    if not usable or not url.isascii() or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError(f"{url!r} is no such URL")
+    return url
+
+
+def parse_service_url(value: Any) -> str:
+    """Return the URL of a service, without a slash at the end."""
+    return parse_http_url(value).rstrip("/")
+
+
+def make_optional_parser(parse: Callable[[Any], str]) -> Callable[[Any], str | None]:
+    """Return a parser that returns None for blank text or None."""
+
+    def parse_optional(value: Any) -> str | None:
+        return None if _is_blank(value) else parse(value)
+
+    return parse_optional
+
+
+def parse_monitor_key(value: Any) -> str:
+    """Return a key or token that can be part of a URL."""
+    if not _MONITOR_KEY.fullmatch(key := parse_text(value)):
+        raise ValueError(f"{key!r} is no key")
+    return key
+
+
+def parse_boolean(value: Any) -> bool:
+    """Return a boolean, or what one of Pyramid's words for one says."""
+    if isinstance(value, bool):
+        return value
+    text = parse_text(value).lower()
+    if text not in truthy and text not in _FALSE_WORDS:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return bool(asbool(text))
+
+
+def parse_monitor_tokens(value: Any) -> Mapping[str, str]:
+    """Read ``name=token`` lines, or a mapping; a name may have spaces and ``=`` in it."""
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        lines = [] if value is None else _split_lines(value)
+        pairs = [(name, token) for name, _, token in (line.rpartition("=") for line in lines)]
+    tokens = {}
+    for name, token in pairs:
+        tokens[parse_text(name)] = parse_monitor_key(token)
+    return tokens
+
+
+def _split_lines(value: Any) -> list[str]:
+    if not isinstance(value, str):
+        raise ValueError("neither text nor a mapping")
+    return [line.strip() for line in value.splitlines() if line.strip()]

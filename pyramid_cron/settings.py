@@ -16,18 +16,17 @@ from sqlalchemy import URL
 
 from . import setting_parsers
 from .guard import Guard, Networks
-from .monitor_settings import MONITOR_SETTINGS, MonitorSettings
 from .setting_parsers import SETTING_PREFIX, Setting, parse_optional_text
 from .text import suggest
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(MonitorSettings):
+class Settings:
     """The parsed settings; :data:`SETTINGS` says what each one means.
 
-    Text is stripped, and lists are separated by whitespace. A setting whose default is none may be
-    empty (blank text, ``None``, for lists an empty one) and means none then; any other is better
-    left out than empty, which is an error.
+    Text is stripped, and lists are separated by whitespace. A setting without a default may be
+    empty (blank text, ``None``, an empty list), which is the same as to omit it; any other must not
+    be empty.
     """
 
     url: URL
@@ -46,16 +45,28 @@ class Settings(MonitorSettings):
     lease: timedelta
     retention: timedelta
     shutdown_timeout: timedelta
+    monitors: tuple[str, ...]
+    heartbeat_url: str | None = field(repr=False)
+    healthchecks_url: str
+    healthchecks_ping_key: str | None = field(repr=False)
+    steadycron_api_key: str | None = field(repr=False)
+    steadycron_api_url: str
+    steadycron_ping_url: str
+    steadycron_environment: str | None
+    steadycron_capture_errors: bool
+    steadycron_tokens: Mapping[str, str] = field(repr=False)
+    sentry_dsn: str | None = field(repr=False)
+    sentry_environment: str | None
 
     def make_guard(self) -> Guard:
-        """Return the guard that decides by these settings."""
+        """Return the guard of the trigger."""
         return Guard(self.allow, self.tokens, self.trusted_proxies)
 
 
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
-    """Read the ``cron.`` settings, given as text or as Python values; others are ignored.
+    """Return the ``cron.`` settings, which are text or Python values; others are ignored.
 
-    Raises :exc:`pyramid.exceptions.ConfigurationError` naming the setting that is unknown or bad.
+    Raises :exc:`pyramid.exceptions.ConfigurationError` naming the setting that is unknown or wrong.
     """
     names = [setting.name for setting in SETTINGS]
     for name in settings:
@@ -157,7 +168,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.base_url",
         "",
-        setting_parsers.parse_base_url,
+        setting_parsers.make_optional_parser(setting_parsers.parse_base_url),
         "a URL such as https://example.com or https://example.com/shop",
         "where tasks outside the tick's request find the application; by default where the trigger"
         " was hit",
@@ -200,5 +211,94 @@ SETTINGS: tuple[Setting, ...] = (
         "seconds, or text such as 90s or 5m",
         "how long running tasks may go on when the process stops, before they are cancelled",
     ),
-    *MONITOR_SETTINGS,
+    Setting(
+        "cron.monitors",
+        "",
+        setting_parsers.parse_monitors,
+        f"any of {', '.join(setting_parsers.MONITOR_MODULES)}, separated by whitespace",
+        "monitoring services that are told of the runs of tasks with monitor=",
+    ),
+    Setting(
+        "cron.heartbeat_url",
+        "",
+        setting_parsers.make_optional_parser(setting_parsers.parse_http_url),
+        setting_parsers.HTTP_URL_HINT,
+        "what is requested by GET after each tick",
+        is_secret=True,
+    ),
+    Setting(
+        "cron.healthchecks.url",
+        "https://hc-ping.com",
+        setting_parsers.parse_service_url,
+        setting_parsers.HTTP_URL_HINT,
+        "where Healthchecks takes pings",
+    ),
+    Setting(
+        "cron.healthchecks.ping_key",
+        "",
+        setting_parsers.make_optional_parser(setting_parsers.parse_monitor_key),
+        "letters, digits and ._~-",
+        "ping key of a Healthchecks project, for tasks whose monitor= is a slug and no UUID",
+        is_secret=True,
+    ),
+    Setting(
+        "cron.steadycron.api_key",
+        "",
+        parse_optional_text,
+        "an API key that may read",
+        "API key with which SteadyCron tells the tokens of monitors; without it, that in the"
+        " environment variable STEADYCRON_API_KEY",
+        is_secret=True,
+    ),
+    Setting(
+        "cron.steadycron.api_url",
+        "https://api.steadycron.com",
+        setting_parsers.parse_service_url,
+        setting_parsers.HTTP_URL_HINT,
+        "where SteadyCron's API is",
+    ),
+    Setting(
+        "cron.steadycron.ping_url",
+        "https://ping.steadycron.com",
+        setting_parsers.parse_service_url,
+        setting_parsers.HTTP_URL_HINT,
+        "where SteadyCron takes pings",
+    ),
+    Setting(
+        "cron.steadycron.environment",
+        "",
+        parse_optional_text,
+        "a name",
+        "environment that pings to SteadyCron name",
+    ),
+    Setting(
+        "cron.steadycron.capture_errors",
+        "false",
+        setting_parsers.parse_boolean,
+        "true or false",
+        "whether SteadyCron is sent the error of a run that failed",
+    ),
+    Setting(
+        "cron.steadycron.tokens",
+        "",
+        setting_parsers.parse_monitor_tokens,
+        "lines such as nightly-backup=token, or a mapping",
+        "ping tokens of monitors, which then need not be asked for",
+        is_secret=True,
+    ),
+    Setting(
+        "cron.sentry.dsn",
+        "",
+        setting_parsers.make_optional_parser(setting_parsers.parse_http_url),
+        "a DSN such as https://key@host/1",
+        "Sentry project that check-ins go to; without it, that of the application's own sentry_sdk",
+        is_secret=True,
+    ),
+    Setting(
+        "cron.sentry.environment",
+        "",
+        parse_optional_text,
+        "a name",
+        "environment that check-ins name; without it, that of sentry_sdk",
+    ),
 )

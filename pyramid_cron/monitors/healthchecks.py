@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
-from ..monitor_settings import MonitorSettings
+from ..settings import Settings
 from .http_client import get, post
 from .report import DeliveryError, Monitor, Report, ReportKind
 
@@ -23,7 +23,7 @@ class Healthchecks(Monitor):
 
     name = "healthchecks"
 
-    def __init__(self, settings: MonitorSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._url = settings.healthchecks_url
         self._ping_key = settings.healthchecks_ping_key
 

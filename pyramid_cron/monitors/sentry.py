@@ -12,8 +12,8 @@ import sentry_sdk
 from pyramid.exceptions import ConfigurationError
 from sentry_sdk.crons import capture_checkin
 
-from ..monitor_settings import MonitorSettings
 from ..schedule import Cron, Every
+from ..settings import Settings
 from ..task import Task
 from .report import DeliveryError, Monitor, Report, ReportKind
 
@@ -35,7 +35,7 @@ class Sentry(Monitor):
 
     name = "sentry"
 
-    def __init__(self, settings: MonitorSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._dsn, self._environment = settings.sentry_dsn, settings.sentry_environment
         self._client: Any = None
         try:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
-from ..monitor_settings import MonitorSettings
+from ..settings import Settings
 from .http_client import get, post
 from .report import DeliveryError, Monitor, Report, ReportKind
 
@@ -30,7 +30,7 @@ class SteadyCron(Monitor):
 
     name = "steadycron"
 
-    def __init__(self, settings: MonitorSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tokens: dict[str, tuple[str, float]] = {}
 

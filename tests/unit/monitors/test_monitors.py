@@ -6,7 +6,7 @@ import threading
 import pytest
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_cron import monitor_settings
+from pyramid_cron import setting_parsers
 from pyramid_cron.monitors import get_monitoring
 from pyramid_cron.settings import parse_settings
 from tests.apps import NOON, configure
@@ -47,7 +47,7 @@ def test_a_monitor_whose_sdk_is_missing_is_refused_with_the_extra(monkeypatch):
     def find_spec(wanted, *rest):
         return None if wanted == "sentry_sdk" else importlib.util.find_spec(wanted, *rest)
 
-    monkeypatch.setattr(monitor_settings, "find_spec", find_spec)
+    monkeypatch.setattr(setting_parsers, "find_spec", find_spec)
     assert (
         'needs the package sentry_sdk, which is not installed: pip install "pyramid_cron[sentry]"'
         in (fault(monitors="sentry"))
