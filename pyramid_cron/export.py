@@ -1,4 +1,4 @@
-"""Tasks as a crontab: for those who leave, and to see in cron's words what is registered (pure)."""
+"""Tasks as the lines of a crontab, without I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from .runtime.programs import Command
 from .schedule import At, Cron, Every
-from .sources.crontab import CrontabSyntaxError, parse_crontab
+from .sources.crontab import CrontabCommand, CrontabSyntaxError, parse_crontab
 from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task
 
 CRONTAB_HEADER = """\
@@ -19,37 +19,38 @@ CRONTAB_HEADER = """\
 """
 
 CRON_DEFAULT_VARIABLES = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-"""What cron gives to commands where the crontab does not say otherwise."""
+"""The variables that cron sets for commands, unless the crontab sets them."""
 
 RESERVED_VARIABLES = frozenset({"LOGNAME", "USER", "CRON_TZ"})
-"""Variables that no line is written for: cron sets them, or the zone of a task does."""
+"""Variables without a line of their own: cron sets them, or the zone of a task does."""
 
 _IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
-class _CannotSayError(Exception):
-    """A crontab has no words for it; the text says why."""
+class _CannotExpressError(Exception):
+    """A crontab can't express a command; the text says why."""
 
 
 @dataclass(slots=True)
 class _ExportState:
-    """The names that are taken, and the variables as the lines written so far have set them."""
+    """The names and variables of the lines written so far."""
 
+    #: The names of all tasks and lines.
     line_names: set[str]
     variables: dict[str, str] = field(default_factory=lambda: dict(CRON_DEFAULT_VARIABLES))
 
     def unique_name(self, name: str, number: int) -> str:
-        """Return a name for a further line of a task that no other line has."""
+        """Return a unique name for a further line of a task."""
         while True:
-            mark = f" ({number})"
-            found = name[: MAX_TASK_NAME_CHARACTERS - len(mark)] + mark
-            if found not in self.line_names:
-                self.line_names.add(found)
-                return found
+            suffix = f" ({number})"
+            line_name = name[: MAX_TASK_NAME_CHARACTERS - len(suffix)] + suffix
+            if line_name not in self.line_names:
+                self.line_names.add(line_name)
+                return line_name
             number += 1
 
     def set_variable(self, name: str, value: str) -> Iterator[str]:
-        """Yield the line that sets a variable, where it is needed."""
+        """Yield the line that sets a variable, unless it has that value."""
         if self.variables.get(name) != value:
             self.variables[name] = value
             yield format_variable(name, value)
@@ -58,8 +59,8 @@ class _ExportState:
 def export_crontab(tasks: Iterable[Task], config_uri: str, pcron: str = "pcron") -> str:
     """Return the lines of a crontab for tasks.
 
-    Programs are given as they are; for functions it is ``pcron CONFIG_URI run NAME``, where
-    ``pcron`` may be a path. What a crontab can't say is a comment that says so.
+    The line of a program is its command; that of a function is ``pcron CONFIG_URI run NAME``, where
+    ``pcron`` may be a path. A comment stands for what a crontab can't express.
     """
     tasks = list(tasks)
     state = _ExportState({task.name for task in tasks})
@@ -72,7 +73,7 @@ def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Itera
     yield from _format_comments(task)
     try:
         entry = _make_command_line(task)
-    except _CannotSayError as reason:
+    except _CannotExpressError as reason:
         yield f"# Run by pcron: {reason}."
         entry = _make_pcron_line(task, pcron)
     if not task.schedules:
@@ -92,7 +93,7 @@ def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Itera
             yield from state.set_variable(name, value)
         name = task.name if number == 1 else state.unique_name(task.name, number)
         yield f"# name: {name}"
-        unset = "".join(f"unset {each}; " for each in _variables_to_unset(entry, state))
+        unset = "".join(f"unset {variable}; " for variable in _variables_to_unset(entry, state))
         yield f"{fields} {unset}{entry.text}"
 
 
@@ -102,62 +103,52 @@ def _zone_of(schedule: Cron | Every | At) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _CommandLine:
-    """What follows the fields; ``variables`` have to be set above.
-
-    ``strict`` is set where no other variables may be seen.
-    """
+    """A command as a crontab's line has it, after the fields."""
 
     text: str
+    #: The variables that lines above have to set.
     variables: Mapping[str, str]
+    #: Whether the command must not get any other variables.
     is_isolated: bool = False
 
 
 def _variables_to_unset(entry: _CommandLine, state: _ExportState) -> list[str]:
-    """Return the variables of lines above that this command must not see."""
+    """Return the variables of lines above that this command must not get."""
     if not entry.is_isolated:
         return []
-    known = {*entry.variables, *CRON_DEFAULT_VARIABLES, *RESERVED_VARIABLES, "HOME"}
-    return [name for name in state.variables if name not in known and _IDENTIFIER.fullmatch(name)]
+    allowed = {*entry.variables, *CRON_DEFAULT_VARIABLES, *RESERVED_VARIABLES, "HOME"}
+    return [name for name in state.variables if name not in allowed and _IDENTIFIER.fullmatch(name)]
 
 
 def _make_pcron_line(task: Task, pcron: Sequence[str]) -> _CommandLine:
-    words = [*pcron, "run", *(["--"] if task.name.startswith("-") else []), task.name]
-    return _CommandLine(_escape_percent(_quote(words)), CRON_DEFAULT_VARIABLES)
+    argv = [*pcron, "run", *(["--"] if task.name.startswith("-") else []), task.name]
+    return _CommandLine(_escape_percent(_quote(argv)), CRON_DEFAULT_VARIABLES)
 
 
 def _make_command_line(task: Task) -> _CommandLine:
     command = task.function
     if not isinstance(command, Command):
-        raise _CannotSayError("it is a function of the application")
-    return _make_crontab_line(command) if is_from_crontab(command) else _make_program_line(command)
+        raise _CannotExpressError("it is a function of the application")
+    if isinstance(command, CrontabCommand):
+        return _make_crontab_line(command)
+    return _make_program_line(command)
 
 
-def is_from_crontab(command: Command) -> bool:
-    """Return whether a command is what a line of a crontab makes."""
-    own = command.environment.overrides
-    return (
-        command.environment.inherit == ()
-        and {"SHELL", "HOME"} <= own.keys()
-        and command.argv == (own["SHELL"] or CRON_DEFAULT_VARIABLES["SHELL"], "-c", command.line)
-        and command.cwd == own["HOME"]
-    )
-
-
-def _make_crontab_line(command: Command) -> _CommandLine:
-    own = command.environment.overrides
-    variables = {name: value for name, value in own.items() if name not in RESERVED_VARIABLES}
+def _make_crontab_line(command: CrontabCommand) -> _CommandLine:
+    overrides = command.environment.overrides
+    variables = {name: value for name, value in overrides.items() if name not in RESERVED_VARIABLES}
     return _CommandLine(_format_command(command.line, command.stdin), variables, is_isolated=True)
 
 
 def _make_program_line(command: Command) -> _CommandLine:
-    """Return what a shell makes of a program with its directory and environment."""
-    own, inherit = command.environment.overrides, command.environment.inherit
-    prefix = [] if inherit is None else ["env", "-i"]
-    if prefix or own:
-        prefix = prefix or ["env"]
-        prefix += [f"{name}={value}" for name, value in own.items()]
+    """Return a program as a shell's command, with its directory and environment."""
+    overrides, inherit = command.environment.overrides, command.environment.inherit
     if inherit:
-        raise _CannotSayError("it gets some variables of the application's environment")
+        raise _CannotExpressError("it gets some variables of the application's environment")
+    prefix = [] if inherit is None else ["env", "-i"]
+    if prefix or overrides:
+        prefix = prefix or ["env"]
+        prefix += [f"{name}={value}" for name, value in overrides.items()]
     if (
         not prefix
         and command.cwd is None
@@ -183,18 +174,18 @@ def _escape_percent(text: str) -> str:
 
 
 def _format_command(line: str, stdin: str | None) -> str:
-    """Return a command and its input as a crontab has them; checked by reading them again."""
+    """Return a command and its input as a crontab has them, checked by parsing them."""
     text = _escape_percent(line)
     if stdin is not None:
         body = stdin[:-1] if re.search(r"[^\n]\n\Z", stdin) else stdin
         text += "%" + _escape_percent(body).replace("\n", "%")
     try:
-        read = parse_crontab(f"* * * * * {text}".encode())
+        entries = parse_crontab(f"* * * * * {text}".encode())
     except (CrontabSyntaxError, UnicodeEncodeError):
-        read = []
-    if [(entry.command, entry.stdin) for entry in read] == [(line, stdin)]:
+        entries = []
+    if [(entry.command, entry.stdin) for entry in entries] == [(line, stdin)]:
         return text
-    raise _CannotSayError("a crontab can't say this command or its input")
+    raise _CannotExpressError("a crontab can't say this command or its input")
 
 
 def format_variable(name: str, value: str) -> str:
@@ -206,16 +197,16 @@ def format_variable(name: str, value: str) -> str:
 
 
 def _format_comments(task: Task) -> Iterator[str]:
-    about = task.description
-    if about and not (isinstance(task.function, Command) and about == task.function.line):
-        yield f"# {task.name}: {_one_line(about)}"
+    command_line = task.function.line if isinstance(task.function, Command) else None
+    if task.description and task.description != command_line:
+        yield f"# {task.name}: {_one_line(task.description)}"
     if policies := _list_policies(task):
         yield f"# Without its policies: {', '.join(policies)}."
 
 
 def _list_policies(task: Task) -> list[str]:
-    """Return what differs from the defaults, none of which a crontab knows."""
-    said = [
+    """Return the policies that are not the defaults; a crontab has none."""
+    policies = [
         ("idle", task.idle, task.idle),
         ("priority", task.priority, task.priority != 0),
         ("when", getattr(task.when, "__qualname__", task.when), task.when is not None),
@@ -231,7 +222,7 @@ def _list_policies(task: Task) -> list[str]:
         ("celery", dict(task.celery), task.celery),
         ("monitor", task.monitor, task.monitor is not None),
     ]
-    return [f"{name}={_one_line(str(value))}" for name, value, differs in said if differs]
+    return [f"{name}={_one_line(str(value))}" for name, value, is_set in policies if is_set]
 
 
 def _one_line(text: str) -> str:

@@ -27,9 +27,9 @@ def escape_unprintable(text: str, allow: str = "") -> str:
     )
 
 
-def suggest(word: str, names: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` with the name that is most like a word, or empty text."""
-    nearest = difflib.get_close_matches(word, list(names), n=1)
+def suggest(text: str, names: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` with the name that is most like a text, or nothing."""
+    nearest = difflib.get_close_matches(text, list(names), n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
