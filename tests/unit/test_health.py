@@ -13,6 +13,8 @@ from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.planning.health import HealthState
 from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.store.handoff import hand_off_run, take_over_run
+from pyramid_cron.store.retention import prune
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure, cron_of
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
@@ -141,7 +143,7 @@ def test_a_task_fails_until_a_run_succeeds_whatever_is_skipped_meanwhile():
 
 def test_a_failure_is_known_even_once_the_run_is_forgotten():
     tester = make((broken, {"name": "a"}))
-    store_of(tester).prune(NOON + timedelta(days=1), 100)
+    prune(store_of(tester), NOON + timedelta(days=1), 100)
     task = only(tester, NOON)
     assert (task.state, task.last) == ("failing", None)
     assert task.detail == "its newest run failed"
@@ -166,7 +168,7 @@ def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck():
 def sent(tester):
     """Let another process send a run of the task at noon; return it."""
     [run] = claim(store_of(tester), slot(nonce=7))
-    store_of(tester).hand_off(run.id, NOON + 60 * MINUTE)
+    hand_off_run(store_of(tester), run.id, NOON + 60 * MINUTE)
     return run
 
 
@@ -189,7 +191,7 @@ def test_a_run_that_was_sent_and_that_no_worker_takes_up_is_stuck_after_three_mi
     assert stuck.detail.startswith(
         f"was sent, and no worker has taken it up within 3 minutes: run {run.id} on "
     )
-    store_of(tester).take_over(run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
+    take_over_run(store_of(tester), run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
     assert only(tester, NOON + 4 * MINUTE).state == "ok"
 
 
