@@ -17,16 +17,16 @@ def slot(task="a", moment=NOON, **changes):
     return replace(WaitingRun(task, moment, Trigger.SCHEDULE, moment), **changes)
 
 
-def claim(store, *pending, now=NOON, lease=MINUTE):
+def claim(store, *waiting_runs, now=NOON, lease=MINUTE):
     """Claim slots; the runs that are the store's own."""
-    with store.claim_transaction(now, now + lease) as desk:
-        return desk.claim(pending or [slot()])[0]
+    with store.claim_transaction(now, now + lease) as claims:
+        return claims.claim(waiting_runs or [slot()])[0]
 
 
-def wait(store, pending):
+def wait(store, waiting_runs):
     """Let slots wait for a later tick."""
-    with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-        desk.enqueue(pending)
+    with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+        claims.enqueue(waiting_runs)
 
 
 def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
@@ -34,9 +34,9 @@ def ended(run, state=RunState.SUCCEEDED, after=SECOND, **changes):
     return replace(run, state=state, started=run.slot, finished=run.slot + after, **changes)
 
 
-def write(store, *runs, then=(), pause_after=None):
+def write(store, *runs, followups=(), pause_after_failures=None):
     """Write what became of runs."""
-    store.write_batch(WriteBatch([Outcome(run, then, pause_after) for run in runs]))
+    store.write_batch(WriteBatch([Outcome(run, followups, pause_after_failures) for run in runs]))
 
 
 def failing(run):

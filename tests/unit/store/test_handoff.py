@@ -12,8 +12,8 @@ HOUR = timedelta(hours=1)
 
 
 def waiting(store):
-    with store.claim_transaction(NOON + HOUR, NOON + 2 * HOUR) as desk:
-        return list(desk.snapshot().waiting)
+    with store.claim_transaction(NOON + HOUR, NOON + 2 * HOUR) as claims:
+        return list(claims.snapshot().waiting)
 
 
 def lost(store, now):
@@ -21,8 +21,8 @@ def lost(store, now):
 
 
 def expired(store, now):
-    with store.claim_transaction(now, now + MINUTE) as desk:
-        return desk.expire_leases(Outcome, ["a", "b", "c"])
+    with store.claim_transaction(now, now + MINUTE) as claims:
+        return claims.expire_leases(Outcome, ["a", "b", "c"])
 
 
 def test_a_run_is_taken_up_once_by_another_process(anywhere, store, make_store):
@@ -85,15 +85,15 @@ def test_only_leases_that_nobody_gives_are_shortened(store):
     leases = [NOON + HOUR, NOON + 24 * HOUR, NOON + 48 * HOUR]
     for run, lease in zip(runs, leases, strict=True):
         hand_off_run(store, run.id, lease)
-    with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-        desk.cap_far_leases(desk.snapshot().active)
-        left = {each.run.task: each.lease_until for [each] in map(desk.active_runs, "abc")}
+    with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+        claims.cap_far_leases(claims.snapshot().active)
+        left = {each.run.task: each.lease_until for [each] in map(claims.active_runs, "abc")}
     assert left == {"a": leases[0], "b": leases[1], "c": NOON + MINUTE}
     assert lost(store, NOON + 2 * MINUTE) == [runs[2].id]
 
 
 def test_the_weight_of_what_goes_on_outside_of_requests_is_known(store):
-    with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-        desk.claim([slot("a"), slot("b")], weight_of={"a": 3, "b": 2}.get)
-        desk.claim([slot("c")])
-        assert desk.background_weight() == desk.snapshot().background_weight == 5
+    with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+        claims.claim([slot("a"), slot("b")], weight_of={"a": 3, "b": 2}.get)
+        claims.claim([slot("c")])
+        assert claims.background_weight() == claims.snapshot().background_weight == 5

@@ -60,10 +60,10 @@ def claim_where_none_goes_on(store):
     """Do as a tick does with a task that may not overlap; how often it was claimed."""
     count = 0
     for _ in range(20):
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            if not desk.snapshot().active.get("alone"):
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            if not claims.snapshot().active.get("alone"):
                 time.sleep(0.01)  # the others would get in here
-                count += len(desk.claim([slot("alone", nonce=randbits(62))])[0])
+                count += len(claims.claim([slot("alone", nonce=randbits(62))])[0])
     return count
 
 
@@ -72,8 +72,10 @@ def test_nobody_decides_while_another_does(shared):
 
 
 def expire(store):
-    with store.claim_transaction(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
-        lost = desk.expire_leases(lambda run: Outcome(run, [slot(run.task, attempt=2)]), "abcdefgh")
+    with store.claim_transaction(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as claims:
+        lost = claims.expire_leases(
+            lambda run: Outcome(run, [slot(run.task, attempt=2)]), "abcdefgh"
+        )
     return [run.id for run in lost]
 
 

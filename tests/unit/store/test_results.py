@@ -21,8 +21,8 @@ def again(run):
 
 
 def expire(store, outcome=Outcome, now=LATER, known="abc"):
-    with store.claim_transaction(now, now + MINUTE) as desk:
-        return desk.expire_leases(outcome, known)
+    with store.claim_transaction(now, now + MINUTE) as claims:
+        return claims.expire_leases(outcome, known)
 
 
 class TestLeases:
@@ -44,8 +44,8 @@ class TestLeases:
         [run] = claim(store)
         assert store.renew_leases([run.id], LATER) == {run.id}
         assert expire(store) == []
-        with store.claim_transaction(LATER, LATER + MINUTE) as desk:
-            desk.renew_leases([run.id])
+        with store.claim_transaction(LATER, LATER + MINUTE) as claims:
+            claims.renew_leases([run.id])
         assert expire(store, now=LATER + MINUTE) == []
 
     def test_only_runs_that_go_on_are_renewed(self, store):
@@ -59,21 +59,21 @@ class TestLeases:
         one, two = make_store(shared), make_store(shared)
         [run] = claim(one)
         assert two.renew_leases([run.id], LATER) == set()
-        with two.claim_transaction(NOON, LATER) as desk:
-            desk.renew_leases([run.id])
+        with two.claim_transaction(NOON, LATER) as claims:
+            claims.renew_leases([run.id])
         assert [run.id for run in expire(two)] == [run.id]
 
     def test_one_of_a_task_that_is_not_known_here_is_left_for_five_leases_more(self, store):
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            [run], _ = desk.claim([slot("a")], weight_of=lambda _: 3)
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            [run], _ = claims.claim([slot("a")], weight_of=lambda _: 3)
         assert expire(store, now=NOON + 6 * MINUTE, known="bc") == []
-        with store.claim_transaction(LATER, LATER + MINUTE) as desk:
-            assert desk.background_weight() == 0
+        with store.claim_transaction(LATER, LATER + MINUTE) as claims:
+            assert claims.background_weight() == 0
         [lost] = expire(store, now=NOON + 6 * MINUTE + SECOND, known="bc")
         assert (lost.id, lost.state) == (run.id, "lost")
 
 
-class TestWhoTells:
+class TestOwnership:
     def test_who_was_taken_for_lost_can_not_overwrite_it(self, store):
         [run] = claim(store)
         [lost] = expire(store)
@@ -84,7 +84,7 @@ class TestWhoTells:
         [run] = claim(store)
         expire(store)
         next_slot = slot("a", NOON + 5 * MINUTE)
-        write(store, failing(run), then=[next_slot], pause_after=1)
+        write(store, failing(run), followups=[next_slot], pause_after_failures=1)
         assert store.count_waiting() == 0
         assert store.pause_rules() == []
 
@@ -99,16 +99,16 @@ class TestWhoTells:
     def test_an_end_is_told_once(self, store):
         [run] = claim(store)
         write(store, ended(run))
-        write(store, failing(run), then=[slot(attempt=2)])
+        write(store, failing(run), followups=[slot(attempt=2)])
         assert store.get_run(run.id) == ended(run)
         assert store.count_waiting() == 0
 
     def test_what_comes_of_an_end_is_put_on_record_with_it(self, store):
         [run] = claim(store)
-        write(store, failing(run), then=[slot(attempt=2, trigger=Trigger.RETRY)])
+        write(store, failing(run), followups=[slot(attempt=2, trigger=Trigger.RETRY)])
         assert store.count_waiting("a") == 1
 
-    def test_nothing_noted_is_nothing_to_write(self, store):
+    def test_an_empty_batch_writes_nothing(self, store):
         assert not WriteBatch()
         store.write_batch(WriteBatch())
         assert store.history() == []
@@ -120,7 +120,7 @@ class TestPausingAfterFailures:
         moment = NOON + number * MINUTE
         [run] = claim(store, slot("[a]", moment, **changes), now=moment)
         failure = state is RunState.FAILED
-        write(store, ended(run, state), pause_after=limit if failure else None)
+        write(store, ended(run, state), pause_after_failures=limit if failure else None)
         return active_pause("[a]", moment + MINUTE, store.pause_rules())
 
     def test_so_many_in_a_row_pause_the_task_and_no_other(self, store):
@@ -161,61 +161,61 @@ class TestPausingAfterFailures:
         assert active_pause("a", LATER, store.pause_rules())
 
 
-class TestJournal:
+class TestWriteBuffer:
     def note(self, *runs):
-        journal = WriteBuffer()
+        write_buffer = WriteBuffer()
         for run in runs:
-            journal.add_outcome(Outcome(run))
-        return journal
+            write_buffer.add_outcome(Outcome(run))
+        return write_buffer
 
     def test_the_newest_state_is_what_gets_written(self, store):
         [run] = claim(store)
-        journal = self.note(replace(run, state=RunState.RUNNING), ended(run))
-        assert not journal.is_empty
-        with journal.drain() as noted:
-            store.write_batch(noted)
-        assert journal.is_empty
+        write_buffer = self.note(replace(run, state=RunState.RUNNING), ended(run))
+        assert not write_buffer.is_empty
+        with write_buffer.drain() as batch:
+            store.write_batch(batch)
+        assert write_buffer.is_empty
         assert store.get_run(run.id) == ended(run)
 
     def test_nothing_is_lost_when_writing_fails(self, store):
         first, second = claim(store, slot("a"), slot("b"))
-        journal = self.note(replace(first, state=RunState.RUNNING))
-        journal.add_tick(TickRecord("1", NOON, "r", "h", 1), ["a"])
+        write_buffer = self.note(replace(first, state=RunState.RUNNING))
+        write_buffer.add_tick(TickRecord("1", NOON, "r", "h", 1), ["a"])
 
         def fail():
-            with journal.drain() as noted:
-                assert [outcome.run.id for outcome in noted.outcomes] == [first.id]
-                journal.add_outcome(Outcome(ended(first)))
-                journal.add_outcome(Outcome(ended(second)))
-                journal.add_tick(TickRecord("2", NOON + SECOND, "r", "h", 1), ["a"])
+            with write_buffer.drain() as batch:
+                assert [outcome.run.id for outcome in batch.outcomes] == [first.id]
+                write_buffer.add_outcome(Outcome(ended(first)))
+                write_buffer.add_outcome(Outcome(ended(second)))
+                write_buffer.add_tick(TickRecord("2", NOON + SECOND, "r", "h", 1), ["a"])
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             fail()
-        with journal.drain() as noted:
-            assert [tick.id for tick, _ in noted.ticks] == ["1", "2"]
-            store.write_batch(noted)
+        with write_buffer.drain() as batch:
+            assert [tick.id for tick, _ in batch.ticks] == ["1", "2"]
+            store.write_batch(batch)
         assert {run.state for run in store.history()} == {"succeeded"}
 
     def test_a_run_that_is_over_does_not_go_on_again(self, store):
         """A task that could not be stopped may still tell how far it has come."""
         [run] = claim(store)
         again = Outcome(replace(run, state=RunState.RUNNING))
-        journal = self.note(ended(run))
+        write_buffer = self.note(ended(run))
 
         def fail():
-            with journal.drain():
-                journal.add_outcome(again)
+            with write_buffer.drain():
+                write_buffer.add_outcome(again)
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             fail()
-        journal.add_outcome(again)
-        with journal.drain() as noted:
-            assert noted.outcomes == [Outcome(ended(run))]
+        write_buffer.add_outcome(again)
+        with write_buffer.drain() as batch:
+            assert batch.outcomes == [Outcome(ended(run))]
 
-    def test_what_is_written_at_the_desk_is_seen_there(self, store):
+    def test_a_claim_transaction_sees_what_it_wrote(self, store):
         [run] = claim(store)
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.write_batch(WriteBatch([Outcome(ended(run))]))
-            assert desk.snapshot().active == {}
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.write_batch(WriteBatch([Outcome(ended(run))]))
+            assert claims.snapshot().active == {}

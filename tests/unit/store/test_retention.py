@@ -90,9 +90,9 @@ class TestKeys:
         assert count(store, "dedup_keys") == 1
 
     def run(self, store, deferred):
-        with store.claim_transaction(NOON + MINUTE, NOON + 2 * MINUTE) as desk:
-            desk.dequeue([deferred.waiting_run])
-            [run], _ = desk.claim([deferred.waiting_run])
+        with store.claim_transaction(NOON + MINUTE, NOON + 2 * MINUTE) as claims:
+            claims.dequeue([deferred.waiting_run])
+            [run], _ = claims.claim([deferred.waiting_run])
         write(store, ended(run))
 
 

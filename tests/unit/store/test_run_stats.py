@@ -80,8 +80,8 @@ def test_each_skipped_slot_counts_once_among_hosts_that_skip_it_alike(store):
         SkippedSlots("a", NOON - MINUTE, 2, RunReason.PAUSED),
     ]
     for _ in range(2):
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.claim([], skips)
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.claim([], skips)
     counts = {reason: each.count for (_, _, reason), each in totals(store).items()}
     assert counts == {"missed": 4, "paused": 2}
 
@@ -99,32 +99,34 @@ def test_ticks_are_counted_and_none_is_forgotten(store):
 
 def test_what_was_written_counts_once_though_the_answer_was_lost(store):
     [run] = claim(store)
-    journal = WriteBuffer()
+    write_buffer = WriteBuffer()
     for number in range(2):
-        journal.add_tick(TickRecord(f"{number:026}", NOON + number * MINUTE, "r", "host", 1), ["a"])
-    journal.add_outcome(Outcome(ended(run)))
+        write_buffer.add_tick(
+            TickRecord(f"{number:026}", NOON + number * MINUTE, "r", "host", 1), ["a"]
+        )
+    write_buffer.add_outcome(Outcome(ended(run)))
 
     def lose_the_answer():
-        with journal.drain() as noted:
-            store.write_batch(noted)
+        with write_buffer.drain() as batch:
+            store.write_batch(batch)
             raise StoreError("the connection broke before the database had answered")
 
     with pytest.raises(StoreError):
         lose_the_answer()
-    journal.add_tick(TickRecord(f"{2:026}", NOON + 2 * MINUTE, "r", "host", 1), ["a"])
-    with journal.drain() as noted:
-        store.write_batch(noted)
+    write_buffer.add_tick(TickRecord(f"{2:026}", NOON + 2 * MINUTE, "r", "host", 1), ["a"])
+    with write_buffer.drain() as batch:
+        store.write_batch(batch)
     [total] = totals(store).values()
     assert (read_overview(store, "r").tick_count, total.count) == (3, 1)
 
 
 def test_a_tick_that_was_not_written_counts_once_it_is(store):
-    journal = WriteBuffer()
-    journal.add_tick(TickRecord(f"{0:026}", NOON, "r", "host", 1), ["a"])
-    with pytest.raises(StoreError), journal.drain():
+    write_buffer = WriteBuffer()
+    write_buffer.add_tick(TickRecord(f"{0:026}", NOON, "r", "host", 1), ["a"])
+    with pytest.raises(StoreError), write_buffer.drain():
         raise StoreError("the connection broke before anything was sent")
-    with journal.drain() as noted:
-        store.write_batch(noted)
+    with write_buffer.drain() as batch:
+        store.write_batch(batch)
     assert read_overview(store, "r").tick_count == 1
 
 

@@ -30,8 +30,8 @@ def test_claims_survive_a_power_cut(file, make_store):
 def test_readers_do_not_wait_for_a_writer(file, make_store):
     store = make_store(file)
     [run] = claim(store)
-    with store.claim_transaction(NOON, NOON) as desk:
-        desk.claim([slot("b")])
+    with store.claim_transaction(NOON, NOON) as claims:
+        claims.claim([slot("b")])
         assert store.history() == [run]
 
 

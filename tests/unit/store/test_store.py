@@ -58,13 +58,13 @@ class TestClaiming:
         assert {run.task for run in store.history()} == set(names)
 
     def test_nothing_to_claim_is_nothing_claimed(self, store):
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            assert desk.claim([]) == ([], [])
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            assert claims.claim([]) == ([], [])
 
     def test_what_fails_in_mid_claim_is_not_claimed(self, store):
         def fail():
-            with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-                desk.claim([slot()])
+            with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+                claims.claim([slot()])
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -77,8 +77,8 @@ class TestClaiming:
         assert len(claimed) == 1500
         ids = {run.id for run in claimed}
         assert store.renew_leases(ids, NOON + 5 * MINUTE) == ids
-        with store.claim_transaction(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as desk:
-            assert desk.expire_leases(Outcome, [run.task for run in claimed]) == []
+        with store.claim_transaction(NOON + 2 * MINUTE, NOON + 3 * MINUTE) as claims:
+            assert claims.expire_leases(Outcome, [run.task for run in claimed]) == []
 
     def test_threads_that_claim_the_same_slots_share_them(self, store):
         won = []
@@ -179,8 +179,8 @@ class TestKeeping:
             SkippedSlots("a", NOON, 9999, RunReason.SUPERSEDED),
             SkippedSlots("b", NOON, 1, RunReason.OVERLAP, "still going on: \U0001f600"),
         ]
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            _, skipped = desk.claim([], skips)
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            _, skipped = claims.claim([], skips)
         newest, oldest = store.history(states=[RunState.SKIPPED])
         assert skipped == [oldest, newest]
         assert (oldest.reason, oldest.count, oldest.trigger) == ("superseded", 9999, "catch_up")
@@ -214,8 +214,8 @@ class TestKeeping:
         moments = [NOON + number * MINUTE for number in range(5)]
         claim(store, *(slot("a", moment) for moment in moments[1:3]), slot("b", moments[3]))
         wait(store, [slot("a", moments[4]), slot("a", NOON + SECOND, nonce=2**40)])
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.claim([], [SkippedSlots("a", moments[3], 1, RunReason.MISSED)])
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.claim([], [SkippedSlots("a", moments[3], 1, RunReason.MISSED)])
         assert (
             add_backfill(store, SlotRange("a", NOON - MINUTE, moments[4], moments), BACKFILL_ORIGIN)
             == 2
@@ -226,8 +226,8 @@ class TestKeeping:
             )
             == 0
         )
-        with store.claim_transaction(moments[4], moments[4] + MINUTE) as desk:
-            waiting = desk.snapshot().waiting
+        with store.claim_transaction(moments[4], moments[4] + MINUTE) as claims:
+            waiting = claims.snapshot().waiting
         filled_in = [each.slot for each in waiting if each.trigger is Trigger.BACKFILL]
         assert sorted(filled_in) == [moments[0], moments[3]]
 
@@ -238,9 +238,9 @@ class TestKeeping:
         one, two = slot(nonce=nonce), slot(moment=NOON + MINUTE, nonce=nonce)
         span = SlotRange("a", NOON - SECOND, NOON + MINUTE)
         for _ in range(2):
-            with store.claim_transaction(NOON, NOON + MINUTE) as desk:
+            with store.claim_transaction(NOON, NOON + MINUTE) as claims:
                 skips = [SkippedSlots("a", NOON, 1, RunReason.CONDITION, waiting_run=one)]
-                assert len(desk.claim([], skips)[1]) == 1
+                assert len(claims.claim([], skips)[1]) == 1
             add_backfill(store, span, nonce)
         claim(store, two)
         add_backfill(store, span, nonce)
@@ -252,15 +252,15 @@ class TestWaiting:
     def test_what_waits_is_kept_once_until_it_is_dropped(self, store):
         kept = slot("a", payload=[1])
         wait(store, [kept, slot("b")])
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.enqueue([kept])
-            waiting = sorted(desk.snapshot().waiting, key=lambda each: each.task)
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.enqueue([kept])
+            waiting = sorted(claims.snapshot().waiting, key=lambda each: each.task)
             assert waiting == [kept, slot("b")]
             assert waiting[0].payload == [1]
         assert (store.count_waiting(), store.count_waiting("a")) == (2, 1)
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.dequeue([kept])
-            desk.dequeue([])
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.dequeue([kept])
+            claims.dequeue([])
         assert (store.count_waiting(), store.count_waiting("a")) == (1, 0)
 
     def test_what_is_hastened_waits_no_longer_and_no_longer_than_before(self, store):
@@ -276,22 +276,22 @@ class TestWaiting:
         assert self.ripe(store, NOON + SECOND) == ["a", "b"]
 
     def ripe(self, store, now):
-        with store.claim_transaction(now, now + MINUTE) as desk:
-            return sorted(each.task for each in desk.snapshot().waiting)
+        with store.claim_transaction(now, now + MINUTE) as claims:
+            return sorted(each.task for each in claims.snapshot().waiting)
 
     def test_what_waits_of_the_schedules_of_tasks_is_told(self, store):
         asked = slot("b", trigger=Trigger.DEFERRED, nonce=7)
         wait(store, [slot("a"), slot("b", NOON + MINUTE), asked, slot("c")])
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            told = desk.snapshot(fixed_delay_names={"b", "c", "d"}).fixed_delay_waiting
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            told = claims.snapshot(fixed_delay_names={"b", "c", "d"}).fixed_delay_waiting
             assert told == {"b": [slot("b", NOON + MINUTE)], "c": [slot("c")]}
-            assert not desk.snapshot().fixed_delay_waiting
+            assert not claims.snapshot().fixed_delay_waiting
 
     def test_more_than_a_thousand_tasks_are_asked_for_at_once(self, store):
         names = [f"t{number}" for number in range(1100)]
         wait(store, [slot(name) for name in names])
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            assert desk.snapshot(fixed_delay_names=names).fixed_delay_waiting.keys() == set(names)
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            assert claims.snapshot(fixed_delay_names=names).fixed_delay_waiting.keys() == set(names)
 
     def test_names_that_look_alike_wait_apart(self, store):
         wait(store, [slot(name) for name in ALIKE])
@@ -302,29 +302,29 @@ class TestWaiting:
 class TestWhatGoesOn:
     def test_it_is_told_with_its_lease(self, store):
         [first, second] = claim(store, slot("a"), slot("b"))
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            assert desk.snapshot().active == {
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            assert claims.snapshot().active == {
                 "a": [ActiveRun(first, NOON + MINUTE)],
                 "b": [ActiveRun(second, NOON + MINUTE)],
             }
-            assert desk.active_runs("b") == [ActiveRun(second, NOON + MINUTE)]
-            assert desk.active_runs("c") == ()
+            assert claims.active_runs("b") == [ActiveRun(second, NOON + MINUTE)]
+            assert claims.active_runs("c") == ()
         assert store.active_runs("a") == [first]
 
     def test_it_is_over_once_that_is_written(self, store):
         [run] = claim(store)
         write(store, ended(run))
         assert store.active_runs("a") == []
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            assert desk.snapshot().active == {}
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            assert claims.snapshot().active == {}
 
     def test_its_owner_learns_that_somebody_asked_for_its_end(self, store):
         [first, second, third] = claim(store, slot("a"), slot("b"), slot("c"))
         assert store.cancel_requests() == set()
         store.request_cancel(first.id)
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.request_cancels([second.id])
-            desk.request_cancels([])
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.request_cancels([second.id])
+            claims.request_cancels([])
         assert store.cancel_requests() == {first.id, second.id}
         write(store, ended(first), ended(second), ended(third))
         store.request_cancel(third.id)
@@ -335,9 +335,9 @@ class TestWhatGoesOn:
         wait(store, [slot(not_before=NOON)])
         assert store.peek(NOON - SECOND).has_work is False
         assert store.peek(NOON).has_work is True
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.dequeue([slot()])
-            desk.claim([slot()])
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.dequeue([slot()])
+            claims.claim([slot()])
         assert store.peek(NOON + MINUTE).has_work is False
         assert store.peek(NOON + MINUTE + SECOND).has_work is True
 
@@ -380,9 +380,9 @@ class TestRosters:
         tick(store, NOON)
         assert store.peek(NOON).last_ticks == {"r": NOON}
 
-    def test_the_roll_is_called_at_the_desk(self, store):
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            desk.record_tick(TickRecord("t", NOON, "r", "h", 1), ["a"])
+    def test_a_claim_transaction_records_the_tick_of_a_task_set(self, store):
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            claims.record_tick(TickRecord("t", NOON, "r", "h", 1), ["a"])
         assert store.peek(NOON).last_ticks == {"r": NOON}
 
 
@@ -396,8 +396,8 @@ class TestWords:
         for word in words:
             store.add_pause_rule(word)
         assert store.pause_rules() == words
-        with store.claim_transaction(NOON, NOON + MINUTE) as desk:
-            assert desk.snapshot().pause_rules == words
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            assert claims.snapshot().pause_rules == words
 
     def test_any_reason_can_be_given(self, store):
         store.add_pause_rule(PauseRule(NOON, True, "*", reason="nul \0, half \ud83d"))

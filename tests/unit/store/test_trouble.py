@@ -76,10 +76,10 @@ class TestAServerThatRestarts:
         store.open()
         with (
             trouble(served, "gone away|terminating|Lost connection"),
-            store.claim_transaction(NOON, NOON + MINUTE) as desk,
+            store.claim_transaction(NOON, NOON + MINUTE) as claims,
         ):
-            desk.claim([slot()])
-            number = desk._connection.scalar(text(ITS_ID[served.kind]))
+            claims.claim([slot()])
+            number = claims._connection.scalar(text(ITS_ID[served.kind]))
             served.execute(KILL[served.kind].format(number))
         assert store.history() == []
         assert claim(store)
@@ -156,11 +156,11 @@ class TestAProcessThatIsFrozen:
         frozen, store = make_store(served), make_store(served)
         with (
             trouble(served, "gone away|terminating|Lost connection"),
-            frozen.claim_transaction(NOON, NOON + MINUTE) as desk,
+            frozen.claim_transaction(NOON, NOON + MINUTE) as claims,
         ):
-            desk.claim([slot("a")])
+            claims.claim([slot("a")])
             assert claim(store, slot("b"))
-            desk.claim([slot("c")])
+            claims.claim([slot("c")])
         assert [run.task for run in frozen.history()] == ["b"]
 
 
