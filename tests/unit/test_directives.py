@@ -43,7 +43,7 @@ def slots(config):
     planned = cron_of(config).simulate(
         midnight - timedelta(seconds=1), midnight + timedelta(hours=23, minutes=59)
     )
-    return [f"{each.slot:%H:%M}" for each in planned]
+    return [f"{planned_run.slot:%H:%M}" for planned_run in planned]
 
 
 def test_without_anything_that_says_when_it_runs_every_minute(config):
@@ -85,8 +85,8 @@ def test_each_way_of_saying_when(config, when, expected):
 def test_fields_may_be_positional_as_ever(config):
     config.add_cron_task(task, 30, 2, 15, 6, 0, True)
     assert slots(config) == ["02:30"]
-    [found] = registered(config)
-    assert found.idle is True
+    [registered_task] = registered(config)
+    assert registered_task.idle is True
 
 
 def test_a_zone_of_its_own_wins_over_the_tasks(config):
@@ -106,14 +106,14 @@ def test_a_zone_of_its_own_wins_over_the_tasks(config):
 )
 def test_the_default_name_is_where_the_function_is(config, f, name):
     config.add_cron_task(f)
-    assert [each.name for each in registered(config)] == [name]
+    assert [task.name for task in registered(config)] == [name]
 
 
 def test_dotted_names_are_relative_to_the_caller():
     config = Configurator(settings={"cron.url": "sqlite://"}, package="tests")
     config.include("pyramid_cron")
     config.add_cron_task(".unit.test_directives.task", name="relative")
-    assert [each.name for each in registered(config)] == ["relative"]
+    assert [task.name for task in registered(config)] == ["relative"]
 
 
 def test_the_description_is_the_docstrings_first_line(config):
@@ -121,7 +121,7 @@ def test_the_description_is_the_docstrings_first_line(config):
     config.add_cron_task(task, name="b", description="Mine.")
     config.add_cron_task(lambda system: None, name="c")
     config.add_cron_task(functools.partial(task), name="d")
-    assert [each.description for each in registered(config)] == [
+    assert [task.description for task in registered(config)] == [
         "Do a thing.",
         "Mine.",
         "",
@@ -183,7 +183,7 @@ def test_a_longer_wait_between_attempts_is_refused():
 def test_one_function_may_have_several_tasks(config):
     config.add_cron_task(task, name="a", hour=1)
     config.add_cron_task(task, name="b", hour=2)
-    assert [each.name for each in registered(config)] == ["a", "b"]
+    assert [task.name for task in registered(config)] == ["a", "b"]
 
 
 def test_the_same_name_twice_is_a_conflict(config):
@@ -229,14 +229,14 @@ def test_nothing_refused_is_registered_where_actions_are_carried_out_at_once(con
 def test_tasks_are_introspectable(config):
     config.add_cron_task(task, name="a", hour=2, priority=3, when=condition, jitter="10m")
     config.commit()
-    [found] = config.introspector.get_category("cron tasks")
-    shown = found["introspectable"]
-    assert (shown.title, shown.type_name) == ("a", "cron task")
-    assert shown["callable"] is task
-    assert shown["timezone"] == "UTC"
-    assert shown["priority"] == 3
-    assert shown["when"] is condition
-    assert "02:00" in shown["schedule"]
+    [category_entry] = config.introspector.get_category("cron tasks")
+    introspectable = category_entry["introspectable"]
+    assert (introspectable.title, introspectable.type_name) == ("a", "cron task")
+    assert introspectable["callable"] is task
+    assert introspectable["timezone"] == "UTC"
+    assert introspectable["priority"] == 3
+    assert introspectable["when"] is condition
+    assert "02:00" in introspectable["schedule"]
 
 
 def test_jitter_shifts_all_slots_by_the_same_share(config):
@@ -244,8 +244,9 @@ def test_jitter_shifts_all_slots_by_the_same_share(config):
         config.add_cron_task(task, name=f"t{number}", hour=2, jitter="10m")
     planned = cron_of(config).simulate(NOON, NOON + timedelta(days=2))
     shifts = {}
-    for each in planned:
-        shifts.setdefault(each.task, set()).add(each.slot.minute * 60 + each.slot.second)
+    for planned_run in planned:
+        slot = planned_run.slot
+        shifts.setdefault(planned_run.task, set()).add(slot.minute * 60 + slot.second)
     assert all(len(shift) == 1 for shift in shifts.values())
     different = set.union(*shifts.values())
     assert len(different) > 5
@@ -256,7 +257,7 @@ def test_a_short_jitter_is_in_seconds(config):
     for number in range(40):
         config.add_cron_task(task, name=f"t{number}", hour=2, jitter=50)
     planned = cron_of(config).simulate(NOON, NOON + timedelta(days=1))
-    seconds = {each.slot.second for each in planned}
+    seconds = {planned_run.slot.second for planned_run in planned}
     assert len(seconds) > 10
 
 

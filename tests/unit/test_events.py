@@ -34,7 +34,7 @@ def heard(config):
 
 
 def names(heard):
-    return [type(each).__name__ for each in heard]
+    return [type(event).__name__ for event in heard]
 
 
 def fail(system=None):
@@ -75,7 +75,7 @@ def test_skipped_slots_have_an_event_with_the_reason(config, heard):
     cron = cron_of(config)
     cron.tick(NOON - timedelta(hours=1))
     cron.tick(NOON)
-    skipped = [each.run for each in heard if isinstance(each, events.RunSkipped)]
+    skipped = [event.run for event in heard if isinstance(event, events.RunSkipped)]
     assert {(run.task, run.reason, run.count) for run in skipped} == {
         ("no", "condition", 1),
         ("no", "superseded", 59),
@@ -103,7 +103,7 @@ def test_pauses_and_resumes_have_an_event_for_every_task(config, heard):
     control = scheduler(config.registry)
     control.pause("*", reason="deployment")
     control.resume("b")
-    assert [(type(each).__name__, each.task) for each in heard] == [
+    assert [(type(event).__name__, event.task) for event in heard] == [
         ("TaskPaused", "a"),
         ("TaskPaused", "b"),
         ("TaskResumed", "b"),
@@ -123,7 +123,7 @@ def test_only_paused_tasks_have_an_event_when_resumed(config, heard):
     del heard[:]
     assert control.resume() == ["b"]
     assert control.resume() == []
-    assert [(type(each).__name__, each.task) for each in heard] == [("TaskResumed", "b")]
+    assert [(type(event).__name__, event.task) for event in heard] == [("TaskResumed", "b")]
 
 
 def test_a_pause_after_failures_is_an_event_of_the_tick(config, heard):

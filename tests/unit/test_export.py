@@ -75,8 +75,10 @@ def test_a_program_gets_the_same_arguments(argument):
     [entry] = entries(
         lambda config: config.add_cron_command(["printf", "%s", argument], name="p", hour=1)
     )
-    told = subprocess.run(["sh", "-c", entry.command], capture_output=True, text=True, check=True)
-    assert told.stdout == argument
+    process = subprocess.run(
+        ["sh", "-c", entry.command], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == argument
 
 
 def test_directory_environment_and_input_are_kept():
@@ -91,10 +93,10 @@ def test_directory_environment_and_input_are_kept():
         )
 
     [entry] = entries(register)
-    told = subprocess.run(
+    process = subprocess.run(
         ["sh", "-c", entry.command], input=entry.stdin, capture_output=True, text=True, check=True
     )
-    assert told.stdout == "50%\n1 2\n/\n"
+    assert process.stdout == "50%\n1 2\n/\n"
 
 
 def test_what_a_crontab_can_not_say_is_a_comment():

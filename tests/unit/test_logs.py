@@ -41,8 +41,8 @@ def test_a_record_is_an_object_on_one_line():
 
 
 def test_what_a_record_was_given_as_extra_is_in_it():
-    told = formatted(extra={"task": "nächtlich", "duration": 0.5, "parts": [1, None]})
-    assert (told["task"], told["duration"], told["parts"]) == ("nächtlich", 0.5, [1, None])
+    data = formatted(extra={"task": "nächtlich", "duration": 0.5, "parts": [1, None]})
+    assert (data["task"], data["duration"], data["parts"]) == ("nächtlich", 0.5, [1, None])
 
 
 class Silent:
@@ -74,9 +74,9 @@ def test_an_exception_is_text():
     try:
         raise ValueError("no")
     except ValueError:
-        told = formatted(exc_info=sys.exc_info())
-    assert told["exception"].startswith("Traceback (most recent call last):")
-    assert told["exception"].endswith("ValueError: no")
+        data = formatted(exc_info=sys.exc_info())
+    assert data["exception"].startswith("Traceback (most recent call last):")
+    assert data["exception"].endswith("ValueError: no")
 
 
 def test_a_traceback_that_is_text_already_is_kept():
@@ -86,9 +86,9 @@ def test_a_traceback_that_is_text_already_is_kept():
 
 def test_a_stack_that_was_asked_for_is_text(records):
     logging.getLogger("pyramid_cron").warning("odd", stack_info=True)
-    told = json.loads(JSONFormatter().format(records[0]))
-    assert told["stack"].startswith("Stack (most recent call last):")
-    assert "exception" not in told
+    data = json.loads(JSONFormatter().format(records[0]))
+    assert data["stack"].startswith("Stack (most recent call last):")
+    assert "exception" not in data
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def records():
 
 
 def lines_of(records):
-    return [each for each in records if hasattr(each, "run")]
+    return [record for record in records if hasattr(record, "run")]
 
 
 def test_a_line_says_where_it_comes_from(records):
@@ -202,9 +202,9 @@ def test_a_run_has_one_line_whatever_it_is_told_with(records):
     scheduler(tester.registry).pause("task", reason=reason)
     tester.tick()
     [line] = lines_of(records)
-    told = line.getMessage()
-    assert "(moving\\npyramid_cron forged run=1 state=succeeded\\r\\x1b[2J)" in told
-    assert told.isprintable()
+    data = line.getMessage()
+    assert "(moving\\npyramid_cron forged run=1 state=succeeded\\r\\x1b[2J)" in data
+    assert data.isprintable()
     assert line.error == reason
 
 
@@ -215,8 +215,8 @@ def test_what_a_task_stopped_with_is_in_one_line(records):
     config = configure()
     config.add_cron_task(stop, name="task")
     cron_of(config).tick(NOON)
-    _, told, _ = [line.getMessage() for line in lines_of(records)]
-    assert told.endswith(" enough\\nforged")
+    _, data, _ = [line.getMessage() for line in lines_of(records)]
+    assert data.endswith(" enough\\nforged")
 
 
 class Numbered(logging.LogRecord):

@@ -44,12 +44,14 @@ class App:
         if at is not None:
             self.cron.clock = lambda: at
         answer = self.web.get("/cron/metrics", headers=headers)
-        found = {}
+        samples = {}
         for family in parser(answer.text):
             for sample in family.samples:
                 key = tuple(sample.labels[name] for name in sorted(sample.labels))
-                found.setdefault(sample.name.removeprefix("pyramid_cron_"), {})[key] = sample.value
-        return found
+                samples.setdefault(sample.name.removeprefix("pyramid_cron_"), {})[key] = (
+                    sample.value
+                )
+        return samples
 
 
 def make(*tasks, **settings):
@@ -63,24 +65,24 @@ def test_runs_are_counted_by_task_and_state():
     app = make((nothing, {"name": "a"}), (broken, {"name": "b"}))
     app.tick(at=NOON)
     app.tick(at=NOON + MINUTE)
-    found = app.metrics(NOON + 90 * SECOND)
-    assert found["runs_total"] == {
+    samples = app.metrics(NOON + 90 * SECOND)
+    assert samples["runs_total"] == {
         ("succeeded", "a"): 2,
         ("failed", "a"): 0,
         ("succeeded", "b"): 0,
         ("failed", "b"): 2,
     }
-    assert found["ticks_total"] == {(): 2}
-    assert found["last_tick_age_seconds"] == {(): 30.0}
-    assert found["last_tick_timestamp_seconds"] == {(): (NOON + MINUTE).timestamp()}
-    assert found["last_success_timestamp_seconds"].keys() == {("a",)}
-    assert found["last_success_timestamp_seconds"]["a",] >= (NOON + MINUTE).timestamp()
-    assert found["run_duration_seconds_count"] == {("a",): 2, ("b",): 2}
-    assert found["run_lateness_seconds_count"] == {("a",): 2, ("b",): 2}
-    assert found["healthy"] == {(): 0}
-    assert found["task_state"]["failing", "b"] == found["task_state"]["ok", "a"] == 1
-    assert found["task_state"]["failing", "a"] == found["task_state"]["ok", "b"] == 0
-    assert found["running_runs"] == found["waiting_slots"] == {("a",): 0, ("b",): 0}
+    assert samples["ticks_total"] == {(): 2}
+    assert samples["last_tick_age_seconds"] == {(): 30.0}
+    assert samples["last_tick_timestamp_seconds"] == {(): (NOON + MINUTE).timestamp()}
+    assert samples["last_success_timestamp_seconds"].keys() == {("a",)}
+    assert samples["last_success_timestamp_seconds"]["a",] >= (NOON + MINUTE).timestamp()
+    assert samples["run_duration_seconds_count"] == {("a",): 2, ("b",): 2}
+    assert samples["run_lateness_seconds_count"] == {("a",): 2, ("b",): 2}
+    assert samples["healthy"] == {(): 0}
+    assert samples["task_state"]["failing", "b"] == samples["task_state"]["ok", "a"] == 1
+    assert samples["task_state"]["failing", "a"] == samples["task_state"]["ok", "b"] == 0
+    assert samples["running_runs"] == samples["waiting_slots"] == {("a",): 0, ("b",): 0}
 
 
 def test_durations_and_lateness_are_sums_in_seconds():
@@ -88,9 +90,9 @@ def test_durations_and_lateness_are_sums_in_seconds():
     one, two, later = claim(app.cron.store, *[slot(nonce=i, attempt=i + 1) for i in range(3)])[:3]
     write(app.cron.store, ended(one, after=2 * SECOND), ended(two, after=3 * SECOND))
     write(app.cron.store, ended(later, after=timedelta(milliseconds=1500)))
-    found = app.metrics(NOON)
-    assert found["run_duration_seconds_sum"] == {("a",): 6.5}
-    assert found["run_lateness_seconds_count"] == {("a",): 1}
+    samples = app.metrics(NOON)
+    assert samples["run_duration_seconds_sum"] == {("a",): 6.5}
+    assert samples["run_lateness_seconds_count"] == {("a",): 1}
 
 
 def test_a_slot_that_is_caught_up_began_late():
@@ -114,18 +116,18 @@ def test_skipped_slots_are_counted_by_reason_each_of_them():
     app = make((nothing, {"name": "a", "min": 0, "hour": "*"}))
     app.tick(at=NOON)
     app.tick(at=NOON + timedelta(hours=5))
-    found = app.metrics(NOON + timedelta(hours=5))
-    assert found["skipped_slots_total"] == {("missed", "a"): 3, ("superseded", "a"): 1}
-    assert found["runs_total"]["skipped", "a"] == 4
-    assert found["runs_total"]["succeeded", "a"] == 2
+    samples = app.metrics(NOON + timedelta(hours=5))
+    assert samples["skipped_slots_total"] == {("missed", "a"): 3, ("superseded", "a"): 1}
+    assert samples["runs_total"]["skipped", "a"] == 4
+    assert samples["runs_total"]["succeeded", "a"] == 2
 
 
 def test_what_runs_and_what_waits_are_gauges():
     app = make((nothing, {"name": "a", "on_demand": True}))
     claim(app.cron.store, slot(nonce=9))
     wait(app.cron.store, [slot("a", NOON + i * MINUTE) for i in range(3)])
-    found = app.metrics(NOON)
-    assert (found["running_runs"], found["waiting_slots"]) == ({("a",): 1}, {("a",): 3})
+    samples = app.metrics(NOON)
+    assert (samples["running_runs"], samples["waiting_slots"]) == ({("a",): 1}, {("a",): 3})
 
 
 def test_a_lost_run_is_counted_once():
@@ -133,9 +135,9 @@ def test_a_lost_run_is_counted_once():
     [run] = claim(app.cron.store)
     app.tick(at=NOON + 2 * MINUTE)
     write(app.cron.store, ended(run))
-    found = app.metrics(NOON + 2 * MINUTE)
-    assert found["runs_total"]["lost", "a"] == 1
-    assert found["runs_total"]["succeeded", "a"] == 0
+    samples = app.metrics(NOON + 2 * MINUTE)
+    assert samples["runs_total"]["lost", "a"] == 1
+    assert samples["runs_total"]["succeeded", "a"] == 0
 
 
 def test_odd_names_come_through():
@@ -148,17 +150,17 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it():
     app = make((nothing, {"name": ODD}))
     app.tick(at=NOON)
     accept = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    found = app.metrics(NOON, parse_openmetrics, Accept=accept)
-    assert found["runs_total"]["succeeded", ODD] == 1
+    samples = app.metrics(NOON, parse_openmetrics, Accept=accept)
+    assert samples["runs_total"]["succeeded", ODD] == 1
     answer = app.web.get("/cron/metrics", headers={"Accept": accept})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_an_app_that_never_ticked_has_no_age_of_its_last_tick():
-    found = make((nothing, {"name": "a"})).metrics(NOON)
-    assert "last_tick_age_seconds" not in found
-    assert found["ticks_total"] == {(): 0}
+    samples = make((nothing, {"name": "a"})).metrics(NOON)
+    assert "last_tick_age_seconds" not in samples
+    assert samples["ticks_total"] == {(): 0}
 
 
 PROGRAM = """
@@ -183,14 +185,14 @@ def test_it_is_right_with_several_processes(tmp_path):
         for minute in ("1", "1")
     ]
     assert [process.wait(60) for process in others] == [0, 0]
-    found = app.metrics(NOON + MINUTE)
-    assert found["runs_total"] == {
+    samples = app.metrics(NOON + MINUTE)
+    assert samples["runs_total"] == {
         ("succeeded", "a"): 2,
         ("failed", "a"): 0,
         ("succeeded", "b"): 1,
         ("failed", "b"): 1,
     }
-    assert found["ticks_total"] == {(): 3}
+    assert samples["ticks_total"] == {(): 3}
 
 
 def test_without_the_extra_the_answer_names_it(monkeypatch):

@@ -45,7 +45,7 @@ def test_one_that_is_down_fails_no_run_and_is_warned_of_once_until_it_is_back(
 ):
     caplog.set_level("INFO", "pyramid_cron")
     up = server.answer
-    server.answer = lambda asked: (500, "")
+    server.answer = lambda request: (500, "")
     app = App(**settings(name, server.url))
     runs = app.tick(NOON, NOON + MINUTE)
     assert [run.state for run in runs] == ["succeeded", "succeeded"]
@@ -54,7 +54,7 @@ def test_one_that_is_down_fails_no_run_and_is_warned_of_once_until_it_is_back(
     server.answer = up
     app.tick(NOON + 2 * MINUTE)
     assert next(text for text in caplog.messages if "again" in text).startswith(f"monitor {name}: ")
-    server.answer = lambda asked: (500, "")
+    server.answer = lambda request: (500, "")
     app.tick(NOON + 3 * MINUTE)
     assert len(warnings()) == 2
 
@@ -69,7 +69,7 @@ def test_nobody_listening_is_a_warning_and_no_more(name, warnings):
 @every_monitor
 @pytest.mark.parametrize("answer", [(404, "no"), (409, "twice"), b"\x00\x01garbage\n\n"])
 def test_wrong_answers_are_a_warning_and_no_more(name, answer, server, warnings):
-    server.answer = lambda asked: answer
+    server.answer = lambda request: answer
     [run] = App(**settings(name, server.url)).tick(NOON)
     assert run.state == "succeeded"
     assert len(warnings()) == 1
@@ -117,7 +117,7 @@ def test_what_comes_while_too_much_waits_is_dropped_with_one_warning(server, war
 
 
 def test_a_wrong_name_is_warned_of_once_though_other_names_are_right(server, warnings):
-    server.answer = lambda asked: (404, "") if "wrong" in asked.path else (200, "OK")
+    server.answer = lambda request: (404, "") if "wrong" in request.path else (200, "OK")
     app = App(monitor="wrong", **settings("healthchecks", server.url))
     app.config.add_cron_task(lambda system: None, name="other", monitor="right")
     app.config.commit()

@@ -29,15 +29,15 @@ def fail(system):
 
 
 def requests(server):
-    return [(asked.method, asked.path) for asked in server.asked]
+    return [(request.method, request.path) for request in server.asked]
 
 
 def test_start_and_success_are_reported_in_order_with_one_run_id(server, settings, warnings):
     App(**settings).tick(NOON)
     assert requests(server) == [("GET", "/key/nightly/start"), ("GET", "/key/nightly")]
-    [rid] = {asked.query["rid"] for asked in server.asked}
+    [rid] = {request.query["rid"] for request in server.asked}
     assert str(uuid.UUID(rid)) == rid
-    assert {asked.headers["User-Agent"] for asked in server.asked} == {
+    assert {request.headers["User-Agent"] for request in server.asked} == {
         f"pyramid_cron/{__version__}"
     }
     assert warnings() == []
@@ -45,7 +45,7 @@ def test_start_and_success_are_reported_in_order_with_one_run_id(server, setting
 
 def test_each_slot_has_a_run_id_of_its_own(server, settings):
     App(**settings).tick(NOON, NOON + MINUTE)
-    assert len({asked.query["rid"] for asked in server.asked}) == 2
+    assert len({request.query["rid"] for request in server.asked}) == 2
 
 
 def test_a_failure_goes_with_its_error(server, settings):
@@ -86,7 +86,7 @@ def test_a_failure_that_is_tried_again_is_a_log_entry_of_the_same_run(server, se
         "/key/nightly",
     ]
     assert server.asked[1].text == "failed (attempt 1 of 2): ValueError: first"
-    assert len({asked.query["rid"] for asked in server.asked}) == 1
+    assert len({request.query["rid"] for request in server.asked}) == 1
 
 
 def test_the_last_attempt_s_failure_is_a_failure(server, settings):
@@ -101,7 +101,7 @@ def test_a_retry_by_hand_is_a_run_of_its_own(server, settings):
     scheduler(app.config.registry).retry(run.id)
     app.tick(NOON + MINUTE)
     assert server.paths[2:] == ["/key/nightly/start", "/key/nightly/fail"]
-    assert len({asked.query["rid"] for asked in server.asked}) == 2
+    assert len({request.query["rid"] for request in server.asked}) == 2
 
 
 def test_a_task_that_has_nothing_to_do_is_fine(server, settings):
@@ -131,7 +131,7 @@ def test_a_run_by_hand_is_reported(server, settings):
     app.cron.run("task")
     assert app.flush()
     assert server.paths == ["/key/nightly/start", "/key/nightly"] * 2
-    assert len({asked.query["rid"] for asked in server.asked}) == 2
+    assert len({request.query["rid"] for request in server.asked}) == 2
 
 
 def test_a_task_without_monitor_is_not_reported(server, settings):
@@ -141,7 +141,7 @@ def test_a_task_without_monitor_is_not_reported(server, settings):
 
 @pytest.mark.parametrize("answer", ["OK (not found)", "OK (rate limited)", "<html>Log in</html>"])
 def test_a_200_that_is_no_ok_is_a_warning(server, settings, warnings, answer):
-    server.answer = lambda asked: (200, answer)
+    server.answer = lambda request: (200, answer)
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     assert warnings() == [

@@ -126,7 +126,7 @@ def test_the_heartbeat_comes_after_each_tick_that_was_made(server):
     cron.tick(NOON)
     cron.tick(NOON)
     assert get_monitoring(config.registry).flush(20)
-    assert [(asked.method, asked.path, asked.query) for asked in server.asked] == [
+    assert [(request.method, request.path, request.query) for request in server.asked] == [
         ("GET", "/beat", {"key": "1"})
     ] * 2
 

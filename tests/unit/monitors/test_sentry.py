@@ -26,7 +26,7 @@ def fail(system):
 
 
 def check_ins(server):
-    return [item for asked in server.asked for item in asked.envelope_items()]
+    return [item for request in server.asked for item in request.envelope_items()]
 
 
 def test_a_run_is_one_check_in_from_start_to_end(server, settings, warnings):
@@ -152,7 +152,7 @@ def test_no_sentry_at_all_is_a_warning(settings, warnings):
 
 @pytest.mark.parametrize("status", [404, 429, 500])
 def test_what_sentry_refuses_is_a_warning(server, settings, warnings, status):
-    server.answer = lambda asked: (status, "")
+    server.answer = lambda request: (status, "")
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     assert f"monitor sentry: delivery failed for 'nightly': Sentry answered {status}" in warnings()

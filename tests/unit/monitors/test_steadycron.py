@@ -19,10 +19,10 @@ RESOLVE = "/api/monitors/resolve"
 MINUTE = timedelta(minutes=1)
 
 
-def api(asked):
-    if asked.path != RESOLVE:
+def api(request):
+    if request.path != RESOLVE:
         return 200, ""
-    found = {"key": asked.query["key"], "kind": "heartbeat", "ping_token": "t0ken"}
+    found = {"key": request.query["key"], "kind": "heartbeat", "ping_token": "t0ken"}
     return 200, json.dumps(found)
 
 
@@ -45,7 +45,7 @@ def fail(system):
 
 def test_the_token_is_asked_for_once_and_pings_have_one_run_id(server, settings, warnings):
     App(**settings).tick(NOON)
-    assert [(asked.method, asked.path) for asked in server.asked] == [
+    assert [(request.method, request.path) for request in server.asked] == [
         ("GET", RESOLVE),
         ("POST", "/t0ken/start"),
         ("POST", "/t0ken"),
@@ -116,7 +116,7 @@ def test_the_environment_variables_of_the_sdk_count(server, settings, monkeypatc
 def test_an_api_that_knows_no_token_is_a_warning_and_the_run_goes_on(
     server, settings, warnings, answer, cause
 ):
-    server.answer = lambda asked: answer
+    server.answer = lambda request: answer
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     cause = cause.format(url=server.url)
@@ -127,7 +127,7 @@ def test_an_api_that_knows_no_token_is_a_warning_and_the_run_goes_on(
 def test_a_ping_that_fails_is_a_warning_of_ours_without_the_token(
     server, settings, warnings, caplog, answer
 ):
-    server.answer = lambda asked: api(asked) if asked.path == RESOLVE else answer
+    server.answer = lambda request: api(request) if request.path == RESOLVE else answer
     [run] = App(**settings).tick(NOON)
     assert run.state == "succeeded"
     [warning] = warnings()
@@ -158,8 +158,8 @@ def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatc
 
 
 def test_two_applications_have_each_their_own_settings(server, second_server, settings):
-    second_server.answer = lambda asked: (
-        (200, '{"kind":"heartbeat","ping_token":"other"}') if asked.path == RESOLVE else (200, "")
+    second_server.answer = lambda request: (
+        (200, '{"kind":"heartbeat","ping_token":"other"}') if request.path == RESOLVE else (200, "")
     )
     others = settings | {
         "cron.steadycron.api_key": "sc_ro_2",
@@ -187,7 +187,7 @@ def test_a_token_is_asked_for_again_after_an_hour(server, settings, monkeypatch)
 def test_a_token_that_pings_were_refused_for_is_asked_for_again(server, settings):
     app = App(**settings)
     app.tick(NOON)
-    server.answer = lambda asked: api(asked) if asked.path == RESOLVE else (404, "")
+    server.answer = lambda request: api(request) if request.path == RESOLVE else (404, "")
     app.tick(NOON + MINUTE)
     server.answer = api
     app.tick(NOON + 2 * MINUTE)
@@ -215,13 +215,13 @@ def sdk(server):
     steadycron.clear_cache()
 
 
-def on_the_wire(asked):
+def on_the_wire(request):
     """What matters of a request, whatever its run is called."""
-    length, kind = asked.headers["Content-Length"], asked.headers["Content-Type"]
-    run_id = asked.query.get("run_id", "no run id")
-    target = asked.target.replace(run_id, "RUN")
-    authorization = asked.headers["Authorization"]
-    return asked.method, target, authorization, length, kind, asked.body
+    length, kind = request.headers["Content-Length"], request.headers["Content-Type"]
+    run_id = request.query.get("run_id", "no run id")
+    target = request.target.replace(run_id, "RUN")
+    authorization = request.headers["Authorization"]
+    return request.method, target, authorization, length, kind, request.body
 
 
 NAMES = ("nightly", "nächtlich & mehr/+?", "a=b")
@@ -254,12 +254,14 @@ def test_the_requests_are_those_of_the_sdk(server, settings, sdk, key, error):
         with pytest.raises(ValueError, match=run.state):
             steadycron.job(key)(fail)()
     assert len(ours_sent) == 3
-    assert [on_the_wire(asked) for asked in ours_sent] == [
-        on_the_wire(asked) for asked in server.asked
+    assert [on_the_wire(request) for request in ours_sent] == [
+        on_the_wire(request) for request in server.asked
     ]
-    assert {asked.headers["User-Agent"] for asked in ours_sent} == {f"pyramid_cron/{__version__}"}
-    run_ids = [asked.query["run_id"] for asked in ours_sent[1:]]
+    assert {request.headers["User-Agent"] for request in ours_sent} == {
+        f"pyramid_cron/{__version__}"
+    }
+    run_ids = [request.query["run_id"] for request in ours_sent[1:]]
     assert len(set(run_ids)) == 1
     assert [len(each) for each in run_ids] == [
-        len(asked.query["run_id"]) for asked in server.asked[1:]
+        len(request.query["run_id"]) for request in server.asked[1:]
     ]
