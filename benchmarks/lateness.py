@@ -228,6 +228,7 @@ def main() -> None:
     parser = options(__doc__, "two rounds, of six minutes each")
     parser.add_argument("--rounds", type=int, help="how many rounds; ten unless given")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the contenders, too
     rounds = arguments.rounds or (2 if arguments.quick else 10)
     show(f"{rounds} rounds", COLUMNS, measure(rounds), OURS)
     show_machine("APScheduler", "celery", "huey", "procrastinate")
