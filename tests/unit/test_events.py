@@ -380,7 +380,8 @@ def test_a_log_handler_that_ends_transactions_does_no_harm(tmp_path, mode, end, 
     assert committed(config) == ["a", "b"]
 
 
-def test_events_outside_of_ticks_have_a_request_of_their_own(config, heard):
+def test_events_outside_of_ticks_have_a_request_of_their_own(config, heard, monkeypatch):
+    monkeypatch.setattr("pyramid_cron.runtime.supervisor.CANCEL_GRACE", timedelta(seconds=0.1))
     stuck = threading.Event()
 
     def block(system):
@@ -391,7 +392,7 @@ def test_events_outside_of_ticks_have_a_request_of_their_own(config, heard):
     thread = threading.Thread(target=cron.run, args=["stuck"])
     thread.start()
     try:
-        wait_until(lambda: "RunTimedOut" in names(heard), 20)
+        wait_until(lambda: "RunTimedOut" in names(heard))
     finally:
         stuck.set()
         thread.join()
