@@ -43,9 +43,6 @@ SCHEMA_VERSION = 1
 SCHEMA_LOCK_KEY = 0x70797263
 """The lock under which tables are made on PostgreSQL; its bytes are the letters pyrc."""
 
-SCHEMA_LOCK_NAME = "pyramid_cron"
-"""The same lock on MariaDB and MySQL."""
-
 SCHEMA_LOCK_SECONDS = 30
 """Seconds to wait for another process that is making the tables."""
 
@@ -331,7 +328,7 @@ def _read_version(connection: Connection, tables: Tables) -> int | None:
 
 
 def _create_tables(database: Database, tables: Tables) -> int:
-    with _schema_transaction(database) as connection:
+    with _schema_transaction(database, tables) as connection:
         version = _read_version(connection, tables)
         if version is not None:
             return version
@@ -347,14 +344,18 @@ def _create_tables(database: Database, tables: Tables) -> int:
 
 
 @contextmanager
-def _schema_transaction(database: Database) -> Iterator[Connection]:
+def _schema_transaction(database: Database, tables: Tables) -> Iterator[Connection]:
     """Let one process at a time make tables, until they are committed.
 
     SQLite has one writer at a time. PostgreSQL's lock ends with the transaction. MariaDB's belongs
     to the connection, which releases it after the transaction.
     """
     if database.dialect in MYSQL_DIALECTS:
-        with database.read() as connection, _mysql_schema_lock(connection), connection.begin():
+        with (
+            database.read() as connection,
+            _mysql_schema_lock(connection, tables),
+            connection.begin(),
+        ):
             yield connection
     else:
         with database.write() as connection:
@@ -364,8 +365,10 @@ def _schema_transaction(database: Database) -> Iterator[Connection]:
 
 
 @contextmanager
-def _mysql_schema_lock(connection: Connection) -> Iterator[None]:
-    if connection.scalar(select(func.get_lock(SCHEMA_LOCK_NAME, SCHEMA_LOCK_SECONDS))) != 1:
+def _mysql_schema_lock(connection: Connection, tables: Tables) -> Iterator[None]:
+    # The server has one lock of a name for all its databases; stores need not wait for each other.
+    name = tables.schema_info.name
+    if connection.scalar(select(func.get_lock(name, SCHEMA_LOCK_SECONDS))) != 1:
         display_url = connection.engine.url.render_as_string(hide_password=True)
         raise StoreError(
             f"cron.url {display_url}: another process has been making the tables for long"
@@ -376,4 +379,4 @@ def _mysql_schema_lock(connection: Connection) -> Iterator[None]:
     except BaseException:
         connection.invalidate()  # the server releases the lock with the connection
         raise
-    connection.execute(select(func.release_lock(SCHEMA_LOCK_NAME)))
+    connection.execute(select(func.release_lock(name)))

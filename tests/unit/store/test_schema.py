@@ -88,17 +88,15 @@ def test_tables_that_were_made_in_part_are_completed(shared, make_store, there):
 class TestAnotherProcessThatMakesThemForLong:
     def test_it_is_not_waited_for_without_end(self, mariadb, make_store, monkeypatch):
         monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
-        monkeypatch.setattr(schema, "SCHEMA_LOCK_NAME", mariadb.prefix)
         store = make_store(mariadb)
         with mariadb.connection() as connection:
-            connection.exec_driver_sql(f"SELECT GET_LOCK('{mariadb.prefix}', 0)")
+            connection.exec_driver_sql(f"SELECT GET_LOCK('{mariadb.prefix}meta', 0)")
             with pytest.raises(StoreError, match=r"cron.url mariadb.*has been making the tables"):
                 store.open()
         assert claim(store)
 
     def test_who_fails_at_it_lets_others_try(self, mariadb, make_store, monkeypatch):
         monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
-        monkeypatch.setattr(schema, "SCHEMA_LOCK_NAME", mariadb.prefix)
         store, other = make_store(mariadb), make_store(mariadb)
         with monkeypatch.context() as patch:
             patch.setattr(store.tables.metadata, "create_all", fail)
@@ -107,14 +105,22 @@ class TestAnotherProcessThatMakesThemForLong:
         assert claim(other)
         assert store.history()
 
-    def test_the_lock_lasts_until_the_version_is_committed(self, mariadb, make_store, monkeypatch):
-        monkeypatch.setattr(schema, "SCHEMA_LOCK_NAME", mariadb.prefix)
+    def test_stores_beside_each_other_do_not_wait_for_each_other(
+        self, mariadb, make_store, monkeypatch
+    ):
+        monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
+        beside = replace(mariadb, prefix=f"b{mariadb.prefix}")
+        with mariadb.connection() as connection:
+            connection.exec_driver_sql(f"SELECT GET_LOCK('{beside.prefix}meta', 0)")
+            assert claim(make_store(mariadb))
+
+    def test_the_lock_lasts_until_the_version_is_committed(self, mariadb, make_store):
         store = make_store(mariadb)
         is_locked = []
         with mariadb.connection() as connection, store.database.read() as opened:
 
             def on_commit(_):
-                query = f"SELECT IS_USED_LOCK('{mariadb.prefix}') IS NOT NULL"
+                query = f"SELECT IS_USED_LOCK('{mariadb.prefix}meta') IS NOT NULL"
                 is_locked.append(connection.exec_driver_sql(query).scalar())
 
             event.listen(opened.engine, "commit", on_commit)
