@@ -63,7 +63,7 @@ half = MINUTE / 2
     since=moments,
     late=st.sampled_from([0, 20, 59]),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_plan_is_the_same(
     every, catch_up, overlap, grace, pauses, filled_in, since, late
 ) -> None:

@@ -85,7 +85,7 @@ def crons(draw: st.DrawFn, zones: st.SearchStrategy[str]) -> Cron:
 
 
 @given(st.data(), places(), st.integers(-1800, 600), st.integers(1, 1500))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_slots_are_those_of_all_schedules_together(data, place, before, length) -> None:
     zone, change = place
     zones = st.sampled_from([zone, zone, zone, "Europe/Berlin", "UTC"])
@@ -275,7 +275,7 @@ def test_a_naive_moment_is_refused_by_name() -> None:
 
 
 @given(st.data(), places(), st.integers(-180, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_window_after_window_has_the_slots_of_all_schedules(data, place, before) -> None:
     zone, change = place
     zones = st.sampled_from([zone, zone, zone, "Europe/Berlin", "UTC"])
