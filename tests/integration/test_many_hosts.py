@@ -12,9 +12,9 @@ from tests.integration.network import no_namespaces, ways
 from tests.integration.processes import missing, program, wait_until
 
 IMPATIENT = """
-from pyramid_cron.store import dialects
+from pyramid_cron.store import engine
 from tests.integration import ticker
-dialects.IDLE_TIMEOUT = 1
+engine.IDLE_TRANSACTION_SECONDS = 1
 ticker.main({folder!r}, {url!r}, {prefix!r}, 60)
 """
 
