@@ -16,7 +16,7 @@ from .snapshot import WaitingRun
 SLOT_ON_TIME_LIMIT = timedelta(minutes=1)
 """A slot that a tick comes for within this time was not missed."""
 
-MANY = 100
+CONDENSE_LIMIT_SLOTS = 100
 """More slots of a task than this are condensed."""
 
 NO_COUNTS: Mapping[datetime, int] = MappingProxyType({})

@@ -33,7 +33,7 @@ def active_pause(name: str, at: datetime, rules: Sequence[PauseRule]) -> PauseRu
     return None
 
 
-def changes(rules: Sequence[PauseRule]) -> set[datetime]:
+def list_pause_changes(rules: Sequence[PauseRule]) -> set[datetime]:
     """Return the moments at which a pause of any task may begin or end."""
     return {moment for rule in rules for moment in (rule.since, rule.until) if moment is not None}
 

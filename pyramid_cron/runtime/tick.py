@@ -14,8 +14,8 @@ from pyramid.scripting import prepare
 from .. import events, logs
 from ..app import CronApp
 from ..clock import Stopwatch
-from ..planning.catch_up import MANY, NO_COUNTS, condense
-from ..planning.pauses import changes
+from ..planning.catch_up import CONDENSE_LIMIT_SLOTS, NO_COUNTS, condense
+from ..planning.pauses import list_pause_changes
 from ..planning.slots import slots_since, window_start, window_starts
 from ..planning.snapshot import Snapshot
 from ..planning.tick_plan import DueTask, plan_tick
@@ -106,10 +106,10 @@ def _find_due(
     pauses: Collection[datetime] | None = None
     for position, slots in slots_since(task_registry.tasks, task_registry.calendar, starts, now):
         task, counts = task_registry.tasks[position], NO_COUNTS
-        if len(slots) > MANY:
+        if len(slots) > CONDENSE_LIMIT_SLOTS:
             # Other ticks wait while this one holds the claim transaction: condense before it.
             # A pause rule that comes meanwhile applies from now on, not to earlier slots.
-            pauses = changes(cron.store.pause_rules()) if pauses is None else pauses
+            pauses = list_pause_changes(cron.store.pause_rules()) if pauses is None else pauses
             slots, counts = condense(task, slots, now, pauses)
         due.append(DueTask(task, position, slots, counts))
     due.sort(key=lambda due_task: (due_task.slots[0], due_task.position))

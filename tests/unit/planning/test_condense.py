@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.planning.catch_up import condense
-from pyramid_cron.planning.pauses import PauseRule, changes
+from pyramid_cron.planning.pauses import PauseRule, list_pause_changes
 from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, Snapshot, WaitingRun
 from pyramid_cron.planning.tick_plan import DueTask, plan_tick
 from pyramid_cron.run import Trigger
@@ -81,5 +81,5 @@ def test_the_plan_is_the_same(
         WaitingRun("a", slot, Trigger.BACKFILL, slot, nonce=BACKFILL_ORIGIN) for slot in filled_in
     ]
     snapshot = Snapshot(pause_rules=rules, waiting=backfill)
-    few = DueTask(task, 0, *condense(task, slots, now, changes(rules)))
+    few = DueTask(task, 0, *condense(task, slots, now, list_pause_changes(rules)))
     assert plan_tick([few], snapshot, now) == plan_tick([DueTask(task, 0, slots)], snapshot, now)
