@@ -22,8 +22,14 @@ from netaddr import (
     valid_glob,
 )
 
-#: Headers of a request that came through a proxy.
-FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+from .text import escape_unprintable
+
+#: Headers of a request that came through a proxy; so is any that begins with the prefix below.
+FORWARDING_HEADERS = frozenset(
+    ("forwarded", "x-real-ip", "via", "cf-connecting-ip", "true-client-ip")
+)
+
+FORWARDING_PREFIX = "x-forwarded-"
 
 #: Stands for a peer without an IP address, so that no foreign text reaches an answer.
 UNKNOWN_ADDRESS = "unknown"
@@ -58,6 +64,9 @@ class Networks:
 
 NO_NETWORKS = Networks()
 """No address at all."""
+
+ALL_NETWORKS = Networks(_ALL_ADDRESSES)
+"""Every address: what ``*`` means."""
 
 
 def parse_networks(entries: Iterable[str]) -> Networks:
@@ -159,7 +168,7 @@ class Guard:
         """
         peer = parse_address(remote_addr or "")
         if peer is None:
-            return Verdict(UNKNOWN_ADDRESS, _explain_missing_peer(remote_addr))
+            return Verdict(UNKNOWN_ADDRESS, self._explain_unix_socket(remote_addr, headers))
         client, reason = self._find_client(peer, headers)
         if reason is None and client not in self.allow:
             reason = f"{client} is not in cron.allow"
@@ -167,17 +176,32 @@ class Guard:
             reason = self._explain_token_refusal(headers.get("Authorization"))
         return Verdict(str(client), reason)
 
+    def _explain_unix_socket(
+        self, remote_addr: str | None, headers: Mapping[str, str]
+    ) -> str | None:
+        """Return why a peer without an address is refused; ``None`` if it is not.
+
+        Any address may, so none is needed, and a token is enough.
+        """
+        fault: str | None = "cron.allow is not *"
+        if self.allow == ALL_NETWORKS:
+            fault = self._explain_token_refusal(headers.get("Authorization"))
+        return fault and (
+            f"the server gives no peer IP address (REMOTE_ADDR is {(remote_addr or '')[:80]!a}), "
+            f"as on a unix socket, where cron.allow = * and a right token are needed: {fault}"
+        )
+
     def _find_client(
         self, peer: IPAddress, headers: Mapping[str, str]
     ) -> tuple[IPAddress, str | None]:
         """Return the client; where it is uncertain the peer, and the reason to refuse."""
-        present = [name for name in FORWARDING_HEADERS if name in headers]
+        present = [name for name in headers if _is_forwarding(name)]
         if not present:
             return peer, None
-        names = ", ".join(present)
+        names = escape_unprintable(", ".join(present)[:200])
         if peer not in self.trusted_proxies:
             return peer, f"came through a proxy that is not in cron.trusted_proxies (has {names})"
-        if "X-Forwarded-For" not in present:
+        if "X-Forwarded-For" not in headers:
             return peer, f"only X-Forwarded-For is believed of a trusted proxy (has {names})"
         return self._find_forwarded_client(peer, headers["X-Forwarded-For"])
 
@@ -205,15 +229,13 @@ class Guard:
         return None if is_valid else "wrong bearer token"
 
 
+def _is_forwarding(name: str) -> bool:
+    name = name.lower()
+    return name in FORWARDING_HEADERS or name.startswith(FORWARDING_PREFIX)
+
+
 def _parse_hop(text: str) -> IPAddress | None:
     """Read an entry of X-Forwarded-For, where proxies may write brackets and a port."""
     hop = text.strip(" \t")
     match = _BRACKETS_OR_PORT.fullmatch(hop)
     return parse_address((match[1] or match[2]) if match else hop)
-
-
-def _explain_missing_peer(remote_addr: str | None) -> str:
-    return (
-        f"the server gives no peer IP address (REMOTE_ADDR is {(remote_addr or '')[:80]!a}), "
-        "as on a unix socket: have it listen on a TCP port"
-    )

@@ -102,10 +102,52 @@ def test_no_peer_is_let_in_but_the_allowed_ones(peer):
     assert verdict.is_allowed == (peer in {"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
+# Unix sockets
+
+
+@pytest.mark.parametrize("peer", [None, "", "localhost", "unix:", "/run/app.sock"])
+def test_on_a_unix_socket_a_right_token_is_enough_where_any_address_may(peer):
+    guard = Guard(ANY, (TOKEN,))
+    assert guard.check(peer, headers(authorization=f"Bearer {TOKEN}")) == Verdict("unknown")
+    # nginx in front of it adds its headers, and can't be named by an address.
+    sent = headers(authorization=f"Bearer {TOKEN}", x_forwarded_for="192.0.2.7")
+    assert guard.check(peer, sent).is_allowed
+
+
+@pytest.mark.parametrize(
+    ("allow", "authorization", "fault"),
+    [
+        (ANY, "Bearer wrong", "wrong bearer token"),
+        (ANY, "", "no bearer token in the Authorization header"),
+        (LOCAL, f"Bearer {TOKEN}", "cron.allow is not *"),
+        (parse_networks(["0.0.0.0/0"]), f"Bearer {TOKEN}", "cron.allow is not *"),
+    ],
+)
+def test_on_a_unix_socket_anything_else_is_refused_with_both_reasons(allow, authorization, fault):
+    verdict = Guard(allow, (TOKEN,)).check("", headers(authorization=authorization))
+    assert verdict.address == "unknown"
+    assert "unix socket, where cron.allow = * and a right token are needed" in verdict.reason
+    assert fault in verdict.reason
+
+
 # Proxies
 
 
-@pytest.mark.parametrize("name", ["forwarded", "x_forwarded_for", "x_real_ip"])
+FORWARDING = (
+    "forwarded",
+    "x_forwarded_for",
+    "x_forwarded_host",
+    "x_forwarded_proto",
+    "x_forwarded_server",
+    "x_forwarded_whatever",
+    "x_real_ip",
+    "via",
+    "cf_connecting_ip",
+    "true_client_ip",
+)
+
+
+@pytest.mark.parametrize("name", FORWARDING)
 @pytest.mark.parametrize("value", ["", "127.0.0.1", "for=127.0.0.1"])
 def test_what_came_through_an_unknown_proxy_is_refused(name, value):
     verdict = Guard(ANY).check("127.0.0.1", headers(**{name: value}))
@@ -185,7 +227,19 @@ def test_a_malformed_list_of_hops_is_refused_in_the_name_of_the_proxy(hops):
     assert verdict.reason.isprintable()
 
 
-@pytest.mark.parametrize("name", ["forwarded", "x_real_ip"])
+def test_the_names_of_headers_are_cut_and_printable_in_the_log():
+    sent = {f"HTTP_X_FORWARDED_{'A' * 5000}\n": "x"}
+    reason = Guard(LOCAL).check("127.0.0.1", EnvironHeaders(sent)).reason
+    assert reason.isprintable()
+    assert len(reason) < 400
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "forwarded_for", "x_forwarded", "viaduct"])
+def test_a_header_of_another_kind_does_not_matter(name):
+    assert Guard(LOCAL).check("127.0.0.1", headers(**{name: "x"})).is_allowed
+
+
+@pytest.mark.parametrize("name", sorted({*FORWARDING} - {"x_forwarded_for"}))
 def test_of_a_trusted_proxy_only_x_forwarded_for_is_believed(name):
     verdict = behind("127.0.0.1").check("127.0.0.1", headers(**{name: "10.0.0.5"}))
     assert verdict.address == "127.0.0.1"
