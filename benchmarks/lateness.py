@@ -82,7 +82,7 @@ def trigger(url: str) -> None:
     """Start curl on each full minute."""
     while True:
         time.sleep(60 - time.time() % 60)
-        subprocess.run(["curl", "-fsS", "-o", "/dev/null", url], check=False)
+        subprocess.run(["curl", "-fsSL", "--max-redirs", "0", "-o", "/dev/null", url], check=False)
 
 
 def apscheduler(minutes: str, stored: bool = False) -> None:

@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 TICK_PATIENCE = 60
 """Seconds that a tick has to answer, and to end when the demo stops."""
 
-COMMAND = "curl -fsS -o /dev/null {url}/cron"
+COMMAND = "curl -fsSL --max-redirs 0 -o /dev/null {url}/cron"
 
 BANNER = """\
 The shop and its tasks: {url}/

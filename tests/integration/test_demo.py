@@ -59,7 +59,9 @@ def ended(folder, process):
 
 def test_the_demo_hits_its_trigger_shows_its_pages_and_stops_cleanly(tmp_path):
     with demo(tmp_path, "-m", "pyramid_cron") as (process, url):
-        wait_until(lambda: f"$ curl -fsS -o /dev/null {url}/cron  # ok" in process.output)
+        wait_until(
+            lambda: f"$ curl -fsSL --max-redirs 0 -o /dev/null {url}/cron  # ok" in process.output
+        )
         page, html = get(url + "/", accept="text/html")
         assert page == url + "/cron/tasks"
         assert "charge-orders" in html

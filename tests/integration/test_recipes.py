@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
+from webtest.http import StopableWSGIServer
 
 from pyramid_cron import Cron
 from tests.integration.processes import missing, program, python, wait_until
@@ -268,6 +269,23 @@ def test_systemd_has_nothing_against_the_units(units):
     minutely = ["systemd-analyze", "calendar", "minutely"]
     printed = subprocess.run(minutely, capture_output=True, text=True, check=True).stdout
     assert "Normalized form: *-*-* *:*:00\n" in printed
+
+
+@pytest.mark.parametrize("status", ["302 Found", "308 Permanent Redirect"])
+def test_the_line_of_the_crontab_fails_when_it_is_redirected(status):
+    def redirect(environ, start_response):
+        start_response(status, [("Location", "https://shop.example/cron")])
+        return []
+
+    command = recipe("crontab -e").split(maxsplit=5)[5]
+    server = StopableWSGIServer.create(redirect)
+    try:
+        command = command.replace("localhost:6543", f"127.0.0.1:{server.effective_port}")
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    finally:
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (47, "")
+    assert "redirects followed" in done.stderr
 
 
 def test_the_job_of_kubernetes_is_whole_and_its_container_makes_a_tick(shop):

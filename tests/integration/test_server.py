@@ -17,7 +17,7 @@ from tests.apps import committed
 from tests.integration import shop
 
 ROOT = Path(__file__).parents[2]
-CURL = ["curl", "-fsS", "-o", "/dev/null"]
+CURL = ["curl", "-fsSL", "--max-redirs", "0", "-o", "/dev/null"]
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None and "CI" not in os.environ, reason="needs curl"
