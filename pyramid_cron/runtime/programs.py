@@ -15,7 +15,12 @@ from ..errors import CommandError
 from ..run import Run
 from ..text import format_instant
 from .execution import current_execution
-from .subprocesses import Process
+from .subprocesses import Process, UnknownStatusError
+
+PAYLOAD_VARIABLE, PAYLOAD_FILE_VARIABLE = "CRON_PAYLOAD", "CRON_PAYLOAD_FILE"
+
+MAX_PAYLOAD_VARIABLE_BYTES = 100_000
+"""The longest payload in a variable; Linux takes 131,071 bytes, its name included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,9 @@ class Command:
 
     def __call__(self, system: Mapping[str, Any]) -> None:
         """Run the program to its end. Raises CommandError unless its exit status is 0."""
-        environ = self.environment.variables(os.environ) | run_environment(system)
-        process = Process(self.argv, environ, self.cwd, self.stdin)
+        environ = self.environment.variables(outer_environment()) | run_environment(system)
+        files = {PAYLOAD_FILE_VARIABLE: text} if (text := _long_payload(system)) else {}
+        process = Process(self.argv, environ, self.cwd, self.stdin, files)
         if (execution := current_execution.get()) is not None:
             execution.kill = process.kill
             execution.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
@@ -60,8 +66,15 @@ class Command:
             raise CommandError(describe_exit(process.returncode))
 
     def _explain_start_failure(self, error: BaseException, environ: Mapping[str, str]) -> Exception:
-        """Return what kept the program from starting."""
+        """Return what kept the program from starting, or its end from being known."""
         program = self.argv[0]
+        if isinstance(error, CommandError):
+            return error
+        if isinstance(error, UnknownStatusError):
+            return CommandError(
+                "its exit status is not known: this process ignores SIGCHLD, or another part of it"
+                " waits for all children"
+            )
         if self.cwd is not None and not os.path.isdir(self.cwd):
             return CommandError(f"cwd {self.cwd!r} is no folder here")
         if isinstance(error, FileNotFoundError):
@@ -74,7 +87,18 @@ class Command:
             return CommandError(f"{program!r} is not executable by this user")
         if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
             return CommandError(f"{program!r} is no program; a script begins with #!, as #!/bin/sh")
+        if isinstance(error, OSError) and error.errno == errno.E2BIG:
+            return CommandError(
+                f"{program!r} could not be started: its arguments and environment variables are"
+                " longer than this system takes"
+            )
         return CommandError(f"{program!r} could not be started: {error}")
+
+
+def outer_environment() -> dict[str, str]:
+    """Return this process's variables, without the payload of a run that it may itself be."""
+    own = (PAYLOAD_VARIABLE, PAYLOAD_FILE_VARIABLE)
+    return {name: value for name, value in os.environ.items() if name not in own}
 
 
 def run_environment(system: Mapping[str, Any]) -> dict[str, str]:
@@ -87,9 +111,24 @@ def run_environment(system: Mapping[str, Any]) -> dict[str, str]:
         "CRON_ATTEMPT": str(run.attempt),
         "CRON_TRIGGER": run.trigger.value,
     }
-    if run.payload is not None:
-        variables["CRON_PAYLOAD"] = json.dumps(run.payload)
+    payload = _payload_json(system)
+    if payload is not None and len(payload) <= MAX_PAYLOAD_VARIABLE_BYTES:
+        variables[PAYLOAD_VARIABLE] = payload
     return variables
+
+
+def _payload_json(system: Mapping[str, Any]) -> str | None:
+    """Return the payload as JSON, in ASCII; None without one."""
+    payload = system["run"].payload
+    return None if payload is None else json.dumps(payload)
+
+
+def _long_payload(system: Mapping[str, Any]) -> str | None:
+    """Return the payload as JSON if it is too long for a variable, else None."""
+    payload = _payload_json(system)
+    if payload is None or len(payload) <= MAX_PAYLOAD_VARIABLE_BYTES:
+        return None
+    return payload
 
 
 def describe_exit(returncode: int) -> str:

@@ -13,9 +13,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import IO
+
+from ..errors import CommandError
 
 TERM_GRACE_SECONDS = 3.0
 """Seconds between SIGTERM and SIGKILL; less than an interrupted task may take."""
@@ -28,22 +31,31 @@ PROCESS_POLL_SECONDS = 0.05
 
 OUTPUT_CHUNK_BYTES = 64 * 1024
 
-Program: TypeAlias = "subprocess.Popen[bytes]"
+
+class UnknownStatusError(Exception):
+    """A program has ended, and this process can't learn how."""
 
 
 class Process:
     """A program in a process group of its own, from its start to the end of the whole group."""
 
     def __init__(
-        self, argv: tuple[str, ...], environ: Mapping[str, str], cwd: str | None, stdin: str | None
+        self,
+        argv: tuple[str, ...],
+        environ: Mapping[str, str],
+        cwd: str | None,
+        stdin: str | None,
+        file_variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``file_variables`` are texts it finds in files; the paths are in these variables."""
         #: Its output so far.
         self.stdout, self.stderr = HeadTailBuffer(), HeadTailBuffer()
         #: None until the program has ended; a signal's number if below 0.
         self.returncode: int | None = None
-        #: Why the program could not start.
+        #: Why the program could not start, or why its end is not known.
         self.error: BaseException | None = None
         self._popen_arguments = (argv, environ, cwd, stdin)
+        self._file_variables = file_variables
         self._stop_event = threading.Event()
         self._end_event = threading.Event()
         self._term_grace = TERM_GRACE_SECONDS
@@ -88,47 +100,53 @@ class Process:
         argv, environ, cwd, text = self._popen_arguments
         with ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
-            program = subprocess.Popen(  # noqa: S603
+            paths = {
+                name: stack.enter_context(_input_file(value, tempfile.NamedTemporaryFile)).name
+                for name, value in self._file_variables.items()
+            }
+            popen = subprocess.Popen(  # noqa: S603
                 argv,
                 stdin=subprocess.DEVNULL
                 if text is None
-                else stack.enter_context(_input_file(text)),
+                else stack.enter_context(_input_file(text, tempfile.TemporaryFile)),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 cwd=cwd,
-                env=environ,
+                env={**environ, **paths},
                 start_new_session=True,
             )
+            program = _Program(popen)
             self._process_group = program.pid
-            for pipe, buffer in ((program.stdout, self.stdout), (program.stderr, self.stderr)):
+            for pipe, buffer in ((popen.stdout, self.stdout), (popen.stderr, self.stderr)):
                 assert pipe is not None
                 selector.register(stack.enter_context(pipe), selectors.EVENT_READ, buffer)
             try:
                 self._read_until_exit(program, selector)
             finally:
-                if self._stop_event.is_set() or program.poll() is None:
+                if self._stop_event.is_set() or not program.has_ended():
                     self._terminate_group(program, selector)
-                self.returncode = program.returncode
+                self.returncode = popen.returncode
+            if program.is_status_unknown:
+                raise UnknownStatusError
 
-    def _read_until_exit(self, program: Program, selector: selectors.BaseSelector) -> None:
+    def _read_until_exit(self, program: _Program, selector: selectors.BaseSelector) -> None:
         """Read output until the program has ended, or is to be ended."""
-        while program.poll() is None and not self._stop_event.is_set():
+        while not program.has_ended() and not self._stop_event.is_set():
             _read_output(program, selector)
         # Its children may go on in the background, and keep the pipes open for ever.
         until = time.monotonic() + OUTPUT_LINGER_SECONDS
         while selector.get_map() and time.monotonic() < until and not self._stop_event.is_set():
             _read_output(program, selector)
 
-    def _terminate_group(self, program: Program, selector: selectors.BaseSelector) -> None:
+    def _terminate_group(self, program: _Program, selector: selectors.BaseSelector) -> None:
         """End the whole group with SIGTERM, and SIGKILL after a grace."""
         _signal_group(program.pid, signal.SIGTERM)
         since = time.monotonic()
         while _is_group_alive(program) and time.monotonic() < since + self._term_grace:
             _read_output(program, selector)
         _signal_group(program.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            program.wait(PROCESS_POLL_SECONDS * 10)
+        program.wait(PROCESS_POLL_SECONDS * 10)
         while (
             selector.select(0)
             and time.monotonic() < since + self._term_grace + OUTPUT_LINGER_SECONDS
@@ -136,12 +154,44 @@ class Process:
             _read_output(program, selector)
 
 
-def _read_output(program: Program, selector: selectors.BaseSelector) -> None:
+class _Program:
+    """A program that was started, and its exit status.
+
+    Python's own ``Popen`` takes a status that it can't get for 0.
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self.pid = popen.pid
+        #: Whether it has ended, and another part of this process, or its system, has the status.
+        self.is_status_unknown = False
+        self._popen = popen
+
+    def has_ended(self) -> bool:
+        """Return whether it has ended; its ``returncode`` is set then."""
+        popen = self._popen
+        if popen.returncode is None:
+            try:
+                pid, status = os.waitpid(popen.pid, os.WNOHANG)
+            except ChildProcessError:
+                popen.returncode = 0
+                self.is_status_unknown = True
+            else:
+                if pid:
+                    popen.returncode = os.waitstatus_to_exitcode(status)
+        return popen.returncode is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, but no longer; return whether it has."""
+        until = time.monotonic() + seconds
+        while not self.has_ended() and time.monotonic() < until:
+            time.sleep(PROCESS_POLL_SECONDS / 10)
+        return self.has_ended()
+
+
+def _read_output(program: _Program, selector: selectors.BaseSelector) -> None:
     """Read output, or wait a moment for it."""
     if not selector.get_map():
-        with suppress(subprocess.TimeoutExpired):
-            program.wait(PROCESS_POLL_SECONDS)
-        if program.returncode is not None:
+        if program.wait(PROCESS_POLL_SECONDS):
             time.sleep(PROCESS_POLL_SECONDS / 10)  # only its children are left
         return
     for key, _ in selector.select(PROCESS_POLL_SECONDS):
@@ -153,11 +203,20 @@ def _read_output(program: Program, selector: selectors.BaseSelector) -> None:
 
 
 @contextmanager
-def _input_file(text: str) -> Iterator[IO[bytes]]:
-    """Give a file with the text: unlike a pipe, it needs no writer."""
-    with tempfile.TemporaryFile() as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
-        file.seek(0)
+def _input_file(text: str, make_file: Callable[[], IO[bytes]]) -> Iterator[IO[bytes]]:
+    """Give a file with the text, removed in the end: unlike a pipe, it needs no writer.
+
+    Raises CommandError where there is no place for it.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(make_file())
+            file.write(text.encode("utf-8", "surrogateescape"))
+            file.seek(0)  # writes what is buffered
+        except OSError as error:
+            raise CommandError(
+                f"its input could not be written to a temporary file: {error.strerror or error}"
+            ) from error
         yield file
 
 
@@ -172,8 +231,8 @@ def _signal_group(group: int, number: int) -> bool:
     return True
 
 
-def _is_group_alive(program: Program) -> bool:
-    return program.poll() is None or _signal_group(program.pid, 0)
+def _is_group_alive(program: _Program) -> bool:
+    return not program.has_ended() or _signal_group(program.pid, 0)
 
 
 OUTPUT_HEAD_BYTES = 32 * 1024

@@ -65,7 +65,8 @@ def add_cron_command(
         process has when it runs, ``"none"``, or a list of the names of those to pass on; a mapping
         of values to add to all; or a tuple of one of the first three and a mapping. It always gets
         ``CRON_TASK``, ``CRON_RUN``, ``CRON_SLOT`` (ISO 8601, in UTC), ``CRON_ATTEMPT`` and
-        ``CRON_TRIGGER``, and where its run has a payload, that as JSON in ``CRON_PAYLOAD``.
+        ``CRON_TRIGGER``, and where its run has a payload, that as JSON in ``CRON_PAYLOAD``; one
+        too long for that is in a file, whose path is in ``CRON_PAYLOAD_FILE``.
     :param cwd: the directory it runs in. Default: that of this process.
     :param stdin: a text to read from its standard input, which is empty otherwise.
 

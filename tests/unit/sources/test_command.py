@@ -1,11 +1,13 @@
 """Programs as tasks: what they are given, what is kept, how they end and how they are stopped."""
 
+import errno
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import timedelta
@@ -134,6 +136,44 @@ class TestEnding:
         cron.tick(NOON + timedelta(seconds=40))
         assert (tmp_path / "tries").read_text() == "1\n2\n"
 
+    @pytest.mark.parametrize("status", [0, 3])
+    def test_a_status_that_nobody_knows_is_a_failure(self, config, monkeypatch, status):
+        """As where SIGCHLD is ignored, or a handler of it waits for all children."""
+        waitpid = os.waitpid
+
+        def reaped_elsewhere(pid, options):
+            if waitpid(pid, options)[0]:
+                raise ChildProcessError(errno.ECHILD, "No child processes")
+            return 0, 0
+
+        monkeypatch.setattr(os, "waitpid", reaped_elsewhere)
+        run = ran(config, f"echo done; exit {status}", shell=True)
+        assert (run.state, run.stdout) == ("failed", "done\n")
+        assert run.error.startswith("its exit status is not known: this process ignores SIGCHLD")
+
+    def test_where_sigchld_is_ignored_no_program_seems_to_succeed(self, config):
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            run = ran(config, ["false"])
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+        assert (run.state, run.error[:28]) == ("failed", "its exit status is not known")
+
+    def test_no_folder_for_temporary_files_is_told_as_such(self, config, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+        run = ran(config, ["cat"], stdin="hello")
+        assert run.state == "failed"
+        assert run.error == (
+            "its input could not be written to a temporary file: No such file or directory"
+        )
+
+    def test_arguments_that_are_too_long_are_told_as_such(self, config):
+        run = ran(config, ["true", "x" * 200_000])
+        assert run.error == (
+            "'true' could not be started: its arguments and environment variables are longer than"
+            " this system takes"
+        )
+
 
 class TestOutput:
     def test_both_streams_are_read_at_once(self, config):
@@ -210,6 +250,19 @@ class TestEnvironment:
 
     def test_no_shell_reads_the_arguments(self, config):
         assert ran(config, ["echo", "$HOME; *"]).stdout == "$HOME; *\n"
+
+    def test_a_long_payload_is_in_a_file(self, config):
+        payload = ["é" * 50_000]
+        script = 'echo "$CRON_PAYLOAD_FILE"; cat "$CRON_PAYLOAD_FILE" | wc -c'
+        run = ran(config, f"test -z ${{CRON_PAYLOAD+x}} && {script}", payload, shell=True)
+        path, size = run.stdout.split()
+        assert int(size) == len(json.dumps(payload))
+        assert not os.path.exists(path)
+
+    def test_a_run_without_a_payload_has_not_that_of_an_outer_run(self, config, monkeypatch):
+        monkeypatch.setenv("CRON_PAYLOAD", "outer")
+        monkeypatch.setenv("CRON_PAYLOAD_FILE", "/outer")
+        assert "CRON_PAYLOAD" not in ran(config, ["env"]).stdout
 
 
 class TestStopping:
