@@ -33,6 +33,7 @@ from .task import CatchUp, Overlap, Retry, Task
 from .tick_report import TickReport
 from .version import __version__
 from .web import add_routes, add_views, put_routes_first
+from .web.conflicts import check_conflicts
 from .web.trigger import tick_view
 from .web.urls import TRIGGER_ROUTE
 
@@ -92,9 +93,11 @@ def includeme(config: Configurator) -> None:
     for name, function, argument in (
         ("store", _check_store, config.registry),
         ("routes", put_routes_first, config),
+        ("conflicts", check_conflicts, config.registry),
         ("monitors", check_monitors, config.registry),
     ):
         config.action(f"pyramid_cron {name}", function, (argument,), order=AFTER_APPLICATION_ORDER)
+    config.add_subscriber(_check_conflicts, ApplicationCreated)
     config.add_subscriber(_prepare_shutdown, ApplicationCreated)
 
 
@@ -111,6 +114,11 @@ def _create_app(config: Configurator) -> None:
 def _check_store(registry: Registry) -> None:
     if problem := explain_unusable(get_cron(registry).settings.url):
         raise ConfigurationError(problem)
+
+
+def _check_conflicts(event: ApplicationCreated) -> None:
+    """Check what was added after the include by a configurator that commits at once."""
+    check_conflicts(event.app.registry)
 
 
 def _prepare_shutdown(event: ApplicationCreated) -> None:
