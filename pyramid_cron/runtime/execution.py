@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,12 @@ from ..clock import Stopwatch
 from ..run import Progress, Run, RunState, TaskInterrupted, make_storable
 from ..run_transitions import progressed, started
 from ..schedule.quantities import parse_number
-from .interrupts import InterruptibleAwaitable, clear_pending_interrupt, raise_in_thread
+from .interrupts import (
+    Interruptible,
+    InterruptibleAwaitable,
+    current_interruptible,
+    run_coroutine,
+)
 from .process_hooks import exit_if_forked
 
 
@@ -56,6 +62,10 @@ class Execution:
         self.kill: Callable[[], object] | None = None
         self.reset_after_fork()
         self._thread_id: int | None = None
+        self._interruptible: Interruptible | None = None
+        #: The run whose task has called this one, and the one this task has called, in its thread.
+        self._caller: Execution | None = None
+        self._inner: Execution | None = None
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._asyncio_task: asyncio.Task[Any] | None = None
 
@@ -116,26 +126,40 @@ class Execution:
         Raises the interruption if there was one, even where the function swallowed it. A process
         that the function has forked ends with it.
         """
-        token = current_execution.set(self)
-        try:
-            with self._interrupt_lock:
-                if self.interruption is not None:
-                    raise self.interruption
-                self._thread_id = threading.get_ident()
+        with self._inside_caller():
             try:
-                pid = os.getpid()
+                with self._interrupt_lock:
+                    if self.interruption is not None:
+                        raise self.interruption
+                    self._interruptible = current_interruptible()
                 try:
-                    result = function(*values)
-                    if result is not None and inspect.isawaitable(result):
-                        result = asyncio.run(self._run_awaitable(result))
+                    pid = os.getpid()
+                    try:
+                        result = function(*values)
+                        if result is not None and inspect.isawaitable(result):
+                            result = run_coroutine(self._run_awaitable(result))
+                    finally:
+                        exit_if_forked(pid)
                 finally:
-                    exit_if_forked(pid)
+                    self._leave_interruptible()
             finally:
-                self._leave_interruptible()
-        finally:
-            current_execution.reset(token)
-            self.raise_if_interrupted()
+                self.raise_if_interrupted()
         return result
+
+    @contextmanager
+    def _inside_caller(self) -> Iterator[None]:
+        """Be the current execution; an interruption of the caller is raised in this one's task."""
+        caller = current_execution.get()
+        token = current_execution.set(self)
+        self._thread_id = threading.get_ident()
+        if caller is not None and caller._thread_id == self._thread_id:
+            self._caller, caller._inner = caller, self
+        try:
+            yield
+        finally:
+            if self._caller is not None:
+                self._caller._inner = None
+            current_execution.reset(token)
 
     def raise_if_interrupted(self) -> None:
         """Raise the interruption again if there was one: the task may have swallowed it."""
@@ -144,14 +168,15 @@ class Execution:
 
     def _leave_interruptible(self) -> None:
         """Stop accepting interruptions; clear one that is still pending."""
-        while self._thread_id is not None:
+        interruptible = self._interruptible
+        while self._interruptible is not None:
             try:
                 with self._interrupt_lock:
-                    self._thread_id = None
+                    self._interruptible = None
             except TaskInterrupted:
                 continue  # delivered at the last moment
-        if self.interruption is not None:
-            clear_pending_interrupt()
+        if self.interruption is not None and interruptible is not None:
+            interruptible.clear_pending()
 
     def interrupt(self, interruption: TaskInterrupted, by_shutdown: bool = False) -> None:
         """Raise an exception in the task, unless it is over or was interrupted before."""
@@ -161,17 +186,31 @@ class Execution:
             self.interruption = interruption
             self.interrupted_at = self.clock.now()
             self.by_shutdown = by_shutdown
-            if self._event_loop is not None and self._asyncio_task is not None:
-                self._event_loop.call_soon_threadsafe(self._asyncio_task.cancel)
-            elif self._thread_id is not None:
-                raise_in_thread(self._thread_id, type(interruption))
+            self._deliver(type(interruption))
+
+    def _deliver(self, error_class: type[TaskInterrupted]) -> None:
+        """Raise an interruption where the task is: in the run that it has called, if it has."""
+        if (inner := self._inner) is not None:
+            with inner._interrupt_lock:
+                inner._deliver(error_class)
+        elif self._event_loop is not None and self._asyncio_task is not None:
+            self._event_loop.call_soon_threadsafe(self._asyncio_task.cancel)
+        elif self._interruptible is not None:
+            self._interruptible.raise_exception(error_class)
+
+    def _get_interruption(self) -> TaskInterrupted | None:
+        """Return what this run, or one whose task has called it, was interrupted with."""
+        if self.interruption is not None or self._caller is None:
+            return self.interruption
+        return self._caller._get_interruption()
 
     async def _run_awaitable(self, awaitable: Any) -> Any:
         self._event_loop = asyncio.get_running_loop()
         with self._interrupt_lock:
-            self._asyncio_task = asyncio.current_task()
+            # From now on nothing is raised in the thread, where it could hit the event loop.
+            self._interruptible, self._asyncio_task = None, asyncio.current_task()
         try:
-            return await InterruptibleAwaitable(awaitable, lambda: self.interruption)
+            return await InterruptibleAwaitable(awaitable, self._get_interruption)
         finally:
             with self._interrupt_lock:
                 self._asyncio_task = None

@@ -477,6 +477,30 @@ def test_what_the_log_raises_harms_no_run(config, calls, capsys, place):
     assert "LookupError: no request" in capsys.readouterr().err
 
 
+def test_coroutines_run_where_an_event_loop_runs(config, calls):
+    async def task(system):
+        await asyncio.sleep(0)
+        calls.append("task")
+
+    async def outer(system):
+        inner = system["request"].cron.run("task")
+        await asyncio.sleep(0)
+        calls.append(inner.state)
+
+    async def application():
+        own_task = asyncio.current_task()
+        runs = cron_of(config).tick(NOON).runs
+        await asyncio.sleep(0)
+        assert asyncio.current_task() is own_task
+        return runs
+
+    config.add_cron_task(task, name="task", on_demand=True)
+    config.add_cron_task(outer, name="outer")
+    [run] = asyncio.run(application())
+    assert (run.state, run.error) == ("succeeded", None)
+    assert calls == ["task", "succeeded"]
+
+
 def test_the_time_of_a_task_ends_the_runs_that_it_asked_for_too(config, calls):
     def outer(system):
         system["request"].cron.run("inner")
@@ -493,6 +517,28 @@ def test_the_time_of_a_task_ends_the_runs_that_it_asked_for_too(config, calls):
     [within] = scheduler(config.registry).history("inner")
     assert within.state == RunState.CANCELLED
     assert calls == []
+
+
+def test_the_time_of_a_coroutine_ends_the_runs_that_it_asked_for_too(config, calls):
+    async def outer(system):
+        await asyncio.sleep(0)
+        system["request"].cron.run(system["payload"])
+
+    async def coroutine(system):
+        await asyncio.sleep(60)
+
+    def function(system):
+        while True:
+            time.sleep(0.01)
+
+    for inner in (coroutine, function):
+        config.add_cron_task(inner, name=inner.__name__, on_demand=True)
+    config.add_cron_task(outer, name="outer", on_demand=True, timeout=0.2)
+    for inner in (coroutine, function):
+        run = cron_of(config).run("outer", inner.__name__)
+        assert run.state == RunState.TIMED_OUT
+        [within] = scheduler(config.registry).history(inner.__name__)
+        assert within.state == RunState.CANCELLED
 
 
 def test_a_task_whose_time_is_up_while_it_asks_for_a_run_leaves_that_one_over(config):
