@@ -43,6 +43,8 @@ class Setting:
     find_default: Callable[[], Any] | None = None
     #: Errors do not show the value of a secret.
     is_secret: bool = False
+    #: Whether it guards something: an empty one is then a mistake, not "none".
+    is_guard: bool = False
     #: The field of :class:`~pyramid_cron.settings.Settings`, where it has another name.
     attribute: str = ""
 
@@ -56,10 +58,16 @@ class Setting:
         if self.find_default and self.name not in settings:
             return self.find_default()
         try:
-            return self.parse(settings.get(self.name, self.default))
+            value = self.parse(settings.get(self.name, self.default))
         except ValueError as error:
             fault = "a bad value (not shown)" if self.is_secret else error
             raise ConfigurationError(f"{self.name}: {fault}; expected {self.expectation}") from None
+        if self.is_guard and self.name in settings and not value:
+            raise ConfigurationError(
+                f"{self.name}: it is there but empty, and so guards nothing;"
+                f" expected {self.expectation}; without it, leave out the setting"
+            )
+        return value
 
 
 def parse_text(value: Any) -> str:

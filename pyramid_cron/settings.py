@@ -19,14 +19,17 @@ from .guard import Guard, Networks
 from .setting_parsers import SETTING_PREFIX, Setting, parse_optional_text
 from .text import suggest
 
+MISTAKEN_PREFIX = "pyramid_cron."
+"""What others would begin the names of settings with: what begins so was meant for us, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The parsed settings; :data:`SETTINGS` says what each one means.
 
     Text is stripped, and lists are separated by whitespace. A setting without a default may be
-    empty (blank text, ``None``, an empty list), which is the same as to omit it; any other must not
-    be empty.
+    empty (blank text, ``None``, an empty list), which is the same as to omit it, unless it guards
+    something (``is_guard``); any other must not be empty.
     """
 
     url: URL
@@ -70,7 +73,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """
     names = [setting.name for setting in SETTINGS]
     for name in settings:
-        if name not in names and name.startswith(SETTING_PREFIX):
+        if name not in names and name.startswith((SETTING_PREFIX, MISTAKEN_PREFIX)):
             raise ConfigurationError(_explain_unknown(name, names))
     parsed = Settings(**{setting.field_name: setting.read_from(settings) for setting in SETTINGS})
     if parsed.allow.is_unbounded and not parsed.tokens:
@@ -82,7 +85,8 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
 
 
 def _explain_unknown(name: str, names: list[str]) -> str:
-    hint = suggest(name, names) or f"; there are {', '.join(names)}"
+    own_name = SETTING_PREFIX + name.removeprefix(MISTAKEN_PREFIX).removeprefix(SETTING_PREFIX)
+    hint = suggest(own_name, names) or f"; there are {', '.join(names)}"
     return f"{name} is no setting of pyramid_cron{hint}"
 
 
@@ -135,6 +139,7 @@ SETTINGS: tuple[Setting, ...] = (
         " begins with ; or #: ini files have no comments at the end of a line",
         "bearer tokens; when set, one is required as well as an allowed address",
         is_secret=True,
+        is_guard=True,
         attribute="tokens",
     ),
     Setting(
@@ -150,6 +155,7 @@ SETTINGS: tuple[Setting, ...] = (
         parse_optional_text,
         "the name of a permission",
         "permission that lets somebody see the pages, instead of the rule for the trigger",
+        is_guard=True,
     ),
     Setting(
         "cron.budget",

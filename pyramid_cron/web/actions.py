@@ -63,6 +63,11 @@ def _confirm(
     return html_response(html)
 
 
+def needs_post(action: str) -> HTTPProblem:
+    """Return the error of who asks for an action by GET."""
+    return HTTPProblem(405, f"{action} is an action: it takes a POST", "POST")
+
+
 def act_on_task(request: Request, name: str, action: str) -> Response:
     """Run, pause or resume a task."""
     if action not in TASK_ACTION_FIELDS:

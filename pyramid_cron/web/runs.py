@@ -57,7 +57,7 @@ def run_view(request: Request) -> Response:
     if request.method == "POST":
         run_id, _, action = path.rpartition("/")
         return actions.act_on_run(request, find_run(request, run_id), action)
-    run = find_run(request, path)
+    run = _find_shown_run(request, path)
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_run(request, run, confirm)
@@ -76,6 +76,15 @@ def run_view(request: Request) -> Response:
         title=f"Run of {run.task}",
         parent="Runs",
     )
+
+
+def _find_shown_run(request: Request, path: str) -> Run:
+    """Return the run whose page has this path; HTTPProblem 405 if it is that of an action."""
+    run_id, _, action = path.rpartition("/")
+    if action not in actions.RUN_ACTIONS:
+        return find_run(request, path)
+    find_run(request, run_id)
+    raise actions.needs_post(action)
 
 
 def find_run(request: Request, run_id: str) -> Run:

@@ -149,11 +149,23 @@ def task_view(request: Request) -> Response:
     if request.method == "POST":
         name, _, action = path.rpartition("/")
         return actions.act_on_task(request, find_task(request, name)[0], action)
-    name, task = find_task(request, path)
+    name, task = _find_shown_task(request, path)
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_task(request, name, confirm)
     return _task_detail(request, name, task)
+
+
+def _find_shown_task(request: Request, path: str) -> tuple[str, Task | None]:
+    """Return the task whose page has this path; HTTPProblem 405 if it is that of an action."""
+    try:
+        return find_task(request, path)
+    except HTTPProblem:
+        name, _, action = path.rpartition("/")
+        if name and action in actions.TASK_ACTION_FIELDS:
+            find_task(request, name)
+            raise actions.needs_post(action) from None
+        raise
 
 
 def find_task(request: Request, name: str) -> tuple[str, Task | None]:

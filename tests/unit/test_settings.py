@@ -1,3 +1,4 @@
+import re
 import warnings
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -53,11 +54,13 @@ def test_settings_of_others_are_ignored():
         ("cron.tokens", "cron.token"),
         ("cron.Path", "cron.path"),
         ("cron.trusted_proxy", "cron.trusted_proxies"),
+        ("pyramid_cron.url", "cron.url"),
+        ("pyramid_cron.tokens", "cron.token"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_known_one(name, meant):
     with pytest.raises(
-        ConfigurationError, match=rf"^{name} is no setting .*did you mean '{meant}'\?"
+        ConfigurationError, match=rf"^{re.escape(name)} is no setting .*did you mean '{meant}'\?"
     ):
         parse_settings({name: "x"})
 
@@ -86,15 +89,18 @@ def test_a_setting_that_needs_a_value_is_refused_empty(name, empty):
 
 
 @pytest.mark.parametrize("empty", ["", "  \n", None, [], [" "]])
-def test_empty_tokens_and_proxies_are_none(empty):
-    settings = parse(token=empty, trusted_proxies=empty)
-    assert settings.tokens == ()
-    assert settings.trusted_proxies == Networks()
+def test_empty_proxies_are_none(empty):
+    assert parse(trusted_proxies=empty).trusted_proxies == Networks()
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", None, ()])
+def test_an_empty_token_is_no_way_to_have_none(empty):
+    assert fault(token=empty).startswith("cron.token: it is there but empty, and so guards nothing")
 
 
 @pytest.mark.parametrize("empty", ["", "  \n", None])
-def test_an_empty_permission_is_none(empty):
-    assert parse(permission=empty).permission is None
+def test_an_empty_permission_is_no_way_to_have_none(empty):
+    assert fault(permission=empty).startswith("cron.permission: it is there but empty")
 
 
 def test_a_permission_is_a_name():

@@ -153,6 +153,18 @@ def test_an_error_is_one_line(method, path, body, status, line):
     assert "\n" not in answer.json["error"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_action_needs_a_post(method):
+    app = browse(shop())
+    app.get("/cron")
+    run = app.get("/cron/runs?task=failing").json["runs"][0]["url"]
+    for path in ("/cron/tasks/fine/run", "/cron/tasks/fine/pause", f"{run}/retry"):
+        answer = app.request(path, method=method, status=405)
+        assert answer.headers["Allow"] == "POST"
+    for path in ("/cron/tasks/none/run", "/cron/tasks/run", "/cron/runs/none/retry"):
+        app.request(path, method=method, status=404)
+
+
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
 @pytest.mark.parametrize("fields", [{}, {"key": "a"}])
 def test_a_payload_with_an_infinite_number_is_refused_in_one_line(number, fields):
