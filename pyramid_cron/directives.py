@@ -75,7 +75,8 @@ def add_cron_task(
     :param schedule: a crontab line's five fields (``"*/5 * * * *"``), an alias (``"@hourly"``), a
         :class:`~pyramid_cron.Cron`, :class:`~pyramid_cron.Every` or :class:`~pyramid_cron.At`, or a
         list of these: the task runs when any of them says so.
-    :param every: an interval: ``"90s"``, ``"30m"``, ``"6h"``, ``"1d"``, seconds, or a timedelta.
+    :param every: an interval of at least 1 s: ``"10s"``, ``"30m"``, ``"6h"``, ``"1d"``, whole
+        seconds, or a timedelta.
     :param at: a moment at which to run once: an aware datetime or ISO 8601 text with an offset.
     :param on_demand: has no schedule; runs only when asked for.
     :param when: a callable (or its dotted name) that takes ``system``; if it returns a false value,

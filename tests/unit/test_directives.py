@@ -82,6 +82,15 @@ def test_each_way_of_saying_when(config, when, expected):
     assert slots(config) == expected
 
 
+def test_of_the_slots_of_an_interval_of_seconds_a_tick_runs_the_newest(config):
+    config.add_cron_task(task, name="a", every="10s")
+    cron = cron_of(config)
+    cron.tick(NOON)
+    report = cron.tick(NOON + timedelta(minutes=1))
+    assert [run.slot for run in report.runs] == [NOON + timedelta(minutes=1)]
+    assert [run.reason for run in report.skipped] == ["superseded"]
+
+
 def test_fields_may_be_positional_as_ever(config):
     config.add_cron_task(task, 30, 2, 15, 6, 0, True)
     assert slots(config) == ["02:30"]

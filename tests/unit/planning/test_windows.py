@@ -135,6 +135,11 @@ class TestSlots:
             "a": ["12:00:20", "12:01:20"]
         }
 
+    def test_a_minute_has_all_the_slots_of_an_interval_of_seconds(self) -> None:
+        assert slots_of(task("a", Every("10s")), since="12:00", now="12:01") == {
+            "a": ["12:00:10", "12:00:20", "12:00:30", "12:00:40", "12:00:50", "12:01"]
+        }
+
     def test_no_tasks_have_no_slots(self) -> None:
         assert slots_of(since="12:00", now="12:05") == {}
         assert slots_of(since=[], now="12:05") == {}

@@ -171,6 +171,24 @@ def test_a_moment_that_is_not_aware_is_refused(moment):
     )
 
 
+@pytest.mark.parametrize("interval", ["10s", 10, 10.0, timedelta(seconds=10)])
+def test_an_interval_may_be_seconds(interval):
+    every = Every(interval)
+    assert every.describe() == "every 10 seconds"
+    assert repr(every) == "Every('10s')"
+    assert [slot.second for slot in every.between(NOON, NOON + timedelta(seconds=35))] == [
+        *(10, 20, 30)
+    ]
+    with pytest.raises(ValueError, match=r"^every='10s': a crontab has no such interval$"):
+        every.crontab()
+
+
+@pytest.mark.parametrize("interval", ["0s", 0.5, timedelta(milliseconds=999), "0.5s"])
+def test_an_interval_of_less_than_a_second_is_refused(interval):
+    with pytest.raises(ValueError, match=r"^every=.*: use '90s'.* at least 1s"):
+        Every(interval)
+
+
 def test_a_moment_is_one_slot_to_the_microsecond():
     moment = NOON + LITTLE
     at = At(moment)
