@@ -143,10 +143,30 @@ _UNSUPPORTED_SYNTAX = (
 )
 
 
+_LONE_STEP = re.compile("[^,]+/([0-9]{1,9})")
+_INTERVAL_UNITS = {"min": "m", "hour": "h", "day": "d"}
+
+
 def parse_text(field: FieldSpec, text: str, name: str | None = None) -> FieldValue:
     """Read one field; ``name`` is the task's, with which ``H`` is hashed."""
+    _check_lone_step(field, text)
     choice = _parse_plain(field, text)
     return _parse_special(field, text, name) if choice is None else choice
+
+
+def _check_lone_step(field: FieldSpec, text: str) -> None:
+    """Refuse a step that leaves the field at once: ``*/90`` as a minute would be each hour.
+
+    In a list, as ``*/100,1-7``, it is a way to begin with ``*``.
+    """
+    parts = _LONE_STEP.fullmatch(text)
+    size = field.high - field.low + 1
+    if parts is None or int(parts[1]) <= size:
+        return
+    unit = _INTERVAL_UNITS.get(field.name)
+    instead = f", or every='{int(parts[1])}{unit}'" if unit else ""
+    reason = f"a step of {int(parts[1])} is larger than the field and would only ever be its first"
+    refuse(field, text, f"{reason} value; use a step of up to {size}{instead}")
 
 
 @lru_cache(maxsize=4096)

@@ -38,7 +38,7 @@ def items(draw: st.DrawFn, name: str) -> tuple[str, set[int]]:
 @st.composite
 def fields(draw: st.DrawFn, name: str) -> tuple[str, set[int]]:
     low, high = RANGES[name]
-    step = draw(st.sampled_from([0, 0, 1, 2, 5, 20]))
+    step = draw(st.sampled_from([0, 0, 1, 2, 5, min(20, high - low + 1)]))
     if step:
         every = "*" if step == 1 else f"*/{step}"
         return every, set(range(low, high + 1, step))

@@ -177,6 +177,15 @@ def test_nth_and_last_weekdays_are_kept_apart(text, nth):
             "month='mon': not understood as cron text, use 1 to 12 or jan to dec",
         ),
         (HOUR_FIELD, "*/0", "hour='*/0': a step of 0 leads nowhere, use 1 or more"),
+        (MINUTE_FIELD, "*/90", "min='*/90': a step of 90 is larger than the field"),
+        (MINUTE_FIELD, "*/61", "use a step of up to 60, or every='61m'"),
+        (MINUTE_FIELD, "H/90", "or every='90m'"),
+        (MINUTE_FIELD, "5/90", "would only ever be its first value"),
+        (HOUR_FIELD, "*/36", "use a step of up to 24, or every='36h'"),
+        (HOUR_FIELD, "0-23/36", "hour='0-23/36': a step of 36 is larger"),
+        (DAY_FIELD, "*/40", "use a step of up to 31, or every='40d'"),
+        (MONTH_FIELD, "*/18", "use a step of up to 12"),
+        (DOW_FIELD, "*/14", "use a step of up to 7"),
         (
             HOUR_FIELD,
             "1, 2",
@@ -251,3 +260,12 @@ def test_cron_text_means_what_croniter_reads(name, data):
     expression = " ".join(text if n == field.position else "*" for n in range(5))
     (found,) = croniter.expand(expression)[0][field.position : field.position + 1]
     assert "*" in found or {n % 7 if field is DOW_FIELD else n for n in found} == numbers
+
+
+@pytest.mark.parametrize("text", ["*/100,1-7", "1-7,*/100", "*/31"])
+def test_within_a_list_a_step_may_be_larger_than_its_field(text):
+    assert parse_text(DAY_FIELD, text).mask >> 1 & 1
+
+
+def test_a_step_as_large_as_its_field_is_its_first_value():
+    assert parse_text(MINUTE_FIELD, "*/60") == (1, True, False, None)
