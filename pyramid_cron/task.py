@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any
 
 from .schedule import At, Cron, Every
 from .schedule.base import seal
+from .schedule.fields import hash_name
 from .schedule.quantities import parse_count, parse_duration
 
 MAX_TASK_NAME_CHARACTERS = 200
@@ -196,4 +196,5 @@ def compute_jitter_offset(name: str, jitter: int) -> int:
     is a whole number of minutes: a trigger that comes once a minute has no use for seconds.
     """
     unit = 60 if jitter >= 120 else 1
-    return zlib.crc32(name.encode()) % -(-jitter // unit) * unit
+    number = int.from_bytes(hash_name(name, "jitter"), "big")
+    return number % -(-jitter // unit) * unit

@@ -7,6 +7,7 @@ day-of-week mask for Monday.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -261,14 +262,21 @@ def _to_monday_first(mask: int) -> int:
     return mask >> 1 | (mask & 1) << 6
 
 
+def hash_name(name: str, purpose: str) -> bytes:
+    """Hash a task's name for one purpose, such as a field or the jitter, apart from all others.
+
+    It is the same on every host, always.
+    """
+    return hashlib.sha256(f"{purpose} {name}".encode()).digest()
+
+
 def _expand_by_croniter(
     field: FieldSpec, text: str, part: str, name: str | None
 ) -> tuple[list[int | str], dict[int, set[int | str]]]:
     expression = " ".join(part if n == field.position else "*" for n in range(5))
+    hash_id = hash_name(name, field.name) if name is not None else None
     try:
-        values, nth_by_weekday = croniter.expand(
-            expression, hash_id=name.encode() if name is not None else None
-        )
+        values, nth_by_weekday = croniter.expand(expression, hash_id=hash_id)
     except ValueError:
         refuse(field, text, f"not understood as cron text, use {field.syntax}")
     return values[field.position], nth_by_weekday

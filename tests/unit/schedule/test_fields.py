@@ -8,6 +8,7 @@ from croniter import croniter
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pyramid_cron.schedule import Cron
 from pyramid_cron.schedule.fields import (
     ALL_FIELDS,
     DAY_FIELD,
@@ -19,6 +20,7 @@ from pyramid_cron.schedule.fields import (
     parse_integers,
     parse_text,
 )
+from pyramid_cron.task import compute_jitter_offset
 
 from .expressions import fields
 
@@ -269,3 +271,32 @@ def test_within_a_list_a_step_may_be_larger_than_its_field(text):
 
 def test_a_step_as_large_as_its_field_is_its_first_value():
     assert parse_text(MINUTE_FIELD, "*/60") == (1, True, False, None)
+
+
+def test_fields_are_hashed_apart():
+    names = [f"task-{number}" for number in range(12_000)]
+    hash_of = {
+        field: [parse_text(field, "H", name).mask.bit_length() - 1 for name in names]
+        for field in ALL_FIELDS
+    }
+    for one, other in itertools.combinations(ALL_FIELDS, 2):
+        pairs = set(zip(hash_of[one], hash_of[other], strict=True))
+        sizes = [len({*hash_of[field]}) for field in (one, other)]
+        assert len(pairs) > 0.99 * sizes[0] * sizes[1]
+    assert len({*hash_of[MINUTE_FIELD]}) == 60
+    assert len({*hash_of[HOUR_FIELD]}) == 24
+
+
+def test_what_a_name_is_hashed_to_does_not_change_between_releases():
+    assert Cron.for_task("backup", "H H H H *").crontab() == "15 4 19 4 *"
+    assert compute_jitter_offset("backup", 3600) == 720
+    assert compute_jitter_offset("backup", 59) == 16
+
+
+def test_the_jitter_is_hashed_apart_from_the_fields():
+    names = [f"task-{number}" for number in range(2000)]
+    pairs = {
+        (parse_text(MINUTE_FIELD, "H(0-9)", name).mask, compute_jitter_offset(name, 600))
+        for name in names
+    }
+    assert len(pairs) == 100
