@@ -1,5 +1,6 @@
 """Stretches of even local time."""
 
+import zoneinfo
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -118,3 +119,11 @@ def test_a_moment_is_read_as_utc_and_as_local_time_without_an_offset(text, utc):
 def test_text_that_says_no_moment_is_refused(text):
     with pytest.raises(ValueError, match=r"is no moment in ISO 8601 with an offset from UTC$"):
         parse_moment(text)
+
+
+def test_a_host_without_a_database_of_zones_has_them_of_a_package():
+    zoneinfo.reset_tzpath([])
+    try:
+        assert zoneinfo.ZoneInfo.no_cache("Europe/Berlin").key == "Europe/Berlin"
+    finally:
+        zoneinfo.reset_tzpath()
