@@ -1,4 +1,4 @@
-"""Who may trigger a tick: pure decisions on peers, proxies and bearer tokens.
+"""Who may trigger a tick or see a page: decisions on peers, proxies, bearer tokens and host names.
 
 Nothing here does I/O or logs; :meth:`Guard.check` returns the client and, for a refusal, the
 reason. Whatever is uncertain is refused.
@@ -43,6 +43,7 @@ _ALL_ADDRESSES = tuple(
 )
 _OCTET = r"(?:\*|[0-9]{1,3}(?:-[0-9]{1,3})?)"
 _GLOB = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
 _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
 _SCOPE = re.compile(r"%[0-9A-Za-z._-]+\Z")
 
@@ -160,6 +161,8 @@ class Guard:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     #: The peers whose ``X-Forwarded-For`` is believed.
     trusted_proxies: Networks = NO_NETWORKS
+    #: Names in lower case under which pages may be asked for, besides ``localhost``.
+    hosts: frozenset[str] = frozenset()
 
     def check(self, remote_addr: str | None, headers: Mapping[str, str]) -> Verdict:
         """Check a request by its peer (``REMOTE_ADDR``) and headers (names in any case).
@@ -175,6 +178,28 @@ class Guard:
         if reason is None and self.tokens:
             reason = self._explain_token_refusal(headers.get("Authorization"))
         return Verdict(str(client), reason)
+
+    def check_page(self, remote_addr: str | None, headers: Mapping[str, str]) -> Verdict:
+        """Check a request for a page: as :meth:`check`, and by ``Host`` where there is no token.
+
+        A browser on an allowed machine asks on behalf of any site that it shows, and a site may
+        have a name of its own point to that machine: then it could read the answer.
+        """
+        verdict = self.check(remote_addr, headers)
+        if self.tokens or not verdict.is_allowed or self._may_be_called(headers.get("Host")):
+            return verdict
+        reason = f"asked for as {headers['Host'][:80]!a}, a name that is not in cron.hosts"
+        return Verdict(verdict.address, reason)
+
+    def _may_be_called(self, host: str | None) -> bool:
+        """Return whether a Host header has a known name or an address; browsers always send one."""
+        if host is None:
+            return True
+        match = _HOST.fullmatch(host.strip())
+        if match is None:
+            return False
+        name = (match[1] or match[2] or "").lower().removesuffix(".")
+        return name == "localhost" or name in self.hosts or parse_address(name) is not None
 
     def _explain_unix_socket(
         self, remote_addr: str | None, headers: Mapping[str, str]

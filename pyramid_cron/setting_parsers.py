@@ -151,6 +151,7 @@ NETWORKS_HINT = (
     "separated by whitespace"
 )
 HTTP_URL_HINT = "an http or https URL"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _BEARER_TOKEN = re.compile(r"(?![;#])[!-~]+")
 
 
@@ -255,6 +256,15 @@ def parse_tokens(value: Any) -> tuple[str, ...]:
     if not all(_BEARER_TOKEN.fullmatch(token) for token in tokens):
         raise ValueError("a token has a character that no header can carry, or begins a comment")
     return tokens
+
+
+def parse_hosts(value: Any) -> frozenset[str]:
+    """Return names of hosts in lower case, as a Host header has them, without the port."""
+    names = parse_words(value)
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a host")
+    return frozenset(name.lower().removesuffix(".") for name in names)
 
 
 def make_duration_parser(minimum: timedelta) -> Callable[[Any], timedelta]:

@@ -40,6 +40,7 @@ class Settings:
     tokens: tuple[str, ...] = field(repr=False)
     trusted_proxies: Networks
     permission: str | None
+    hosts: frozenset[str]
     budget: float
     capacity: int
     base_url: str | None
@@ -62,8 +63,8 @@ class Settings:
     sentry_environment: str | None
 
     def make_guard(self) -> Guard:
-        """Return the guard of the trigger."""
-        return Guard(self.allow, self.tokens, self.trusted_proxies)
+        """Return the guard of the trigger and the pages."""
+        return Guard(self.allow, self.tokens, self.trusted_proxies, self.hosts)
 
 
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
@@ -156,6 +157,14 @@ SETTINGS: tuple[Setting, ...] = (
         "the name of a permission",
         "permission that lets somebody see the pages, instead of the rule for the trigger",
         is_guard=True,
+    ),
+    Setting(
+        "cron.hosts",
+        "",
+        setting_parsers.parse_hosts,
+        "names such as shop.example, without a port, separated by whitespace",
+        "names under which the pages may be asked for where addresses alone guard them; localhost"
+        " and plain addresses always may",
     ),
     Setting(
         "cron.budget",

@@ -35,12 +35,13 @@ def has_token(request: Request) -> bool:
 def why_forbidden(request: Request) -> str | None:
     """Return why the request may not use the pages; None if it may.
 
-    Where ``cron.permission`` is set, that permission or a token is needed. Otherwise the trigger's
-    guard decides.
+    Where ``cron.permission`` is set, that permission or a token is needed. Otherwise the guard
+    decides.
     """
     permission = get_cron(request.registry).settings.permission
     if permission is None:
-        return _verdict(request).reason
+        guard = get_cron(request.registry).guard
+        return guard.check_page(request.environ.get("REMOTE_ADDR"), request.headers).reason
     if has_token(request):
         return None
     # Without a security policy Pyramid grants every permission.

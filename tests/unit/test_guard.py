@@ -96,6 +96,64 @@ def test_the_host_header_plays_no_part():
     assert Guard(LOCAL).check("127.0.0.1", headers(host="evil.example")).is_allowed
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:6543",
+        "localhost.",
+        "127.0.0.1:6543",
+        "192.0.2.7",
+        "[::1]:80",
+        "[fe80::1%eth0]",
+        "shop.example",
+        "Shop.Example:8080",
+    ],
+)
+def test_pages_may_be_asked_for_by_address_and_by_known_names(host):
+    guard = Guard(LOCAL, hosts=frozenset({"shop.example"}))
+    assert guard.check_page("127.0.0.1", headers(host=host)).is_allowed
+    assert guard.check_page("127.0.0.1", headers()).is_allowed
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.1",
+        "",
+        ":80",
+        "localhost:x",
+        "evil.example@localhost",
+        "localhost evil.example",
+        "[localhost",
+        "[]",
+        "x" * 100_000,
+        "\udc80",
+    ],
+)
+def test_pages_are_not_for_a_name_that_somebody_else_pointed_at_this_machine(host):
+    verdict = Guard(LOCAL).check_page("127.0.0.1", headers(host=host))
+    assert verdict.address == "127.0.0.1"
+    assert "not in cron.hosts" in verdict.reason
+    assert verdict.reason.isprintable()
+    assert len(verdict.reason) < 300
+    assert Guard(LOCAL).check("127.0.0.1", headers(host=host)).is_allowed
+
+
+def test_with_a_token_the_host_of_a_page_plays_no_part():
+    sent = headers(host="shop.example", authorization=f"Bearer {TOKEN}")
+    assert Guard(LOCAL, (TOKEN,)).check_page("127.0.0.1", sent).is_allowed
+    assert Guard(LOCAL, (TOKEN,)).check_page("127.0.0.1", headers()).reason.startswith("no bearer")
+
+
+def test_the_address_of_who_asks_for_a_page_comes_first():
+    verdict = Guard(LOCAL).check_page("192.0.2.7", headers(host="evil.example"))
+    assert verdict.reason == "192.0.2.7 is not in cron.allow"
+
+
 @given(peer=st.none() | st.text() | addresses.map(str))
 def test_no_peer_is_let_in_but_the_allowed_ones(peer):
     verdict = Guard(LOCAL).check(peer, headers())

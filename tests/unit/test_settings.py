@@ -103,6 +103,22 @@ def test_an_empty_permission_is_no_way_to_have_none(empty):
     assert fault(permission=empty).startswith("cron.permission: it is there but empty")
 
 
+def test_hosts_are_names_without_ports_in_any_case():
+    assert parse(hosts="Shop.Example. intranet\nlocalhost").hosts == {
+        "shop.example",
+        "intranet",
+        "localhost",
+    }
+    assert parse(hosts="").hosts == frozenset()
+
+
+@pytest.mark.parametrize(
+    "hosts", ["shop.example:80", "https://shop.example", "*", "*.example", "a,b", 5]
+)
+def test_what_is_no_name_of_a_host_is_refused(hosts):
+    assert fault(hosts=hosts).startswith("cron.hosts: ")
+
+
 def test_a_permission_is_a_name():
     assert parse(permission=" view ").permission == "view"
     assert "cron.permission: " in fault(permission=3)

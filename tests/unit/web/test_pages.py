@@ -410,6 +410,15 @@ def test_pages_load_nothing_from_other_hosts():
             app.get(path, status=200)
 
 
+def test_where_addresses_alone_guard_the_pages_the_host_has_to_be_known(caplog):
+    app = browse(configure(**{"cron.hosts": "shop.example"}), HTTP_HOST="evil.example")
+    for path in ("tasks", "health", "metrics", "static/cron.css"):
+        app.get(f"/cron/{path}", status=403)
+    assert "/cron/tasks refused: asked for as 'evil.example', a name that" in caplog.text
+    app.get("/cron", status=200)
+    app.get("/cron/tasks", headers={"Host": "shop.example:8080"}, status=200)
+
+
 def test_a_permission_takes_the_place_of_the_addresses():
     from pyramid.authorization import ACLHelper
 
