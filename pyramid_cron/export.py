@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from .runtime.programs import Command
 from .schedule import At, Cron, Every
-from .sources.crontab import CrontabCommand, CrontabSyntaxError, parse_crontab
+from .sources.crontab import CrontabCommand
+from .sources.crontab_syntax import CrontabSyntaxError, parse_crontab
 from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task
 
 CRONTAB_HEADER = """\
@@ -165,17 +166,31 @@ def _make_program_line(command: Command) -> _CommandLine:
 
 
 def _quote(arguments: Iterable[str]) -> str:
-    # A backslash before a percent sign means something else to cron, whatever the quotes.
-    return shlex.join(arguments).replace("\\%", "\\''%")
+    # All backslashes are within quotes here. Two in a row, or one before a percent sign, mean
+    # something else to cron, to some crons this and to others that.
+    return re.sub(r"\\(?=[\\%])", r"\\''", shlex.join(arguments))
 
 
 def _escape_percent(text: str) -> str:
     return text.replace("%", "\\%")
 
 
+def _escape_command(text: str, *, has_stdin: bool) -> str:
+    """Return a command as cron takes it: backslashes are doubled where one would escape."""
+
+    def escape(match: re.Match[str]) -> str:
+        backslashes, sign = match.groups()
+        before_input = has_stdin and match.end() == len(text)
+        if sign or before_input or len(backslashes) > 1:
+            backslashes *= 2
+        return backslashes + ("\\%" if sign else "")
+
+    return re.sub(r"(?=[\\%])(\\*)(%?)", escape, text)
+
+
 def _format_command(line: str, stdin: str | None) -> str:
     """Return a command and its input as a crontab has them, checked by parsing them."""
-    text = _escape_percent(line)
+    text = _escape_command(line, has_stdin=stdin is not None)
     if stdin is not None:
         body = stdin[:-1] if re.search(r"[^\n]\n\Z", stdin) else stdin
         text += "%" + _escape_percent(body).replace("\n", "%")

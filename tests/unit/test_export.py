@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid_cron import scheduler
 from pyramid_cron.export import export_crontab
 from pyramid_cron.runtime.programs import Command
-from pyramid_cron.sources.crontab import parse_crontab
+from pyramid_cron.sources.crontab_syntax import parse_crontab
 
 CRONTAB = r"""
 SHOP="north"
@@ -79,6 +79,23 @@ def test_a_program_gets_the_same_arguments(argument):
         ["sh", "-c", entry.command], capture_output=True, text=True, check=True
     )
     assert process.stdout == argument
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        r"sed 's/\\/x/'",
+        r"printf '\\n' a\\%b",
+        r"grep '^\s*\(a\)$' \\\\ \%% x \% y",
+        "echo a\\",
+        r"cat\\%one%two",
+    ],
+)
+def test_backslashes_come_back_the_same(tmp_path, command):
+    (tmp_path / "a.cron").write_text(f"@daily {command}\n")
+    read = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
+    [entry] = parse_crontab(export_crontab(read, "shop.ini").encode())
+    assert (entry.command, entry.stdin) == (read[0].function.line, read[0].function.stdin)
 
 
 def test_directory_environment_and_input_are_kept():

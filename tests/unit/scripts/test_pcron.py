@@ -19,7 +19,7 @@ from pyramid_cron.scripts import operate
 from pyramid_cron.scripts.command_line import make_parser
 from pyramid_cron.scripts.output import CommandOutput
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
-from pyramid_cron.sources.crontab import parse_crontab
+from pyramid_cron.sources.crontab_syntax import parse_crontab
 
 ROOT = Path(__file__).parents[3]
 

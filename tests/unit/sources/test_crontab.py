@@ -8,12 +8,8 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
-from pyramid_cron.sources.crontab import (
-    CrontabCommand,
-    CrontabEntry,
-    CrontabSyntaxError,
-    parse_crontab,
-)
+from pyramid_cron.sources.crontab import CrontabCommand
+from pyramid_cron.sources.crontab_syntax import CrontabEntry, CrontabSyntaxError, parse_crontab
 from tests.apps import NOON, configure, cron_of
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
@@ -80,11 +76,15 @@ class TestLines:
             ("cat%one%two", ("cat", "one\ntwo\n")),
             ("cat%one%", ("cat", "one\n")),
             ("cat%", ("cat", "")),
+            ("cat%a%\\", ("cat", "a\n\\")),
             (r"date +\%H:\%M", ("date +%H:%M", None)),
             (r"date +\%H%a\%b%c", ("date +%H", "a%b\nc\n")),
-            (r"echo a\\%b", (r"echo a\\", "b\n")),
-            (r"echo \n\\", (r"echo \n\\", None)),
+            (r"echo a\\%b", ("echo a\\", "b\n")),
+            (r"echo a\\\%b", (r"echo a\%b", None)),
+            (r"echo \n\\", (r"echo \n" + "\\", None)),
+            (r"echo \\\\\\n", (r"echo \\\n", None)),
             ("echo a\\", ("echo a\\", None)),
+            (r"cat%a\\%b\\c", ("cat", "a\\%b\\\\c\n")),
         ],
     )
     def test_the_percent_sign(self, command, expected):
@@ -92,14 +92,44 @@ class TestLines:
 
     def test_variables_hold_for_the_lines_below_them(self):
         found = parse_crontab(
-            b'@daily first\nA=b c  \n B = "d e " \nC=\'f\'\n"D"=\n'
+            b'@daily first\nA=b c  \n B = " d e" \nC=\'f\'\n"D"=""\n'
             b"@daily second\nA=x\n@daily third\n"
         )
         assert [each.variables for each in found] == [
             {},
-            {"A": "b c", "B": "d e ", "C": "f", "D": ""},
-            {"A": "x", "B": "d e ", "C": "f", "D": ""},
+            {"A": "b c", "B": " d e", "C": "f", "D": ""},
+            {"A": "x", "B": " d e", "C": "f", "D": ""},
         ]
+
+    @pytest.mark.parametrize(
+        ("line", "name", "value"),
+        [
+            ("A-B.c=1", "A-B.c", "1"),
+            ("'A B' = 1", "A B", "1"),
+            ('A=b"c', "A", 'b"c'),
+            ("A=b=c", "A", "b=c"),
+            ('A=" b " ', "A", " b"),
+            ("A='\"b\"'", "A", "b"),
+            ('A=\'""b""\'', "A", '"b"'),
+            ("A='\"b'", "A", '"b'),
+        ],
+    )
+    def test_quotes_in_variables_are_read_as_cron_does(self, line, name, value):
+        [entry] = parse_crontab(f"{line}\n@daily a\n".encode())
+        assert entry.variables == {name: value}
+
+    def test_a_comment_may_be_in_any_encoding(self):
+        text = "# für Anna\n# name: gr\u00fcn\n@daily a\n".encode("latin-1")
+        assert [entry.name for entry in parse_crontab(text)] == ["gr\u00fcn"]
+
+    def test_a_name_in_quotes_may_begin_with_a_space(self):
+        assert [entry.name for entry in parse_crontab(b'# name: " a"\n@daily a\n')] == [" a"]
+        assert [entry.name for entry in parse_crontab(b'# name: "a"b"\n@daily a\n')] == ['"a"b"']
+
+    def test_lines_that_run_at_boot_can_be_passed_over(self):
+        text = b"# name: boot\n@reboot a\n@daily b\n"
+        [entry] = parse_crontab(text, skip_reboot=True)
+        assert (entry.line, entry.command, entry.name) == (3, "b", None)
 
     def test_a_command_with_an_equals_sign_is_no_variable(self):
         assert entries("@daily A=b echo") == [("@daily", "A=b echo", None)]
@@ -124,6 +154,17 @@ class TestLines:
             (b'A="b" c', 1, "the quotes must close"),
             (b"# fine\n@daily caf\xe9", 2, "byte 0xe9 is no UTF-8"),
             (b"@daily a\0b", 1, "without NUL"),
+            (b"\n0 5 * * * * echo hello", 2, "the command begins with '*', which looks like one"),
+            (b"@daily * x", 1, "the command begins with '*'"),
+            (b"0 5 * * *\t*/2 x", 1, "the command begins with '*/2'"),
+            (b"0 5 * * * *x", 1, "the command begins with '*x'"),
+            (b"0 0 5 * * ? x", 1, "the command begins with '?'"),
+            (b"0 0 5 * * 1-5 x", 1, "the command begins with '1-5'"),
+            (b"A=\n@daily x", 1, 'an empty value is written as A=""'),
+            (b'PATH="/a":"/b"', 1, "the quotes must close at the end of the line"),
+            (b'\n"A=B"=c', 2, "or NAME=value"),
+            (b"=c", 1, "or NAME=value"),
+            (b"\nCRON_TZ=Nowhere\n\n@daily x", 2, "CRON_TZ='Nowhere': no such time zone"),
         ],
     )
     def test_a_line_that_is_wrong_is_told_by_its_number(self, text, line, message):
@@ -236,9 +277,11 @@ class TestMistakes:
             ("@never a\n", "line 1: '@never': use five fields or one of @hourly"),
             ("@reboot a\n", "line 1: @reboot: there is no boot to run at"),
             ("0 0 31 2 * a\n", "line 1: '0 0 31 2 *': there is no such date"),
-            ("CRON_TZ=localtime\n@daily a\n", "line 2: CRON_TZ='localtime': no such time zone"),
-            ("CRON_TZ=Nowhere\n@daily a\n", "line 2: CRON_TZ='Nowhere': no such time zone"),
+            ("CRON_TZ=localtime\n@daily a\n", "line 1: CRON_TZ='localtime': no such time zone"),
+            ("CRON_TZ=Nowhere\n@daily a\n", "line 1: CRON_TZ='Nowhere': no such time zone"),
             ("@daily\n", "line 1: '@daily' must be five fields"),
+            ("# name: a\n@daily a\n# name: a\n@daily b\n", "line 4: name 'a': line 2 has the same"),
+            ("@daily a\n# name: shop.cron:1\n@daily b\n", "line 3: name 'shop.cron:1': line 1 has"),
         ],
     )
     def test_file_and_line_are_named(self, config, crontab, text, message):
@@ -246,6 +289,14 @@ class TestMistakes:
         with pytest.raises(ConfigurationError) as caught:
             config.add_crontab(path)
         assert str(caught.value).startswith(f"{path}, {message}")
+
+    def test_an_argument_that_is_wrong_is_told_as_one(self, config, crontab):
+        for arguments, message in (
+            ({"timezone": "X"}, "shop.cron': timezone='X' is no IANA time zone"),
+            ({"skip_reboot": 1}, "shop.cron': skip_reboot=1: must be True or False"),
+        ):
+            with pytest.raises(ConfigurationError, match=message):
+                config.add_crontab(crontab("@daily a\n"), **arguments)
 
     def test_a_missing_file_is_an_error(self, config, tmp_path):
         with pytest.raises(ConfigurationError, match="can't be read: No such file"):

@@ -1,0 +1,233 @@
+"""The text of a crontab: its lines read as Debian's cron reads them, without I/O."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..schedule.zones import get_zone
+
+ZONE_VARIABLE = "CRON_TZ"
+
+
+class CrontabSyntaxError(ValueError):
+    """What is wrong in a line of a crontab."""
+
+    #: The number of the line, from 1.
+    line: int
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class CrontabEntry:
+    """A line of a crontab that runs a command."""
+
+    #: The number of the line, from 1.
+    line: int
+    #: Its five fields, joined by one space, or its alias.
+    schedule: str
+    #: What the shell reads: the text before the first unescaped ``%``.
+    command: str
+    #: What the command reads: the lines after that ``%``. None if there is none.
+    stdin: str | None
+    #: The variables set above the line.
+    variables: Mapping[str, str]
+    #: The task's name in a comment directly above the line, ``# name: backup``.
+    name: str | None = None
+
+
+def parse_crontab(data: bytes, *, skip_reboot: bool = False) -> list[CrontabEntry]:
+    """Return the entries of a crontab; CrontabSyntaxError for the first line that is wrong.
+
+    ``skip_reboot``: pass over ``@reboot`` lines, which are refused otherwise.
+    """
+    entries: list[CrontabEntry] = []
+    variables: dict[str, str] = {}
+    name: str | None = None
+    for number, raw in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        line = _decode_line(number, raw)
+        if line.startswith("#"):
+            name = parse_name_comment(line) or name
+        elif variable := _parse_variable(number, line):
+            variables = variables | variable
+        elif line:
+            entry = _parse_entry(number, line, variables, name)
+            if not (skip_reboot and entry.schedule == _REBOOT):
+                entries.append(_check_entry(entry, line))
+            name = None
+        else:
+            name = None
+    return entries
+
+
+_REBOOT = "@reboot"
+
+_BLANKS = " \t"
+"""What separates fields."""
+
+_WHITE_SPACE = " \t\r\f\v"
+"""What is trimmed from a variable's value."""
+
+
+def _decode_line(number: int, raw: bytes) -> str:
+    """Return a line without its indentation; a comment may be in any encoding."""
+    raw = raw.rstrip(b"\r").lstrip(_BLANKS.encode())
+    if b"\0" in raw:
+        raise CrontabSyntaxError(number, "a crontab is text, without NUL")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        if raw.startswith(b"#"):
+            return raw.decode("latin-1")
+        raise CrontabSyntaxError(
+            number, f"byte {error.object[error.start]:#x} is no UTF-8"
+        ) from None
+
+
+_NAME_COMMENT = re.compile(r"\s*#\s*name:\s*(.*?)\s*", re.IGNORECASE)
+
+
+def parse_name_comment(line: str) -> str | None:
+    """Return the name in ``# name: backup``; in quotes it is a JSON string. None if there is none.
+
+    Quotes are for a name that begins or ends with a space.
+    """
+    comment = _NAME_COMMENT.fullmatch(line)
+    if comment is None:
+        return None
+    text = comment[1]
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            pass
+    return text
+
+
+def format_name_comment(name: str) -> str:
+    """Return the comment that names the line below it."""
+    comment = f"# name: {name}"
+    if parse_name_comment(comment) == name:
+        return comment
+    return f"# name: {json.dumps(name, ensure_ascii=False)}"
+
+
+_NAME = r"""(?:"(?P<double>[^"=]+)"|'(?P<single>[^'=]+)'|(?P<plain>[^\s="'][^\s=]*))"""
+_VARIABLE = re.compile(rf"{_NAME}\s*=\s*(?P<value>.*)", re.ASCII)
+_QUOTED_VALUE = re.compile(r"""("[^"]*"|'[^']*')""")
+
+
+def _parse_variable(number: int, line: str) -> dict[str, str]:
+    """Return the variable that a line sets; an empty mapping if it is none."""
+    match = _VARIABLE.fullmatch(line)
+    if match is None:
+        return {}
+    name = match["double"] or match["single"] or match["plain"]
+    value = _parse_value(number, name, match["value"].rstrip(_WHITE_SPACE))
+    if name == ZONE_VARIABLE and value:
+        try:
+            get_zone(value)
+        except ValueError as error:
+            reason = str(error).replace("timezone=", f"{ZONE_VARIABLE}=", 1)
+            raise CrontabSyntaxError(number, reason) from None
+    return {name: value}
+
+
+def _parse_value(number: int, name: str, text: str) -> str:
+    if not text:
+        raise CrontabSyntaxError(number, f'{name}=: an empty value is written as {name}=""')
+    if text[0] not in "\"'":
+        return text
+    if _QUOTED_VALUE.fullmatch(text) is None:
+        raise CrontabSyntaxError(
+            number,
+            f"{name}={text}: the quotes must close at the end of the line, and the value can't"
+            " have the same quotes in it",
+        )
+    value = text[1:-1].rstrip(_WHITE_SPACE)
+    # Cron takes a second pair away, too.
+    has_more = len(value) > 1 and value[0] in "\"'" and value[0] == value[-1]
+    return value[1:-1] if has_more else value
+
+
+def format_variable(name: str, value: str) -> str | None:
+    """Return the line that sets a variable; None if a crontab can't."""
+    quoted_values = (value, f'"{value}"', f"'{value}'", f"\"'{value}'\"", f"'\"{value}\"'")
+    for quoted_name in (name, f'"{name}"', f"'{name}'"):
+        for quoted_value in quoted_values:
+            line = f"{quoted_name}={quoted_value}"
+            try:
+                if "\n" not in line and _parse_variable(1, _decode_line(1, line.encode())) == {
+                    name: value
+                }:
+                    return line
+            except (CrontabSyntaxError, UnicodeEncodeError):
+                pass
+    return None
+
+
+def _parse_entry(
+    number: int, line: str, variables: Mapping[str, str], name: str | None
+) -> CrontabEntry:
+    count = 1 if line.startswith("@") else 5
+    *fields, text = (re.split(f"[{_BLANKS}]+", line, maxsplit=count) + [""] * count)[: count + 1]
+    command, stdin = _split_stdin(text)
+    return CrontabEntry(number, " ".join(fields).rstrip(), command, stdin, variables, name)
+
+
+_SIXTH_FIELD = re.compile(r"[0-9*?][0-9*?/,-]*(?!\S)|\*")
+
+
+def _check_entry(entry: CrontabEntry, line: str) -> CrontabEntry:
+    """Return the entry; CrontabSyntaxError for what cron refuses, or takes for something else."""
+    if entry.schedule.lower() == _REBOOT:
+        raise CrontabSyntaxError(
+            entry.line,
+            f"{_REBOOT}: there is no boot to run at: tasks run when a tick comes; use an entry with"
+            " a time, or skip_reboot=True to pass over such lines",
+        )
+    if not entry.command.strip():
+        raise CrontabSyntaxError(
+            entry.line,
+            f"{line!r} must be five fields (minute hour day month day-of-week) or one of @daily and"
+            " its kin, and a command; or NAME=value",
+        )
+    if _SIXTH_FIELD.match(entry.command):
+        first = entry.command.split()[0]
+        raise CrontabSyntaxError(
+            entry.line,
+            f"the command begins with {first!r}, which looks like one field too many: a crontab has"
+            " five fields, without seconds and years, and nothing follows @daily but the command",
+        )
+    return entry
+
+
+_ESCAPE = re.compile(r"\\(.)|%")
+
+
+def _split_stdin(text: str) -> tuple[str, str | None]:
+    r"""Return the command, and what follows the first unescaped ``%``.
+
+    ``\%`` is a ``%`` and ``\\`` a backslash; any other backslash is for the shell.
+    """
+    command, position = "", 0
+    for escape in _ESCAPE.finditer(text):
+        command += text[position : escape.start()]
+        position = escape.end()
+        if escape[0] == "%":
+            return command, _decode_stdin(text[position:])
+        command += escape[1] if escape[1] in "\\%" else escape[0]
+    return command + text[position:], None
+
+
+def _decode_stdin(text: str) -> str:
+    r"""Return what the command reads: each ``%`` ends a line, ``\%`` is the sign itself."""
+    lines = re.sub(r"(\\?)%", lambda sign: "%" if sign[1] else "\n", text)
+    # Cron ends the last line, unless there is nothing in it but backslashes.
+    return lines if re.search(r"(?:^|\n)\\*\Z", lines) else f"{lines}\n"
