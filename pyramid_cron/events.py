@@ -21,6 +21,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from zope.interface import implementedBy
 
+from .request_callbacks import guarded_callbacks
 from .run import Run, RunState, TaskInterrupted
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def notify_subscribers(
     event = event_type(request, *values)
     for subscriber in subscribers:
         try:
-            call(subscriber, event)
+            with guarded_callbacks(request, f"a subscriber to {event_type.__name__}"):
+                call(subscriber, event)
         except (KeyboardInterrupt, TaskInterrupted):
             raise
         except BaseException:  # a worker's own timeout, a coroutine that was cancelled

@@ -89,7 +89,7 @@ def _kind_of(run: Run) -> ReportKind | None:
     if run.state is RunState.RUNNING:
         return ReportKind.START
     if run.state is RunState.SUCCEEDED or run.reason is RunReason.CONDITION:
-        # A task with nothing to do is fine; its start was reported.
+        # A task with nothing to do is fine, and its monitor expects to hear of it.
         return ReportKind.SUCCESS
     return None if run.state is RunState.SKIPPED else ReportKind.FAILURE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from pyramid.request import Request
 from .. import events, logs
 from ..clock import Stopwatch
 from ..errors import CommandError, StoreError
+from ..request_callbacks import guarded_callbacks
 from ..run import (
     Run,
     RunState,
@@ -85,13 +86,16 @@ class RequestRunner:
         self.write_buffer.add_outcome(self.outcome_of(run, by_shutdown))
 
     def _start_and_finish(self, task: Task, execution: Execution) -> None:
-        logs.log_started(execution.run)
-        self.notify(events.RunStarted, execution.run)
-        execution.update(self._call_in_transaction(task, execution))
+        with guarded_callbacks(self.request, f"{task.name} run={execution.run.id}"):
+            execution.update(self._carry_out(task, execution))
         if execution.is_abandoned:  # its end was announced at that moment
             logs.log_finished(execution.run)
         else:
             self.announce_end(execution.run, execution.by_shutdown)
+
+    def _announce_start(self, run: Run) -> None:
+        logs.log_started(run)
+        self.notify(events.RunStarted, run)
 
     def announce_end(self, run: Run, by_shutdown: bool = False) -> None:
         """Log how a run ended, and notify subscribers of that and of a retry."""
@@ -109,37 +113,57 @@ class RequestRunner:
             event_class, self.request, *values, call=self.transactions.call_subscriber
         )
 
-    def _call_in_transaction(self, task: Task, execution: Execution) -> Callable[[Run], Run]:
-        """Return the transition that ends the run."""
+    def _carry_out(self, task: Task, execution: Execution) -> Callable[[Run], Run]:
+        """Ask the task's condition, then call the task; return the transition that ends the run.
+
+        A run whose condition is not met has not started, as far as others can see.
+        """
         capture = LogCapture()
         execution.outputs["log"] = capture.text
+        system = self._make_system(execution)
         try:
-            with capture:
-                self.transactions.run(f"cron {task.name}", self._call_task, task, execution)
+            if task.when is not None:
+                with capture:
+                    self._run_in_transaction(task, _check_condition, execution, task.when, system)
         except _ConditionNotMetError:
             now, outputs = self.clock.now(), execution.collect_outputs()
             return lambda run: condition_not_met(run, now, outputs)
         except BaseException as error:
-            logs.log_failure(execution.run, error)
-            failure = describe_failure(error)
-            caller = current_execution.get()
-            if caller is not None and caller.interruption is not None:
-                # The caller was interrupted, not this run.
-                failure = replace(failure, state=RunState.CANCELLED)
-            return self._failed(execution, failure)
+            self._announce_start(execution.run)
+            return self._failed_by(execution, error)
+        self._announce_start(execution.run)
+        try:
+            with capture:
+                self._run_in_transaction(task, execution.call_interruptibly, task.function, system)
+        except BaseException as error:
+            return self._failed_by(execution, error)
         now, outputs = self.clock.now(), execution.collect_outputs()
         return lambda run: succeeded(run, now, outputs)
+
+    def _run_in_transaction(self, task: Task, function: Callable[..., Any], *values: Any) -> None:
+        self.transactions.run(f"cron {task.name}", function, *values)
+
+    def _failed_by(self, execution: Execution, error: BaseException) -> Callable[[Run], Run]:
+        """Return the transition of a run that ends with an error."""
+        logs.log_failure(execution.run, error)
+        failure = describe_failure(error)
+        caller = current_execution.get()
+        if caller is not None and caller.interruption is not None:
+            # The caller was interrupted, not this run.
+            failure = replace(failure, state=RunState.CANCELLED)
+        return self._failed(execution, failure)
 
     def _failed(self, execution: Execution, failure: Failure) -> Callable[[Run], Run]:
         now, outputs = self.clock.now(), execution.collect_outputs()
         return lambda run: failed(run, now, failure, outputs)
 
-    def _call_task(self, task: Task, execution: Execution) -> None:
+    def _make_system(self, execution: Execution) -> Mapping[str, Any]:
+        """Return what the task and its condition are called with."""
         run = execution.run
         if run.payload is not None:
             # The task may change its payload; another attempt gets the one in the store.
             run = evolve(run, payload=deepcopy(run.payload))
-        system = {
+        return {
             "request": self.request,
             "registry": self.request.registry,
             "time_left": self.time_left,
@@ -147,10 +171,13 @@ class RequestRunner:
             "payload": run.payload,
             "progress": execution.progress,
         }
-        when = task.when
-        if when is not None and not execution.call_interruptibly(when, system):
-            raise _ConditionNotMetError
-        execution.call_interruptibly(task.function, system)
+
+
+def _check_condition(
+    execution: Execution, when: Callable[..., Any], system: Mapping[str, Any]
+) -> None:
+    if not execution.call_interruptibly(when, system):
+        raise _ConditionNotMetError
 
 
 def _state_for_error(error: BaseException) -> RunState:

@@ -69,6 +69,34 @@ def test_a_tick_with_nothing_due_has_events_too(config, heard):
     assert heard[1].report.runs == ()
 
 
+def test_a_run_whose_condition_is_not_met_is_skipped_and_never_starts(config, heard, caplog):
+    config.add_cron_task(fail, name="no", when=lambda system: False)
+    with caplog.at_level(logging.INFO, "pyramid_cron"):
+        cron_of(config).tick(NOON)
+    assert names(heard) == ["TickStarted", "RunSkipped", "TickFinished"]
+    [line] = [record for record in caplog.records if hasattr(record, "run")]
+    assert (line.state, line.reason) == ("skipped", "condition")
+
+
+def test_a_condition_that_raises_fails_a_run_that_has_started(config, heard):
+    config.add_cron_task(print, name="no", when=fail)
+    cron_of(config).tick(NOON)
+    assert names(heard) == ["TickStarted", "RunStarted", "RunFailed", "TickFinished"]
+
+
+def test_condition_subscriber_and_task_have_a_transaction_each(config):
+    transactions = []
+
+    def note(_):
+        transactions.append(transaction.get())
+        return True
+
+    config.add_subscriber(note, events.RunStarted)
+    config.add_cron_task(note, name="a", when=note)
+    cron_of(config).tick(NOON)
+    assert len(set(map(id, transactions))) == 3
+
+
 def test_skipped_slots_have_an_event_with_the_reason(config, heard):
     config.add_cron_task(fail, name="no", when=lambda system: False)
     config.add_cron_task(fail, name="late", catch_up="none", hour=11, min=30)

@@ -106,7 +106,7 @@ def test_a_retry_by_hand_is_a_run_of_its_own(server, settings):
 
 def test_a_task_that_has_nothing_to_do_is_fine(server, settings):
     App(task={"when": lambda system: False}, **settings).tick(NOON)
-    assert server.paths == ["/key/nightly/start", "/key/nightly"]
+    assert server.paths == ["/key/nightly"]
 
 
 def test_what_is_skipped_before_its_start_is_not_reported(server, settings):

@@ -10,15 +10,6 @@ from pyramid_cron import TaskTimeout
 from pyramid_cron.runtime.interrupts import current_interruptible
 
 
-def test_an_exception_that_is_pending_in_a_thread_is_cleared():
-    interruptible = current_interruptible()
-    try:
-        interruptible.raise_exception(TaskTimeout)
-    except TaskTimeout:
-        pytest.skip("it was raised at once")
-    interruptible.clear_pending()
-
-
 def test_where_threads_have_other_ids_nothing_is_waited_for(monkeypatch):
     monkeypatch.setattr(threading, "get_ident", lambda: 2**40)
     interruptible = current_interruptible()

@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.request import urlopen
 
 import pytest
+from pyramid.events import NewRequest
 from pyramid.exceptions import ConfigurationError
 from webtest import TestApp
 from webtest.http import StopableWSGIServer
@@ -423,7 +424,7 @@ def test_they_begin_even_if_the_finished_callback_never_comes(config, monkeypatc
 
         event.request.add_finished_callback(fail)
 
-    config.add_subscriber(breaking, events.TickStarted)
+    config.add_subscriber(breaking, NewRequest)
     config.add_cron_task(lambda system: None, name="go", executor="thread")
     with pytest.raises(RuntimeError):
         tick(config)
