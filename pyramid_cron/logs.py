@@ -1,4 +1,7 @@
-"""The log lines of runs and ticks, on the logger ``pyramid_cron``, and their form as JSON."""
+"""The log lines of runs and ticks, on the logger ``pyramid_cron``, and their form as JSON.
+
+:func:`in_run` has what a task's own threads log kept with its run.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from functools import wraps
 from logging.handlers import TimedRotatingFileHandler
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from .errors import CommandError
 from .run import Run, TaskInterrupted
@@ -19,6 +23,7 @@ from .serializers import run_data, run_detail, select_keys
 from .text import escape_unprintable, format_instant
 
 P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
 
 log = logging.getLogger("pyramid_cron")
 
@@ -28,6 +33,30 @@ STANDARD_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
 }
 """The attributes that every record of a log has."""
+
+current_capture: ContextVar[Any] = ContextVar("pyramid_cron.capture", default=None)
+"""What keeps the log of the run whose task this context is in; None outside of tasks."""
+
+
+def in_run(function: Callable[P, ResultT]) -> Callable[P, ResultT]:
+    """Return the function, to be called in a thread that the running task starts.
+
+    What it logs is kept with the task's run, as is what the task logs itself:
+    ``Thread(target=in_run(work))``, ``executor.submit(in_run(work), order)``. Threads that copy the
+    task's context, as those of :func:`asyncio.to_thread` do, need no help. Outside of a task the
+    function does what it does without.
+    """
+    capture = current_capture.get()
+
+    @wraps(function)
+    def call_in_run(*args: P.args, **kwargs: P.kwargs) -> ResultT:
+        token = current_capture.set(capture)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current_capture.reset(token)
+
+    return function if capture is None else call_in_run
 
 
 def _never_raise(function: Callable[P, None]) -> Callable[P, None]:

@@ -2,7 +2,8 @@
 
 One handler listens for the whole process, on the root and on each logger that does not propagate.
 It is attached while a request with runs lasts, and gives each record to the run in whose context it
-was logged.
+was logged: that of its own thread, those copied from it, and threads under
+:func:`pyramid_cron.logs.in_run`.
 """
 
 from __future__ import annotations
@@ -12,34 +13,46 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Token
+from datetime import datetime, tzinfo
+from functools import lru_cache
+from typing import Any
 
+from ..logs import current_capture
 from ..run import MAX_RUN_TEXT_BYTES, make_storable
 
-_LINE_FORMATTER = logging.Formatter("%(asctime)s %(levelname)-5.5s [%(name)s] %(message)s")
+CUT_NOTICE_BYTES = 64
+"""Room for the line that says how much of a log is left out."""
 
 
 class LogCapture:
-    """The last 64 KiB of what is logged in the context that enters it."""
+    """The last 64 KiB of what is logged in the context that enters it.
 
-    __slots__ = ("_lines", "_size", "_token")
+    Times are in ``timezone``, with their offset.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_lines", "_size", "_timezone", "_token", "_total")
+
+    def __init__(self, timezone: tzinfo) -> None:
+        self._timezone = timezone
         self._lines: deque[bytes] = deque()
         self._size = 0
+        self._total = 0
 
     def __enter__(self) -> LogCapture:
         if _handler not in _root.handlers:  # a task that configures logging removes it
             with _lock:
                 _handler.attach()
-        self._token = _current_capture.set(self)
+        self._token: Token[Any] = current_capture.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _current_capture.reset(self._token)
+        current_capture.reset(self._token)
 
-    def add(self, line: str) -> None:
-        """Keep a line; drop the oldest ones that no longer fit."""
+    def add(self, record: logging.LogRecord) -> None:
+        """Keep a record's lines; drop the oldest ones that no longer fit. One thread at a time."""
+        line = _line_formatter(self._timezone).format(record)
+        self._total += len(line.encode("utf-8", "backslashreplace")) + 1
         data = make_storable(line).encode() + b"\n"
         self._lines.append(data)
         self._size += len(data)
@@ -47,14 +60,45 @@ class LogCapture:
             self._size -= len(self._lines.popleft())
 
     def text(self) -> str | None:
-        """Return what is kept, cut at a whole character; None if nothing was logged."""
+        """Return what is kept; None if nothing was logged.
+
+        Where something was left out, a line at the beginning says how many bytes.
+        """
         if not self._lines:
             return None
+        total = self._total
         # A copy: another thread may ask while lines are added.
-        return b"".join(self._lines.copy())[-MAX_RUN_TEXT_BYTES:].decode("utf-8", "ignore")
+        data = b"".join(self._lines.copy())
+        if total <= MAX_RUN_TEXT_BYTES >= len(data):
+            return data.decode()
+        kept = _tail_of_lines(data, MAX_RUN_TEXT_BYTES - CUT_NOTICE_BYTES)
+        left_out = max(total, len(data)) - len(kept.encode())
+        return f"[... {left_out} bytes left out ...]\n{kept}"
 
 
-_current_capture: ContextVar[LogCapture | None] = ContextVar("pyramid_cron.capture", default=None)
+def _tail_of_lines(data: bytes, size: int) -> str:
+    """Return the end of the data in whole lines, or of its last line in whole characters."""
+    tail = data[-size:]
+    start = tail.find(b"\n") + 1 if len(data) > size else 0
+    return tail[start if start < len(tail) else 0 :].decode("utf-8", "ignore")
+
+
+class _LineFormatter(logging.Formatter):
+    """Formats a record with its time in a zone."""
+
+    def __init__(self, timezone: tzinfo) -> None:
+        super().__init__("%(asctime)s %(levelname)-5.5s [%(name)s] %(message)s")
+        self._timezone = timezone
+
+    def formatTime(self, record: logging.LogRecord, _format: str | None = None) -> str:  # noqa: N802
+        """Return the time with milliseconds and the offset."""
+        moment = datetime.fromtimestamp(record.created, self._timezone)
+        return moment.isoformat(" ", "milliseconds")
+
+
+@lru_cache(maxsize=8)
+def _line_formatter(timezone: tzinfo) -> _LineFormatter:
+    return _LineFormatter(timezone)
 
 
 @contextmanager
@@ -120,7 +164,7 @@ class _CaptureHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Skip records of no run, as most that a tick itself logs."""
-        if _current_capture.get() is None and not self._is_alone(record.name):
+        if current_capture.get() is None and not self._is_alone(record.name):
             return False
         return bool(super().handle(record))
 
@@ -128,9 +172,9 @@ class _CaptureHandler(logging.Handler):
         """Add the record to its run's lines."""
         if self._is_alone(record.name):
             _emit_by_last_resort(record)
-        if (capture := _current_capture.get()) is not None:
+        if (capture := current_capture.get()) is not None:
             try:
-                capture.add(_LINE_FORMATTER.format(record))
+                capture.add(record)
             except Exception:
                 self.handleError(record)
 

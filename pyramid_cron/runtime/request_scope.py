@@ -23,6 +23,7 @@ from ..errors import StoreError
 from ..planning.snapshot import WaitingRun
 from ..planning.tick_plan import blocking_runs, skipped_for_overlap
 from ..run import Run, RunState, Trigger, as_payload
+from ..schedule.zones import get_zone
 from ..task import Task
 from .execution import current_execution
 from .log_capture import capture_logs
@@ -133,6 +134,7 @@ def _make_runner(
         time_left=time_left,
         write_buffer=cron.write_buffer,
         supervisor=cron.supervisor,
+        timezone=get_zone(cron.settings.timezone),
         outcome_of=cron.outcome_of,
     )
 

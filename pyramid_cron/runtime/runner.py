@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import Any
 
 from pyramid.request import Request
@@ -49,6 +50,8 @@ class RequestRunner:
     time_left: Callable[[], float]
     write_buffer: WriteBuffer
     supervisor: Supervisor
+    #: The zone of the times in a run's log.
+    timezone: tzinfo
     #: What is recorded of a run's end, given whether its process stops.
     outcome_of: Callable[[Run, bool], Outcome]
 
@@ -118,7 +121,7 @@ class RequestRunner:
 
         A run whose condition is not met has not started, as far as others can see.
         """
-        capture = LogCapture()
+        capture = LogCapture(self.timezone)
         execution.outputs["log"] = capture.text
         system = self._make_system(execution)
         try:

@@ -17,8 +17,8 @@ PATTERNS = (
     # Moments of a stopwatch: the seconds depend on how busy the machine is.
     (r"(\d{4}-\d\d-\d\dT\d\d:\d\d):\d\d\.\d+", r"\1:SS"),
     (r"\b((?:since|started:|finished:) +\d{4}-\d\d-\d\d \d\d:\d\d):\d\d", r"\1:SS"),
-    # The logging module's own, in the zone of the host.
-    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", "TIME "),
+    # Those of what tasks have logged: the offset goes by the season of the clock.
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d ", "TIME "),
     # JSON as it is printed.
     (r'"(host|pid|tick)": ("[^"]*"|\d+)', lambda found: f'"{found[1]}": "{BY_KEY[found[1]]}"'),
     (r'"duration": [\d.e-]+', '"duration": "DURATION"'),

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 
@@ -11,6 +14,7 @@ import pytest
 
 from pyramid_cron import Retry, RunState, events, scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.logs import in_run
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, slot
 
@@ -302,6 +306,61 @@ class TestOutput:
         [run] = cron_of(config).tick(NOON).runs
         assert 65_000 < len(run.output.encode()) <= 65_536
         assert run.output.endswith("02999 " + "ü" * 20 + "\n")
+
+    def test_a_log_that_was_cut_says_how_much_is_left_out(self, config):
+        def talk(system):
+            for number in range(3000):
+                logging.getLogger("shop").warning("%05d %s", number, "ü" * 20)
+
+        config.add_cron_task(talk)
+        [run] = cron_of(config).tick(NOON).runs
+        notice, *lines = run.output.splitlines()
+        size = len(lines[0].encode()) + 1
+        assert {len(line.encode()) + 1 for line in lines} == {size}
+        assert notice == f"[... {(3000 - len(lines)) * size} bytes left out ...]"
+
+    def test_of_a_line_that_is_too_long_the_end_is_kept(self, config):
+        config.add_cron_task(lambda system: logging.getLogger("shop").warning("ü" * 50_000))
+        [run] = cron_of(config).tick(NOON).runs
+        notice, line = run.output.splitlines()
+        assert set(line) == {"ü"}
+        left_out = int(re.fullmatch(r"\[\.\.\. (\d+) bytes left out \.\.\.\]", notice)[1])
+        assert left_out + len(line.encode()) > 100_000
+        assert 65_000 < len(run.output.encode()) <= 65_536
+
+    def test_times_are_in_the_zone_of_the_settings_with_their_offset(self):
+        config = configure(**{"cron.timezone": "Asia/Kathmandu"})
+        config.add_cron_task(lambda system: logging.getLogger("shop").warning("hello"))
+        [run] = cron_of(config).tick(NOON).runs
+        time_text = run.output.partition(" WARNI [shop] hello")[0]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\+05:45", time_text)
+        age = datetime.now(timezone.utc) - datetime.fromisoformat(time_text)
+        assert timedelta() <= age < timedelta(minutes=5)
+
+    def test_what_own_threads_log_is_kept(self, config):
+        log = logging.getLogger("shop")
+
+        def work(name):
+            log.warning("from %s", name)
+            return name
+
+        def task(system):
+            with ThreadPoolExecutor() as executor:
+                assert executor.submit(in_run(work), "a pool").result() == "a pool"
+                executor.submit(copy_context().run, work, "a copy").result()
+                executor.submit(work, "elsewhere").result()
+            asyncio.run(asyncio.to_thread(work, "asyncio"))
+
+        config.add_cron_task(task)
+        [run] = cron_of(config).tick(NOON).runs
+        assert [line.rpartition("from ")[2] for line in run.output.splitlines()] == [
+            "a pool",
+            "a copy",
+            "asyncio",
+        ]
+
+    def test_outside_of_a_task_in_run_changes_nothing(self):
+        assert in_run(len) is len
 
     def test_what_no_database_takes_is_escaped(self, config, monkeypatch):
         # Pytest must not see it: where tests run in parallel, it can't pass it on.
