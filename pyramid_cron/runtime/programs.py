@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import shlex
 import signal
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from ..errors import CommandError
 from ..run import Run
 from ..text import format_instant
 from .execution import current_execution
-from .subprocesses import Process, UnknownStatusError
+from .subprocesses import Identity, Process, UnknownStatusError
 
 PAYLOAD_VARIABLE, PAYLOAD_FILE_VARIABLE = "CRON_PAYLOAD", "CRON_PAYLOAD_FILE"
 
@@ -50,12 +51,16 @@ class Command:
     environment: Environment = Environment()
     cwd: str | None = None
     stdin: str | None = None
+    #: The account it runs as where this process is root; None for that of this process.
+    user: str | None = None
 
     def __call__(self, system: Mapping[str, Any]) -> None:
         """Run the program to its end. Raises CommandError unless its exit status is 0."""
         environ = self.environment.variables(outer_environment()) | run_environment(system)
         files = {PAYLOAD_FILE_VARIABLE: text} if (text := _long_payload(system)) else {}
-        process = Process(self.argv, environ, self.cwd, self.stdin, files)
+        process = Process(
+            self.argv, environ, self.cwd, self.stdin, files, identity=find_identity(self.user)
+        )
         if (execution := current_execution.get()) is not None:
             execution.kill = process.kill
             execution.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
@@ -93,6 +98,21 @@ class Command:
                 " longer than this system takes"
             )
         return CommandError(f"{program!r} could not be started: {error}")
+
+
+def find_identity(user: str | None) -> Identity:
+    """Return as whom to run a program of this account: its own where this process is root.
+
+    Raises CommandError if there is no such account.
+    """
+    if user is None or os.geteuid() != 0:
+        return Identity()
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise CommandError(f"there is no account {user!r} here") from None
+    groups = tuple(os.getgrouplist(account.pw_name, account.pw_gid))
+    return Identity(account.pw_uid, account.pw_gid, groups)
 
 
 def outer_environment() -> dict[str, str]:

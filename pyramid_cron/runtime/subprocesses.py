@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import IO
 
@@ -36,6 +37,15 @@ class UnknownStatusError(Exception):
     """A program has ended, and this process can't learn how."""
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The account that a program runs as, in numbers; None is this process's own."""
+
+    user: int | None = None
+    group: int | None = None
+    groups: tuple[int, ...] | None = None
+
+
 class Process:
     """A program in a process group of its own, from its start to the end of the whole group."""
 
@@ -46,8 +56,12 @@ class Process:
         cwd: str | None,
         stdin: str | None,
         file_variables: Mapping[str, str] = MappingProxyType({}),
+        identity: Identity = Identity(),
     ) -> None:
-        """``file_variables`` are texts it finds in files; the paths are in these variables."""
+        """``file_variables`` are texts it finds in files; the paths are in these variables.
+
+        ``identity``: as whom it runs, by default as this process does; only root may choose.
+        """
         #: Its output so far.
         self.stdout, self.stderr = HeadTailBuffer(), HeadTailBuffer()
         #: None until the program has ended; a signal's number if below 0.
@@ -56,6 +70,7 @@ class Process:
         self.error: BaseException | None = None
         self._popen_arguments = (argv, environ, cwd, stdin)
         self._file_variables = file_variables
+        self._identity = identity
         self._stop_event = threading.Event()
         self._end_event = threading.Event()
         self._term_grace = TERM_GRACE_SECONDS
@@ -98,12 +113,15 @@ class Process:
 
     def _spawn_and_wait(self) -> None:
         argv, environ, cwd, text = self._popen_arguments
+        identity = self._identity
         with ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
-            paths = {
-                name: stack.enter_context(_input_file(value, tempfile.NamedTemporaryFile)).name
-                for name, value in self._file_variables.items()
-            }
+            paths = {}
+            for name, value in self._file_variables.items():
+                file = stack.enter_context(_input_file(value, tempfile.NamedTemporaryFile))
+                paths[name] = file.name
+                if identity.user is not None and identity.group is not None:
+                    os.chown(file.fileno(), identity.user, identity.group)
             popen = subprocess.Popen(  # noqa: S603
                 argv,
                 stdin=subprocess.DEVNULL
@@ -115,6 +133,9 @@ class Process:
                 cwd=cwd,
                 env={**environ, **paths},
                 start_new_session=True,
+                user=identity.user,
+                group=identity.group,
+                extra_groups=identity.groups,
             )
             program = _Program(popen)
             self._process_group = program.pid

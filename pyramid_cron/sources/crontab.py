@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ..directives import AFTER_APPLICATION_ORDER
 from ..runtime.programs import Command, Environment
 from ..schedule import Cron
 from ..task import TASK_NAME_PATTERN
+from .accounts import DEFAULT_PATH, check_user, find_account, may_change_account
 from .command import (
     DEFAULT_SHELL,
     check_policies,
@@ -60,6 +60,7 @@ def add_crontab(
     path: str | os.PathLike[str],
     *,
     prefix: str = "",
+    user: bool = False,
     skip_reboot: bool = False,
     **policies: Any,
 ) -> None:
@@ -77,6 +78,9 @@ def add_crontab(
     :param path: the file: a path, relative to the working directory unless it is absolute, or an
         asset specification such as ``"shop:shop.cron"``.
     :param prefix: what the names of the tasks begin with, to tell two files of one name apart.
+    :param user: read the column of ``/etc/cron.d`` for the account that a command runs as. An
+        application that runs as root runs it as that account, with that one's home directory; any
+        other runs it as itself, and logs a WARNING.
     :param skip_reboot: pass over ``@reboot`` lines, which are refused otherwise.
 
     Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` applies to
@@ -90,12 +94,11 @@ def add_crontab(
     with naming_source(f"crontab {file!r}"):
         check_policies(policies, "add_crontab")
         check_prefix(prefix)
+        parse_flag("user", user)
         parse_flag("skip_reboot", skip_reboot)
         parse_timezone(policies.get("timezone"))
-    entries = _read_entries(file, skip_reboot)
-    for variable, reason in IGNORED_VARIABLES.items():
-        if any(variable in entry.variables for entry in entries):
-            log.info("crontab %s: %s is ignored: %s", file, variable, reason)
+    entries = _read_entries(file, user, skip_reboot)
+    _log_differences(file, entries)
     names = _task_names(file, entries, prefix)
     for name, entry in names.items():
         _register_entry(config, file, entry, name, policies)
@@ -118,9 +121,28 @@ def _check_name_is_free(cron: CronApp, file: str, name: str) -> None:
         )
 
 
-def _read_entries(file: str, skip_reboot: bool) -> list[CrontabEntry]:
+def _log_differences(file: str, entries: Sequence[CrontabEntry]) -> None:
+    """Log what cron would do with these lines and this application does not."""
+    for variable, reason in IGNORED_VARIABLES.items():
+        if any(variable in entry.variables for entry in entries):
+            log.info("crontab %s: %s is ignored: %s", file, variable, reason)
+    own = find_account(None)
+    users = {entry.user for entry in entries if entry.user} - {own.pw_name if own else ""}
+    if users and not may_change_account():
+        log.warning(
+            "crontab %s: commands of %s run as the user of this application: only root may run them"
+            " as others",
+            file,
+            ", ".join(sorted(users)),
+        )
+
+
+def _read_entries(file: str, user: bool, skip_reboot: bool) -> list[CrontabEntry]:
     try:
-        return parse_crontab(Path(file).read_bytes(), skip_reboot=skip_reboot)
+        entries = parse_crontab(Path(file).read_bytes(), user=user, skip_reboot=skip_reboot)
+        for entry in entries:
+            check_user(entry)
+        return entries
     except CrontabSyntaxError as error:
         raise ConfigurationError(f"{file}, line {error.line}: {error}") from None
     except OSError as error:
@@ -157,7 +179,7 @@ def _register_entry(
 
 
 def _entry_command(entry: CrontabEntry, file: str) -> CrontabCommand:
-    variables = _default_variables() | {
+    variables = _default_variables(entry.user) | {
         name: value for name, value in entry.variables.items() if name not in IGNORED_VARIABLES
     }
     return CrontabCommand(
@@ -166,21 +188,22 @@ def _entry_command(entry: CrontabEntry, file: str) -> CrontabCommand:
         environment=Environment((), variables),
         cwd=variables["HOME"],
         stdin=entry.stdin,
+        user=entry.user,
         entry=entry,
         path=file,
     )
 
 
-def _default_variables() -> dict[str, str]:
+def _default_variables(user: str | None) -> dict[str, str]:
     """Return what cron gives to commands."""
-    try:
-        user = pwd.getpwuid(os.getuid())
-        name, home = user.pw_name, user.pw_dir
-    except KeyError:  # as in a container that runs under a number of its own
-        name, home = str(os.getuid()), "/"
+    account = find_account(user if may_change_account() else None)
+    if account is not None:
+        name, home = account.pw_name, account.pw_dir
+    else:  # as in a container that runs under a number of its own
+        name, home = str(os.geteuid()), "/"
     return {
         "SHELL": DEFAULT_SHELL,
-        "PATH": "/usr/bin:/bin",
+        "PATH": DEFAULT_PATH,
         "HOME": home if os.path.isdir(home) else "/",
         "LOGNAME": name,
         "USER": name,

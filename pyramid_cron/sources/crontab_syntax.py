@@ -40,12 +40,17 @@ class CrontabEntry:
     variables: Mapping[str, str]
     #: The task's name in a comment directly above the line, ``# name: backup``.
     name: str | None = None
+    #: The account it is to run as, where the crontab has a column for it.
+    user: str | None = None
 
 
-def parse_crontab(data: bytes, *, skip_reboot: bool = False) -> list[CrontabEntry]:
+def parse_crontab(
+    data: bytes, *, user: bool = False, skip_reboot: bool = False
+) -> list[CrontabEntry]:
     """Return the entries of a crontab; CrontabSyntaxError for the first line that is wrong.
 
-    ``skip_reboot``: pass over ``@reboot`` lines, which are refused otherwise.
+    ``user``: it has the column of ``/etc/cron.d`` for the account. ``skip_reboot``: pass over
+    ``@reboot`` lines, which are refused otherwise.
     """
     entries: list[CrontabEntry] = []
     variables: dict[str, str] = {}
@@ -57,7 +62,7 @@ def parse_crontab(data: bytes, *, skip_reboot: bool = False) -> list[CrontabEntr
         elif variable := _parse_variable(number, line):
             variables = variables | variable
         elif line:
-            entry = _parse_entry(number, line, variables, name)
+            entry = _parse_entry(number, line, variables, name, has_user=user)
             if not (skip_reboot and entry.schedule == _REBOOT):
                 entries.append(_check_entry(entry, line))
             name = None
@@ -173,12 +178,14 @@ def format_variable(name: str, value: str) -> str | None:
 
 
 def _parse_entry(
-    number: int, line: str, variables: Mapping[str, str], name: str | None
+    number: int, line: str, variables: Mapping[str, str], name: str | None, *, has_user: bool
 ) -> CrontabEntry:
     count = 1 if line.startswith("@") else 5
-    *fields, text = (re.split(f"[{_BLANKS}]+", line, maxsplit=count) + [""] * count)[: count + 1]
-    command, stdin = _split_stdin(text)
-    return CrontabEntry(number, " ".join(fields).rstrip(), command, stdin, variables, name)
+    words = re.split(f"[{_BLANKS}]+", line, maxsplit=count + has_user)
+    schedule = " ".join(words[:count]).rstrip()
+    user = next(iter(words[count:]), "") if has_user else None
+    command, stdin = _split_stdin(next(iter(words[count + has_user :]), ""))
+    return CrontabEntry(number, schedule, command, stdin, variables, name, user)
 
 
 _SIXTH_FIELD = re.compile(r"[0-9*?][0-9*?/,-]*(?!\S)|\*")
@@ -193,13 +200,15 @@ def _check_entry(entry: CrontabEntry, line: str) -> CrontabEntry:
             " a time, or skip_reboot=True to pass over such lines",
         )
     if not entry.command.strip():
+        account = "" if entry.user is None else ", an account"
         raise CrontabSyntaxError(
             entry.line,
             f"{line!r} must be five fields (minute hour day month day-of-week) or one of @daily and"
-            " its kin, and a command; or NAME=value",
+            f" its kin{account}, and a command; or NAME=value",
         )
-    if _SIXTH_FIELD.match(entry.command):
-        first = entry.command.split()[0]
+    text = entry.command if entry.user is None else f"{entry.user} {entry.command}"
+    if _SIXTH_FIELD.match(text):
+        first = text.split()[0]
         raise CrontabSyntaxError(
             entry.line,
             f"the command begins with {first!r}, which looks like one field too many: a crontab has"

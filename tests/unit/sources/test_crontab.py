@@ -8,6 +8,9 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
+from pyramid_cron.errors import CommandError
+from pyramid_cron.runtime.programs import find_identity
+from pyramid_cron.runtime.subprocesses import Identity, Process
 from pyramid_cron.sources.crontab import CrontabCommand
 from pyramid_cron.sources.crontab_syntax import CrontabEntry, CrontabSyntaxError, parse_crontab
 from tests.apps import NOON, configure, cron_of
@@ -172,6 +175,89 @@ class TestLines:
             parse_crontab(text)
         assert caught.value.line == line
         assert message in str(caught.value)
+
+
+class TestUsers:
+    def test_the_column_for_the_account_is_read(self):
+        text = b"0 5 * * *\troot\ttest -x a || b\n@daily  www-data echo\n"
+        found = parse_crontab(text, user=True)
+        assert [(entry.schedule, entry.user, entry.command) for entry in found] == [
+            ("0 5 * * *", "root", "test -x a || b"),
+            ("@daily", "www-data", "echo"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("0 5 * * * root", "@daily and its kin, an account, and a command"),
+            ("@daily root", "@daily and its kin, an account, and a command"),
+            ("0 5 * * * * root a", "the command begins with '*'"),
+            ("@daily * x", "the command begins with '*'"),
+        ],
+    )
+    def test_a_line_without_it_is_refused(self, line, message):
+        with pytest.raises(CrontabSyntaxError) as caught:
+            parse_crontab(f"{line}\n".encode(), user=True)
+        assert message in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "command",
+        ["/bin/backup all", "test -x a || b", "cd /srv && b", "cat file", "A=b c", "[ a ]"],
+    )
+    def test_a_command_is_not_taken_for_an_account(self, config, crontab, command):
+        path = crontab(f"\n@daily {command}\n")
+        with pytest.raises(ConfigurationError) as caught:
+            config.add_crontab(path, user=True)
+        assert str(caught.value).startswith(f"{path}, line 2: {command.split()[0]!r} is no account")
+
+    def test_an_account_is_not_taken_for_a_command(self, config, crontab):
+        path = crontab("@daily true\n0 5 * * * root test -x a || b\n")
+        with pytest.raises(ConfigurationError) as caught:
+            config.add_crontab(path)
+        assert str(caught.value).startswith(f"{path}, line 2: 'root' is an account of this machine")
+        assert "user=True" in str(caught.value)
+
+    def test_a_program_may_be_called_like_an_account(self, config, crontab, tmp_path):
+        (tmp_path / "root").write_text("#!/bin/sh\n")
+        (tmp_path / "root").chmod(0o755)
+        config.add_crontab(crontab(f"PATH={tmp_path}\n@daily root of all\n"))
+        assert list(tasks(config)) == ["shop.cron:2"]
+
+    def test_what_has_options_or_stands_alone_is_a_command(self, config, crontab):
+        config.add_crontab(crontab("@daily root --all\n@daily root\n"))
+        assert len(tasks(config)) == 2
+
+    def test_an_account_may_be_on_another_machine(self, config, crontab):
+        config.add_crontab(crontab("@daily no-such-account echo\n"), user=True)
+        command = tasks(config)["shop.cron:1"].function
+        assert (command.user, command.line) == ("no-such-account", "echo")
+
+    def test_only_root_may_choose_the_account(self, config, crontab, monkeypatch, caplog):
+        monkeypatch.setattr("os.geteuid", lambda: 4711)
+        config.add_crontab(crontab("* * * * * no-such-account echo $USER\n"), user=True)
+        [warning] = caplog.records
+        assert warning.levelno == logging.WARNING
+        expected = "commands of no-such-account run as the user of this application"
+        assert expected in warning.getMessage()
+        [run] = cron_of(config).tick(NOON).runs
+        assert (run.state, run.stdout) == ("succeeded", "4711\n")
+
+    def test_root_runs_a_command_as_its_account(self, monkeypatch):
+        nobody = pwd.getpwnam("nobody")
+        assert find_identity(None) == Identity()
+        monkeypatch.setattr("os.geteuid", lambda: 4711)
+        assert find_identity("nobody") == Identity()
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        identity = find_identity("nobody")
+        assert (identity.user, identity.group) == (nobody.pw_uid, nobody.pw_gid)
+        with pytest.raises(CommandError, match="there is no account 'no-such-account' here"):
+            find_identity("no-such-account")
+
+    def test_a_program_runs_as_whom_it_is_told(self):
+        own = Identity(os.getuid(), os.getgid(), None)
+        process = Process(("id", "-u"), os.environ, None, None, identity=own)
+        process.run()
+        assert process.stdout.text() == f"{os.getuid()}\n"
 
 
 class TestRunning:
