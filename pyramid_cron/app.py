@@ -19,6 +19,7 @@ from .runtime.process_hooks import ForkHook
 from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
+from .runtime.warn_once import WarnOnce
 from .settings import Settings
 from .store.results import Outcome
 from .store.retention import prune
@@ -72,6 +73,8 @@ class CronApp:
         for part in (self.write_buffer, self.supervisor, self.background_threads):
             self.fork_hook.add(part.reset_after_fork)
         self.fork_hook.add(reset_signals_after_fork)
+        #: What is logged once per process.
+        self.warnings = WarnOnce()
         #: What sends a run to a queue, by executor.
         self.queues: dict[str, Callable[[Run], object]] = {}
         #: The moment of the last tick (aware, UTC); None before the first.

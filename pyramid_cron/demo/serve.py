@@ -52,7 +52,7 @@ def serve(port: int) -> int:
         settings = {"cron.url": f"sqlite:///{folder}/cron.sqlite", "cron.timezone": zone}
         app = main({}, **settings)
         try:
-            server = create_server(app, host=HOST, port=port)
+            server = create_server(app, host=HOST, port=port, clear_untrusted_proxy_headers=False)
         except OSError as error:
             print(f"can't listen on {HOST}:{port}: {error.strerror}", file=sys.stderr)
             return 2

@@ -18,7 +18,7 @@ from pyramid.scripts.common import get_config_loader
 from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..text import escape_unprintable
-from . import explain, operate, show, upcoming
+from . import check, explain, operate, show, upcoming
 from .command_line import make_parser
 from .context import (
     EXIT_FINE,
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "list": show.list_tasks,
     "next": upcoming.next_slots,
     "explain": explain.explain,
-    "check": show.check,
+    "check": check.check,
     "tick": operate.tick,
     "run": operate.run_task,
     "history": show.history,

@@ -1,4 +1,4 @@
-"""The commands that show: list, check, export, health, history, show."""
+"""The commands that show: list, export, health, history, show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..run import Run
 from ..scheduler import TaskStatus
 from ..serializers import health_data, run_data, run_detail, task_data
 from ..store.queries import read_overview
-from ..task import Task
 from ..text import escape_unprintable, format_instant
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
 from .output import format_seconds
@@ -86,61 +85,6 @@ def _status_data(context: CommandContext, status: TaskStatus) -> dict[str, Any]:
         waiting=status.waiting,
         pause=status.paused,
     )
-
-
-def check(context: CommandContext) -> int:
-    """``pcron … check``: exit status 1 if there are problems."""
-    out, tasks = context.output, context.scheduler.tasks()
-    problems = [*_find_store_problems(context), *context.cron.problems]
-    problems += [
-        f"task {task.name!r} never runs again: {task.describe()}"
-        for task in tasks
-        if task.schedules and task.following(context.now) is None
-    ]
-    problems += _find_duplicates(tasks)
-    if out.is_json:
-        out.print_json({"tasks": len(tasks), "problems": problems})
-    else:
-        for problem in problems:
-            out.print_line(" ".join(problem.split()))
-        number = f"{len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}"
-        out.print_line(f"{len(tasks)} task{'' if len(tasks) == 1 else 's'}, {number}")
-    return EXIT_BAD_ANSWER if problems else EXIT_FINE
-
-
-def _find_store_problems(context: CommandContext) -> list[str]:
-    try:
-        context.cron.store.open()
-    except StoreError as error:
-        return [str(error)]
-    return []
-
-
-def _find_duplicates(tasks: list[Task]) -> list[str]:
-    """Return a line for each task with the function and schedules of an earlier one."""
-    first: dict[Any, str] = {}
-    problems = []
-    for task in tasks:
-        if not task.schedules:
-            continue
-        # A callable of any class may be unhashable.
-        key = (
-            task.function if _is_hashable(task) else id(task.function),
-            frozenset(task.schedules),
-        )
-        if key in first:
-            problems.append(f"task {task.name!r} runs the same at the same times as {first[key]!r}")
-        else:
-            first[key] = task.name
-    return problems
-
-
-def _is_hashable(task: Task) -> bool:
-    try:
-        hash(task.function)
-    except TypeError:
-        return False
-    return True
 
 
 def export(context: CommandContext) -> int:

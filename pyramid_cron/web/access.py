@@ -16,6 +16,7 @@ from pyramid.response import Response
 
 from ..app import get_cron
 from ..guard import Verdict
+from .hidden_proxies import is_hiding_proxies, warn_of_hidden_proxies
 from .urls import TRIGGER_ROUTE
 
 ContextView = Callable[[Any, Request], Response]
@@ -40,14 +41,33 @@ def why_forbidden(request: Request) -> str | None:
     """
     permission = get_cron(request.registry).settings.permission
     if permission is None:
-        guard = get_cron(request.registry).guard
-        return guard.check_page(request.environ.get("REMOTE_ADDR"), request.headers).reason
+        return _explain_refusal_by_address(request)
     if has_token(request):
         return None
     # Without a security policy Pyramid grants every permission.
     if request.registry.queryUtility(ISecurityPolicy) is None:
         return f"the application has no security policy to grant the permission {permission!r}"
     return None if request.has_permission(permission) else f"lacks the permission {permission!r}"
+
+
+def _explain_refusal_by_address(request: Request) -> str | None:
+    cron, environ = get_cron(request.registry), request.environ
+    reason = cron.guard.check_page(environ.get("REMOTE_ADDR"), request.headers).reason
+    if reason is None:
+        warn_of_hidden_proxies(cron, environ)
+        if _is_action_by_proxy(request, has_tokens=bool(cron.guard.tokens)):
+            reason = "an action in HTTP/1.0, as proxies send it, that waitress hides"
+    return reason
+
+
+def _is_action_by_proxy(request: Request, *, has_tokens: bool) -> bool:
+    """Return whether a request to act came through a proxy for all that can be known."""
+    return (
+        request.method not in ("GET", "HEAD")
+        and not has_tokens
+        and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+        and is_hiding_proxies(request.environ)
+    )
 
 
 def require_access(view: ContextView) -> ContextView:

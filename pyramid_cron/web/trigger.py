@@ -12,6 +12,7 @@ from ..errors import StoreError
 from ..runtime.tick import run_tick
 from ..serializers import tick_summary
 from ..tick_report import TickReport
+from .hidden_proxies import warn_of_hidden_proxies
 from .responses import wants_json
 
 log = logging.getLogger("pyramid_cron")
@@ -26,6 +27,7 @@ def tick_view(request: Request) -> Response:
     if verdict.reason is not None:
         log.warning("tick refused: %s", verdict.reason)
         return _text_response(f"fail {verdict.address}", status=403)
+    warn_of_hidden_proxies(cron, request.environ)
     try:
         report = run_tick(cron, request, cron.clock())
     except StoreError as error:

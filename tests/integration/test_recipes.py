@@ -395,15 +395,24 @@ def test_nginx_lets_nobody_through_to_the_trigger_and_the_pages(shop):
 
 
 def test_without_that_waitress_hides_from_the_guard_who_asks(shop):
-    """Why the page says to close it."""
-    with pserve(shop), nginx(shop, (CLOSED, "")) as front:
+    """Why the page has the last line of production.ini."""
+    hiding = {"clear_untrusted_proxy_headers = false": ""}
+    with pserve(shop, changes=hiding), nginx(shop, (CLOSED, "")) as front:
         assert curl("--interface", OUTSIDE, f"{front}/cron") == "ok 200"
+
+
+def test_with_it_the_guard_refuses_what_comes_through_a_proxy(shop):
+    with pserve(shop), nginx(shop, (CLOSED, "")) as front:
+        assert curl("--interface", OUTSIDE, f"{front}/cron") == "fail 127.0.0.1 403"
+        assert curl("-o", os.devnull, f"{front}/cron/tasks") == " 403"
+        assert curl(shop.url) == "ok 200"
 
 
 def test_or_nginx_says_so_in_a_header_that_waitress_leaves(shop):
     header = "proxy_set_header X-Real-IP $remote_addr;"
     assert f"``{header}``" in (DOCS / "trigger.rst").read_text()
-    with pserve(shop), nginx(shop, (CLOSED, header)) as front:
+    hiding = {"clear_untrusted_proxy_headers = false": ""}
+    with pserve(shop, changes=hiding), nginx(shop, (CLOSED, header)) as front:
         assert curl(f"{front}/cron") == "fail 127.0.0.1 403"
         assert curl(shop.url) == "ok 200"
 

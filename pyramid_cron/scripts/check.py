@@ -1,0 +1,174 @@
+"""The command check: how the application is set up, and what is wrong with that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pyramid.scripts.common import get_config_loader
+
+from ..errors import StoreError
+from ..setting_parsers import parse_boolean, parse_words
+from ..settings import Settings
+from ..store.engine import is_in_memory
+from ..task import Task
+from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext
+
+PREFIX_FILTER = "pastedeploy#prefix"
+"""The end of what ``use`` says of a filter that takes a client's word for its address."""
+
+
+def check(context: CommandContext) -> int:
+    """``pcron … check``: exit status 1 if there are problems; notes are none."""
+    out, tasks = context.output, context.scheduler.tasks()
+    facts = describe_setup(context)
+    problems = list(find_problems(context, tasks))
+    notes = list(find_notes(context))
+    if out.is_json:
+        out.print_json({"tasks": len(tasks), "problems": problems, "notes": notes, "setup": facts})
+    else:
+        out.print_pairs(facts)
+        for line in (*problems, *(f"note: {note}" for note in notes)):
+            out.print_line(" ".join(line.split()))
+        number = f"{len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}"
+        out.print_line(f"{len(tasks)} task{'' if len(tasks) == 1 else 's'}, {number}")
+    return EXIT_BAD_ANSWER if problems else EXIT_FINE
+
+
+def describe_setup(context: CommandContext) -> dict[str, str]:
+    """Return who may trigger and see the pages, and where and how runs are kept, as text."""
+    settings = context.cron.settings
+    texts = context.request.registry.settings
+    allow = " ".join(parse_words(texts.get("cron.allow", "127.0.0.1 ::1")))
+    proxies = " ".join(parse_words(texts.get("cron.trusted_proxies")))
+    return {
+        "trigger": context.request.route_path("pyramid_cron"),
+        "from": f"{allow} with{'' if settings.tokens else 'out'} a token",
+        "proxies": f"X-Forwarded-For is believed of {proxies}" if proxies else "none is trusted",
+        "pages": _describe_pages(settings),
+        "store": f"{context.cron.store.database.display_url} {settings.table_prefix}*",
+        "time zone": settings.timezone,
+        "capacity": f"{settings.capacity} outside of requests, over all processes and hosts",
+        "monitors": " ".join(settings.monitors) or "none",
+        "log": logging.getLevelName(logging.getLogger("pyramid_cron").getEffectiveLevel()),
+    }
+
+
+def _describe_pages(settings: Settings) -> str:
+    if settings.permission is not None:
+        return f"for who has the permission {settings.permission!r}"
+    if settings.tokens:
+        return "for who may trigger"
+    return ", ".join(["for who may trigger, as localhost, by address", *sorted(settings.hosts)])
+
+
+def find_problems(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
+    """Yield a line for each thing that is wrong."""
+    yield from _find_store_problems(context)
+    yield from context.cron.problems
+    yield from _find_proxy_problems(context)
+    yield from _find_ended(context, tasks)
+    yield from _find_duplicates(tasks)
+
+
+def _find_store_problems(context: CommandContext) -> Iterator[str]:
+    try:
+        context.cron.store.open()
+    except StoreError as error:
+        yield str(error)
+
+
+def _find_proxy_problems(context: CommandContext) -> Iterator[str]:
+    """Yield what in the ini file lets a proxy pass for an allowed address."""
+    if context.cron.settings.tokens:
+        return
+    for name, section in _ini_sections(context.args.config_uri).items():
+        use = section.get("use", "").lower()
+        if name == "server:main" and "waitress" in use and _is_clearing(section):
+            yield (
+                "waitress takes forwarding headers away, so through a proxy on a machine in"
+                " cron.allow anybody is let in; set cron.token, or"
+                f" clear_untrusted_proxy_headers = false in [{name}]"
+            )
+        if use.endswith(PREFIX_FILTER) or use.endswith("paste#prefix"):
+            yield (
+                f"[{name}] takes the word of X-Forwarded-For for the address, so anybody may claim"
+                " one of cron.allow; set cron.token"
+            )
+
+
+def _ini_sections(config_uri: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the sections of the configuration; those that can't be read alone are left out."""
+    loader = get_config_loader(config_uri)
+    sections = {}
+    for name in loader.get_sections():
+        if name.startswith(("server:", "filter:")):
+            sections[name] = dict(loader.get_settings(name))
+    return sections
+
+
+def _is_clearing(server: Mapping[str, str]) -> bool:
+    """Return whether waitress does so with these options."""
+    try:
+        is_clearing = parse_boolean(server.get("clear_untrusted_proxy_headers", "true"))
+    except ValueError:
+        is_clearing = False  # to waitress what is not true is false
+    return is_clearing and not server.get("trusted_proxy")
+
+
+def _find_ended(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
+    """Yield a line for each task that never runs again and has no run on record."""
+    for task in tasks:
+        is_over = task.schedules and task.following(context.now) is None
+        if is_over and not _has_history(context, task):
+            yield f"task {task.name!r} never runs again, and never has: {task.describe()}"
+
+
+def _has_history(context: CommandContext, task: Task) -> bool:
+    try:
+        return bool(context.scheduler.history(task.name, limit=1))
+    except StoreError:  # a problem of its own
+        return True
+
+
+def _find_duplicates(tasks: list[Task]) -> Iterator[str]:
+    """Yield a line for each task with the function and the slots of an earlier one."""
+    first: dict[Any, str] = {}
+    for task in tasks:
+        if not task.schedules:
+            continue
+        # A callable of any class may be unhashable.
+        function = task.function if _is_hashable(task) else id(task.function)
+        key = (function, frozenset(task.schedules), task.offset)
+        if key in first:
+            yield f"task {task.name!r} runs the same at the same times as {first[key]!r}"
+        else:
+            first[key] = task.name
+
+
+def _is_hashable(task: Task) -> bool:
+    try:
+        hash(task.function)
+    except TypeError:
+        return False
+    return True
+
+
+def find_notes(context: CommandContext) -> Iterator[str]:
+    """Yield a line for each thing that may be meant, and often is not."""
+    url = context.cron.settings.url
+    if is_in_memory(url):
+        yield "cron.url keeps runs in the memory of one process: each has its own, and pcron, too"
+    elif url.get_backend_name() == "sqlite" and not (url.database or "").startswith(("/", "file:")):
+        yield f"cron.url {url.database} is relative: it depends on the working directory"
+    logger = logging.getLogger("pyramid_cron")
+    if _has_logging(context.args.config_uri) and not logger.isEnabledFor(logging.INFO):
+        yield (
+            "the logger pyramid_cron is above INFO: the start and end of runs are not logged;"
+            " give it a section of its own with level = INFO"
+        )
+
+
+def _has_logging(config_uri: str) -> bool:
+    return "loggers" in get_config_loader(config_uri).get_sections()

@@ -1,0 +1,137 @@
+"""What ``pcron … check`` says of the setup before a deployment."""
+
+import logging
+
+import pytest
+
+SERVER = "\n[server:main]\nuse = egg:waitress#main\nlisten = 127.0.0.1:6543\n"
+LOGGING = """
+[loggers]
+keys = root, cron
+
+[handlers]
+keys = console
+
+[formatters]
+keys = plain
+
+[logger_root]
+level = WARN
+handlers = console
+
+[logger_cron]
+level = {level}
+handlers =
+qualname = pyramid_cron
+
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = plain
+
+[formatter_plain]
+format = %(message)s
+"""
+WAITRESS = "waitress takes forwarding headers away"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    root, ours = logging.getLogger(), logging.getLogger("pyramid_cron")
+    before = root.level, list(root.handlers), ours.level
+    disabled = {
+        name: logger.disabled
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger)
+    }
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+    ours.setLevel(before[2])
+    for name, was in disabled.items():
+        logging.getLogger(name).disabled = was
+
+
+def test_it_says_who_may_do_what_and_where_runs_are_kept(shop):
+    shop.write(settings="cron.allow = 127.0.0.1 10.0.0.0/8\ncron.hosts = shop.example\n")
+    setup = shop.json("check")["setup"]
+    assert setup["trigger"] == "/cron"
+    assert setup["from"] == "127.0.0.1 10.0.0.0/8 without a token"
+    assert setup["proxies"] == "none is trusted"
+    assert setup["pages"] == "for who may trigger, as localhost, by address, shop.example"
+    assert setup["store"].startswith(f"sqlite:///{shop.folder}/cron.sqlite")
+    assert setup["time zone"] == "Europe/Berlin"
+    text = shop.fine("check")
+    assert "from:" in text
+    shop.write(
+        settings="cron.token = s3cret\ncron.trusted_proxies = 10.0.0.2\ncron.permission = see\n"
+    )
+    setup = shop.json("check")["setup"]
+    assert setup["from"] == "127.0.0.1 ::1 with a token"
+    assert setup["proxies"] == "X-Forwarded-For is believed of 10.0.0.2"
+    assert setup["pages"] == "for who has the permission 'see'"
+    assert "s3cret" not in shop.fine("check")
+
+
+@pytest.mark.parametrize(
+    "options", ["", "clear_untrusted_proxy_headers = true\n", "trusted_proxy =\n"]
+)
+def test_waitress_that_hides_proxies_is_a_problem_without_a_token(shop, options):
+    shop.write(settings=SERVER + options)
+    assert shop("check") == 1
+    assert WAITRESS in shop.out
+    shop.write(settings="cron.token = s3cret\n" + SERVER + options)
+    shop.fine("check")
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        SERVER + "clear_untrusted_proxy_headers = false\n",
+        SERVER + "clear_untrusted_proxy_headers = nay\n",
+        SERVER + "trusted_proxy = 127.0.0.1\n",
+        "\n[server:main]\nuse = egg:gunicorn#main\n",
+    ],
+)
+def test_a_server_that_shows_them_is_none(shop, server):
+    shop.write(settings=server)
+    assert WAITRESS not in shop.fine("check")
+
+
+@pytest.mark.parametrize("egg", ["PasteDeploy", "Paste"])
+def test_a_filter_that_lets_a_client_claim_an_address_is_a_problem(shop, egg):
+    shop.write(settings=f"\n[filter:proxy]\nuse = egg:{egg}#prefix\nprefix = /shop\n")
+    assert shop("check") == 1
+    assert "[filter:proxy] takes the word of X-Forwarded-For" in shop.out
+
+
+def test_a_store_that_others_do_not_see_is_noted(shop, monkeypatch):
+    monkeypatch.chdir(shop.folder)
+    ini = shop.folder / "shop.ini"
+    text = ini.read_text()
+    ini.write_text(text.replace("%(here)s/cron.sqlite", "cron.sqlite"))
+    assert "note: cron.url cron.sqlite is relative" in shop.fine("check")
+    ini.write_text(text.replace("/%(here)s/cron.sqlite", ""))
+    assert "note: cron.url keeps runs in the memory of one process" in shop.fine("check")
+
+
+@pytest.mark.parametrize(("level", "is_noted"), [("NOTSET", True), ("WARN", True), ("INFO", False)])
+def test_a_logger_that_drops_the_lines_of_runs_is_noted(shop, level, is_noted):
+    shop.write(settings=LOGGING.format(level=level))
+    assert ("note: the logger pyramid_cron is above INFO" in shop.fine("check")) == is_noted
+
+
+def test_a_one_shot_that_has_run_is_no_problem(shop):
+    shop.write('config.add_cron_task(clean, at="2026-06-15T10:00Z", name="once", grace=None)')
+    assert shop("check") == 1
+    assert "task 'once' never runs again, and never has" in shop.out
+    shop.fine("run", "once")
+    shop.fine("check")
+
+
+def test_tasks_that_jitter_keeps_apart_are_no_duplicates(shop):
+    shop.write(
+        'config.add_cron_task(clean, hour=5, name="one", jitter="1h")\n'
+        '    config.add_cron_task(clean, hour=5, name="two", jitter="1h")\n'
+    )
+    shop.fine("check")
