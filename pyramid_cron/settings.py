@@ -40,6 +40,7 @@ class Settings:
     tokens: tuple[str, ...] = field(repr=False)
     trusted_proxies: Networks
     permission: str | None
+    view_permission: str | None
     hosts: frozenset[str]
     budget: float
     capacity: int
@@ -155,7 +156,15 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         parse_optional_text,
         "the name of a permission",
-        "permission that lets somebody see the pages, instead of the rule for the trigger",
+        "permission that lets somebody use the pages, instead of the rule for the trigger",
+        is_guard=True,
+    ),
+    Setting(
+        "cron.view_permission",
+        "",
+        parse_optional_text,
+        "the name of a permission",
+        "permission that lets somebody see the pages; cron.permission is then for who may act",
         is_guard=True,
     ),
     Setting(

@@ -56,6 +56,9 @@ def describe_setup(context: CommandContext) -> dict[str, str]:
 
 
 def _describe_pages(settings: Settings) -> str:
+    if settings.view_permission is not None:
+        actors = "who may trigger" if settings.permission is None else repr(settings.permission)
+        return f"for who has the permission {settings.view_permission!r}; actions for {actors}"
     if settings.permission is not None:
         return f"for who has the permission {settings.permission!r}"
     if settings.tokens:

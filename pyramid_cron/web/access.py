@@ -33,41 +33,55 @@ def has_token(request: Request) -> bool:
     return bool(guard.tokens) and _verdict(request).is_allowed
 
 
-def why_forbidden(request: Request) -> str | None:
-    """Return why the request may not use the pages; None if it may.
+def is_action(request: Request) -> bool:
+    """Return whether the request is to change something."""
+    return request.method not in ("GET", "HEAD")
 
-    Where ``cron.permission`` is set, that permission or a token is needed. Otherwise the guard
-    decides.
+
+def why_forbidden(request: Request, *, to_act: bool) -> str | None:
+    """Return why the request may not use the pages, to look or ``to_act``; None if it may.
+
+    Where a permission is set for that, it or a token is needed. Otherwise the guard decides.
     """
-    permission = get_cron(request.registry).settings.permission
-    if permission is None:
-        return _explain_refusal_by_address(request)
+    permissions = _needed_permissions(request, to_act=to_act)
+    if not permissions:
+        return _explain_refusal_by_address(request, to_act=to_act)
     if has_token(request):
         return None
+    name = repr(permissions[0])
     # Without a security policy Pyramid grants every permission.
     if request.registry.queryUtility(ISecurityPolicy) is None:
-        return f"the application has no security policy to grant the permission {permission!r}"
-    return None if request.has_permission(permission) else f"lacks the permission {permission!r}"
+        return f"the application has no security policy to grant the permission {name}"
+    if any(request.has_permission(permission) for permission in permissions):
+        return None
+    return f"lacks the permission {name}"
 
 
-def _explain_refusal_by_address(request: Request) -> str | None:
+def may_act(request: Request) -> bool:
+    """Return whether who sees a page may also press its buttons."""
+    return why_forbidden(request, to_act=True) is None
+
+
+def _needed_permissions(request: Request, *, to_act: bool) -> tuple[str, ...]:
+    """Return the permissions of which one is needed: who may act may also look."""
+    settings = get_cron(request.registry).settings
+    names = (settings.permission,) if to_act else (settings.view_permission, settings.permission)
+    return tuple(name for name in names if name is not None)
+
+
+def _explain_refusal_by_address(request: Request, *, to_act: bool) -> str | None:
     cron, environ = get_cron(request.registry), request.environ
     reason = cron.guard.check_page(environ.get("REMOTE_ADDR"), request.headers).reason
     if reason is None:
         warn_of_hidden_proxies(cron, environ)
-        if _is_action_by_proxy(request, has_tokens=bool(cron.guard.tokens)):
+        if to_act and not cron.guard.tokens and _came_by_hidden_proxy(environ):
             reason = "an action in HTTP/1.0, as proxies send it, that waitress hides"
     return reason
 
 
-def _is_action_by_proxy(request: Request, *, has_tokens: bool) -> bool:
-    """Return whether a request to act came through a proxy for all that can be known."""
-    return (
-        request.method not in ("GET", "HEAD")
-        and not has_tokens
-        and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
-        and is_hiding_proxies(request.environ)
-    )
+def _came_by_hidden_proxy(environ: dict[str, Any]) -> bool:
+    """Return whether the request came through a proxy, as far as that can be known."""
+    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and is_hiding_proxies(environ)
 
 
 def require_access(view: ContextView) -> ContextView:
@@ -75,7 +89,7 @@ def require_access(view: ContextView) -> ContextView:
 
     @functools.wraps(view)
     def guard_then_call(context: Any, request: Request) -> Response:
-        reason = why_forbidden(request)
+        reason = why_forbidden(request, to_act=is_action(request))
         if reason is not None:
             log.warning("%s refused: %s", request.path_info, reason)
             return _forbid(request)
@@ -85,7 +99,7 @@ def require_access(view: ContextView) -> ContextView:
 
 
 def _forbid(request: Request) -> Response:
-    if get_cron(request.registry).settings.permission is not None:
+    if _needed_permissions(request, to_act=is_action(request)):
         raise HTTPForbidden()  # the application's own forbidden view may ask for a login
     message = f"fail {_verdict(request).address}"
     if "text/html" in request.headers.get("Accept", ""):

@@ -18,7 +18,7 @@ from ..schedule.zones import parse_moment
 from ..serializers import pause_data, run_detail
 from ..text import format_instant
 from . import urls
-from .access import CSRF_FIELD, is_csrf_safe
+from .access import CSRF_FIELD, is_csrf_safe, may_act
 from .pages import render_page
 from .responses import HTTPProblem, html_response, json_response, redirect, wants_html
 
@@ -56,6 +56,8 @@ def _confirm(
         raise HTTPProblem(400, f"confirm={action!r}: must be one of {', '.join(actions)}")
     if not wants_html(request):
         raise HTTPProblem(400, f"a confirmation is a page; POST to {target_path}/{action} instead")
+    if not may_act(request):
+        raise HTTPProblem(403, "you may look, and not act")
     title = f"{action.capitalize()} {task}"
     html = render_page(
         request, "confirm.html", action=action, task=task, back=target_path, title=title

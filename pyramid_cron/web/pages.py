@@ -15,7 +15,7 @@ from ..app import get_cron
 from ..schedule.zones import parse_moment, to_zone
 from ..text import escape_unprintable, format_instant
 from . import urls
-from .access import csrf_token
+from .access import csrf_token, may_act
 
 RELATIVE_UNITS_SECONDS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -46,6 +46,7 @@ def render_page(request: Request, template: str, **values: Any) -> str:
             task_path=lambda name, *more, **query: urls.task_path(request, name, *more, **query),
             run_path=lambda run_id, *more, **query: urls.run_path(request, run_id, *more, **query),
             csrf_token=lambda: csrf_token(request),
+            may_act=lambda: may_act(request),
             moment=lambda text: text and format_moment(parse_moment(text), now, zone),
             **values,
         )

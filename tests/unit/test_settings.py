@@ -98,9 +98,10 @@ def test_an_empty_token_is_no_way_to_have_none(empty):
     assert fault(token=empty).startswith("cron.token: it is there but empty, and so guards nothing")
 
 
+@pytest.mark.parametrize("name", ["permission", "view_permission"])
 @pytest.mark.parametrize("empty", ["", "  \n", None])
-def test_an_empty_permission_is_no_way_to_have_none(empty):
-    assert fault(permission=empty).startswith("cron.permission: it is there but empty")
+def test_an_empty_permission_is_no_way_to_have_none(name, empty):
+    assert fault(**{name: empty}).startswith(f"cron.{name}: it is there but empty")
 
 
 def test_hosts_are_names_without_ports_in_any_case():

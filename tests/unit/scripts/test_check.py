@@ -70,6 +70,9 @@ def test_it_says_who_may_do_what_and_where_runs_are_kept(shop):
     assert setup["from"] == "127.0.0.1 ::1 with a token"
     assert setup["proxies"] == "X-Forwarded-For is believed of 10.0.0.2"
     assert setup["pages"] == "for who has the permission 'see'"
+    shop.write(settings="cron.view_permission = see\ncron.permission = act\n")
+    pages = shop.json("check")["setup"]["pages"]
+    assert pages == "for who has the permission 'see'; actions for 'act'"
     assert "s3cret" not in shop.fine("check")
 
 

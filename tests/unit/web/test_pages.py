@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from pyramid.security import Allowed, Denied
 from sqlalchemy import event
 from webtest import TestApp
 
@@ -419,30 +420,58 @@ def test_where_addresses_alone_guard_the_pages_the_host_has_to_be_known(caplog):
     app.get("/cron/tasks", headers={"Host": "shop.example:8080"}, status=200)
 
 
-def test_a_permission_takes_the_place_of_the_addresses():
-    from pyramid.authorization import ACLHelper
+class Security:
+    """Each user has one permission, of the same name as the user."""
 
-    class Security:
-        def permits(self, request, context, permission):
-            return ACLHelper().permits(
-                type("Root", (), {"__acl__": [("Allow", "boss", "see cron")]})(),
-                [request.headers.get("X-User", "nobody")],
-                permission,
-            )
+    def permits(self, request, context, permission):
+        user = request.headers.get("X-User")
+        return Allowed("") if user == permission else Denied("")
 
-        def identity(self, request):
-            return None
+    def identity(self, request):
+        return None
 
-        authenticated_userid = forget = remember = identity
+    authenticated_userid = forget = remember = identity
 
-    config = configure(**{"cron.permission": "see cron"})
+
+def secured(**settings):
+    config = configure(**settings)
     config.set_security_policy(Security())
     config.add_cron_task(lambda system: None, name="fine")
-    app = browse(config, REMOTE_ADDR="203.0.113.9")
+    return browse(config, REMOTE_ADDR="203.0.113.9")
+
+
+def test_a_permission_takes_the_place_of_the_addresses():
+    app = secured(**{"cron.permission": "boss"})
     app.get("/cron/tasks", status=403)
     app.get("/cron/tasks", headers={"X-User": "boss"}, status=200)
     app.post_json("/cron/tasks/fine/run", {}, headers={"X-User": "boss"}, status=200)
     app.post("/cron/tasks/fine/run", headers={"X-User": "boss"}, status=403)
+
+
+def test_a_permission_to_look_is_none_to_act(caplog):
+    app = secured(**{"cron.view_permission": "clerk", "cron.permission": "boss"})
+    app.get("/cron/tasks", status=403)
+    assert "lacks the permission 'clerk'" in caplog.text
+    clerk, boss = ({"X-User": user} for user in ("clerk", "boss"))
+    for path in ("tasks", "tasks/fine", "runs", "timeline", "static/cron.css"):
+        app.get(f"/cron/{path}", headers=clerk, status=200)
+        app.get(f"/cron/{path}", headers=boss, status=200)
+    app.post_json("/cron/tasks/fine/run", {}, headers=clerk, status=403)
+    assert "lacks the permission 'boss'" in caplog.text
+    app.post_json("/cron/tasks/fine/run", {}, headers=boss, status=200)
+    assert "confirm=" in app.get("/cron/tasks/fine", headers=HTML | boss).text
+    assert "confirm=" not in app.get("/cron/tasks/fine", headers=HTML | clerk).text
+    app.get("/cron/tasks/fine?confirm=run", headers=HTML | boss, status=200)
+    app.get("/cron/tasks/fine?confirm=run", headers=HTML | clerk, status=403)
+
+
+def test_with_a_permission_to_look_alone_the_guard_says_who_may_act():
+    app = secured(**{"cron.view_permission": "clerk"})
+    clerk = {"X-User": "clerk"}
+    app.get("/cron/tasks", headers=clerk, status=200)
+    app.get("/cron/tasks", extra_environ=LOCAL, status=403)
+    app.post_json("/cron/tasks/fine/run", {}, headers=clerk, status=403)
+    app.post_json("/cron/tasks/fine/run", {}, extra_environ=LOCAL, status=200)
 
 
 def test_without_a_security_policy_a_permission_is_nobodys(caplog):
