@@ -1,7 +1,8 @@
-"""Tasks as the lines of a crontab, without I/O."""
+"""Tasks as the lines of a crontab."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,8 +11,16 @@ from datetime import timedelta
 
 from .runtime.programs import Command
 from .schedule import At, Cron, Every
-from .sources.crontab import CrontabCommand
-from .sources.crontab_syntax import CrontabSyntaxError, parse_crontab
+from .sources.accounts import find_account
+from .sources.crontab import MAIL_VARIABLES, CrontabCommand
+from .sources.crontab_syntax import (
+    MAX_LINE_BYTES,
+    ZONE_VARIABLE,
+    CrontabSyntaxError,
+    format_name_comment,
+    format_variable,
+    parse_crontab,
+)
 from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task
 
 CRONTAB_HEADER = """\
@@ -19,13 +28,17 @@ CRONTAB_HEADER = """\
 # CRON_TZ is understood by cronie; other crons need a file for each zone.
 """
 
+USER_HEADER = "# For /etc/cron.d: it has the column for the account that a command runs as.\n"
+
 CRON_DEFAULT_VARIABLES = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
 """The variables that cron sets for commands, unless the crontab sets them."""
 
-RESERVED_VARIABLES = frozenset({"LOGNAME", "USER", "CRON_TZ"})
+RESERVED_VARIABLES = frozenset({"LOGNAME", "USER", ZONE_VARIABLE})
 """Variables without a line of their own: cron sets them, or the zone of a task does."""
 
 _IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+_POSIX_SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"})
 
 
 class _CannotExpressError(Exception):
@@ -38,6 +51,8 @@ class _ExportState:
 
     #: The names of all tasks and lines.
     line_names: set[str]
+    #: The account of tasks that name none; None if there is no column for it.
+    user: str | None
     variables: dict[str, str] = field(default_factory=lambda: dict(CRON_DEFAULT_VARIABLES))
 
     def unique_name(self, name: str, number: int) -> str:
@@ -57,45 +72,72 @@ class _ExportState:
             yield format_variable(name, value)
 
 
-def export_crontab(tasks: Iterable[Task], config_uri: str, pcron: str = "pcron") -> str:
+def export_crontab(
+    tasks: Iterable[Task], config_uri: str, pcron: str = "pcron", user: str | None = None
+) -> str:
     """Return the lines of a crontab for tasks.
 
     The line of a program is its command; that of a function is ``pcron CONFIG_URI run NAME``, where
     ``pcron`` may be a path. A comment stands for what a crontab can't express.
+
+    ``user``: write the column of ``/etc/cron.d``, with this account for tasks that name none. It is
+    written, too, where a task names one, with this process's account for the others.
     """
-    tasks = list(tasks)
-    state = _ExportState({task.name for task in tasks})
-    blocks = [CRONTAB_HEADER.format(config_uri=_one_line(config_uri))]
+    # A crontab can't unset who gets mail, so those who name nobody come first.
+    tasks = sorted(tasks, key=lambda task: len(_mail_variables(task)))
+    if user is None and any(_user_of(task) for task in tasks):
+        account = find_account(None)
+        user = account.pw_name if account else str(os.geteuid())
+    state = _ExportState({task.name for task in tasks}, user)
+    header = CRONTAB_HEADER.format(config_uri=_one_line(config_uri))
+    blocks = [header if user is None else header + USER_HEADER]
     blocks += ["\n".join(_format_task(task, [pcron, config_uri], state)) + "\n" for task in tasks]
     return "\n".join(blocks)
+
+
+def _user_of(task: Task) -> str | None:
+    return task.function.user if isinstance(task.function, Command) else None
+
+
+def _mail_variables(task: Task) -> dict[str, str]:
+    """Return the variables above a crontab's line that say who gets mail of it."""
+    if not isinstance(task.function, CrontabCommand):
+        return {}
+    variables = task.function.entry.variables
+    return {name: variables[name] for name in MAIL_VARIABLES if name in variables}
 
 
 def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Iterator[str]:
     yield from _format_comments(task)
     try:
-        entry = _make_command_line(task)
+        entry = _make_command_line(task, state)
     except _CannotExpressError as reason:
         yield f"# Run by pcron: {reason}."
-        entry = _make_pcron_line(task, pcron)
+        try:
+            entry = _make_pcron_line(task, pcron)
+        except _CannotExpressError as pcron_reason:
+            yield f"# Not in a crontab: {task.name}: {pcron_reason}."
+            return
     if not task.schedules:
-        yield "# On demand only; a crontab has no such line."
+        yield f"# On demand only; a crontab has no such line: {task.name}."
         yield f"# {entry.text}"
     number = 0
     for schedule in task.schedules:
         try:
             fields = schedule.crontab()
         except ValueError as error:
-            yield f"# Not in a crontab: {_one_line(schedule.describe())}."
+            yield f"# Not in a crontab: {task.name}: {_one_line(schedule.describe())}."
             yield f"# ({_one_line(str(error))})"
             continue
         number += 1
-        yield from state.set_variable("CRON_TZ", _zone_of(schedule))
+        yield from state.set_variable(ZONE_VARIABLE, _zone_of(schedule))
         for name, value in entry.variables.items():
             yield from state.set_variable(name, value)
-        name = task.name if number == 1 else state.unique_name(task.name, number)
-        yield f"# name: {name}"
-        unset = "".join(f"unset {variable}; " for variable in _variables_to_unset(entry, state))
-        yield f"{fields} {unset}{entry.text}"
+        yield format_name_comment(
+            task.name if number == 1 else state.unique_name(task.name, number)
+        )
+        account = "" if state.user is None else f"{_user_of(task) or state.user} "
+        yield f"{fields} {account}{entry.text}"
 
 
 def _zone_of(schedule: Cron | Every | At) -> str:
@@ -104,21 +146,20 @@ def _zone_of(schedule: Cron | Every | At) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _CommandLine:
-    """A command as a crontab's line has it, after the fields."""
+    """A command as a crontab's line has it, after the fields and the account."""
 
     text: str
     #: The variables that lines above have to set.
     variables: Mapping[str, str]
-    #: Whether the command must not get any other variables.
-    is_isolated: bool = False
 
-
-def _variables_to_unset(entry: _CommandLine, state: _ExportState) -> list[str]:
-    """Return the variables of lines above that this command must not get."""
-    if not entry.is_isolated:
-        return []
-    allowed = {*entry.variables, *CRON_DEFAULT_VARIABLES, *RESERVED_VARIABLES, "HOME"}
-    return [name for name in state.variables if name not in allowed and _IDENTIFIER.fullmatch(name)]
+    def __post_init__(self) -> None:
+        if len(self.text.encode(errors="surrogateescape")) > MAX_LINE_BYTES:
+            raise _CannotExpressError(f"crons read no commands of more than {MAX_LINE_BYTES} bytes")
+        for name, value in self.variables.items():
+            try:
+                format_variable(name, value)
+            except ValueError as error:
+                raise _CannotExpressError(str(error)) from None
 
 
 def _make_pcron_line(task: Task, pcron: Sequence[str]) -> _CommandLine:
@@ -126,19 +167,34 @@ def _make_pcron_line(task: Task, pcron: Sequence[str]) -> _CommandLine:
     return _CommandLine(_escape_percent(_quote(argv)), CRON_DEFAULT_VARIABLES)
 
 
-def _make_command_line(task: Task) -> _CommandLine:
+def _make_command_line(task: Task, state: _ExportState) -> _CommandLine:
     command = task.function
     if not isinstance(command, Command):
         raise _CannotExpressError("it is a function of the application")
     if isinstance(command, CrontabCommand):
-        return _make_crontab_line(command)
+        return _make_crontab_line(command, _mail_variables(task), state)
     return _make_program_line(command)
 
 
-def _make_crontab_line(command: CrontabCommand) -> _CommandLine:
-    overrides = command.environment.overrides
-    variables = {name: value for name, value in overrides.items() if name not in RESERVED_VARIABLES}
-    return _CommandLine(_format_command(command.line, command.stdin), variables, is_isolated=True)
+def _make_crontab_line(
+    command: CrontabCommand, mail: Mapping[str, str], state: _ExportState
+) -> _CommandLine:
+    """Return the line that was read, without the variables that other lines have set."""
+    variables = {
+        name: value
+        for name, value in command.environment.overrides.items()
+        if name not in RESERVED_VARIABLES
+    }
+    if "HOME" not in command.entry.variables and "HOME" not in state.variables:
+        del variables["HOME"]  # cron finds it, as it did before
+    allowed = {*variables, *CRON_DEFAULT_VARIABLES, *RESERVED_VARIABLES, *MAIL_VARIABLES, "HOME"}
+    others = [
+        name for name in state.variables if name not in allowed and _IDENTIFIER.fullmatch(name)
+    ]
+    if others and os.path.basename(variables["SHELL"]) not in _POSIX_SHELLS:
+        raise _CannotExpressError(f"{others[0]}, which is set above, is not for it")
+    unset = "".join(f"unset {name}; " for name in others)
+    return _CommandLine(unset + _format_command(command.line, command.stdin), {**variables, **mail})
 
 
 def _make_program_line(command: Command) -> _CommandLine:
@@ -201,14 +257,6 @@ def _format_command(line: str, stdin: str | None) -> str:
     if [(entry.command, entry.stdin) for entry in entries] == [(line, stdin)]:
         return text
     raise _CannotExpressError("a crontab can't say this command or its input")
-
-
-def format_variable(name: str, value: str) -> str:
-    """Return the line that sets a variable."""
-    if not _IDENTIFIER.fullmatch(name):
-        name = f"'{name}'" if '"' in name else f'"{name}"'
-    plain = value == value.strip() and value[:1] not in ("", "'", '"')
-    return f"{name}={value}" if plain else f'{name}="{value}"'
 
 
 def _format_comments(task: Task) -> Iterator[str]:

@@ -83,7 +83,12 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
     command = _add_command(commands, "simulate", "show what would run, and run nothing")
     _add_range_options(command)
     command.add_argument("--summary", action="store_true", help="count the slots of each task")
-    _add_command(commands, "export", "write the tasks as a crontab", json=False)
+    command = _add_command(commands, "export", "write the tasks as a crontab", json=False)
+    command.add_argument(
+        "--user",
+        metavar="ACCOUNT",
+        help="with the column of /etc/cron.d, and this account for tasks that name none",
+    )
     _add_command(commands, "health", "show the health of the tasks")
 
 

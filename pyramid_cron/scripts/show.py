@@ -91,7 +91,8 @@ def export(context: CommandContext) -> int:
     """``pcron … export``."""
     path, sign, section = context.args.config_uri.partition("#")
     where = path if ":" in path else os.path.abspath(path)
-    text = export_crontab(context.scheduler.tasks(), where + sign + section, _find_pcron())
+    uri = where + sign + section
+    text = export_crontab(context.scheduler.tasks(), uri, _find_pcron(), context.args.user)
     # Fail rather than write a command with characters escaped.
     text.encode(sys.stdout.encoding, "surrogateescape")
     sys.stdout.write(text)

@@ -29,6 +29,9 @@ from .command import (
 )
 from .crontab_syntax import ZONE_VARIABLE, CrontabEntry, CrontabSyntaxError, parse_crontab
 
+MAIL_VARIABLES = ("MAILTO", "MAILFROM")
+"""Variables that tell cron of mail; they are for it, not for commands."""
+
 IGNORED_VARIABLES = {
     "MAILTO": "what a command writes is kept with its run",
     "MAILFROM": "no mail is sent",

@@ -12,6 +12,9 @@ from ..schedule.zones import get_zone
 
 ZONE_VARIABLE = "CRON_TZ"
 
+MAX_LINE_BYTES = 998
+"""The longest command or variable that Debian's cron reads whole."""
+
 
 class CrontabSyntaxError(ValueError):
     """What is wrong in a line of a crontab."""
@@ -161,20 +164,25 @@ def _parse_value(number: int, name: str, text: str) -> str:
     return value[1:-1] if has_more else value
 
 
-def format_variable(name: str, value: str) -> str | None:
-    """Return the line that sets a variable; None if a crontab can't."""
+def format_variable(name: str, value: str) -> str:
+    """Return the line that sets a variable; ValueError if a crontab can't."""
     quoted_values = (value, f'"{value}"', f"'{value}'", f"\"'{value}'\"", f"'\"{value}\"'")
     for quoted_name in (name, f'"{name}"', f"'{name}'"):
         for quoted_value in quoted_values:
             line = f"{quoted_name}={quoted_value}"
-            try:
-                if "\n" not in line and _parse_variable(1, _decode_line(1, line.encode())) == {
-                    name: value
-                }:
-                    return line
-            except (CrontabSyntaxError, UnicodeEncodeError):
-                pass
-    return None
+            if _sets_variable(line, name, value):
+                return line
+    raise ValueError(f"a crontab can't say the value of {name}")
+
+
+def _sets_variable(line: str, name: str, value: str) -> bool:
+    """Return whether cron reads from a line that a variable has this value."""
+    try:
+        raw = line.encode()
+        is_line = b"\n" not in raw and len(raw) <= MAX_LINE_BYTES
+        return is_line and _parse_variable(1, _decode_line(1, raw)) == {name: value}
+    except ValueError:
+        return False
 
 
 def _parse_entry(

@@ -202,3 +202,114 @@ def test_the_order_of_variables_is_that_of_the_crontab(tmp_path):
     [task] = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron")))
     text = export_crontab([replace(task, name="x")], "shop.ini")
     assert text.index("B=1") < text.index("A=2") < text.index("0 1 * * *")
+
+
+def export_of(folder, text, **arguments):
+    """What is exported of a crontab that was read."""
+    (folder / "a.cron").write_text(text)
+    read = tasks_of(lambda config: config.add_crontab(str(folder / "a.cron"), **arguments))
+    return export_crontab(read, "shop.ini")
+
+
+def test_who_gets_mail_is_kept(tmp_path):
+    text = '@daily a\nMAILTO=""\n@daily b\nMAILTO=x@shop.example\nMAILFROM=y\n@daily c\n'
+    found = parse_crontab(export_of(tmp_path, text).encode())
+    mail = [
+        {name: value for name, value in entry.variables.items() if "MAIL" in name}
+        for entry in found
+    ]
+    assert mail == [{}, {"MAILTO": ""}, {"MAILTO": "x@shop.example", "MAILFROM": "y"}]
+    assert [entry.command for entry in found] == ["a", "b", "c"]
+
+
+def test_mail_of_one_crontab_is_not_sent_for_others(tmp_path):
+    (tmp_path / "a.cron").write_text("MAILTO=x\n# name: mailed\n@daily a\n")
+
+    def register(config):
+        config.add_crontab(str(tmp_path / "a.cron"))
+        config.add_cron_task(nightly, hour=2, name="task")
+
+    found = {entry.name: entry.variables.get("MAILTO") for entry in entries(register)}
+    assert found == {"task": None, "mailed": "x"}
+
+
+def test_a_home_that_was_not_set_is_left_to_cron(tmp_path):
+    text = "@daily a\nHOME=/tmp\n@daily b\n"
+    found = parse_crontab(export_of(tmp_path, text).encode())
+    assert [entry.variables.get("HOME") for entry in found] == [None, "/tmp"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "NOTE='  say \"yes\"'",
+        'NOTE=say "yes"',
+        'NOTE=\'""yes""\'',
+        'NOTE=" it\'s"',
+        'NOTE=""',
+        "A-B=1",
+        "'A B'=c",
+        "NOTE=a\\\\b",
+    ],
+)
+def test_variables_come_back_the_same(tmp_path, line):
+    [before] = parse_crontab(f"{line}\n@daily a\n".encode())
+    [after] = parse_crontab(export_of(tmp_path, f"{line}\n@daily a\n").encode())
+    default = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "CRON_TZ": "UTC"}
+    assert default | dict(after.variables) == default | dict(before.variables)
+
+
+def test_what_is_too_long_for_cron_is_run_by_pcron(tmp_path):
+    [entry] = parse_crontab(export_of(tmp_path, f"@daily echo {'x' * 994}\n").encode())
+    assert entry.command == "pcron shop.ini run a.cron:1"
+    [entry] = parse_crontab(export_of(tmp_path, f"A={'x' * 997}\n@daily echo\n").encode())
+    assert entry.command == "pcron shop.ini run a.cron:2"
+    [entry] = parse_crontab(export_of(tmp_path, f"@daily echo {'x' * 993}\n").encode())
+    assert entry.command == f"echo {'x' * 993}"
+
+
+def test_a_name_that_begins_with_a_space_is_kept():
+    found = entries(lambda config: config.add_cron_task(nightly, hour=2, name=' a "b" '))
+    assert [entry.name for entry in found] == [' a "b" ']
+
+
+def test_what_is_no_line_is_told_by_its_name():
+    def register(config):
+        config.add_cron_command(["a"], on_demand=True, name="asked")
+        config.add_cron_command(["a"], every="7m", name="odd")
+
+    text = export_crontab(tasks_of(register), "shop.ini")
+    assert "# On demand only; a crontab has no such line: asked.\n# a\n" in text
+    assert "# Not in a crontab: odd: every 7 minutes.\n" in text
+
+
+def test_accounts_come_back_the_same(tmp_path):
+    text = "MAILTO=root\n0 5 * * *\troot  test -x a || b\n@daily no-such-account true\n"
+    exported = export_of(tmp_path, text, user=True)
+    found = parse_crontab(exported.encode(), user=True)
+    assert [(entry.schedule, entry.user, entry.command) for entry in found] == [
+        ("0 5 * * *", "root", "test -x a || b"),
+        ("0 0 * * *", "no-such-account", "true"),
+    ]
+    assert "# For /etc/cron.d: it has the column" in exported
+    (tmp_path / "a.cron").write_text(exported)
+    again = tasks_of(lambda config: config.add_crontab(str(tmp_path / "a.cron"), user=True))
+    assert export_crontab(again, "shop.ini") == exported
+
+
+def test_a_column_for_accounts_can_be_asked_for():
+    tasks = tasks_of(lambda config: config.add_cron_task(nightly, hour=2, name="n"))
+    [entry] = parse_crontab(export_crontab(tasks, "shop.ini", user="shop").encode(), user=True)
+    assert (entry.user, entry.command) == ("shop", "pcron shop.ini run n")
+
+
+def test_only_a_shell_forgets_variables(tmp_path):
+    (tmp_path / "a.cron").write_text("A=1\n0 1 * * * echo $A\n")
+    (tmp_path / "b.cron").write_text("SHELL=/usr/bin/python3\n0 1 * * * print()\n")
+
+    def register(config):
+        config.add_crontab(str(tmp_path / "a.cron"))
+        config.add_crontab(str(tmp_path / "b.cron"))
+
+    _, second = entries(register)
+    assert second.command == "pcron shop.ini run b.cron:2"
