@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -31,6 +31,20 @@ IDLE_TRANSACTION_SECONDS = 30
 The process treats its connection as broken after as long; its system would wait for a quarter of an
 hour.
 """
+
+READ_ONLY_CODES = frozenset({1290, 1792, 1836, 1047, "25006"})
+"""Errors of a server that takes no changes any more: MariaDB's, a Galera node's, PostgreSQL's.
+
+Another server is the one to write to by now, but connections to this one would last for ever.
+"""
+
+
+class _DriverError(SQLAlchemyError):
+    """An error that a driver raised which is none of its own kinds, such as UnicodeEncodeError."""
+
+    def __init__(self, original: Exception) -> None:
+        super().__init__(str(original))
+        self.orig = original
 
 
 class Database:
@@ -66,7 +80,7 @@ class Database:
         with (
             self._translate_errors(),
             self._transaction_lock,
-            self._ensure_engine().connect() as connection,
+            _connect(self._ensure_engine()) as connection,
         ):
             yield connection
 
@@ -76,7 +90,7 @@ class Database:
         with self._translate_errors(), self._transaction_lock:
             self._ensure_engine()
             assert self._write_engine is not None
-            with self._write_engine.begin() as connection:
+            with _connect(self._write_engine) as connection, connection.begin():
                 yield connection
 
     def dispose(self) -> None:
@@ -127,6 +141,15 @@ class Database:
             raise StoreError(f"cron.url {self.display_url}: {_describe_cause(error)}") from error
 
 
+def _connect(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except (SQLAlchemyError, sqlite3.Error):
+        raise
+    except Exception as error:
+        raise _DriverError(error) from error
+
+
 def is_in_memory(url: URL) -> bool:
     """Return whether the URL names a SQLite database that lives and dies with the process."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
@@ -134,10 +157,26 @@ def is_in_memory(url: URL) -> bool:
 
 def make_engine(url: URL) -> Engine:
     """Return an engine, not connected yet, whose transactions are READ COMMITTED or stricter."""
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        return _make_sqlite_engine(url)
-    return _make_postgresql_engine(url) if backend == "postgresql" else _make_mysql_engine(url)
+    makers = {"sqlite": _make_sqlite_engine, "postgresql": _make_postgresql_engine}
+    engine = makers.get(url.get_backend_name(), _make_mysql_engine)(url)
+    event.listen(engine, "handle_error", _handle_error)
+    return engine
+
+
+def _handle_error(context: ExceptionContext) -> Exception | None:
+    """Give up all connections to a server that is read-only; return what a driver's error is."""
+    error = context.original_exception
+    if is_read_only_error(error):
+        context.is_disconnect = True
+    if context.sqlalchemy_exception is None and isinstance(error, Exception):
+        return _DriverError(error)
+    return None
+
+
+def is_read_only_error(error: BaseException) -> bool:
+    """Return whether a driver's error says that its server takes no changes."""
+    code = getattr(error, "sqlstate", None) or (error.args or [None])[0]
+    return isinstance(code, (int, str)) and code in READ_ONLY_CODES
 
 
 def _make_sqlite_engine(url: URL) -> Engine:
@@ -190,6 +229,7 @@ def _make_postgresql_engine(url: URL) -> Engine:
     engine = _make_server_engine(
         url,
         connect_timeout=STORE_WAIT_SECONDS,
+        client_encoding="utf8",
         keepalives_idle=IDLE_TRANSACTION_SECONDS,
         keepalives_interval=10,
         keepalives_count=3,
@@ -247,7 +287,7 @@ def _make_server_engine(url: URL, **connect_args: Any) -> Engine:
 
     The URL's own options override ``connect_args``, except for the character set.
     """
-    url_options = url.query.keys() - {"charset"}
+    url_options = url.query.keys() - {"charset", "client_encoding"}
     return create_engine(
         url,
         connect_args={

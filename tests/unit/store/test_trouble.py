@@ -5,6 +5,7 @@ import socket
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from pyramid_cron.errors import StoreError
 from pyramid_cron.store import engine
 from tests.apps import NOON
+from tests.databases import DRIVERS
 from tests.records import MINUTE, claim, ended, slot, write
 
 ITS_ID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
@@ -90,6 +92,74 @@ class TestAServerThatRestarts:
         kill_connection(served, store)
         write(store, ended(run))
         assert store.get_run(run.id) == ended(run)
+
+
+class TestAServerThatIsReadOnly:
+    """As one that has given up its place to another."""
+
+    MAKE_READ_ONLY: ClassVar = {
+        "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        "mariadb": "SET SESSION TRANSACTION READ ONLY",
+    }
+
+    def test_is_connected_to_anew(self, served, make_store):
+        store = make_store(served)
+        store.open()
+        with store.database.read() as connection, store.database.read() as other:
+            for each in (connection, other):
+                each.execute(text(self.MAKE_READ_ONLY[served.kind]))
+                each.commit()
+        with trouble(served, "(?i)read.only"):
+            claim(store)
+        assert claim(store, slot("a"))
+        assert claim(store, slot("b"))
+
+    @pytest.mark.parametrize("code", [1290, 1792, 1836])
+    def test_mariadb_says_so_in_several_ways(self, code):
+        assert engine.is_read_only_error(Exception(code, "read-only"))
+        assert not engine.is_read_only_error(Exception(1205, "Lock wait"))
+
+
+class TestWhatADriverCanNotSend:
+    """The driver raises an error that is none of its own."""
+
+    def test_is_an_error_of_the_store(self, served, make_store):
+        store = make_store(served)
+        with trouble(served, "UnicodeEncodeError: "), store.database.write() as connection:
+            connection.exec_driver_sql("SELECT %s", ("\udc80",))
+        assert claim(store)
+
+    def test_while_it_connects_too(self, make_store, served, monkeypatch):
+        store = make_store(served)
+
+        def connect(*_, **__):
+            raise UnicodeError("label empty or too long")
+
+        monkeypatch.setattr(import_module(DRIVERS[served.kind]), "connect", connect)
+        with trouble(served, "UnicodeError: label empty"):
+            store.peek(NOON)
+
+    def test_an_error_of_ours_stays_what_it_is(self, memory, make_store):
+        with pytest.raises(LookupError), make_store(memory).database.write():
+            raise LookupError
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_postgresql_is_spoken_to_in_utf_8_whatever_the_database(postgresql, make_store, encoding):
+    name = f"{postgresql.prefix}{encoding}".lower()
+    postgresql.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+    )
+    try:
+        url = postgresql.url.set(database=name).update_query_dict({"client_encoding": "latin1"})
+        store = make_store(replace(postgresql, url=url))
+        [run] = claim(store, slot("täglich", payload="é"))
+        assert store.get_run(run.id) == run
+        with store.database.read() as connection:
+            assert connection.scalar(text("SHOW client_encoding")) == "UTF8"
+        store.database.dispose()
+    finally:
+        postgresql.execute(f"DROP DATABASE {name}")
 
 
 class TestAServerThatIsNotThere:
