@@ -24,8 +24,8 @@ class FolderScan:
 def scan_folder(root: str) -> FolderScan:
     """Find the scripts in ``root``: ``15min/script``, ``1day/at0415/script``.
 
-    Scripts are executable regular files. Hidden files and folders are ignored: those whose name
-    begins with a dot, or ends with ``~`` as editors' copies do.
+    Scripts are executable regular files. Files and folders that are hidden, by a dot, or left over
+    by editors, package managers and version control are ignored.
     """
     scan = FolderScan()
     for entry in _list_entries(scan, root):
@@ -60,8 +60,17 @@ def _scan_time(scan: FolderScan, root: str, time: os.DirEntry[str], schedule: Cr
             scan.scripts[_relative_path(root, entry)] = schedule
 
 
+_LEFTOVER = re.compile(
+    r"""\..* | \#.* | .*[~,] | .*,v | .* \.
+    (?: dpkg-\w+ | ucf-\w+ | rpm(?:save|orig|new) | pac(?:save|orig|new) | cfsaved
+    | bak | orig | old | save | rej | tmp | sw[a-z] | disabled )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Names that are no scripts, whatever is in them: hidden ones, and copies of others."""
+
+
 def _list_entries(scan: FolderScan, path: str) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a directory and not hidden, by name."""
+    """Yield what is in a directory and neither hidden nor left over, by name."""
     try:
         with os.scandir(path) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
@@ -69,7 +78,7 @@ def _list_entries(scan: FolderScan, path: str) -> Iterator[os.DirEntry[str]]:
         scan.problems.append(f"{path}: can't be read: {error.strerror}")
         return
     for entry in listed:
-        if not (entry.name.startswith(".") or entry.name.endswith("~")):
+        if not _LEFTOVER.fullmatch(entry.name):
             yield entry
 
 
@@ -165,14 +174,17 @@ def _parse_time(at: str) -> tuple[int, int]:
 
 
 def _hourly_schedule(number: int, hour: int, minute: int) -> Cron:
-    """Return the minute of each so many hours, one of which is ``hour``."""
+    """Return the minute of each so many hours, one of which is ``hour``.
+
+    They are times on the clock, as those of days are, and follow its shifts; only each hour's
+    minute is a rhythm.
+    """
     if 24 % number:
         raise ValueError(
             f"{number} hours do not divide a day, so they have no fixed times: use 1, 2, 3, 4, 6,"
             " 8, 12 or 24 hours, or leave the time out"
         )
-    first = hour % number
-    return Cron(min=minute, hour=range(first, 24, number) if first else f"*/{number}")
+    return Cron(min=minute, hour="*" if number == 1 else range(hour % number, 24, number))
 
 
 def _daily_schedule(number: int, unit: str, hour: int, minute: int) -> Cron:

@@ -1,12 +1,13 @@
 """What the names of folders mean."""
 
 from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from pyramid_cron import Cron, Every
 from pyramid_cron.schedule.every_days import EveryDays
-from pyramid_cron.sources.folder_scan import parse_folder_names
+from pyramid_cron.sources.folder_scan import parse_folder_names, scan_folder
 
 NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
 
@@ -21,9 +22,11 @@ NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
         (["5hour"], Every("5h")),
         (["1hour", "at0030"], Cron("30 * * * *")),
         (["1hour", "at0530"], Cron("30 * * * *")),
-        (["2hour", "at0045"], Cron("45 */2 * * *")),
+        (["2hour", "at0045"], Cron(min=45, hour=range(0, 24, 2))),
+        (["12hour", "at0045"], Cron(min=45, hour=[0, 12])),
         (["6hour", "at0415"], Cron(min=15, hour=[4, 10, 16, 22])),
         (["24hour", "at0415"], Cron(min=15, hour=[4])),
+        (["24hour", "at0030"], Cron(min=30, hour=[0])),
         (["1day"], Cron("0 0 * * *")),
         (["1day", "at0415"], Cron("15 4 * * *")),
         (["1day", "at2359"], Cron("59 23 * * *")),
@@ -75,3 +78,50 @@ def test_days_and_weeks_begin_at_midnight(name):
 def test_any_other_name_is_refused(names, message):
     with pytest.raises(ValueError, match=message):
         parse_folder_names(*names)
+
+
+@pytest.mark.parametrize(
+    ("names", "zone", "day", "slots"),
+    [
+        # 0:00 to 1:00 is skipped, and happens twice.
+        (["24hour", "at0030"], "America/Havana", (2026, 3, 8), ["01:00"]),
+        (["24hour", "at0030"], "America/Havana", (2026, 11, 1), ["00:30"]),
+        (["1day", "at0030"], "America/Havana", (2026, 11, 1), ["00:30"]),
+        # 2:00 to 3:00 is skipped.
+        (["12hour", "at0230"], "Europe/Berlin", (2026, 3, 29), ["03:00", "14:30"]),
+        (["8hour", "at0230"], "Europe/Berlin", (2026, 3, 29), ["03:00", "10:30", "18:30"]),
+    ],
+)
+def test_times_on_the_clock_are_kept_when_it_shifts(names, zone, day, slots):
+    schedule = parse_folder_names(*names).with_timezone(zone)
+    start = datetime(*day, tzinfo=ZoneInfo(zone))
+    end = datetime(*day, 23, 59, tzinfo=ZoneInfo(zone))
+    before = start - timedelta(minutes=1)
+    found = [slot.astimezone(ZoneInfo(zone)) for slot in schedule.between(before, end)]
+    assert [f"{slot:%H:%M}" for slot in found] == slots
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 6, 8, 12, 24])
+def test_hours_with_a_time_are_fixed_times(number):
+    for hour in range(number):
+        assert not parse_folder_names(f"{number}hour", f"at{hour:02}30").fields.is_wildcard
+    assert parse_folder_names("1hour", "at0030").fields.is_wildcard
+
+
+@pytest.mark.parametrize(
+    "leftover",
+    [
+        *("it.dpkg-old", "it.dpkg-new", "it.dpkg-dist", "it.ucf-old", "it.rpmsave", "it.rpmnew"),
+        *("it.bak", "it.BAK", "it.orig", "it.old", "it.save", "it.rej", "it.swp", "it.pacnew"),
+        *("it~", "it.~1~", "#it#", ".it", "it,v", "it.tmp", "it.disabled", "it.cfsaved"),
+    ],
+)
+def test_leftovers_are_no_scripts(tmp_path, leftover):
+    for path in (f"1day/{leftover}", f"{leftover}/it", f"1day/{leftover}/it"):
+        for name in (path, "1day/bak", "1day/my.old.sh"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("#!/bin/sh\n")
+            (tmp_path / name).chmod(0o755)
+        scan = scan_folder(str(tmp_path))
+        assert (sorted(scan.scripts), scan.problems) == (["1day/bak", "1day/my.old.sh"], [])
+        (tmp_path / path).unlink()
