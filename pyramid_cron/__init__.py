@@ -8,7 +8,6 @@ from pyramid.config import PHASE0_CONFIG, Configurator
 from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
-from pyramid.security import NO_PERMISSION_REQUIRED
 
 from .app import CronApp, ICronApp, get_cron
 from .directives import AFTER_APPLICATION_ORDER, add_cron_queue, add_cron_task
@@ -32,9 +31,8 @@ from .store.engine import explain_unusable
 from .task import CatchUp, Overlap, Retry, Task
 from .tick_report import TickReport
 from .version import __version__
-from .web import add_routes, add_views, put_routes_first
+from .web import add_routes, add_views, put_routes_first, set_cron_view_options
 from .web.conflicts import check_conflicts
-from .web.trigger import tick_view
 from .web.urls import TRIGGER_ROUTE
 
 __all__ = [
@@ -69,7 +67,14 @@ __all__ = [
     "scheduler",
 ]
 
-DIRECTIVES = (add_cron_task, add_cron_command, add_cron_folder, add_crontab, add_cron_queue)
+DIRECTIVES = (
+    add_cron_task,
+    add_cron_command,
+    add_cron_folder,
+    add_crontab,
+    add_cron_queue,
+    set_cron_view_options,
+)
 """The methods of ``config`` that the include adds."""
 
 
@@ -77,7 +82,7 @@ def includeme(config: Configurator) -> None:
     """Set up the directives, ``request.cron``, the trigger and the pages.
 
     The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder``,
-    ``add_crontab`` and ``add_cron_queue``.
+    ``add_crontab``, ``add_cron_queue`` and ``set_cron_view_options``.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -86,10 +91,6 @@ def includeme(config: Configurator) -> None:
         config.add_directive(directive.__name__, directive)
     config.add_request_method(request_scheduler, "cron", reify=True)
     config.action("pyramid_cron settings", _create_app, (config,), order=PHASE0_CONFIG)
-    config.add_view(
-        tick_view, route_name=TRIGGER_ROUTE, permission=NO_PERMISSION_REQUIRED, require_csrf=False
-    )
-    add_views(config)
     for name, function, argument in (
         ("store", _check_store, config.registry),
         ("routes", put_routes_first, config),
@@ -108,6 +109,7 @@ def _create_app(config: Configurator) -> None:
     config.registry.registerUtility(cron, ICronApp)
     config.add_route(TRIGGER_ROUTE, settings.path)
     add_routes(config, settings.path)
+    add_views(config)
     subscribe_monitors(config)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from typing import Any
 
 from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.viewderivers import DefaultViewMapper
 
 from ..version import __version__
 from . import urls
@@ -17,6 +20,7 @@ from .responses import HTTPProblem, json_response, page_view
 from .runs import run_view, runs_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
+from .trigger import tick_view
 from .urls import TRIGGER_ROUTE
 
 STATIC_FILE_TYPES = {"cron.css": "text/css", "cron.js": "text/javascript"}
@@ -60,6 +64,20 @@ PAGE_ROUTES = (
 """Each route's name, its pattern below the trigger's path, and its view."""
 
 
+OWN_VIEW_OPTIONS = {
+    "permission": NO_PERMISSION_REQUIRED,
+    "require_csrf": False,
+    "mapper": DefaultViewMapper,
+}
+"""The options of all our views, whatever the application's defaults are."""
+
+RESERVED_VIEW_OPTIONS = frozenset(("view", "route_name", "name", "context", *OWN_VIEW_OPTIONS))
+"""The options that an application can't set."""
+
+VIEW_OPTIONS_KEY = "pyramid_cron view options"
+"""The key of the registry under which the application's options for our views are."""
+
+
 def add_routes(config: Configurator, path: str) -> None:
     """Add the routes of the pages below the trigger's path."""
     for name, pattern, _ in PAGE_ROUTES:
@@ -78,7 +96,28 @@ def put_routes_first(config: Configurator) -> None:
 
 def add_views(config: Configurator) -> None:
     """Add the views, which check access and CSRF tokens themselves."""
-    for name, _, view in PAGE_ROUTES:
-        config.add_view(
-            view, route_name=name, permission=NO_PERMISSION_REQUIRED, require_csrf=False
+    views = [(TRIGGER_ROUTE, tick_view), *((name, view) for name, _, view in PAGE_ROUTES)]
+    options = config.registry.get(VIEW_OPTIONS_KEY, {})
+    for name, view in views:
+        config.add_view(view, route_name=name, **OWN_VIEW_OPTIONS, **options)
+
+
+def set_cron_view_options(config: Configurator, **options: Any) -> None:
+    """Give the views of the trigger and the pages options of the application's view derivers.
+
+    Calls add up. They come before the configuration is committed.
+
+    :param options: what ``config.add_view`` of this application takes besides its own arguments,
+        such as ``require_methods=None`` where a deriver refuses ``POST`` without that.
+
+    :raises pyramid.exceptions.ConfigurationError: naming an option that the views have already.
+    """
+    taken = sorted(options.keys() & RESERVED_VIEW_OPTIONS)
+    if taken:
+        raise ConfigurationError(
+            f"set_cron_view_options: {taken[0]}={options[taken[0]]!r}: pyramid_cron sets it itself;"
+            " give options of the application's own view derivers"
         )
+    config.registry.setdefault(VIEW_OPTIONS_KEY, {}).update(options)
+    if config.autocommit:  # the views are there already
+        add_views(config)
