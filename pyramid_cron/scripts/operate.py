@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..app import CronApp
 from ..clock import Stopwatch
+from ..errors import StoreError
 from ..run import Run, RunState
 from ..runtime.tick import run_tick_and_wait
 from ..serializers import run_detail, tick_report_data
@@ -31,6 +34,9 @@ TRANSACTION_BATCH_SIZE = 500
 """Slots that are backfilled, or records that are deleted, in one short transaction."""
 
 
+log = logging.getLogger("pyramid_cron")
+
+
 def tick(context: CommandContext) -> int:
     """``pcron … tick``: exit status 1 if a run failed or was cancelled."""
     cron, out = context.cron, context.output
@@ -43,7 +49,17 @@ def tick(context: CommandContext) -> int:
         out.print_json(tick_report_data(report))
     else:
         _show_report(context, report)
+    _prune_after_tick(cron)
     return EXIT_BAD_ANSWER if any(_is_unsuccessful(run) for run in report.runs) else EXIT_FINE
+
+
+def _prune_after_tick(cron: CronApp) -> None:
+    """Prune as a server does between ticks, for this process ends too soon for that."""
+    try:
+        cron.prune_history()
+    except StoreError as error:
+        # The next tick meets the same error, and reports it.
+        log.info("pruning failed: %s", error)
 
 
 def _is_unsuccessful(run: Run) -> bool:

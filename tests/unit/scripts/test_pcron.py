@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pyramid_cron.app import get_cron
+from pyramid_cron.errors import StoreError
 from pyramid_cron.scripts import operate
 from pyramid_cron.scripts.command_line import make_parser
 from pyramid_cron.scripts.output import CommandOutput
@@ -291,6 +292,21 @@ def test_prune_deletes_runs_older_than_retention(shop):
     shop.write(settings="cron.retention = 1d\n")
     assert shop.json("prune")["deleted"] > 0
     assert shop.json("history") == []
+
+
+def test_a_tick_prunes_too(shop):
+    shop("tick", "--at", "2026-01-01T02:30")
+    shop.write(settings="cron.retention = 1d\n")
+    shop("tick", "--at", "2026-01-02T02:31")
+    assert [run["slot"] for run in shop.json("history", "nightly")] == ["2026-01-02T01:30:00Z"]
+
+
+def test_a_tick_that_can_not_prune_is_a_tick_all_the_same(shop, monkeypatch):
+    def fail(*_):
+        raise StoreError("locked")
+
+    monkeypatch.setattr("pyramid_cron.app.prune", fail)
+    assert "nothing due" in shop.fine("tick", "--at", "2026-01-01T02:31")
 
 
 def test_simulate_writes_what_would_run_and_runs_nothing(shop):
