@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from pyramid.registry import Registry
 from pyramid.request import Request
-from pyramid.scripting import prepare
 
 from . import events, logs
 from .app import CronApp, get_cron
@@ -22,6 +21,7 @@ from .planning.pauses import PauseRule, active_pause, name_matcher
 from .planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
 from .run import Run, RunState, Trigger, as_payload
 from .runtime.deferral import defer_until_commit
+from .runtime.own_request import own_request
 from .runtime.queues import run_handed_off
 from .runtime.request_scope import run_manually
 from .schedule import At
@@ -294,8 +294,8 @@ class Scheduler:
         if self._request is not None:
             yield self._request
             return
-        with prepare(registry=self._registry) as environment:
-            yield environment["request"]
+        with own_request(self._registry) as request:
+            yield request
 
 
 def _parse_moment(

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from pyramid.registry import Registry
-from pyramid.scripting import prepare
 
 from .app import get_cron
 from .clock import Stopwatch
 from .planning.forecast import PlannedRun, forecast
 from .run import Run
+from .runtime.own_request import own_request
 from .runtime.request_scope import run_manually
 from .runtime.tick import run_tick_and_wait
 from .schedule.zones import to_utc
@@ -55,8 +55,8 @@ class CronTester:
         JSON, ValueError if ``at`` is naive, StoreError if the store can't be used.
         """
         task, moment = self._cron.task_registry.get(name), self._set_clock(at)
-        with prepare(registry=self.registry) as environment:
-            return run_manually(self._cron, environment["request"], task, payload, moment)
+        with own_request(self.registry) as request:
+            return run_manually(self._cron, request, task, payload, moment)
 
     def simulate(self, since: datetime, until: datetime) -> list[PlannedRun]:
         """Return the slots with ``since < slot <= until``, in UTC, and their tasks; run nothing.

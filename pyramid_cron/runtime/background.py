@@ -9,7 +9,6 @@ from typing import Any
 
 from pyramid.registry import Registry
 from pyramid.request import Request
-from pyramid.scripting import prepare
 
 from .. import events
 from ..app import CronApp
@@ -18,6 +17,7 @@ from ..registry import TaskRegistry
 from ..run import Run
 from ..task import THREAD_EXECUTOR
 from .executions import QueuedEvent
+from .own_request import own_request
 from .queues import send_runs
 from .request_scope import EMPTY_ENVIRON, run_in_own_request, url_environ_of
 from .transactions import without_transaction
@@ -105,10 +105,8 @@ def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -
 
 
 def _call_subscribers(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
-    with prepare(registry=registry) as environment:
-        request = environment["request"]
-        with without_transaction(request) as transactions:
-            for event_class, *values in queued_events:
-                events.notify_subscribers(
-                    event_class, request, *values, call=transactions.call_subscriber
-                )
+    with own_request(registry) as request, without_transaction(request) as transactions:
+        for event_class, *values in queued_events:
+            events.notify_subscribers(
+                event_class, request, *values, call=transactions.call_subscriber
+            )

@@ -15,7 +15,6 @@ from typing import Any
 from pyramid.interfaces import IRequestFactory
 from pyramid.registry import Registry
 from pyramid.request import Request
-from pyramid.scripting import prepare
 
 from ..app import CronApp
 from ..clock import Stopwatch
@@ -27,12 +26,20 @@ from ..schedule.zones import get_zone
 from ..task import Task
 from .execution import current_execution
 from .log_capture import capture_logs
+from .own_request import own_request
 from .runner import RequestRunner
 from .shutdown import graceful_signals
 from .transactions import TaskTransactions, without_transaction
 
-URL_ENVIRON_KEYS = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
-"""The variables of a request's environment that give the application's URL."""
+URL_ENVIRON_KEYS = (
+    "wsgi.url_scheme",
+    "HTTP_HOST",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SCRIPT_NAME",
+    "REMOTE_ADDR",
+)
+"""The variables of a request's environment that give the application's URL, and who asked."""
 
 EMPTY_ENVIRON: Mapping[str, Any] = MappingProxyType({})
 
@@ -79,11 +86,13 @@ def run_in_own_request(
     :func:`url_environ_of` makes. None is returned for a run whose lease was lost before it started.
     """
     blank_request = _make_request(registry, cron.settings.base_url, url_environ)
-    with prepare(blank_request, registry) as environment:
-        request = environment["request"]
-        with without_transaction(request) as transactions, capture_logs():
-            time_left = _time_until_deadline(cron, run, clock)
-            final_run = _make_runner(cron, request, transactions, clock, time_left).run(task, run)
+    with (
+        own_request(registry, blank_request) as request,
+        without_transaction(request) as transactions,
+        capture_logs(),
+    ):
+        time_left = _time_until_deadline(cron, run, clock)
+        final_run = _make_runner(cron, request, transactions, clock, time_left).run(task, run)
     try:
         cron.supervisor.flush()
     except StoreError as error:

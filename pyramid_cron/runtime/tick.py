@@ -9,7 +9,6 @@ from typing import Any
 
 from pyramid.registry import Registry
 from pyramid.request import Request
-from pyramid.scripting import prepare
 
 from .. import events, logs
 from ..app import CronApp
@@ -26,6 +25,7 @@ from ..store.store import StorePeek
 from ..store.ticks import TickRecord
 from ..tick_report import TickReport
 from .background import BackgroundLaunch
+from .own_request import own_request
 from .phases import TickProgress, run_backlog_and_idle, run_restarts
 from .request_scope import runner_in_request
 from .runner import RequestRunner
@@ -183,8 +183,8 @@ def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickR
     Runs in threads are reported as they ended, runs of a queue as they are once sent, and those
     that could not be sent as waiting. Raises StoreError as :func:`run_tick` does.
     """
-    with prepare(registry=registry) as environment:
-        report = run_tick(cron, environment["request"], now)
+    with own_request(registry) as request:
+        report = run_tick(cron, request, now)
     background_ids = [run.id for run in report.runs if not run.state.is_final]
     if not background_ids:
         return report

@@ -17,6 +17,7 @@ from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
 from ..errors import StoreError
+from ..runtime.own_request import complete_request
 from ..text import escape_unprintable
 from . import check, explain, operate, show, upcoming
 from .command_line import make_parser
@@ -97,6 +98,7 @@ class PCronCommand:
 
     def _run(self, json_stream: TextIO | None) -> int:
         env = self._load()
+        complete_request(env["request"], env["root"])
         try:
             cron = get_cron(env["registry"])
             with _closing(cron):

@@ -133,6 +133,19 @@ def test_check_names_tasks_that_never_run_duplicates_and_bad_folders(shop):
     assert shop.out.endswith("3 problems\n")
 
 
+@pytest.mark.parametrize("command", [("run", "looks"), ("tick",)])
+def test_a_task_finds_a_root_and_a_client(shop, command):
+    shop.write(
+        "def look(system):\n"
+        "        request = system['request']\n"
+        "        log.warning('%s %s', type(request.root).__name__, request.client_addr)\n"
+        "    config.add_cron_task(look, name='looks')\n"
+    )
+    shop(*command)
+    [run] = shop.json("history", "looks")
+    assert "DefaultRootFactory 127.0.0.1" in shop.json("show", run["run"])["output"]
+
+
 def test_tick_runs_what_is_due_and_its_exit_status_is_1_if_a_run_failed(shop):
     assert shop("tick", "--at", "2026-06-15T02:31") == 0
     assert shop("tick", "--at", "2026-06-15T02:45") == 1
