@@ -12,6 +12,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.path import AssetResolver
+from pyramid.registry import Registry
 
 from ..arguments import naming_task
 from ..directives import add_cron_task
@@ -109,6 +110,16 @@ def check_policies(
         if argument not in allowed:
             hint = suggest(argument, allowed) or f"; use {', '.join(sorted(allowed))}"
             raise ValueError(f"{argument}=: {directive} has no such argument{hint}")
+
+
+def try_policies(package: Any, source: str, policies: Mapping[str, Any]) -> None:
+    """Refuse wrong policies while a source has no tasks, by a task of another application."""
+    trial = Configurator(registry=Registry("trial"), package=package)
+    try:
+        add_cron_task(trial, Command(("true",), "true"), name="trial", **policies)
+    except ConfigurationError as error:
+        reason = str(error).removeprefix("cron task 'trial': ")
+        raise ConfigurationError(f"{source}: {reason}") from error
 
 
 def check_prefix(prefix: Any) -> None:

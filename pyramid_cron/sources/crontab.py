@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
+from pyramid.registry import Registry
 
-from ..app import CronApp, get_cron
+from ..app import get_cron
 from ..arguments import parse_flag, parse_timezone
-from ..directives import AFTER_APPLICATION_ORDER
+from ..directives import AFTER_APPLICATION_ORDER, INTROSPECTION_CATEGORY
 from ..runtime.programs import Command, Environment
 from ..schedule import Cron
 from ..task import TASK_NAME_PATTERN
@@ -26,6 +29,7 @@ from .command import (
     naming_source,
     register_command,
     resolve_path,
+    try_policies,
 )
 from .crontab_syntax import ZONE_VARIABLE, CrontabEntry, CrontabSyntaxError, parse_crontab
 
@@ -76,7 +80,9 @@ def add_crontab(
     zone of the schedules below it.
 
     A line is a task named by its file and number, ``shop.cron:12``, or by a comment directly above
-    it: ``# name: backup``. The file is read when the application starts.
+    it: ``# name: backup``. When the file changes while the application runs, the next tick within a
+    minute reads it again. A mistake that is made then is logged once, as a WARNING, and listed
+    among the problems of the application's cron; the lines that were there before go on.
 
     :param path: the file: a path, relative to the working directory unless it is absolute, or an
         asset specification such as ``"shop:shop.cron"``.
@@ -93,35 +99,196 @@ def add_crontab(
         right; where the application is made, if a line would take the place of one of another file
         that has the same name and number.
     """
-    file = resolve_path(config, path)
-    with naming_source(f"crontab {file!r}"):
+    path = resolve_path(config, path)
+    with naming_source(f"crontab {path!r}"):
         check_policies(policies, "add_crontab")
         check_prefix(prefix)
         parse_flag("user", user)
         parse_flag("skip_reboot", skip_reboot)
         parse_timezone(policies.get("timezone"))
-    entries = _read_entries(file, user, skip_reboot)
-    _log_differences(file, entries)
-    names = _task_names(file, entries, prefix)
-    for name, entry in names.items():
-        _register_entry(config, file, entry, name, policies)
-
-    def check() -> None:
-        for name in names:
-            _check_name_is_free(get_cron(config.registry), file, name)
-
-    config.action(None, check, order=AFTER_APPLICATION_ORDER)
+    crontab = Crontab(path, prefix, policies, has_users=user, skip_reboot=skip_reboot)
+    crontab.register(config)
+    config.action(
+        ("crontab", path, prefix),
+        crontab.attach,
+        (config.registry, config.package),
+        order=AFTER_APPLICATION_ORDER,
+    )
 
 
-def _check_name_is_free(cron: CronApp, file: str, name: str) -> None:
-    """Refuse that a line of another file took the place of this one's only by its number."""
-    task = cron.find_task(name)
-    command = task.function if task else None
-    if isinstance(command, CrontabCommand) and not command.entry.name and command.path != file:
-        raise ConfigurationError(
-            f"crontab {file!r}: its task {name!r} has the name of one in {command.path!r}; tell"
-            " them apart by prefix= for one of the files"
-        )
+class Crontab:
+    """A crontab file, whose tasks follow what is in it."""
+
+    def __init__(
+        self,
+        path: str,
+        prefix: str,
+        policies: Mapping[str, Any],
+        *,
+        has_users: bool,
+        skip_reboot: bool,
+    ) -> None:
+        self.path = path
+        self.problems: Sequence[str] = ()
+        self._prefix = prefix
+        self._policies = policies
+        self._has_users = has_users
+        self._skip_reboot = skip_reboot
+        #: The commands of its lines, by the names of their tasks.
+        self._commands: dict[str, CrontabCommand] = {}
+        #: Names of lines that the application has given to other tasks.
+        self._overridden_names: frozenset[str] = frozenset()
+        #: The content that was read last, and one whose last line has no end yet.
+        self._data = self._unended = b""
+        self._refresh_lock = threading.Lock()
+
+    def register(self, config: Configurator) -> None:
+        """Register the lines there are; ConfigurationError for one that is wrong."""
+        self._data = self._read()
+        commands = self._parse(self._data)
+        if not commands:
+            try_policies(config.package, f"crontab {self.path!r}", self._policies)
+        for name, command in commands.items():
+            self._register_line(config, name, command)
+
+    def attach(self, registry: Registry, package: Any) -> None:
+        """Follow the file, in the application that is made."""
+        self._config = Configurator(registry=registry, package=package, autocommit=True)
+        self._cron = get_cron(registry)
+        for name in self._commands:
+            self._check_name_is_free(name)
+        self._overridden_names = frozenset(filterfalse(self._has_task, self._commands))
+        for name in self._overridden_names:
+            del self._commands[name]
+        self._cron.sources.append(self)
+
+    def _check_name_is_free(self, name: str) -> None:
+        """Refuse that a line of another file took the place of this one's only by its number."""
+        task = self._cron.find_task(name)
+        command = task.function if task else None
+        if (
+            isinstance(command, CrontabCommand)
+            and not command.entry.name
+            and command.path != self.path
+        ):
+            raise ConfigurationError(
+                f"crontab {self.path!r}: its task {name!r} has the name of one in {command.path!r};"
+                " tell them apart by prefix= for one of the files"
+            )
+
+    def _has_task(self, name: str) -> bool:
+        """Return whether the task of this name is a line of this file, as it was registered."""
+        task = self._cron.find_task(name)
+        return task is not None and task.function is self._commands.get(name)
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed, and report what is wrong."""
+        if not self._refresh_lock.acquire(blocking=False):
+            return  # another tick is at it
+        try:
+            data = self._read()
+            if self._has_changed(data):
+                self._data = data
+                self._report(self._replace_lines(self._parse(data)))
+        except ConfigurationError as error:
+            self._report([f"{error}; the lines that were there before go on"])
+        finally:
+            self._refresh_lock.release()
+
+    def _has_changed(self, data: bytes) -> bool:
+        """Return whether this is to be read: it has changed, or there were problems with it.
+
+        A last line without an end may be half of one. It is read if it is the same the next time.
+        """
+        if data and not data.endswith(b"\n") and data not in (self._data, self._unended):
+            self._unended = data
+            return False
+        return data != self._data or bool(self.problems)
+
+    def _replace_lines(self, commands: Mapping[str, CrontabCommand]) -> list[str]:
+        """Register lines that are new or changed, unregister those gone; return the problems."""
+        problems = []
+        for name in self._commands.keys() - commands.keys():
+            self._unregister_line(name)
+        for name, command in commands.items():
+            old = self._commands.get(name)
+            if name in self._overridden_names:
+                continue
+            if old is None and self._cron.find_task(name) is not None:
+                problems.append(
+                    f"{self.path}, line {command.entry.line}: there is another task named {name!r}"
+                )
+            elif old is None or not _is_same_line(old, command):
+                try:
+                    self._register_line(self._config, name, command)
+                    log.info("crontab %s: task %s is new or has changed", self.path, name)
+                except ConfigurationError as error:
+                    problems.append(str(error))
+        return problems
+
+    def _read(self) -> bytes:
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            reason = f"crontab {self.path!r} can't be read: {error.strerror}"
+            raise ConfigurationError(reason) from error
+
+    def _parse(self, data: bytes) -> dict[str, CrontabCommand]:
+        """Return the commands by the names of their tasks; ConfigurationError for a wrong line."""
+        commands: dict[str, CrontabCommand] = {}
+        try:
+            for entry in parse_crontab(data, user=self._has_users, skip_reboot=self._skip_reboot):
+                check_user(entry)
+                name = self._prefix + (entry.name or f"{os.path.basename(self.path)}:{entry.line}")
+                _check_line(entry, name, commands)
+                commands[name] = _make_command(entry, self.path)
+        except CrontabSyntaxError as error:
+            raise ConfigurationError(f"{self.path}, line {error.line}: {error}") from None
+        _log_differences(self.path, [command.entry for command in commands.values()])
+        return commands
+
+    def _register_line(self, config: Configurator, name: str, command: CrontabCommand) -> None:
+        arguments = {"schedule": command.entry.schedule, **self._policies}
+        if zone := command.entry.variables.get(ZONE_VARIABLE):
+            arguments["timezone"] = zone
+        try:
+            register_command(config, command, name, arguments)
+        except ConfigurationError as error:
+            line = f"{self.path}, line {command.entry.line}"
+            raise ConfigurationError(f"{line}: {error}") from error
+        self._commands[name] = command
+
+    def _unregister_line(self, name: str) -> None:
+        if self._has_task(name):
+            self._cron.unregister(name)
+            self._config.introspector.remove(INTROSPECTION_CATEGORY, name)
+            log.info("crontab %s: task %s has gone", self.path, name)
+        del self._commands[name]
+
+    def _report(self, problems: Sequence[str]) -> None:
+        for problem in problems:
+            if problem not in self.problems:
+                log.warning("crontab: %s", problem)
+        self.problems = tuple(problems)
+
+
+def _is_same_line(old: CrontabCommand, new: CrontabCommand) -> bool:
+    """Return whether a line says what it said before, wherever it stands in the file."""
+    return replace(old, entry=replace(old.entry, line=new.entry.line)) == new
+
+
+def _check_line(entry: CrontabEntry, name: str, others: Mapping[str, CrontabCommand]) -> None:
+    """Refuse a wrong schedule or name of a line; ``others`` are those above it."""
+    try:
+        if not TASK_NAME_PATTERN.fullmatch(name):
+            raise ValueError(f"name {name!r}: must be 1 to 200 printable characters")
+        if name in others:
+            line = others[name].entry.line
+            raise ValueError(f"name {name!r}: line {line} has the same; choose another")
+        Cron.for_task(name, entry.schedule)
+    except ValueError as error:
+        reason = str(error).removeprefix("expression=")
+        raise CrontabSyntaxError(entry.line, reason) from error
 
 
 def _log_differences(file: str, entries: Sequence[CrontabEntry]) -> None:
@@ -140,48 +307,7 @@ def _log_differences(file: str, entries: Sequence[CrontabEntry]) -> None:
         )
 
 
-def _read_entries(file: str, user: bool, skip_reboot: bool) -> list[CrontabEntry]:
-    try:
-        entries = parse_crontab(Path(file).read_bytes(), user=user, skip_reboot=skip_reboot)
-        for entry in entries:
-            check_user(entry)
-        return entries
-    except CrontabSyntaxError as error:
-        raise ConfigurationError(f"{file}, line {error.line}: {error}") from None
-    except OSError as error:
-        raise ConfigurationError(f"crontab {file!r} can't be read: {error.strerror}") from error
-
-
-def _task_names(file: str, entries: Iterable[CrontabEntry], prefix: str) -> dict[str, CrontabEntry]:
-    """Return the entries by the names of their tasks."""
-    named: dict[str, CrontabEntry] = {}
-    for entry in entries:
-        name = prefix + (entry.name or f"{os.path.basename(file)}:{entry.line}")
-        if not TASK_NAME_PATTERN.fullmatch(name):
-            reason = f"name {name!r}: must be 1 to 200 printable characters"
-            raise ConfigurationError(f"{file}, line {entry.line}: {reason}")
-        if name in named:
-            reason = f"name {name!r}: line {named[name].line} has the same; choose another"
-            raise ConfigurationError(f"{file}, line {entry.line}: {reason}")
-        named[name] = entry
-    return named
-
-
-def _register_entry(
-    config: Configurator, file: str, entry: CrontabEntry, name: str, policies: Mapping[str, Any]
-) -> None:
-    arguments = {"schedule": entry.schedule, **policies}
-    if zone := entry.variables.get(ZONE_VARIABLE):
-        arguments["timezone"] = zone
-    try:
-        Cron.for_task(name, entry.schedule)
-        register_command(config, _entry_command(entry, file), name, arguments)
-    except (ValueError, ConfigurationError) as error:
-        reason = str(error).removeprefix("expression=")
-        raise ConfigurationError(f"{file}, line {entry.line}: {reason}") from error
-
-
-def _entry_command(entry: CrontabEntry, file: str) -> CrontabCommand:
+def _make_command(entry: CrontabEntry, path: str) -> CrontabCommand:
     variables = _default_variables(entry.user) | {
         name: value for name, value in entry.variables.items() if name not in IGNORED_VARIABLES
     }
@@ -193,7 +319,7 @@ def _entry_command(entry: CrontabEntry, file: str) -> CrontabCommand:
         stdin=entry.stdin,
         user=entry.user,
         entry=entry,
-        path=file,
+        path=path,
     )
 
 

@@ -14,7 +14,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
 from ..app import CronApp, get_cron
-from ..directives import INTROSPECTION_CATEGORY, add_cron_task, check_executor, check_weight
+from ..directives import INTROSPECTION_CATEGORY, check_executor, check_weight
 from ..runtime.programs import Command, quote_arguments
 from ..schedule import Cron, Every
 from ..schedule.quantities import parse_count
@@ -28,6 +28,7 @@ from .command import (
     parse_env,
     register_command,
     resolve_path,
+    try_policies,
 )
 from .folder_scan import scan_folder
 
@@ -117,19 +118,11 @@ class ScriptFolder:
             check_prefix(prefix)
             self._cwd = parse_cwd(cwd)
             self._environment = parse_env(env)
-        self._try_policies()
+        # There may be no script that would show that they are wrong.
+        try_policies(config.package, f"cron folder {root!r}", policies)
 
     def _naming_folder(self) -> AbstractContextManager[None]:
         return naming_source(f"cron folder {self.root!r}")
-
-    def _try_policies(self) -> None:
-        """Refuse wrong policies while there is no script, by a task of another application."""
-        trial = Configurator(registry=Registry("trial"), package=self._package)
-        try:
-            add_cron_task(trial, Command(("true",), "true"), name="trial", **self._policies)
-        except ConfigurationError as error:
-            reason = str(error).removeprefix("cron task 'trial': ")
-            raise ConfigurationError(f"cron folder {self.root!r}: {reason}") from error
 
     def attach(self, registry: Registry) -> None:
         """Register the scripts there are, and those that ticks will find."""

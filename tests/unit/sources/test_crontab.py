@@ -3,11 +3,13 @@
 import logging
 import os
 import pwd
+from datetime import timedelta
 
 import pytest
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
 from pyramid_cron import scheduler
+from pyramid_cron.app import get_cron
 from pyramid_cron.errors import CommandError
 from pyramid_cron.runtime.programs import find_identity
 from pyramid_cron.runtime.subprocesses import Identity, Process
@@ -15,6 +17,7 @@ from pyramid_cron.sources.crontab import CrontabCommand
 from pyramid_cron.sources.crontab_syntax import CrontabEntry, CrontabSyntaxError, parse_crontab
 from tests.apps import NOON, configure, cron_of
 
+MINUTE = timedelta(minutes=1)
 HOME = pwd.getpwuid(os.getuid()).pw_dir
 
 
@@ -44,6 +47,10 @@ def two_files(folder, text):
 
 def entries(text):
     return [(entry.schedule, entry.command, entry.stdin) for entry in parse_crontab(text.encode())]
+
+
+def ran(report):
+    return {run.task: run.stdout for run in report.runs}
 
 
 def tasks(config):
@@ -353,6 +360,130 @@ class TestRunning:
         config.commit()
         [shown] = config.introspector.get_category("cron tasks")
         assert shown["introspectable"]["command"] == "date +%F"
+
+
+class TestChanges:
+    """The file changes while the application runs."""
+
+    @pytest.fixture
+    def start(self, config, crontab):
+        def start(text, **arguments):
+            config.add_crontab(crontab(text), **arguments)
+            return cron_of(config)
+
+        return start
+
+    def test_lines_come_change_and_go(self, config, crontab, start):
+        cron = start("# name: a\n* * * * * echo 1\n# name: b\n* * * * * echo 2\n", retry=2)
+        assert ran(cron.tick(NOON)) == {"a": "1\n", "b": "2\n"}
+        crontab("A=3\n# name: c\n* * * * * echo $A\n# name: a\n* * * * * echo 4\n")
+        assert ran(cron.tick(NOON + MINUTE)) == {"a": "4\n", "c": "3\n"}
+        assert scheduler(config.registry).status("c").task.retry.attempts == 2
+        shown = config.introspector.get_category("cron tasks")
+        assert sorted(each["introspectable"]["name"] for each in shown) == ["a", "c"]
+        assert len(scheduler(config.registry).history("a")) == 2
+
+    def test_a_new_schedule_holds_from_then_on(self, crontab, start):
+        cron = start("# name: a\n0 0 * * * echo\n")
+        assert ran(cron.tick(NOON)) == {}
+        crontab("# name: a\n1 12 * * * echo\n")
+        assert ran(cron.tick(NOON + MINUTE)) == {"a": "\n"}
+
+    def test_what_is_paused_stays_paused(self, config, crontab, start):
+        cron = start("# name: a\n* * * * * echo 1\n")
+        cron.tick(NOON)
+        scheduler(config.registry).pause("a")
+        crontab("\n\n# name: a\n* * * * * echo 2\n")
+        assert ran(cron.tick(NOON + MINUTE)) == {}
+        scheduler(config.registry).resume("a")
+        assert ran(cron.tick(NOON + 2 * MINUTE)) == {"a": "2\n"}
+
+    def test_a_line_that_only_moves_is_the_task_it_was(self, config, crontab, start):
+        start("# name: a\n@daily echo\n")
+        before = scheduler(config.registry).tasks()[0]
+        crontab("\n\n# name: a\n@daily echo\n")
+        get_cron(config.registry).refresh_sources(NOON + MINUTE)
+        assert scheduler(config.registry).tasks()[0] is before
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("# name: a\n@daily echo\n61 * * * * b\n", "line 3: '61 * * * *': min='61'"),
+            ("# name: a\n@daily echo\n@daily * b\n", "line 3: the command begins with '*'"),
+            ("CRON_TZ=Nowhere\n", "line 1: CRON_TZ='Nowhere'"),
+            (None, "can't be read: No such file"),
+        ],
+    )
+    def test_a_mistake_changes_nothing_and_is_told_once(
+        self, config, crontab, start, caplog, text, problem
+    ):
+        cron = start("# name: a\n* * * * * echo 1\n")
+        path = crontab("# name: a\n* * * * * echo 1\n")
+        if text is None:
+            path.unlink()
+        else:
+            crontab(text)
+        for minute in range(3):
+            assert ran(cron.tick(NOON + minute * MINUTE)) == {"a": "1\n"}
+        [listed] = get_cron(config.registry).problems
+        assert str(path) in listed
+        assert problem in listed
+        assert listed.endswith("; the lines that were there before go on")
+        warned = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+        assert warned == [f"crontab: {listed}"]
+        crontab("# name: a\n* * * * * echo 2\n")
+        assert ran(cron.tick(NOON + 3 * MINUTE)) == {"a": "2\n"}
+        assert get_cron(config.registry).problems == []
+
+    def test_half_a_line_is_not_read(self, crontab, start):
+        cron = start("# name: a\n* * * * * echo 1\n")
+        crontab("# name: a\n* * * * * ech")
+        assert ran(cron.tick(NOON)) == {"a": "1\n"}
+        crontab("# name: a\n* * * * * echo 2")
+        assert ran(cron.tick(NOON + MINUTE)) == {"a": "1\n"}
+        assert ran(cron.tick(NOON + 2 * MINUTE)) == {"a": "2\n"}
+
+    def test_names_of_other_tasks_are_left_to_them(self, config, crontab):
+        path = crontab("# name: a\n* * * * * echo 1\n")
+        config.include(lambda package: package.add_crontab(path))
+        config.add_cron_command(["echo", "mine"], name="a")
+        config.add_cron_command(["echo", "mine"], name="b")
+        cron = cron_of(config)
+        crontab("# name: a\n* * * * * echo 2\n# name: b\n* * * * * echo 2\n")
+        assert ran(cron.tick(NOON)) == {"a": "mine\n", "b": "mine\n"}
+        problem = f"{path}, line 4: there is another task named 'b'"
+        assert get_cron(config.registry).problems == [problem]
+        crontab("")
+        assert ran(cron.tick(NOON + MINUTE)) == {"a": "mine\n", "b": "mine\n"}
+        assert get_cron(config.registry).problems == []
+
+    def test_a_policy_that_does_not_fit_is_told(self, config, crontab, monkeypatch):
+        config.add_crontab(crontab("# name: a\n@daily echo\n"), weight=3)
+        config.commit()
+        monkeypatch.setattr("pyramid_cron.directives.check_weight", lambda *_: refuse())
+        crontab("# name: b\n@daily echo\n")
+        get_cron(config.registry).refresh_sources(NOON + MINUTE)
+        [problem] = get_cron(config.registry).problems
+        assert problem.startswith(f"{crontab('')}, line 2: cron task 'b': it is refused")
+
+    def test_policies_are_checked_though_there_is_no_line(self, config, crontab):
+        path = crontab("# nothing yet\n")
+        with pytest.raises(ConfigurationError, match=f"^crontab '{path}': timeout='soon'"):
+            config.add_crontab(path, timeout="soon")
+
+    def test_two_at_once_do_not_meet(self, config, crontab, start):
+        start("# name: a\n@daily echo\n")
+        [source] = get_cron(config.registry).sources
+        crontab("# name: b\n@daily echo\n")
+        with source._refresh_lock:
+            source.refresh()
+        assert get_cron(config.registry).find_task("b") is None
+        source.refresh()
+        assert get_cron(config.registry).find_task("b") is not None
+
+
+def refuse():
+    raise ValueError("it is refused")
 
 
 class TestMistakes:
