@@ -4,6 +4,7 @@ import configparser
 import itertools
 import json
 import logging
+import re
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,79 @@ def formatted(message="said %s", *args, extra=None, exc_info=None):
     assert "\n" not in line
     assert line.isascii()
     return json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_line_names_the_place_that_logged_it(caplog):
+    config = configure()
+    config.add_cron_task(lambda system: None, name="fine")
+    config.add_cron_task(lambda system: 1 / 0, name="failing")
+    with caplog.at_level(logging.DEBUG, "pyramid_cron"):
+        cron_of(config).tick(at=NOON)
+    places = {
+        (record.filename, record.funcName)
+        for record in caplog.records
+        if record.name == "pyramid_cron"
+    }
+    assert places == {("logs.py", f"log_{what}") for what in ("started", "finished", "failure")}
+    source = Path(logs.__file__).read_text().splitlines()
+    for record in caplog.records:
+        if record.name == "pyramid_cron":
+            assert "log." in source[record.lineno - 1]
+
+
+COOKIECUTTER = """
+[loggers]
+keys = root, shop
+
+[handlers]
+keys = console
+
+[formatters]
+keys = generic
+
+[logger_root]
+level = WARN
+handlers = console
+
+[logger_shop]
+level = WARN
+handlers =
+qualname = shop
+
+[handler_console]
+class = StreamHandler
+args = (sys.stdout,)
+level = NOTSET
+formatter = generic
+
+[formatter_generic]
+format = %(levelname)-5.5s [%(name)s:%(filename)s:%(lineno)s] %(message)s
+"""
+
+
+def test_the_four_lines_of_the_quickstart_show_runs_in_a_cookiecutter_s_project(tmp_path):
+    page = (PAGE.parent / "quickstart.rst").read_text()
+    keys = re.search(r"keys = root, shop, cron", page)[0]
+    lines = textwrap.dedent(re.search(r"   \[logger_cron\]\n(?:   .+\n){3}", page)[0])
+    program = """
+        import sys
+        from logging.config import fileConfig
+        from tests.apps import NOON, configure, cron_of
+        fileConfig(sys.argv[1])
+        config = configure()
+        config.add_cron_task(lambda system: None, name="fine")
+        cron_of(config).tick(at=NOON)
+    """
+
+    def printed(text):
+        (tmp_path / "production.ini").write_text(text)
+        command = [sys.executable, "-c", textwrap.dedent(program), tmp_path / "production.ini"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert printed(COOKIECUTTER) == ""
+    shown = printed(COOKIECUTTER.replace("keys = root, shop", keys) + lines).splitlines()
+    assert len(shown) == 2
+    assert all(re.match(r"INFO  \[pyramid_cron:logs\.py:\d+\] fine run=", line) for line in shown)
 
 
 def test_a_record_is_an_object_on_one_line():
