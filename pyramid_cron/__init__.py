@@ -23,7 +23,7 @@ from .runtime.shutdown import install_shutdown_hooks
 from .schedule import At, Cron, Every, Schedule
 from .schedule.every_days import EveryDays
 from .scheduler import Scheduler, TaskStatus, request_scheduler, scheduler
-from .settings import parse_settings
+from .settings import Settings, parse_settings
 from .sources.command import add_cron_command
 from .sources.crontab import add_crontab
 from .sources.folder import add_cron_folder
@@ -111,6 +111,20 @@ def _create_app(config: Configurator) -> None:
     add_routes(config, settings.path)
     add_views(config)
     subscribe_monitors(config)
+    _add_sources(config, settings)
+
+
+def _add_sources(config: Configurator, settings: Settings) -> None:
+    """Register the tasks of the folders and crontabs that settings name."""
+    for setting, paths, directive in (
+        ("cron.folders", settings.folders, add_cron_folder),
+        ("cron.crontabs", settings.crontabs, add_crontab),
+    ):
+        for path in paths:
+            try:
+                directive(config, path)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{setting}: {error}") from error
 
 
 def _check_store(registry: Registry) -> None:

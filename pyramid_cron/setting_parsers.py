@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -86,6 +87,14 @@ def parse_words(value: Any) -> list[str]:
     if not isinstance(value, (str, list, tuple, set, frozenset)):
         raise ValueError(f"{value!r} is neither text nor a list")
     return [parse_text(entry) for entry in aslist(value)]
+
+
+def parse_paths(value: Any) -> tuple[str, ...]:
+    """Return the words of text, or the paths in a list, which may have spaces in them."""
+    if isinstance(value, (list, tuple)):
+        paths = (os.fspath(path) if isinstance(path, os.PathLike) else path for path in value)
+        return tuple(map(parse_text, paths))
+    return tuple(parse_words(value))
 
 
 def parse_optional_text(value: Any) -> str | None:

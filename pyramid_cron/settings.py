@@ -50,6 +50,8 @@ class Settings:
     lease: timedelta
     retention: timedelta
     shutdown_timeout: timedelta
+    folders: tuple[str, ...]
+    crontabs: tuple[str, ...]
     monitors: tuple[str, ...]
     heartbeat_url: str | None = field(repr=False)
     healthchecks_url: str
@@ -234,6 +236,20 @@ SETTINGS: tuple[Setting, ...] = (
         setting_parsers.make_duration_parser(timedelta(0)),
         "seconds, or text such as 90s or 5m",
         "how long running tasks may go on when the process stops, before they are cancelled",
+    ),
+    Setting(
+        "cron.folders",
+        "",
+        setting_parsers.parse_paths,
+        "paths, or asset specifications such as shop:jobs, separated by whitespace",
+        "folders of scripts that are tasks, as with config.add_cron_folder",
+    ),
+    Setting(
+        "cron.crontabs",
+        "",
+        setting_parsers.parse_paths,
+        "paths, or asset specifications such as shop:shop.cron, separated by whitespace",
+        "crontabs whose lines are tasks, as with config.add_crontab",
     ),
     Setting(
         "cron.monitors",
