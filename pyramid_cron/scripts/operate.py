@@ -141,12 +141,20 @@ def backfill(context: CommandContext) -> int:
         raise
     if out.is_json:
         out.print_json({"task": task.name, "waiting": waiting, "known": slot_count - waiting})
-    else:
+    elif slot_count:
         out.print_line(
             f"{waiting} slots of {escape_unprintable(task.name)} run at the next ticks;"
             f" {slot_count - waiting} had run or wait already"
         )
+    else:
+        out.print_line(f"0 slots of {escape_unprintable(task.name)}: {_explain_no_slots(task)}")
     return EXIT_FINE
+
+
+def _explain_no_slots(task: Task) -> str:
+    if not task.schedules:
+        return "it runs on demand only, and has no slots; use run"
+    return f"it has none in this time, {task.describe()}"
 
 
 def split_range(

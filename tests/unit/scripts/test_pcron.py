@@ -228,6 +228,15 @@ def test_backfill_leaves_out_slots_that_are_on_record(shop):
     assert [line.split()[-1] for line in lines] == ["-", "-", "1344", "-"]
 
 
+def test_a_backfill_says_why_there_are_no_slots(shop):
+    span = ("--since", "2026-05-01T03:00", "--until", "2026-05-01T04:00")
+    shop.fine("backfill", "clean", *span)
+    assert shop.out == "0 slots of clean: it runs on demand only, and has no slots; use run\n"
+    shop.fine("backfill", "nightly", *span)
+    none = "0 slots of nightly: it has none in this time, at 02:30 every day (Europe/Berlin)\n"
+    assert shop.out == none
+
+
 def test_an_interrupted_backfill_goes_on_when_it_is_called_again(shop, monkeypatch):
     span = ("fails", "--since", "2026-05-01", "--until", "2026-05-15")
     split_range = operate.split_range
