@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from ..run_transitions import Failure, condition_not_met, failed, succeeded
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import Task
+from .error_text import format_traceback, summarize_error
 from .execution import Execution, current_execution
 from .log_capture import LogCapture
 from .supervisor import Supervisor
@@ -208,6 +208,5 @@ def _error_and_traceback(error: BaseException) -> tuple[str, str | None]:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
-    text = "".join(traceback.format_exception_only(error)).strip()
-    return truncate_error(text), make_storable("".join(lines))
+    text = format_traceback(error, frames or error.__traceback__)
+    return truncate_error(summarize_error(error)), make_storable(text)
