@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -22,11 +22,35 @@ from .schedule import At, Cron, Every
 from .schedule.quantities import MAX_DURATION, parse_count, parse_duration, parse_seconds
 from .schedule.zones import get_zone
 from .task import CELERY_EXECUTOR, ONE_ATTEMPT, TASK_NAME_PATTERN, Retry, compute_jitter_offset
+from .text import suggest
 
 CELERY_SEND_OPTIONS = frozenset(
     ("queue", "priority", "exchange", "routing_key", "headers", "compression")
 )
 """The options of Celery for sending a task."""
+
+FOREIGN_ARGUMENTS = {
+    "min": ("minute", "minutes"),
+    "hour": ("hours",),
+    "day": ("days", "day_of_month", "dom"),
+    "month": ("months", "month_of_year"),
+    "dow": ("day_of_week", "weekday", "weekdays", "days_of_week"),
+    "schedule": ("cron", "crontab", "cronspec", "expression", "crontab_expression"),
+    "every": ("interval", "period", "second", "seconds", "run_every"),
+    "at": ("run_at", "run_date", "date", "eta"),
+    "timezone": ("tz", "zone", "tzinfo", "time_zone"),
+    "name": ("id", "job_id", "task_name"),
+    "grace": ("misfire_grace_time", "expires", "ttl"),
+    "retry": ("retries", "max_retries", "attempts"),
+    "timeout": ("time_limit", "max_runtime"),
+    "executor": ("queue", "backend"),
+    "catch_up": ("coalesce", "catchup", "misfire"),
+    "overlap": ("max_instances", "concurrency", "without_overlapping"),
+    "schedule=Every('1h').starting(moment)": ("starting", "start_date", "start"),
+    "schedule=Every('1h').ending(moment)": ("ending", "end_date", "end"),
+    "schedule=Every('1h').excluding(dates)": ("excluding", "exclude", "holidays"),
+}
+"""What other schedulers call an argument, by what it is called here."""
 
 MAX_MOMENT = datetime.max.replace(tzinfo=timezone.utc)
 
@@ -42,6 +66,21 @@ def naming_task(task_name: object) -> Iterator[None]:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"cron task {task_name!r}: {error}") from error
+
+
+def check_known(directive: str, arguments: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Refuse arguments that a directive does not have; ValueError says which was meant."""
+    for argument, value in arguments.items():
+        if argument not in allowed:
+            hint = _suggest_argument(argument, allowed) or f"; use {', '.join(sorted(allowed))}"
+            raise ValueError(f"{argument}={value!r}: {directive} has no such argument{hint}")
+
+
+def _suggest_argument(argument: str, allowed: Collection[str]) -> str:
+    for meant, foreign in FOREIGN_ARGUMENTS.items():
+        if argument.lower() in foreign and meant.partition("=")[0] in allowed:
+            return f"; did you mean {meant!r}?" if meant.isidentifier() else f"; use {meant}"
+    return suggest(argument.lower(), allowed)
 
 
 def resolve(config: Configurator, argument: str, value: Any) -> Callable[[Any], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -58,6 +59,7 @@ def add_cron_task(
     monitor: str | None = None,
     celery: dict[str, Any] | None = None,
     description: str | None = None,
+    **unknown: Any,
 ) -> None:
     """Register a task: a function that runs in the application when its schedule says so.
 
@@ -122,6 +124,7 @@ def add_cron_task(
         function = arguments.resolve(config, "f", f)
     task_name = arguments.parse_task_name(function, name)
     with arguments.naming_task(task_name):
+        arguments.check_known("add_cron_task", unknown, TASK_ARGUMENTS)
         arguments.check_callable("f", f, function)
         fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
         schedules = arguments.parse_schedules(
@@ -149,6 +152,10 @@ def add_cron_task(
             description=arguments.parse_description(function, description),
         )
     _register(config, unbound)
+
+
+TASK_ARGUMENTS = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "unknown"}
+"""The arguments of a task."""
 
 
 def _register(config: Configurator, task: Task) -> None:

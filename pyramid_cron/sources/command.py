@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,15 +13,14 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.path import AssetResolver
 from pyramid.registry import Registry
 
-from ..arguments import naming_task
-from ..directives import add_cron_task
+from ..arguments import check_known, naming_task
+from ..directives import TASK_ARGUMENTS, add_cron_task
 from ..runtime.programs import Command, Environment, quote_arguments
 from ..task import TASK_NAME_PATTERN
-from ..text import suggest
 
 DEFAULT_SHELL = "/bin/sh"
 
-COMMAND_ARGUMENTS = frozenset(inspect.signature(add_cron_task).parameters) - {"config", "f", "name"}
+COMMAND_ARGUMENTS = TASK_ARGUMENTS - {"f", "name"}
 """What ``add_cron_task`` takes besides what is run, and its name."""
 
 POLICY_ARGUMENTS = COMMAND_ARGUMENTS - {
@@ -79,7 +77,7 @@ def add_cron_command(
     """
     command_name = _task_name(argv, name, shell)
     with naming_task(command_name):
-        check_policies(when_and_policies, "add_cron_command", COMMAND_ARGUMENTS)
+        check_known("add_cron_command", when_and_policies, COMMAND_ARGUMENTS)
         command = _parse_command(argv, shell=shell, env=env, cwd=cwd, stdin=stdin)
     register_command(config, command, command_name, when_and_policies)
 
@@ -100,16 +98,6 @@ def naming_source(source: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigurationError(f"{source}: {error}") from error
-
-
-def check_policies(
-    arguments: Iterable[str], directive: str, allowed: frozenset[str] = POLICY_ARGUMENTS
-) -> None:
-    """Refuse arguments that a directive does not have; ValueError says which it has."""
-    for argument in arguments:
-        if argument not in allowed:
-            hint = suggest(argument, allowed) or f"; use {', '.join(sorted(allowed))}"
-            raise ValueError(f"{argument}=: {directive} has no such argument{hint}")
 
 
 def try_policies(package: Any, source: str, policies: Mapping[str, Any]) -> None:

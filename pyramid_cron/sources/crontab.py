@@ -16,7 +16,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
 from ..app import get_cron
-from ..arguments import parse_flag, parse_timezone
+from ..arguments import check_known, parse_flag, parse_timezone
 from ..directives import AFTER_APPLICATION_ORDER, INTROSPECTION_CATEGORY
 from ..runtime.programs import Command, Environment
 from ..schedule import Cron
@@ -24,7 +24,7 @@ from ..task import TASK_NAME_PATTERN
 from .accounts import DEFAULT_PATH, check_user, find_account, may_change_account
 from .command import (
     DEFAULT_SHELL,
-    check_policies,
+    POLICY_ARGUMENTS,
     check_prefix,
     naming_source,
     register_command,
@@ -101,7 +101,7 @@ def add_crontab(
     """
     path = resolve_path(config, path)
     with naming_source(f"crontab {path!r}"):
-        check_policies(policies, "add_crontab")
+        check_known("add_crontab", policies, POLICY_ARGUMENTS)
         check_prefix(prefix)
         parse_flag("user", user)
         parse_flag("skip_reboot", skip_reboot)

@@ -14,14 +14,15 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
 from ..app import CronApp, get_cron
+from ..arguments import check_known
 from ..directives import INTROSPECTION_CATEGORY, check_executor, check_weight
 from ..runtime.programs import Command, quote_arguments
 from ..schedule import Cron, Every
 from ..schedule.quantities import parse_count
 from ..task import REQUEST_EXECUTOR, TASK_NAME_PATTERN
 from .command import (
+    POLICY_ARGUMENTS,
     EnvArgument,
-    check_policies,
     check_prefix,
     naming_source,
     parse_cwd,
@@ -114,7 +115,7 @@ class ScriptFolder:
         self._schedules: dict[str, Cron | Every] = {}
         self._refresh_lock = threading.Lock()
         with self._naming_folder():
-            check_policies(policies, "add_cron_folder")
+            check_known("add_cron_folder", policies, POLICY_ARGUMENTS)
             check_prefix(prefix)
             self._cwd = parse_cwd(cwd)
             self._environment = parse_env(env)

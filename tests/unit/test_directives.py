@@ -365,6 +365,15 @@ def wrapped_in_two(system, extra):
         ({"jitter": "5m", "on_demand": True}, r"jitter='5m': a task that runs on demand"),
         ({"jitter": "2h", "at": "9999-12-31T23:00:00Z"}, r"jitter='2h': shifts At\("),
         ({"description": 5}, r"description=5: must be text"),
+        ({"minute": 5}, r"task': minute=5: add_cron_task has no such argument; .* mean 'min'\?$"),
+        ({"name": "x", "day_of_week": "mon"}, r"'x': day_of_week='mon': .* did you mean 'dow'\?$"),
+        ({"cron": "* * * * *"}, r"cron='\* \* \* \* \*': .* did you mean 'schedule'\?$"),
+        ({"hours": 2, "tz": "UTC"}, r"hours=2: .* did you mean 'hour'\?$"),
+        ({"Schedule": "@daily"}, r"Schedule='@daily': .* did you mean 'schedule'\?$"),
+        ({"prioritty": 3}, r"prioritty=3: .* did you mean 'priority'\?$"),
+        ({"misfire_grace_time": 3}, r"misfire_grace_time=3: .* did you mean 'grace'\?$"),
+        ({"starting": NOON}, r"starting=.*; use schedule=Every\('1h'\)\.starting\(moment\)$"),
+        ({"xyz": 1}, r"xyz=1: add_cron_task has no such argument; use at, catch_up, "),
     ],
 )
 def test_every_mistake_is_named(config, arguments, message):

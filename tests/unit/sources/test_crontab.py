@@ -520,7 +520,7 @@ class TestMistakes:
             config.add_crontab(tmp_path / "none")
 
     def test_arguments_there_are_not_are_refused(self, config, crontab):
-        with pytest.raises(ConfigurationError, match="hour=: add_crontab has no such argument"):
+        with pytest.raises(ConfigurationError, match="hour=2: add_crontab has no such argument"):
             config.add_crontab(crontab(""), hour=2)
 
     def test_a_wrong_policy_is_told(self, config, crontab):

@@ -264,7 +264,7 @@ class TestRegistering:
         ("arguments", "message"),
         [
             ({"timeout": "soon"}, "timeout='soon': use '90s'"),
-            ({"hour": 2}, "hour=: add_cron_folder has no such argument"),
+            ({"hour": 2}, "hour=2: add_cron_folder has no such argument"),
             ({"overlap": "queue"}, "overlap='queue': must be one of"),
             ({"env": "all"}, "env='all': use 'inherit'"),
             ({"cwd": ""}, "cwd='': must be the path of a directory"),
