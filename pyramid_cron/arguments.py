@@ -18,10 +18,18 @@ from typing import Any, TypeVar
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from .schedule import At, Cron, Every
+from .schedule import At, Cron, Every, Schedule
+from .schedule.base import Limited, check_schedule
 from .schedule.quantities import MAX_DURATION, parse_count, parse_duration, parse_seconds
 from .schedule.zones import get_zone
-from .task import CELERY_EXECUTOR, ONE_ATTEMPT, TASK_NAME_PATTERN, Retry, compute_jitter_offset
+from .task import (
+    CELERY_EXECUTOR,
+    ONE_ATTEMPT,
+    TASK_NAME_PATTERN,
+    Retry,
+    Schedules,
+    compute_jitter_offset,
+)
 from .text import suggest
 
 CELERY_SEND_OPTIONS = frozenset(
@@ -280,7 +288,7 @@ def parse_schedules(
     every: Any,
     at: Any,
     on_demand: Any,
-) -> tuple[Cron | Every | At, ...]:
+) -> Schedules:
     """Return the schedules of a task, none on demand; ValueError for two ways of saying when."""
     fields = {name: value for name, value in fields.items() if value is not None}
     ways = {
@@ -312,22 +320,37 @@ def _join_arguments(arguments: dict[str, Any]) -> str:
     return f"{', '.join(written)} and {last}"
 
 
-def _parse_schedule_list(task_name: str, schedule: Any) -> tuple[Cron | Every | At, ...]:
+def _parse_schedule_list(task_name: str, schedule: Any) -> Schedules:
     several = schedule if isinstance(schedule, (list, tuple, set, frozenset)) else [schedule]
     if not several:
         raise ValueError(f"schedule={schedule!r} is empty; use on_demand=True for no schedule")
     return tuple(dict.fromkeys(_parse_schedule(task_name, value) for value in several))
 
 
-def _parse_schedule(task_name: str, schedule: Any) -> Cron | Every | At:
-    if isinstance(schedule, (Cron, Every, At)):
+def _parse_schedule(task_name: str, schedule: Any) -> Schedule:
+    if isinstance(schedule, Schedule):
+        try:
+            check_schedule(schedule)
+        except ValueError as error:
+            raise ValueError(f"schedule={schedule!r}: {error}") from None
         return schedule
     if isinstance(schedule, str):
         make = partial(Cron.for_task, task_name)
         return _construct("schedule", make, schedule, alias="expression")
     raise ValueError(
-        f"schedule={schedule!r}: must be five cron fields as text, a Cron, Every or At, or a list"
+        f"schedule={schedule!r}: must be five cron fields as text, a Cron, Every, At or other"
+        " Schedule, or a list of these"
     )
+
+
+def check_slots(schedules: Schedules, now: datetime) -> None:
+    """Refuse a schedule whose bounds and exclusions leave no slot; ValueError names it."""
+    for schedule in schedules:
+        if isinstance(schedule, Limited) and schedule.is_empty(now):
+            raise ValueError(
+                f"schedule={schedule!r}: no slot was found that is within its bounds and not"
+                " excluded, so it would never run"
+            )
 
 
 def _construct(

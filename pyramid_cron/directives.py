@@ -16,7 +16,7 @@ from .app import CronApp, get_cron
 from .run import Run
 from .runtime.programs import Command
 from .runtime.queues import CelerySender
-from .schedule import Cron, Schedule
+from .schedule import Schedule
 from .schedule.quantities import parse_count, parse_integer
 from .task import CELERY_EXECUTOR, REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Overlap, Retry, Task
 
@@ -75,8 +75,9 @@ def add_cron_task(
     :param name: the name of the task, unique in the application. Default: ``module.qualname``
         of ``f``.
     :param schedule: a crontab line's five fields (``"*/5 * * * *"``), an alias (``"@hourly"``), a
-        :class:`~pyramid_cron.Cron`, :class:`~pyramid_cron.Every` or :class:`~pyramid_cron.At`, or a
-        list of these: the task runs when any of them says so.
+        :class:`~pyramid_cron.Cron`, :class:`~pyramid_cron.Every`, :class:`~pyramid_cron.At` or
+        other :class:`~pyramid_cron.Schedule`, or a list of these: the task runs when any of them
+        says so.
     :param every: an interval of at least 1 s: ``"10s"``, ``"30m"``, ``"6h"``, ``"1d"``, whole
         seconds, or a timedelta.
     :param at: a moment at which to run once: an aware datetime or ISO 8601 text with an offset.
@@ -171,6 +172,7 @@ def _register(config: Configurator, task: Task) -> None:
         bound = _with_timezone(task, task.timezone or cron.settings.timezone)
         introspectable.update(_introspection_of(bound))
         with arguments.naming_task(task.name):
+            arguments.check_slots(bound.schedules, cron.clock())
             check_weight(task.executor, task.weight, cron.settings.capacity)
         cron.register(bound)
         registered.append(bound)
@@ -265,8 +267,5 @@ def _introspection_of(task: Task) -> dict[str, Any]:
 
 def _with_timezone(task: Task, zone: str) -> Task:
     """Return the task in this zone, with its schedules that have no zone of their own."""
-    schedules = tuple(
-        schedule.with_timezone(zone) if isinstance(schedule, Cron) else schedule
-        for schedule in task.schedules
-    )
+    schedules = tuple(schedule.with_timezone(zone) for schedule in task.schedules)
     return replace(task, schedules=schedules, timezone=zone)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from .runtime.programs import Command
-from .schedule import At, Cron, Every
+from .schedule import Cron, Schedule
 from .sources.accounts import find_account
 from .sources.crontab import MAIL_VARIABLES, CrontabCommand
 from .sources.crontab_syntax import (
@@ -140,7 +140,7 @@ def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Itera
         yield f"{fields} {account}{entry.text}"
 
 
-def _zone_of(schedule: Cron | Every | At) -> str:
+def _zone_of(schedule: Schedule) -> str:
     return (schedule.timezone or "UTC") if isinstance(schedule, Cron) else "UTC"
 
 

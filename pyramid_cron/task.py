@@ -10,9 +10,10 @@ from enum import Enum
 from itertools import chain
 from typing import Any
 
-from .schedule import At, Cron, Every
-from .schedule.base import seal
+from .schedule import Every, Schedule
+from .schedule.base import following_slot
 from .schedule.fields import hash_name
+from .schedule.frozen import seal
 from .schedule.quantities import parse_count, parse_duration
 
 MAX_TASK_NAME_CHARACTERS = 200
@@ -23,7 +24,7 @@ TASK_NAME_PATTERN = re.compile(
 )
 """Matches the name of a task: printable, and not too long."""
 
-Schedules = tuple[Cron | Every | At, ...]
+Schedules = tuple[Schedule, ...]
 
 System = Mapping[str, Any]
 """A task's argument: request, registry, time_left, run, payload and progress."""
@@ -162,14 +163,14 @@ class Task:
         """
         if self.overlap is Overlap.DELAY and len(self.schedules) == 1:
             [schedule] = self.schedules
-            if isinstance(schedule, Every):
+            if isinstance(schedule, Every) and schedule.is_steady:
                 return timedelta(seconds=schedule.seconds)
         return None
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after an aware moment, in UTC; None if there is none."""
         shift = timedelta(seconds=self.offset)
-        slots = [schedule.following(after - shift) for schedule in self.schedules]
+        slots = [following_slot(schedule, after - shift) for schedule in self.schedules]
         return min((slot + shift for slot in slots if slot is not None), default=None)
 
     def between(self, since: datetime, until: datetime) -> list[datetime]:

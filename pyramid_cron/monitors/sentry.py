@@ -170,7 +170,7 @@ def _schedule(task: Task) -> dict[str, Any] | None:
     try:
         return {"type": "crontab", "value": schedule.crontab()}
     except ValueError:
-        if isinstance(schedule, Every):
+        if isinstance(schedule, Every) and schedule.is_steady:
             return _interval(timedelta(seconds=schedule.seconds))
         return None
 

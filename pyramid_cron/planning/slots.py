@@ -17,6 +17,7 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from ..schedule import Schedule
+from ..schedule.base import following_slot
 from ..schedule.zones import to_utc
 from ..task import Schedules, Task
 
@@ -205,13 +206,8 @@ class _SharedSchedule(NamedTuple):
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after a moment; ValueError if the schedule's is not after it."""
         shift = timedelta(seconds=self.offset)
-        slot = self.schedule.following(after - shift)
-        if slot is None:
-            return None
-        slot += shift
-        if slot <= after:  # else it would be due for ever
-            raise ValueError(f"{self.schedule!r}: its slot {slot} does not follow {after}")
-        return slot
+        slot = following_slot(self.schedule, after - shift)
+        return None if slot is None else slot + shift
 
 
 def _shared_schedules(entries: Iterable[Entry]) -> tuple[_SharedSchedule, ...]:

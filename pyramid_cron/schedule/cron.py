@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import SupportsIndex, TypeAlias
 
-from .base import Schedule, seal
+from .base import Schedule
 from .crontab_text import cron_to_crontab, repr_arguments
 from .describe import describe_cron
+from .frozen import copy_with, seal
 from .parser import CronFields, parse_expression, parse_fields
 from .search import SlotSearch, minutes_of_day
-from .zones import UTC, ceil_second, floor_second, get_zone, second_to_utc
+from .zones import (
+    UTC,
+    MomentSpan,
+    ceil_second,
+    date_span,
+    floor_second,
+    get_zone,
+    second_to_utc,
+    to_utc,
+)
+
+_MINUTE = timedelta(minutes=1)
 
 FieldInput: TypeAlias = str | SupportsIndex | Iterable[SupportsIndex]
 
@@ -84,13 +96,33 @@ class Cron(Schedule):
 
     def with_timezone(self, timezone: str) -> Cron:
         """Return this schedule in ``timezone``, unless it has a zone of its own."""
-        return self if self.timezone is not None else self._from_fields(self.fields, timezone)
+        if self.timezone is not None:
+            return self
+        search = replace(self.search, zone=get_zone(timezone))
+        return copy_with(self, timezone=timezone, search=search)
 
     def matches(self, moment: datetime) -> bool:
         """Return whether ``moment`` lies in the minute that begins with a slot."""
         at = floor_second(moment, "moment")
         slot = self.search.at_or_after(at - 59)
         return slot is not None and slot <= at
+
+    def match_span(self, moment: datetime) -> MomentSpan | None:
+        """Return a span around ``moment`` throughout which the schedule matches, None without one.
+
+        It is the minute of the slot or, on a date without a shift of the clock, all the minutes
+        that match one after the other.
+        """
+        if not self.matches(moment):
+            return None
+        at = to_utc(moment, "moment")
+        if (day := date_span(at, self.search.zone)) is not None:
+            first, end = self.search.matching_minutes((at - day[0]) // _MINUTE)
+            if first < end:
+                return day[0] + first * _MINUTE, day[0] + end * _MINUTE
+        slot = second_to_utc(self.search.at_or_before(floor_second(at, "moment")))
+        assert slot is not None  # it matches
+        return slot, slot + _MINUTE
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after ``after``; None when none is left in the calendar."""

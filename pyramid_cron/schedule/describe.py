@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import groupby
 
 from .dates import DateRule
@@ -36,6 +37,11 @@ def describe_interval(seconds: int) -> str:
     """Return an interval in its largest whole unit, as ``every 30 minutes``."""
     size, unit = next((size, unit) for size, unit in _INTERVAL_UNITS_SECONDS if seconds % size == 0)
     return f"every {unit}" if seconds == size else f"every {seconds // size} {unit}s"
+
+
+def describe_moment(moment: datetime) -> str:
+    """Return a moment (aware, UTC), as ``2026-12-01 09:00:00 UTC``."""
+    return f"{moment.replace(tzinfo=None).isoformat(' ')} UTC"
 
 
 def _around_the_clock(minutes: Sequence[int], hours: Sequence[int]) -> str:

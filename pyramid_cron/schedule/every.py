@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .base import Schedule, seal
+from .base import Schedule
 from .crontab_text import compact_interval, interval_to_crontab
-from .describe import describe_interval
+from .describe import describe_interval, describe_moment
+from .frozen import seal
 from .quantities import parse_seconds
-from .zones import ceil_second, floor_second, parse_moment, second_to_utc, to_utc
+from .zones import ceil_second, floor_second, parse_instant, second_to_utc, to_utc
 
 
 @seal
@@ -37,6 +38,11 @@ class Every(Schedule):
         number = (ceil_second(before, "before") - 1) // self.seconds
         return second_to_utc(number * self.seconds)
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether its slots are those of the interval: no subclass has its own ``following``."""
+        return type(self).following is Every.following
+
     def describe(self) -> str:
         """Return the interval in plain English."""
         return describe_interval(self.seconds)
@@ -61,7 +67,7 @@ class At(Schedule):
     moment: datetime
 
     def __init__(self, moment: datetime | str) -> None:
-        object.__setattr__(self, "moment", _parse_at(moment))
+        object.__setattr__(self, "moment", parse_instant("at", moment))
 
     def following(self, after: datetime) -> datetime | None:
         """Return the slot if it is after ``after``."""
@@ -73,7 +79,7 @@ class At(Schedule):
 
     def describe(self) -> str:
         """Return the moment, in UTC."""
-        return f"once, at {self.moment.replace(tzinfo=None).isoformat(' ')} UTC"
+        return f"once, at {describe_moment(self.moment)}"
 
     def crontab(self) -> str:
         """Raise ValueError: a crontab can't say once."""
@@ -81,17 +87,3 @@ class At(Schedule):
 
     def __repr__(self) -> str:
         return f"At({self.moment.isoformat()!r})"
-
-
-def _parse_at(moment: object) -> datetime:
-    try:
-        if isinstance(moment, str):
-            return parse_moment(moment)
-        if isinstance(moment, datetime):
-            return to_utc(moment, "at")
-    except ValueError:
-        pass
-    raise ValueError(
-        f"at={moment!r}: use an aware datetime or ISO 8601 text in the extended format with an"
-        " offset, such as '2026-12-01T09:00:00+01:00'"
-    )

@@ -146,6 +146,13 @@ class SlotSearch:
             yield time
             minute = self._minute_at_or_after(minute + 1)
 
+    def matching_minutes(self, minute: int) -> tuple[int, int]:
+        """Return the first and the end of the minutes of a day that match around ``minute``."""
+        later = self.times >> minute
+        length = lowest_bit(~later)
+        earlier = ~self.times & (1 << minute) - 1
+        return (earlier.bit_length(), minute + length) if length else (minute, minute)
+
     def _minute_at_or_after(self, minute: int) -> int | None:
         """Return the first matching minute at or after ``minute``; None if there is none."""
         if minute > _LAST_MINUTE:

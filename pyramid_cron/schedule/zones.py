@@ -157,6 +157,44 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
         raise ValueError(f"{text!r} is no moment in ISO 8601{offset}") from None
 
 
+def parse_instant(argument: str, value: object) -> datetime:
+    """Return an aware datetime, or ISO 8601 text with an offset, in UTC.
+
+    Raises ValueError, naming the argument, for anything else.
+    """
+    try:
+        if isinstance(value, str):
+            return parse_moment(value)
+        if isinstance(value, datetime):
+            return to_utc(value, argument)
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{argument}={value!r}: use an aware datetime or ISO 8601 text in the extended format with"
+        " an offset, such as '2026-12-01T09:00:00+01:00'"
+    )
+
+
+#: The first moment of a span and the first after it, in UTC.
+MomentSpan = tuple[datetime, datetime]
+
+
+def date_span(moment: datetime, zone: tzinfo) -> MomentSpan | None:
+    """Return the span of the local date of a moment, in UTC.
+
+    None for a date on which the clock shifts, whose times may be cut in two by another date's, and
+    at the ends of the calendar.
+    """
+    try:
+        day = moment.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        following_day = day + timedelta(days=1)
+        if day.utcoffset() != following_day.utcoffset():
+            return None
+        return day.astimezone(timezone.utc), following_day.astimezone(timezone.utc)
+    except OverflowError:
+        return None
+
+
 def floor_second(moment: datetime, argument: str) -> int:
     """Return the last whole second at or before ``moment``; ``argument`` names it in the error."""
     try:

@@ -70,7 +70,7 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
         "expression",
         nargs="+",
         metavar="EXPRESSION",
-        help='"30 2 * * *", "@daily", "every 30m" or a moment with an offset',
+        help='"30 2 * * *", "@daily", "every 30m", a moment with an offset, or a task\'s name',
     )
     command.add_argument("--timezone", metavar="ZONE", help="the zone (default: cron.timezone)")
     _add_command(commands, "check", "look for problems with the tasks and the store")

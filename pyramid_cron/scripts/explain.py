@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ..planning.forecast import following_slots
-from ..schedule import At, Cron, Every
+from ..schedule import At, Cron, Every, Schedule
+from ..schedule.base import Limited
 from ..schedule.zones import (
     DAY_SECONDS,
     END_SECOND,
@@ -19,6 +20,7 @@ from ..schedule.zones import (
     offset_span_at,
     to_zone,
 )
+from ..text import escape_unprintable
 from .context import EXIT_FINE, CommandContext, CommandFailedError
 from .output import CommandOutput
 
@@ -30,7 +32,7 @@ SHIFT_HORIZON_SECONDS = 2 * 366 * DAY_SECONDS
 
 SHIFT_RESOLUTION = timedelta(seconds=1)
 
-BuiltinSchedule = Cron | Every | At
+_UTC_METHODS = (Every.following, At.following)
 
 
 class ClockShift(NamedTuple):
@@ -75,33 +77,48 @@ class ClockShift(NamedTuple):
 def explain(context: CommandContext) -> int:
     """``pcron … explain``."""
     args, out = context.args, context.output
-    zone = _parse_zone(args.timezone or context.cron.settings.timezone)
-    schedule = parse_schedule(" ".join(args.expression), zone)
-    slots = list(islice(following_slots(schedule, context.now), 5))
-    shifts = list(islice(clock_shifts(zone, context.now), MAX_SHIFTS))
+    text = " ".join(args.expression)
+    task = context.cron.task_registry.by_name.get(text)
+    default_zone = task.timezone if task else context.cron.settings.timezone
+    zone = _parse_zone(args.timezone or default_zone)
+    schedules = task.schedules if task else (parse_schedule(text, zone),)
     if out.is_json:
-        out.print_json(_explanation_data(schedule, zone, slots, shifts))
+        data = [_explanation_data(schedule, zone, context.now) for schedule in schedules]
+        details = None if task is None else {"task": task.name, "jitter": task.offset}
+        out.print_json(data[0] if details is None else {**details, "schedules": data})
         return EXIT_FINE
-    out.print_line(schedule.describe())
+    if task is not None:
+        out.print_line(escape_unprintable(f"{task.name}: {task.describe()}"))
+    for schedule in schedules:
+        if task is not None:
+            out.print_line()
+        _print_explanation(out, schedule, zone, context.now)
+    return EXIT_FINE
+
+
+def _print_explanation(
+    out: CommandOutput, schedule: Schedule, zone: ZoneInfo, now: datetime
+) -> None:
+    slots = list(islice(following_slots(schedule, now), 5))
+    out.print_line(escape_unprintable(schedule.describe()))
     out.print_line(f"crontab: {_crontab_or_reason(schedule)[1]}")
     out.print_line(f"\nNext in {zone.key}:")
     for slot in slots:
         out.print_line(f"  {_format_slot(schedule, slot, zone)}")
     if not slots:
         out.print_line("  never again")
-    if not isinstance(schedule, At):
-        _print_shifts(out, schedule, zone, shifts)
-    return EXIT_FINE
+    if not isinstance(_unlimited(schedule), At):
+        _print_shifts(out, schedule, zone, list(islice(clock_shifts(zone, now), MAX_SHIFTS)))
 
 
-def _format_slot(schedule: BuiltinSchedule, slot: datetime, zone: ZoneInfo) -> str:
+def _format_slot(schedule: Schedule, slot: datetime, zone: ZoneInfo) -> str:
     """Return a slot in local time, with its note."""
     note = dst_note((schedule,), slot)
     return f"{to_zone(slot, zone):%a %Y-%m-%d %H:%M:%S %Z}" + (f"  ({note})" if note else "")
 
 
 def _print_shifts(
-    out: CommandOutput, schedule: BuiltinSchedule, zone: ZoneInfo, shifts: list[ClockShift]
+    out: CommandOutput, schedule: Schedule, zone: ZoneInfo, shifts: list[ClockShift]
 ) -> None:
     if not shifts:
         out.print_line(f"\nThe clocks of {zone.key} do not shift.")
@@ -114,7 +131,7 @@ def _print_shifts(
             out.print_line(f"    {_format_slot(schedule, slot, zone)}")
 
 
-def _slots_around(schedule: BuiltinSchedule, shift: ClockShift) -> list[datetime]:
+def _slots_around(schedule: Schedule, shift: ClockShift) -> list[datetime]:
     """Return the last slot before the shifted times, and up to five after it."""
     length = shift.last_local - shift.first_local
     start = shift.moment if shift.is_gap else shift.moment - length
@@ -127,15 +144,16 @@ def _slots_around(schedule: BuiltinSchedule, shift: ClockShift) -> list[datetime
     return following if previous is None else [previous, *following]
 
 
-def _explanation_data(
-    schedule: BuiltinSchedule, zone: ZoneInfo, slots: list[datetime], shifts: list[ClockShift]
-) -> dict[str, Any]:
+def _explanation_data(schedule: Schedule, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
     has_crontab, crontab = _crontab_or_reason(schedule)
     return {
         "schedule": schedule.describe(),
         "timezone": zone.key,
         "crontab": crontab if has_crontab else None,
-        "next": [{"slot": slot, "note": dst_note((schedule,), slot)} for slot in slots],
+        "next": [
+            {"slot": slot, "note": dst_note((schedule,), slot)}
+            for slot in islice(following_slots(schedule, now), 5)
+        ],
         "shifts": [
             {
                 "moment": shift.moment,
@@ -143,12 +161,12 @@ def _explanation_data(
                 "effect": dst_effect(schedule, shift),
                 "slots": _slots_around(schedule, shift),
             }
-            for shift in shifts
+            for shift in islice(clock_shifts(zone, now), MAX_SHIFTS)
         ],
     }
 
 
-def parse_schedule(text: str, zone: ZoneInfo) -> BuiltinSchedule:
+def parse_schedule(text: str, zone: ZoneInfo) -> Schedule:
     """Return a schedule from text: ``every 30m``, cron fields, or a moment with an offset.
 
     Cron fields are in ``zone``. Raises CommandFailedError for anything else.
@@ -171,7 +189,7 @@ def _parse_zone(name: str) -> ZoneInfo:
         raise CommandFailedError(str(error).replace("timezone=", "--timezone ", 1)) from None
 
 
-def _crontab_or_reason(schedule: BuiltinSchedule) -> tuple[bool, str]:
+def _crontab_or_reason(schedule: Schedule) -> tuple[bool, str]:
     """Return True and the crontab fields, or False and why there are none."""
     try:
         fields = schedule.crontab()
@@ -204,14 +222,30 @@ def _shift_at(zone: ZoneInfo, moment: datetime) -> ClockShift:
     )
 
 
-def dst_effect(schedule: BuiltinSchedule, shift: ClockShift) -> str:
+def _unlimited(schedule: Schedule) -> Schedule:
+    return schedule.schedule if isinstance(schedule, Limited) else schedule
+
+
+def _cron_of(schedule: Schedule) -> Cron | None:
+    """Return the schedule of fields that a schedule's slots are by, if it is by fields alone."""
+    cron = _unlimited(schedule)
+    return cron if isinstance(cron, Cron) and type(cron).following is Cron.following else None
+
+
+def dst_effect(schedule: Schedule, shift: ClockShift) -> str:
     """Return what a schedule does at a shift of its zone."""
-    if not isinstance(schedule, Cron):
-        return "it counts in UTC, and shifts make no difference"
-    times = _first_times(schedule, shift)
+    every, cron = _unlimited(schedule), _cron_of(schedule)
+    if cron is None:
+        is_utc = isinstance(every, (Every, At)) and type(every).following in _UTC_METHODS
+        return (
+            "it counts in UTC, and shifts make no difference"
+            if is_utc
+            else f"{type(every).__name__} says what it does; its slots around are"
+        )
+    times = _first_times(cron, shift) if _has_slot_at(schedule, shift) else []
     if not times:
         return "it has no slot in that time, and shifts make no difference"
-    if schedule.fields.is_wildcard:
+    if cron.fields.is_wildcard:
         return (
             "it follows elapsed time: what is skipped is not made up"
             if shift.is_gap
@@ -224,13 +258,22 @@ def dst_effect(schedule: BuiltinSchedule, shift: ClockShift) -> str:
     return f"{subject} there twice: it runs the first time only"
 
 
-def dst_note(schedules: tuple[BuiltinSchedule, ...], slot: datetime) -> str:
+def _has_slot_at(schedule: Schedule, shift: ClockShift) -> bool:
+    """Tell whether a limited schedule's bounds and exclusions leave a slot at a shift."""
+    if not isinstance(schedule, Limited):
+        return True
+    length = shift.last_local - shift.first_local
+    start = shift.moment - (SHIFT_RESOLUTION if shift.is_gap else length + SHIFT_RESOLUTION)
+    return next(schedule.between(start, shift.moment + length), None) is not None
+
+
+def dst_note(schedules: tuple[Schedule, ...], slot: datetime) -> str:
     """Return a note on a slot (aware) at a shift of the clocks; "" for any other slot."""
     notes = {
         note: None
         for schedule in schedules
-        if isinstance(schedule, Cron) and schedule.matches(slot)
-        if (note := _cron_dst_note(schedule, slot))
+        if (cron := _cron_of(schedule)) is not None and schedule.matches(slot)
+        if (note := _cron_dst_note(cron, slot))
     }
     return "; ".join(notes)
 

@@ -7,8 +7,10 @@ import pytest
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 
-from pyramid_cron import At, Cron, Every, Retry, scheduler
+from pyramid_cron import At, Cron, Every, Retry, Schedule, scheduler
 from tests.apps import NOON, configure, cron_of
+
+HOUR = timedelta(hours=1)
 
 
 def task(system):
@@ -482,3 +484,127 @@ def test_what_a_decorator_adds_is_not_asked_of_the_system(config):
 def test_schedules_may_be_given_as_such(config, schedule):
     config.add_cron_task(task, schedule=schedule)
     assert len(registered(config)) == 1
+
+
+class Half(Schedule):
+    """A schedule of one's own: each half past."""
+
+    def following(self, after):
+        slot = Every("30m").following(after)
+        return slot if slot.minute else Every("30m").following(slot)
+
+    def preceding(self, before):
+        slot = Every("30m").preceding(before)
+        return slot if slot.minute else Every("30m").preceding(slot)
+
+    def describe(self):
+        return "at half past"
+
+
+def test_a_schedule_of_ones_own_runs_its_tasks(config):
+    config.add_cron_task(task, name="a", schedule=Half())
+    assert len(slots(config)) == 24
+    [registered_task] = registered(config)
+    assert registered_task.describe() == "at half past"
+    cron = cron_of(config)
+    cron.tick(NOON)
+    half = NOON + timedelta(minutes=30)
+    assert [run.slot for run in cron.tick(NOON + timedelta(minutes=40)).runs] == [half]
+    assert [run.slot for run in cron.tick(NOON + timedelta(hours=3)).runs] == [half + 2 * HOUR]
+    status = scheduler(config.registry).status("a")
+    assert status.last.slot == half + 2 * HOUR
+    assert status.next.minute == 30
+
+
+class Skips(Cron):
+    """A subclass of a built-in schedule."""
+
+    def following(self, after):
+        slot = super().following(after)
+        return slot if slot.hour % 2 else super().following(slot)
+
+
+def test_a_subclass_of_a_schedule_is_obeyed_by_ticks_and_after_a_gap(config):
+    config.add_cron_task(task, name="a", schedule=Skips("0 * * * *"), catch_up="all", grace=None)
+    assert slots(config) == [f"{hour:02}:00" for hour in range(1, 24, 2)]
+    cron = cron_of(config)
+    cron.tick(NOON)
+    assert cron.tick(NOON + timedelta(minutes=1)).runs == ()
+    assert len(cron.tick(NOON + timedelta(hours=8)).runs) == 4
+
+
+def test_a_subclass_of_an_interval_with_slots_of_its_own_has_no_fixed_delay(config):
+    class Rare(Every):
+        def following(self, after):
+            return super().following(after + HOUR)
+
+    config.add_cron_task(task, name="a", schedule=Rare("1m"), overlap="delay")
+    config.add_cron_task(task, name="b", schedule=Every("1m"), overlap="delay")
+    assert [task.fixed_delay for task in registered(config)] == [None, timedelta(minutes=1)]
+
+
+class Nothing(Schedule):
+    def following(self, after):
+        return None
+
+
+class OnlyMatches(Cron):
+    def matches(self, moment):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (Nothing(), r"'x': schedule=<Nothing>: Nothing has no preceding and no describe; a sche"),
+        ([Nothing()], r"'x': schedule=<Nothing>: Nothing has no preceding and no describe; a sche"),
+        (
+            OnlyMatches(),
+            r"'x': schedule=OnlyMatches\(.*: OnlyMatches has a matches of its own",
+        ),
+        (Half, r"'x': schedule=<class '.*Half'>: must be five cron fields as text, a Cron, Every"),
+    ],
+)
+def test_a_schedule_that_could_not_be_obeyed_is_refused(config, schedule, message):
+    with pytest.raises(ConfigurationError, match=f"^cron task {message}"):
+        config.add_cron_task(task, name="x", schedule=schedule)
+
+
+def test_bounds_and_exclusions_are_obeyed_in_the_zone_of_the_task(config):
+    noon = Cron(hour=12)
+    config.add_cron_task(
+        task,
+        name="a",
+        schedule=noon.excluding([NOON.date()]).starting(NOON),
+        timezone="Asia/Tokyo",
+    )
+    cron = cron_of(config)
+    planned = cron.simulate(NOON - timedelta(days=3), NOON + timedelta(days=3))
+    assert [planned_run.slot for planned_run in planned] == [
+        NOON + timedelta(days=1, hours=-9),
+        NOON + timedelta(days=2, hours=-9),
+        NOON + timedelta(days=3, hours=-9),
+    ]
+    [registered_task] = registered(config)
+    assert registered_task.describe() == (
+        "at 12:00 every day (Asia/Tokyo), from 2026-06-15 12:00:00 UTC, except on 2026-06-15"
+    )
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Cron("@daily").excluding(Cron("* * * * *")),
+        Cron("@yearly").starting("2026-02-01T00:00Z").ending("2026-12-01T00:00Z"),
+        [Every("1h"), Cron("@daily").excluding(lambda local: True)],
+    ],
+)
+def test_limits_that_leave_no_slot_are_refused(config, schedule):
+    config.add_cron_task(task, name="x", schedule=schedule)
+    with pytest.raises(ConfigurationError, match=r"'x': schedule=Cron\(.*it would never run"):
+        config.commit()
+
+
+def test_a_schedule_that_has_ended_is_not_refused(config):
+    config.add_cron_task(task, name="x", schedule=Every("1h").ending("2020-01-01T00:00Z"))
+    assert slots(config) == []

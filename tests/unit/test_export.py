@@ -2,11 +2,12 @@
 
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from pyramid.config import Configurator
 
-from pyramid_cron import scheduler
+from pyramid_cron import Cron, scheduler
 from pyramid_cron.export import export_crontab
 from pyramid_cron.runtime.programs import Command
 from pyramid_cron.sources.crontab_syntax import parse_crontab
@@ -313,3 +314,17 @@ def test_only_a_shell_forgets_variables(tmp_path):
 
     _, second = entries(register)
     assert second.command == "pcron shop.ini run b.cron:2"
+
+
+def test_a_schedule_of_ones_own_and_limits_are_a_comment():
+    class Rare(Cron):
+        def following(self, after):
+            return super().following(after + timedelta(days=1))
+
+    def register(config):
+        config.add_cron_task(nightly, name="a", schedule=Rare("@daily"))
+        config.add_cron_task(nightly, name="b", schedule=Cron("@daily").ending("2027-01-01T00:00Z"))
+
+    assert entries(register) == []
+    text = export_crontab(tasks_of(register), "shop.ini")
+    assert "# (Cron('0 0 * * *', timezone='UTC').ending('2027-01-01T00:00:00+00:00'): a" in text

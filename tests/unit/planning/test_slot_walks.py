@@ -202,3 +202,43 @@ class Stuck(Every):
 def test_a_schedule_that_does_not_move_on_is_named() -> None:
     with pytest.raises(ValueError, match=r"Every\('1m'\): its slot .* does not follow"):
         calendar_of(Stuck("1m")).due(NOON, NOON + MINUTE)
+
+
+class OnHours(Cron):
+    """A cron's slots in some hours, which it keeps itself."""
+
+    def __init__(self, expression: str, *hours: int) -> None:
+        super().__init__(expression)
+        self.hours = hours
+
+    def following(self, after: datetime) -> datetime | None:
+        slot = super().following(after)
+        while slot is not None and slot.hour not in self.hours:
+            slot = super().following(slot)
+        return slot
+
+
+def test_schedules_that_differ_in_attributes_of_their_own_are_asked_apart() -> None:
+    calendar = calendar_of(OnHours("0 * * * *", 13), OnHours("0 * * * *", 14, 15))
+    assert minutes(calendar.due(NOON, NOON + 180 * MINUTE)) == [(60, 0), (120, 1), (180, 1)]
+
+
+def test_slots_of_ones_own_may_be_in_any_zone() -> None:
+    class Local(Every):
+        __slots__ = ()
+
+        def following(self, after: datetime) -> datetime | None:
+            slot = super().following(after)
+            return slot and slot.astimezone(timezone(timedelta(hours=2)))
+
+    [(slot, _)] = calendar_of(Local("1m")).due(NOON, NOON + MINUTE)
+    assert slot.tzinfo is timezone.utc
+
+
+def test_limits_of_a_schedule_are_obeyed() -> None:
+    limited = Every("1m").starting(NOON + 2 * MINUTE).ending(NOON + 9 * MINUTE)
+    limited = limited.excluding(Cron("3-6 * * * *"))
+    calendar = calendar_of(limited)
+    windows = [calendar.due(NOON + n * MINUTE, NOON + (n + 1) * MINUTE) for n in range(12)]
+    assert [minute for window in windows for minute, _ in minutes(window)] == [2, 7, 8, 9]
+    assert calendar.next_slot(NOON + 2 * MINUTE) == NOON + 7 * MINUTE

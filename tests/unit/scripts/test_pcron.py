@@ -108,6 +108,38 @@ def test_explain_says_what_shifts_do(shop):
     assert shop.fine("explain", "2020-01-01T00:00Z").endswith("  never again\n")
 
 
+def test_explain_takes_a_task_by_its_name(shop):
+    shop.write(
+        """
+    from datetime import date
+    from pyramid_cron import Every, Schedule
+
+    class Tides(Schedule):
+        def following(self, after):
+            return Every("1h").following(after)
+
+        def preceding(self, before):
+            return Every("1h").preceding(before)
+
+        def describe(self):
+            return "at high water"
+
+    limited = Every("6h").starting("2100-01-01T00:00Z").excluding([date(2100, 1, 1)])
+    config.add_cron_task(clean, schedule=[limited, Tides()], name="limited", jitter="10m")
+    """
+    )
+    text = shop.fine("explain", "limited")
+    assert text.startswith("limited: every 6 hours, from 2100-01-01 00:00:00 UTC, except on 2100-")
+    assert "  Sat 2100-01-02 01:00:00 CET\n" in text
+    assert "\n\nat high water\ncrontab: none: a crontab has no such schedule\n" in text
+    assert "\n    Tides says what it does; its slots around are\n" in text
+    data = shop.json("explain", "limited")
+    assert (data["task"], data["jitter"] < 600) == ("limited", True)
+    assert [schedule["crontab"] for schedule in data["schedules"]] == [None, None]
+    assert data["schedules"][0]["next"][0]["slot"] == "2100-01-02T00:00:00Z"
+    assert shop.fine("explain", "clean") == "clean: on demand\n"
+
+
 def test_explain_refuses_what_is_no_schedule(shop):
     assert "61 is out of range" in shop.wrong("explain", "61 * * * *")
     assert "every='soon'" in shop.wrong("explain", "every soon")

@@ -1,6 +1,7 @@
 """The notes of slots at a shift of the clocks."""
 
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -60,3 +61,25 @@ def test_what_a_schedule_does_at_a_shift():
     assert "makes no difference" not in dst_effect(Cron("* * * * *"), gap)
     assert "no slot in that time" in dst_effect(Cron("0 12 * * *"), gap)
     assert "counts in UTC" in dst_effect(Every("30m"), gap)
+
+
+def test_bounds_and_exclusions_have_the_notes_of_their_schedule():
+    gap, overlap = islice(clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1)), 2)
+    cron = Cron("30 2 * * *", timezone=BERLIN)
+    later = cron.starting(utc(2026, 1, 1)).excluding([date(2026, 10, 25)])
+    assert dst_effect(later, gap) == dst_effect(cron, gap)
+    assert "no slot in that time" in dst_effect(later, overlap)
+    assert dst_note((later,), utc(2026, 3, 29, 1)) == dst_note((cron,), utc(2026, 3, 29, 1))
+    assert dst_note((later,), utc(2026, 10, 25, 0, 30)) == ""
+    assert "counts in UTC" in dst_effect(Every("30m").ending(utc(2026, 1, 1)), gap)
+
+
+def test_a_subclass_that_has_slots_of_its_own_has_no_notes():
+    class Nights(Cron):
+        def following(self, after):
+            return super().following(after)
+
+    gap = next(clock_shifts(ZoneInfo(BERLIN), utc(2026, 1, 1)))
+    nights = Nights("30 2 * * *", timezone=BERLIN)
+    assert dst_note((nights,), utc(2026, 3, 29, 1)) == ""
+    assert dst_effect(nights, gap).endswith("Nights says what it does; its slots around are")
