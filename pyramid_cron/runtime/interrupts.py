@@ -83,7 +83,7 @@ class _Greenlet:
         self._greenlet = self._gevent.getcurrent()
 
     def raise_exception(self, error_class: type[BaseException]) -> None:
-        self._gevent.kill(self._greenlet, error_class, block=False)
+        self._gevent.kill(self._greenlet, error_class)
 
     def clear_pending(self) -> None:
         with suppress(TaskInterrupted):

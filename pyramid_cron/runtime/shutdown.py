@@ -1,19 +1,25 @@
 """How running tasks end when their process stops.
 
 They may finish within ``cron.shutdown_timeout``; those that have not finished are cancelled and
-recorded. The signal handler that was there before is called as well, once that timeout runs.
+recorded. The signal handler that was there before is called as well, once that timeout runs. Where
+there was none, the process ends by the signal itself in the end, as it would have without this.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from .interrupts import uses_greenlets
 from .process_hooks import call_at_exit
 from .supervisor import Supervisor
 
@@ -27,6 +33,16 @@ DEFAULT_ONLY_SIGNALS = (signal.SIGHUP,)
 
 ANSWER_GRACE_SECONDS = 0.2
 """Seconds for a server to send the answer of a tick before a held signal ends it."""
+
+TICK_GRACE_SECONDS = 1.0
+"""Seconds for the ticks of other threads to end once their runs have."""
+
+SIGNAL_GRACE_SECONDS = 1.0
+"""Seconds for a signal to end the process; the first process of a container ignores it."""
+
+_set_signal_action = ctypes.pythonapi.PyOS_setsig
+_set_signal_action.argtypes = (ctypes.c_int, ctypes.c_void_p)
+_set_signal_action.restype = ctypes.c_void_p
 
 
 def install_shutdown_hooks(supervisor: Supervisor, timeout: float) -> None:
@@ -96,12 +112,15 @@ def _next_handler(number: int, handler: Any) -> Any:
     """Return what ends the process once its runs have stopped; None if the signal does not."""
     if callable(handler):
         return None if number in DEFAULT_ONLY_SIGNALS else handler
-    return _exit_process if handler is signal.SIG_DFL and number in TERMINATION_SIGNALS else None
+    return end_by_signal if handler is signal.SIG_DFL and number in TERMINATION_SIGNALS else None
 
 
-def _exit_process(number: int, _frame: FrameType | None) -> None:
-    """End the process with the signal's exit status, after all exit hooks."""
-    raise SystemExit(128 + number)
+def end_by_signal(number: int, _frame: FrameType | None = None) -> None:
+    """End the process by the default action of the signal, from any thread."""
+    _set_signal_action(number, None)  # unlike signal.signal, for every thread
+    os.kill(os.getpid(), number)
+    time.sleep(SIGNAL_GRACE_SECONDS)
+    os._exit(128 + number)
 
 
 class _GracefulSignalHandler:
@@ -118,13 +137,16 @@ class _GracefulSignalHandler:
         #: Ticks in the main thread: while there are any, only a second signal is passed on.
         self.hold_count = 0
         self._held_signal: int | None = None
+        self._is_ending = False
 
     def release_signal(self) -> None:
         """Pass on the signal that was held, if there was one and no other tick holds it."""
         self.hold_count -= 1
         if self.hold_count or self._held_signal is None:
             return
-        if self._next_handler in (signal.default_int_handler, _exit_process):
+        if self._next_handler is end_by_signal:
+            self._end_after_runs(self._held_signal)
+        elif self._next_handler is signal.default_int_handler:
             for supervisor in list(self.timeouts):
                 supervisor.withdraw_shutdown()
             number, self._held_signal = self._held_signal, None
@@ -133,19 +155,75 @@ class _GracefulSignalHandler:
             _resend_after_answer(self._held_signal)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        for supervisor, timeout in list(self.timeouts.items()):
-            supervisor.request_shutdown(timeout)
-        if not self.hold_count:
-            self._held_signal = None
-        elif self._held_signal is None:
+        self._request_shutdown()
+        is_repeated = self._is_ending or (self.hold_count > 0 and self._held_signal is not None)
+        if self.hold_count and not is_repeated:
             self._held_signal = number
             return
-        self._next_handler(number, frame)
+        if not self.hold_count:
+            self._held_signal = None
+        if self._next_handler is end_by_signal and not is_repeated:
+            self._end_in_thread(number)
+        else:
+            self._next_handler(number, frame)
+
+    def _request_shutdown(self) -> None:
+        for supervisor, timeout in list(self.timeouts.items()):
+            if uses_greenlets():
+                # This may be the hub's greenlet, which can't wait for the start of a thread.
+                sys.modules["gevent"].spawn(supervisor.request_shutdown, timeout)
+            else:
+                supervisor.request_shutdown(timeout)
+
+    def _end_in_thread(self, number: int) -> None:
+        """End the process from a thread: a signal handler must not wait."""
+        self._is_ending = True
+
+        def end() -> None:
+            self._stop_runs()
+            _wait_for_ticks(list(self.timeouts))
+            self._end_after_runs(number)
+
+        if uses_greenlets():
+            sys.modules["gevent"].spawn(end)
+            return
+        try:
+            # The process must not end before.
+            threading.Thread(target=end, name="pyramid_cron end", daemon=False).start()
+        except RuntimeError:  # there are too many, or the process ends already
+            end_by_signal(number)
+
+    def _end_after_runs(self, number: int) -> None:
+        try:
+            self._stop_runs()
+        finally:
+            end_by_signal(number)
+
+    def _stop_runs(self) -> None:
+        for supervisor, timeout in list(self.timeouts.items()):
+            supervisor.shutdown(timeout)
+
+
+def _wait_for_ticks(supervisors: Sequence[Supervisor]) -> None:
+    """Give ticks of other threads time to end, and servers to send the answers."""
+    until = time.monotonic() + TICK_GRACE_SECONDS
+    had_ticks = False
+    while any(supervisor.is_ticking for supervisor in supervisors) and time.monotonic() < until:
+        had_ticks = True
+        time.sleep(ANSWER_GRACE_SECONDS / 10)
+    if had_ticks:
+        time.sleep(ANSWER_GRACE_SECONDS)
 
 
 def _resend_after_answer(number: int) -> None:
     """Send a signal to the main thread again, which may have to send an answer first."""
-    thread = threading.main_thread().ident
-    timer = threading.Timer(ANSWER_GRACE_SECONDS, signal.pthread_kill, (thread, number))
+
+    def send() -> None:
+        if uses_greenlets():  # whose ids are no threads'
+            os.kill(os.getpid(), number)
+        else:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    timer = threading.Timer(ANSWER_GRACE_SECONDS, send)
     timer.daemon = True
     timer.start()

@@ -161,6 +161,11 @@ class Supervisor:
             with self._lock:
                 self._ticks_in_progress -= 1
 
+    @property
+    def is_ticking(self) -> bool:
+        """Whether a tick, or a run by hand, is in progress in any thread."""
+        return self._ticks_in_progress > 0
+
     def requeue(self, execution: Execution) -> Run | None:
         """Cancel an unstarted run and make its next attempt wait; None if it is not unstarted."""
         error = "the process stopped before it began" if self.is_stopping else "it could not begin"

@@ -70,6 +70,11 @@ def ticking(url, folder):
     assert not thread.is_alive()
 
 
+def code_after(command, number):
+    """Waitress handles SIGINT only: SIGTERM ends the process as it would end any."""
+    return -number if command is SERVERS["waitress"] and number == signal.SIGTERM else 0
+
+
 def stop_while_it_runs(folder, command, number, timeout, meanwhile=lambda: None, **variables):
     """Send a signal to a server whose task runs; return its exit code and what it printed."""
     with serving(folder, command, timeout, **variables) as (server, address):
@@ -99,7 +104,7 @@ def test_after_the_shutdown_timeout_a_task_is_cancelled_and_an_unstarted_run_is_
     tmp_path, command, number
 ):
     code, printed = stop_while_it_runs(tmp_path, command, number, timeout=1)
-    assert code == 0, printed
+    assert code == code_after(command, number), printed
     assert "Traceback" not in printed
     stopped_runs = runs(tmp_path)
     assert str(stopped_runs["long"].state) == "cancelled", printed
@@ -125,7 +130,7 @@ def test_a_thread_run_is_cancelled_too_when_its_time_is_up(tmp_path, command):
     code, printed = stop_while_it_runs(
         tmp_path, command, signal.SIGTERM, timeout=1, CRON_EXECUTOR="thread"
     )
-    assert code == 0, printed
+    assert code == code_after(command, signal.SIGTERM), printed
     assert "Traceback" not in printed
     run = runs(tmp_path)["long"]
     assert str(run.state) == "cancelled", printed
@@ -159,7 +164,7 @@ def test_a_thread_run_that_ends_in_time_has_succeeded(tmp_path, command):
         meanwhile=(tmp_path / "finish").touch,
         CRON_EXECUTOR="thread",
     )
-    assert code == 0, printed
+    assert code == code_after(command, signal.SIGTERM), printed
     assert (tmp_path / "ended").exists()
     assert str(runs(tmp_path)["long"].state) == "succeeded", printed
 
@@ -170,7 +175,7 @@ def test_a_task_that_ends_in_time_has_succeeded(tmp_path, command, number):
     code, printed = stop_while_it_runs(
         tmp_path, command, number, timeout=20, meanwhile=(tmp_path / "finish").touch
     )
-    assert code == 0, printed
+    assert code == code_after(command, number), printed
     assert "Traceback" not in printed
     assert (tmp_path / "ended").exists()
     assert str(runs(tmp_path)["long"].state) == "succeeded", printed
@@ -196,7 +201,7 @@ def test_each_of_two_applications_in_one_process_stops_its_runs(tmp_path, number
     with serving(tmp_path, command, 0.5) as (server, address):
         with ticking(f"{address}/a/cron", a), ticking(f"{address}/b/cron", b):
             server.send(number)
-            assert server.exit_code() == 0
+            assert server.exit_code() == (0 if number == signal.SIGINT else -number)
         assert "Traceback" not in server.output
     assert [str(runs(folder)["long"].state) for folder in (a, b)] == ["cancelled", "cancelled"]
 
@@ -260,9 +265,41 @@ def test_ctrl_c_between_ticks_is_raised_at_once(tmp_path):
         child.ticks_until("first:succeeded second:succeeded")
 
 
-def test_sigterm_ends_a_process_that_runs_nothing(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_signal_ends_a_process_that_runs_nothing_as_it_would_any(tmp_path, number, threads):
     with ticker(tmp_path) as child:
+        for _ in range(threads):
+            child.say("thread")  # that is no daemon
         child.say("tick")
         child.wait_for("ticked")
+        child.send(number)
+        assert child.exit_code() == -number
+
+
+def test_a_signal_ends_a_process_when_the_tick_of_its_main_thread_is_over(tmp_path):
+    (tmp_path / "hold").touch()
+    with ticker(tmp_path) as child:
+        child.say("thread")
+        child.say("tick")
+        child.wait_for("started")
         child.send(signal.SIGTERM)
-        assert child.exit_code() == 128 + signal.SIGTERM
+        child.wait_for("holding", len(child.lines("holding")) + 2)
+        assert not child.over()
+        (tmp_path / "hold").unlink()
+        assert child.exit_code() == -signal.SIGTERM
+    with ticker(tmp_path) as child:
+        child.ticks_until("first:succeeded second:succeeded")
+        child.say("history")
+        assert child.wait_for("error") == " the process stopped before it began"
+
+
+def test_a_second_sigterm_does_not_wait(tmp_path):
+    (tmp_path / "hold").touch()
+    with ticker(tmp_path) as child:
+        child.say("tick")
+        child.wait_for("started")
+        child.send(signal.SIGTERM)
+        child.wait_for("holding", len(child.lines("holding")) + 2)
+        child.send(signal.SIGTERM)
+        assert child.exit_code() == -signal.SIGTERM

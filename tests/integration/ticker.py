@@ -1,6 +1,7 @@
 """A process that does as it is told: one line in, one line out."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def application(place, folder):
 def obey(cron, registry, order):
     if order == "tick":
         print("ticked", *[f"{run.task}:{run.state}" for run in cron.tick().runs], flush=True)
+    elif order == "thread":
+        threading.Thread(target=threading.Event().wait).start()
     elif order == "history":
         errors = [run.error for run in scheduler(registry).history() if run.error]
         print("error", errors[-1], flush=True)

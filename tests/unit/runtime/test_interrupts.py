@@ -23,7 +23,7 @@ def gevent(monkeypatch):
     gevent, monkey = types.ModuleType("gevent"), types.ModuleType("gevent.monkey")
     monkey.is_module_patched = lambda name: name == "threading"
     gevent.getcurrent, gevent.kills = lambda: "greenlet", []
-    gevent.kill = lambda greenlet, error, block: gevent.kills.append((greenlet, error, block))
+    gevent.kill = lambda greenlet, error: gevent.kills.append((greenlet, error))
 
     def sleep(seconds):
         raise gevent.kills.pop()[1]
@@ -37,6 +37,6 @@ def gevent(monkeypatch):
 def test_under_gevent_the_greenlet_is_interrupted(gevent):
     interruptible = current_interruptible()
     interruptible.raise_exception(TaskTimeout)
-    assert gevent.kills == [("greenlet", TaskTimeout, False)]
+    assert gevent.kills == [("greenlet", TaskTimeout)]
     interruptible.clear_pending()
     assert gevent.kills == []
