@@ -200,6 +200,8 @@ def _make_crontab_line(
 def _make_program_line(command: Command) -> _CommandLine:
     """Return a program as a shell's command, with its directory and environment."""
     overrides, inherit = command.environment.overrides, command.environment.inherit
+    if command.environment.provide is not None:
+        raise _CannotExpressError("it gets variables that the application gives at each run")
     if inherit:
         raise _CannotExpressError("it gets some variables of the application's environment")
     prefix = [] if inherit is None else ["env", "-i"]

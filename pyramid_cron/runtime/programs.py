@@ -8,7 +8,7 @@ import os
 import pwd
 import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,12 @@ class Environment:
     inherit: tuple[str, ...] | None = None
     #: Its own, which take precedence.
     overrides: Mapping[str, str] = field(default_factory=dict)
+    #: What is asked for the environment of each run; None if it is always this.
+    provide: Callable[[Mapping[str, Any]], Environment] | None = None
+
+    def for_run(self, system: Mapping[str, Any]) -> Environment:
+        """Return the environment of a run. An error of what is asked is that of the run."""
+        return self if self.provide is None else self.provide(system)
 
     def variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the variables, given those of this process."""
@@ -56,7 +62,8 @@ class Command:
 
     def __call__(self, system: Mapping[str, Any]) -> None:
         """Run the program to its end. Raises CommandError unless its exit status is 0."""
-        environ = self.environment.variables(outer_environment()) | run_environment(system)
+        environment = self.environment.for_run(system)
+        environ = environment.variables(outer_environment()) | run_environment(system)
         files = {PAYLOAD_FILE_VARIABLE: text} if (text := _long_payload(system)) else {}
         process = Process(
             self.argv, environ, self.cwd, self.stdin, files, identity=find_identity(self.user)

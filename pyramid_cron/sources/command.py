@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +14,9 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.path import AssetResolver
 from pyramid.registry import Registry
 
-from ..arguments import check_known, naming_task
+from ..arguments import check_callable, check_known, naming_task
 from ..directives import TASK_ARGUMENTS, add_cron_task
+from ..errors import CommandError
 from ..runtime.programs import Command, Environment, quote_arguments
 from ..task import TASK_NAME_PATTERN
 
@@ -29,7 +31,8 @@ POLICY_ARGUMENTS = COMMAND_ARGUMENTS - {
 """Those of them that do not say when a task runs."""
 
 InheritArgument = str | Sequence[str] | None
-EnvArgument = InheritArgument | Mapping[str, str] | tuple[InheritArgument, Mapping[str, str]]
+EnvValue = InheritArgument | Mapping[str, str] | tuple[InheritArgument, Mapping[str, str]]
+EnvArgument = EnvValue | Callable[[], EnvValue] | Callable[[Mapping[str, Any]], EnvValue]
 
 _ENV_HINT = (
     "'inherit' (everything, the default), 'none', a list of names to pass on, a mapping of values"
@@ -62,7 +65,8 @@ def add_cron_command(
         program; with ``shell=True`` there is none.
     :param env: which environment variables it gets: ``"inherit"`` (the default) for all that this
         process has when it runs, ``"none"``, or a list of the names of those to pass on; a mapping
-        of values to add to all; or a tuple of one of the first three and a mapping. It always gets
+        of values to add to all; or a tuple of one of the first three and a mapping. A callable is
+        asked for one of these at each run; it takes ``system`` or nothing. The program always gets
         ``CRON_TASK``, ``CRON_RUN``, ``CRON_SLOT`` (ISO 8601, in UTC), ``CRON_ATTEMPT`` and
         ``CRON_TRIGGER``, and where its run has a payload, that as JSON in ``CRON_PAYLOAD``; one
         too long for that is in a file, whose path is in ``CRON_PAYLOAD_FILE``.
@@ -184,6 +188,37 @@ def parse_cwd(cwd: Any) -> str | None:
 
 def parse_env(env: Any) -> Environment:
     """Read the argument ``env``; ValueError says what would be right."""
+    return _ask_for_env(env) if callable(env) else _parse_env_value(env)
+
+
+def _ask_for_env(function: Callable[..., Any]) -> Environment:
+    """Return an environment that a callable gives at each run."""
+    takes_system = _takes_system(function)
+
+    def provide(system: Mapping[str, Any]) -> Environment:
+        env = function(system) if takes_system else function()
+        try:
+            return _parse_env_value(env)
+        except ValueError:  # which has the values in it, and those may be secret
+            name = getattr(function, "__qualname__", function)
+            raise CommandError(f"env={name}: its answer must be {_ENV_HINT}") from None
+
+    return Environment(provide=provide)
+
+
+def _takes_system(function: Callable[..., Any]) -> bool:
+    """Return whether a callable takes one argument; ValueError unless it does, or takes none."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        check_callable("env", function, function)
+        return True
+    except ValueError:  # some builtins have no signature
+        pass
+    return False
+
+
+def _parse_env_value(env: Any) -> Environment:
     inherit: Any = env
     overrides: Mapping[Any, Any] = {}
     if isinstance(env, Mapping):
@@ -204,7 +239,7 @@ def _names_to_inherit(env: Any, inherit: Any) -> tuple[str, ...] | None:
     if not isinstance(inherit, (list, tuple, set, frozenset)) or not all(
         map(_is_env_name, inherit)
     ):
-        raise ValueError(f"env={env!r}: use {_ENV_HINT}")
+        raise ValueError(f"env={env!r}: use {_ENV_HINT}; or a callable for one of these")
     return tuple(inherit)
 
 

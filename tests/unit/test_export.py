@@ -151,11 +151,13 @@ def test_a_command_that_a_crontab_can_not_say_is_run_by_pcron():
         config.add_cron_command("echo a\necho b", shell=True, name="two", hour=1)
         config.add_cron_command(["cat"], stdin="no end of line", name="input", hour=1)
         config.add_cron_command(["env"], env=["TERM"], name="some", hour=1)
+        config.add_cron_command(["env"], env=dict, name="asked", hour=1)
 
     assert [entry.command for entry in entries(register)] == [
         "pcron shop.ini run two",
         "pcron shop.ini run input",
         "pcron shop.ini run some",
+        "pcron shop.ini run asked",
     ]
 
 

@@ -230,6 +230,31 @@ class TestEnvironment:
             name: found[name] for name in ("SHOP", "SECRET", "OWN") if name in found
         } == expected
 
+    def test_a_callable_is_asked_at_each_run(self, config):
+        answers = [{"OWN": "1"}, ("none", {"OWN": "2"})]
+        config.add_cron_command(["/usr/bin/env"], name="it", env=answers.pop, every="1m")
+        cron = cron_of(config)
+        first, second = cron.run("it"), cron.run("it")
+        assert (variables(first)["OWN"], "SHOP" in variables(first)) == ("2", False)
+        assert (variables(second)["OWN"], "SHOP" in variables(second)) == ("1", True)
+
+    def test_a_callable_may_take_the_system(self, config):
+        run = ran(config, ["/usr/bin/env"], env=lambda system: {"OWN": system["run"].task})
+        assert variables(run)["OWN"] == "it"
+
+    def test_an_error_of_the_callable_is_that_of_the_run(self, config):
+        run = ran(config, ["/usr/bin/env"], env=lambda: 1 / 0)
+        assert (run.state, run.error) == ("failed", "ZeroDivisionError: division by zero")
+
+    def test_a_wrong_answer_is_told_without_what_is_in_it(self, config):
+        def secrets():
+            return {"PASSWORD": 1234567}
+
+        run = ran(config, ["/usr/bin/env"], env=secrets)
+        assert run.state == "failed"
+        assert "secrets: its answer must be 'inherit'" in run.error
+        assert "1234567" not in f"{run.error}{run.traceback}"
+
     def test_a_program_is_always_told_of_its_run(self, config):
         run = ran(config, ["/usr/bin/env"], env="none", payload={"shop": "é"})
         assert variables(run) == {
@@ -387,6 +412,7 @@ class TestRegistering:
             (["backup"], {"env": "all"}, "env='all': use 'inherit'"),
             (["backup"], {"env": ["A=B"]}, "env=['A=B']: use 'inherit'"),
             (["backup"], {"env": {"A": 1}}, "'A': 1 must be a name and text"),
+            (["backup"], {"env": lambda a, b: {}}, "it must take one argument, the system"),
             (["backup"], {"cwd": 3}, "cwd=3: must be the path of a directory"),
             (["backup"], {"stdin": b"x"}, "stdin=b'x': must be text"),
             (["backup"], {"timout": 3}, "no such argument; did you mean 'timeout'?"),
