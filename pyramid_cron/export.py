@@ -291,4 +291,5 @@ def _list_policies(task: Task) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return text for a comment: in one line, and without what no crontab can have."""
+    return re.sub(r"[\x00-\x1f\x7f]", "?", " ".join(text.split()))

@@ -65,9 +65,9 @@ class CrontabCommand(Command):
 def add_crontab(
     config: Configurator,
     path: str | os.PathLike[str],
+    user: bool = False,
     *,
     prefix: str = "",
-    user: bool = False,
     skip_reboot: bool = False,
     **policies: Any,
 ) -> None:
@@ -86,10 +86,10 @@ def add_crontab(
 
     :param path: the file: a path, relative to the working directory unless it is absolute, or an
         asset specification such as ``"shop:shop.cron"``.
-    :param prefix: what the names of the tasks begin with, to tell two files of one name apart.
     :param user: read the column of ``/etc/cron.d`` for the account that a command runs as. An
         application that runs as root runs it as that account, with that one's home directory; any
         other runs it as itself, and logs a WARNING.
+    :param prefix: what the names of the tasks begin with, to tell two files of one name apart.
     :param skip_reboot: pass over ``@reboot`` lines, which are refused otherwise.
 
     Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` applies to

@@ -330,3 +330,11 @@ def test_a_schedule_of_ones_own_and_limits_are_a_comment():
     assert entries(register) == []
     text = export_crontab(tasks_of(register), "shop.ini")
     assert "# (Cron('0 0 * * *', timezone='UTC').ending('2027-01-01T00:00:00+00:00'): a" in text
+
+
+def test_a_description_may_have_anything_in_it():
+    told = "a\0b\n61 * * * * c\x1b[31m\x85d"
+    found = entries(
+        lambda config: config.add_cron_task(nightly, hour=2, name="n", description=told)
+    )
+    assert [entry.command for entry in found] == ["pcron shop.ini run n"]
