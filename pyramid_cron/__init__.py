@@ -10,6 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
 from .app import CronApp, ICronApp, get_cron
+from .decorator import cron_task
 from .directives import AFTER_APPLICATION_ORDER, add_cron_queue, add_cron_task
 from .errors import StoreError
 from .monitors import check_monitors, subscribe_monitors
@@ -63,6 +64,7 @@ __all__ = [
     "Trigger",
     "WaitingRun",
     "__version__",
+    "cron_task",
     "includeme",
     "scheduler",
 ]

@@ -1,0 +1,1 @@
+"""A package to scan, with decorated tasks."""
