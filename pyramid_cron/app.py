@@ -73,6 +73,7 @@ class CronApp:
         for part in (self.write_buffer, self.supervisor, self.background_threads):
             self.fork_hook.add(part.reset_after_fork)
         self.fork_hook.add(reset_signals_after_fork)
+        self.fork_hook.add(self._renew_lock)
         #: What is logged once per process.
         self.warnings = WarnOnce()
         #: What sends a run to a queue, by executor.
@@ -85,6 +86,10 @@ class CronApp:
         self._tasks_by_name: dict[str, Task] = {}
         self._schedule_pool: dict[Schedules, Schedules] = {}
         self._task_registry: TaskRegistry | None = None
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
+        """Hold no lock, also in a forked process whose parent's threads did."""
         self._lock = threading.Lock()
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ was logged: that of its own thread, those copied from it, and threads under
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -189,6 +190,14 @@ _root = logging.getLogger()
 _package = logging.getLogger("pyramid_cron")
 _handler = _CaptureHandler()
 _lock = threading.Lock()
+
+
+def _reset_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _has_other_handler(logger: logging.Logger) -> bool:

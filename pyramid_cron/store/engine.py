@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from ..errors import StoreError
+from .fork_gate import ForkGate
 
 STORE_WAIT_SECONDS = 5
 """Seconds to wait for another writer, for a connection, or for a server to accept one."""
@@ -60,18 +62,35 @@ class Database:
         self.dialect = url.get_backend_name()
         self._on_identity_change = on_identity_change
         self._is_in_memory = is_in_memory(self.url)
+        self._engine: Engine | None = None
+        self._write_engine: Engine | None = None
+        self._engine_identity: object = None
+        #: Engines of the process that this one was forked from: closing their connections would
+        #: disturb it.
+        self._inherited_engines: list[Engine] = []
+        self._make_locks()
+        reference = weakref.ref(self)
+        self._fork_gate = ForkGate(lambda: _reset_after_fork(reference()))
+
+    def _make_locks(self) -> None:
         # A database in memory is one connection, which takes one transaction at a time.
         self._transaction_lock: AbstractContextManager[Any] = (
             threading.RLock() if self._is_in_memory else nullcontext()
         )
-        self._engine: Engine | None = None
-        self._write_engine: Engine | None = None
-        self._engine_identity: tuple[int, object] = (0, None)
         self._engine_lock = threading.Lock()
+
+    def reset_after_fork(self) -> None:
+        """Begin without connections in a forked process."""
+        self._make_locks()
+        if self._engine is not None:
+            self._inherited_engines.append(self._engine)
+            self._engine = self._write_engine = None
+            if self._is_in_memory:
+                self._on_identity_change()
 
     def check_identity(self) -> None:
         """Call ``on_identity_change`` now if the database is another one than before."""
-        with self._translate_errors():
+        with self._translate_errors(), self._fork_gate.transaction():
             self._ensure_engine()
 
     @contextmanager
@@ -79,6 +98,7 @@ class Database:
         """Give a connection to read from."""
         with (
             self._translate_errors(),
+            self._fork_gate.transaction(),
             self._transaction_lock,
             _connect(self._ensure_engine()) as connection,
         ):
@@ -87,7 +107,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection whose changes are durable when the block ends, or not made at all."""
-        with self._translate_errors(), self._transaction_lock:
+        with self._translate_errors(), self._fork_gate.transaction(), self._transaction_lock:
             self._ensure_engine()
             assert self._write_engine is not None
             with _connect(self._write_engine) as connection, connection.begin():
@@ -95,29 +115,24 @@ class Database:
 
     def dispose(self) -> None:
         """Close the connections, which open again when needed; a database in memory is gone."""
-        if self._engine is not None and self._engine_identity[0] == os.getpid():
+        if self._engine is not None:
             self._engine.dispose()
             if self._is_in_memory:
                 self._on_identity_change()
 
     def _ensure_engine(self) -> Engine:
-        identity = (os.getpid(), self._file_identity())
+        identity = self._file_identity()
         if self._engine is None or self._engine_identity != identity:
             with self._engine_lock:
                 self._renew_engine(identity)
         assert self._engine is not None
         return self._engine
 
-    def _renew_engine(self, identity: tuple[int, object]) -> None:
+    def _renew_engine(self, identity: object) -> None:
         if self._engine is None:
             self._engine = make_engine(self.url)
             self._write_engine = self._engine.execution_options(cron_write=True)
-        elif self._engine_identity[0] != identity[0]:
-            # A connection must not be shared with the process this one was forked from.
-            self._engine.dispose(close=False)
-            if self._is_in_memory:
-                self._on_identity_change()
-        elif self._engine_identity[1] is not None and self._engine_identity[1] != identity[1]:
+        elif self._engine_identity is not None and self._engine_identity != identity:
             # What is written to a file that was removed is lost.
             self._engine.dispose()
             self._on_identity_change()
@@ -139,6 +154,11 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise StoreError(f"cron.url {self.display_url}: {_describe_cause(error)}") from error
+
+
+def _reset_after_fork(database: Database | None) -> None:
+    if database is not None:
+        database.reset_after_fork()
 
 
 def _connect(engine: Engine) -> Connection:

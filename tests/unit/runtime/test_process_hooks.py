@@ -4,8 +4,10 @@ import atexit
 import gc
 import os
 import weakref
+from contextlib import ExitStack
 
 from pyramid_cron.app import CronApp
+from pyramid_cron.runtime import log_capture
 from pyramid_cron.runtime.process_hooks import ForkHook, call_at_exit
 from pyramid_cron.runtime.shutdown import install_shutdown_hooks
 from pyramid_cron.settings import parse_settings
@@ -73,7 +75,8 @@ def test_an_application_can_be_collected():
 
 def test_a_forked_process_has_none_of_the_runs_locks_and_results():
     cron = CronApp(parse_settings({}))
-    with cron.supervisor.tick_in_progress(), cron.supervisor._lock, cron.write_buffer._lock:
-        assert in_child(
-            lambda: not (cron.supervisor._lock.locked() or cron.write_buffer._lock.locked())
-        )
+    owners = (cron, cron.supervisor, cron.write_buffer, log_capture)
+    with cron.supervisor.tick_in_progress(), ExitStack() as stack:
+        for owner in owners:
+            stack.enter_context(owner._lock)
+        assert in_child(lambda: not any(owner._lock.locked() for owner in owners))

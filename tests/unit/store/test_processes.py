@@ -1,12 +1,14 @@
 """Several processes over one store, in every database that they can share."""
 
 import multiprocessing
+import threading
 import time
 from itertools import chain
 from secrets import randbits
 
 import pytest
 
+from pyramid_cron.store import fork_gate
 from pyramid_cron.store.results import Outcome
 from tests.apps import NOON
 from tests.records import MINUTE, claim, slot
@@ -115,3 +117,76 @@ def test_a_forked_process_has_a_memory_of_its_own(memory, make_store):
     assert results.get(timeout=DEADLINE) == 1
     child.join(DEADLINE)
     assert len(store.history()) == 1
+
+
+def in_fork(function):
+    """What a function returns in a forked process, within a while."""
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put(function()))
+    child.start()
+    try:
+        return results.get(timeout=DEADLINE)
+    finally:
+        child.kill()
+        child.join(DEADLINE)
+
+
+def test_a_process_that_is_forked_while_another_thread_writes_waits_for_nothing(
+    anywhere, make_store
+):
+    store = make_store(anywhere)
+    store.open()
+    is_writing = threading.Event()
+
+    def write():
+        with store.write_session():
+            is_writing.set()
+            time.sleep(0.1)  # the fork has to come now
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert is_writing.wait(DEADLINE)
+    assert in_fork(lambda: len(claim(store, slot("child")))) == 1
+    thread.join()
+    assert len(claim(store, slot("parent"))) == 1
+
+
+def test_locks_that_are_held_all_the_same_are_not_inherited(memory, make_store, monkeypatch):
+    monkeypatch.setattr(fork_gate, "FORK_WAIT_SECONDS", 0.0)
+    store = make_store(memory)
+    is_writing, go_on = threading.Event(), threading.Event()
+
+    def write():
+        with store.write_session():
+            is_writing.set()
+            go_on.wait(DEADLINE)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert is_writing.wait(DEADLINE)
+    assert in_fork(lambda: len(claim(store, slot("child")))) == 1
+    go_on.set()
+    thread.join()
+
+
+def test_a_fork_does_not_wait_for_a_transaction_of_its_own_thread(shared, make_store, monkeypatch):
+    monkeypatch.setattr(fork_gate, "FORK_WAIT_SECONDS", 2 * DEADLINE)
+    with make_store(shared).read_session():
+        assert in_fork(lambda: "forked") == "forked"
+
+
+def test_a_transaction_waits_for_a_fork():
+    gate, order = fork_gate.ForkGate(lambda: None), []
+
+    def write():
+        with gate.transaction(), gate.transaction():
+            order.append("transaction")
+
+    thread = threading.Thread(target=write)
+    gate._close()
+    thread.start()
+    order.append("fork")
+    gate._open()
+    thread.join()
+    assert order == ["fork", "transaction"]
