@@ -31,7 +31,7 @@ class Environment:
     #: Names of those it has from this process; None for all.
     inherit: tuple[str, ...] | None = None
     #: Its own, which take precedence.
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: What is asked for the environment of each run; None if it is always this.
     provide: Callable[[Mapping[str, Any]], Environment] | None = None
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import filterfalse
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,13 @@ class CrontabCommand(Command):
     ``entry.schedule`` is the text of its schedule and ``entry.name`` the comment that names its
     task; ``line`` and ``stdin`` are its command and input, without escapes. The variables it gets
     are all in ``environment.overrides``, cron's own included (``LOGNAME`` and ``USER``, which no
-    crontab can set), and nothing is inherited.
+    crontab can set), and nothing is inherited. Two that run the same are equal,
+    wherever they stand.
     """
 
-    entry: CrontabEntry
+    entry: CrontabEntry = field(compare=False)
     #: The crontab.
-    path: str
+    path: str = field(compare=False)
 
 
 def add_crontab(
@@ -274,7 +275,7 @@ class Crontab:
 
 def _is_same_line(old: CrontabCommand, new: CrontabCommand) -> bool:
     """Return whether a line says what it said before, wherever it stands in the file."""
-    return replace(old, entry=replace(old.entry, line=new.entry.line)) == new
+    return old == new and replace(old.entry, line=new.entry.line) == new.entry
 
 
 def _check_line(entry: CrontabEntry, name: str, others: Mapping[str, CrontabCommand]) -> None:

@@ -156,13 +156,16 @@ def test_check_names_tasks_that_never_run_duplicates_and_bad_folders(shop):
     shop.write(
         'config.add_cron_task(clean, at="2020-01-01T00:00Z", name="old")\n'
         '    config.add_cron_task(clean, schedule="30 2 * * *", name="again")\n'
+        '    config.add_cron_command(["sync"], name="sync", hour=5)\n'
+        '    config.add_cron_command(["sync"], name="sync again", hour=5)\n'
         f"    config.add_cron_folder({str(shop.folder / 'jobs')!r})\n"
     )
     assert shop("check") == 1
     assert "task 'old' never runs again" in shop.out
     assert "task 'again' runs the same at the same times as 'nightly'" in shop.out
+    assert "task 'sync again' runs the same at the same times as 'sync'" in shop.out
     assert "2weeks: must be a number" in shop.out
-    assert shop.out.endswith("3 problems\n")
+    assert shop.out.endswith("4 problems\n")
 
 
 @pytest.mark.parametrize("command", [("run", "looks"), ("tick",)])

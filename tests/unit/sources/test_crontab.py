@@ -262,9 +262,10 @@ class TestUsers:
 
     def test_a_program_runs_as_whom_it_is_told(self):
         own = Identity(os.getuid(), os.getgid(), None)
-        process = Process(("id", "-u"), os.environ, None, None, identity=own)
+        script = ("sh", "-c", "id -u; cat $TEXT; stat -c %u $TEXT")
+        process = Process(script, os.environ, None, None, {"TEXT": "text\n"}, identity=own)
         process.run()
-        assert process.stdout.text() == f"{os.getuid()}\n"
+        assert process.stdout.text() == f"{os.getuid()}\ntext\n{os.getuid()}\n"
 
 
 class TestRunning:
@@ -354,6 +355,13 @@ class TestRunning:
             name="poll",
         )
         assert command.environment.overrides.items() >= {"A": "b", "HOME": "/tmp"}.items()
+
+    def test_lines_that_run_the_same_are_equal(self, config, crontab):
+        config.add_crontab(crontab("@daily a\n@hourly a\n@daily b\nA=1\n@daily a\n"))
+        first, second, third, fourth = (task.function for task in tasks(config).values())
+        assert first == second
+        assert hash(first) == hash(second)
+        assert len({first, third, fourth}) == 3
 
     def test_introspection_shows_the_command(self, config, crontab):
         config.add_crontab(crontab(r"@daily date +\%F" + "\n"))
