@@ -346,7 +346,12 @@ def _parse_schedule(task_name: str, schedule: Any) -> Schedule:
 def check_slots(schedules: Schedules, now: datetime) -> None:
     """Refuse a schedule whose bounds and exclusions leave no slot; ValueError names it."""
     for schedule in schedules:
-        if isinstance(schedule, Limited) and schedule.is_empty(now):
+        try:
+            is_empty = isinstance(schedule, Limited) and schedule.is_empty(now)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"schedule={schedule!r}: it failed by {reason}") from error
+        if is_empty:
             raise ValueError(
                 f"schedule={schedule!r}: no slot was found that is within its bounds and not"
                 " excluded, so it would never run"

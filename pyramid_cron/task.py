@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from .schedule import Every, Schedule
-from .schedule.base import following_slot
+from .schedule.base import ask_between, ask_following
 from .schedule.fields import hash_name
 from .schedule.frozen import seal
 from .schedule.quantities import parse_count, parse_duration
@@ -170,16 +170,16 @@ class Task:
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after an aware moment, in UTC; None if there is none."""
         shift = timedelta(seconds=self.offset)
-        slots = [following_slot(schedule, after - shift) for schedule in self.schedules]
+        slots = [ask_following(schedule, after - shift) for schedule in self.schedules]
         return min((slot + shift for slot in slots if slot is not None), default=None)
 
     def between(self, since: datetime, until: datetime) -> list[datetime]:
         """Return the slots with ``since < slot <= until`` (aware moments), in order and in UTC."""
         shift = timedelta(seconds=self.offset)
         by_schedule = [
-            schedule.between(since - shift, until - shift) for schedule in self.schedules
+            ask_between(schedule, since - shift, until - shift) for schedule in self.schedules
         ]
-        slots = list(by_schedule[0]) if len(by_schedule) == 1 else sorted(set(chain(*by_schedule)))
+        slots = by_schedule[0] if len(by_schedule) == 1 else sorted(set(chain(*by_schedule)))
         return [slot + shift for slot in slots] if self.offset else slots
 
     def describe(self) -> str:

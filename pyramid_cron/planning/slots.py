@@ -12,12 +12,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from heapq import heapify, heappop, heapreplace
+from heapq import heappop, heappush, heapreplace
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from ..schedule import Schedule
-from ..schedule.base import following_slot
+from ..schedule.base import ask_following
 from ..schedule.zones import to_utc
 from ..task import Schedules, Task
 
@@ -180,7 +180,7 @@ class SlotCalendar:
     def _take_walk(self, since: datetime) -> _Walk:
         """Take the walk that has come nearest to a moment, or begin one there.
 
-        One that a schedule interrupts by an error has lost its place, and is not put back.
+        One that an error interrupts has lost its place, and is not put back.
         """
         nearest = max(
             (walk for walk in self._walks if walk.reached <= since),
@@ -204,9 +204,9 @@ class _SharedSchedule(NamedTuple):
     positions: Sequence[int]
 
     def following(self, after: datetime) -> datetime | None:
-        """Return the first slot after a moment; ValueError if the schedule's is not after it."""
+        """Return the first slot after a moment; None if there is none."""
         shift = timedelta(seconds=self.offset)
-        slot = following_slot(self.schedule, after - shift)
+        slot = ask_following(self.schedule, after - shift)
         return None if slot is None else slot + shift
 
 
@@ -219,24 +219,37 @@ def _shared_schedules(entries: Iterable[Entry]) -> tuple[_SharedSchedule, ...]:
 
 
 class _Walk:
-    """A heap of the next slot of each schedule, all of them after the moment that is reached."""
+    """A heap of the next slot of each schedule, all of them after the moment that is reached.
 
-    __slots__ = ("_heap", "_schedules", "reached")
+    One that has none and may have some later, as it failed or gave up a search, is asked again when
+    the walk goes on.
+    """
+
+    __slots__ = ("_heap", "_schedules", "_silent", "reached")
 
     def __init__(self, schedules: Sequence[_SharedSchedule], since: datetime) -> None:
         self._schedules = schedules
         self.reached = since
-        self._heap = [
-            (slot, number)
-            for number, schedule in enumerate(schedules)
-            if (slot := schedule.following(since)) is not None
-        ]
-        heapify(self._heap)
+        self._heap: list[tuple[datetime, int]] = []
+        self._silent = list(range(len(schedules)))
+        self._ask_silent(since)
+
+    def _ask_silent(self, after: datetime) -> None:
+        numbers, self._silent = self._silent, []
+        for number in numbers:
+            schedule = self._schedules[number]
+            slot = schedule.following(after)
+            if slot is not None:
+                heappush(self._heap, (slot, number))
+            elif not schedule.schedule.none_is_final:
+                self._silent.append(number)
 
     def skip(self, until: datetime) -> None:
         """Leave out the slots up to a moment."""
         while self._heap and self._heap[0][0] <= until:
             self._advance(until)
+        if self._silent:
+            self._ask_silent(until)
         self.reached = until
 
     def go(self, until: datetime | None = None) -> Iterator[tuple[datetime, Sequence[int]]]:
@@ -268,6 +281,8 @@ class _Walk:
         slot = schedule.following(after)
         if slot is None:
             heappop(self._heap)
+            if not schedule.schedule.none_is_final:
+                self._silent.append(number)
         else:
             heapreplace(self._heap, (slot, number))
         return schedule

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, ClassVar
 
 from .describe import describe_moment
 from .exclusions import Exclusion, SlotExclusion, parse_exclusion
 from .frozen import compare_attributes, seal
 from .zones import EPOCH, UTC, MomentSpan, get_zone, parse_instant, to_utc
+
+log = logging.getLogger("pyramid_cron")
+
+_FAILURE = "schedule %r failed: its tasks have no slots as long as it does"
 
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST_MOMENT = datetime.min.replace(tzinfo=timezone.utc)
@@ -28,7 +33,7 @@ MAX_EXCLUDED_TIME = timedelta(days=146_097)
 
 _REQUIRED_METHODS = ("following", "preceding", "describe")
 # What comes of following, and has to be replaced with it.
-_DERIVED_METHODS = ("matches", "between", "crontab", "match_span", "preceding")
+_DERIVED_METHODS = ("matches", "between", "crontab", "match_span", "preceding", "none_is_final")
 
 
 class Schedule:
@@ -42,6 +47,9 @@ class Schedule:
     """
 
     __slots__ = ()
+
+    none_is_final: ClassVar[bool] = False
+    """Whether no slot after a moment means that there never will be one after a later moment."""
 
     def __init_subclass__(cls) -> None:
         """Have what a subclass inherits from a built-in schedule obey its own ``following``."""
@@ -166,6 +174,12 @@ def check_schedule(schedule: Schedule) -> None:
         hash(schedule)
     except TypeError:
         raise ValueError(f"{cls.__name__} must be hashable") from None
+    try:
+        text = schedule.describe()
+    except Exception as error:
+        raise ValueError(f"describe() failed: {type(error).__name__}: {error}") from error
+    if not isinstance(text, str):
+        raise ValueError(f"describe() returned {text!r}, which is no text")
 
 
 def following_slot(schedule: Schedule, after: datetime) -> datetime | None:
@@ -181,6 +195,27 @@ def following_slot(schedule: Schedule, after: datetime) -> datetime | None:
     if slot <= after:
         raise ValueError(f"{schedule!r}: its slot {slot} does not follow {after}")
     return slot
+
+
+def ask_following(schedule: Schedule, after: datetime) -> datetime | None:
+    """Return the first slot after an aware moment, in UTC; for a schedule that fails None.
+
+    One that fails is logged: a schedule of one's own must not keep other tasks from running.
+    """
+    try:
+        return following_slot(schedule, after)
+    except Exception:
+        log.exception(_FAILURE, schedule)
+        return None
+
+
+def ask_between(schedule: Schedule, start: datetime, end: datetime) -> list[datetime]:
+    """Return the slots with ``start < slot <= end``; for a schedule that fails, as above, none."""
+    try:
+        return list(schedule.between(start, end))
+    except Exception:
+        log.exception(_FAILURE, schedule)
+        return []
 
 
 def _slots_between(schedule: Schedule, start: datetime, end: datetime) -> Iterator[datetime]:

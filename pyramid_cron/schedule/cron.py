@@ -50,6 +50,8 @@ class Cron(Schedule):
     Raises ValueError for anything that is wrong or can never match.
     """
 
+    none_is_final = True
+
     fields: CronFields
     timezone: str | None
     search: SlotSearch = field(compare=False)

@@ -22,6 +22,8 @@ class Every(Schedule):
     one second and at most 36525 days. Counting from the epoch lets every host agree on the slots.
     """
 
+    none_is_final = True
+
     #: The interval.
     seconds: int
 
@@ -52,7 +54,7 @@ class Every(Schedule):
         return interval_to_crontab(self.seconds)
 
     def __repr__(self) -> str:
-        return f"Every({compact_interval(self.seconds)!r})"
+        return f"{type(self).__name__}({compact_interval(self.seconds)!r})"
 
 
 @seal
@@ -62,6 +64,8 @@ class At(Schedule):
 
     Text is in the extended format, as ``2026-12-01T09:00:00+01:00``: with dashes and colons.
     """
+
+    none_is_final = True
 
     #: The slot, in UTC.
     moment: datetime
@@ -86,4 +90,4 @@ class At(Schedule):
         raise ValueError(f"{self!r}: a crontab has no way to run something once")
 
     def __repr__(self) -> str:
-        return f"At({self.moment.isoformat()!r})"
+        return f"{type(self).__name__}({self.moment.isoformat()!r})"

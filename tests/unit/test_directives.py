@@ -608,3 +608,35 @@ def test_limits_that_leave_no_slot_are_refused(config, schedule):
 def test_a_schedule_that_has_ended_is_not_refused(config):
     config.add_cron_task(task, name="x", schedule=Every("1h").ending("2020-01-01T00:00Z"))
     assert slots(config) == []
+
+
+class Fragile(Half):
+    """A schedule that fails from a moment on."""
+
+    def following(self, after):
+        if after >= NOON:
+            raise OSError("no tables")
+        return super().following(after)
+
+
+def fail_in_june(local):
+    if local.month == 6:
+        raise OSError("no tables")
+
+
+@pytest.mark.parametrize("schedule", [Fragile(), Every("1h").excluding(fail_in_june)])
+def test_a_schedule_that_fails_stops_no_other_task(config, schedule, caplog):
+    config.add_cron_task(task, name="a", schedule=schedule)
+    config.add_cron_task(task, name="b", schedule="* * * * *")
+    cron = cron_of(config)
+    for minutes in (0, 1, 600):
+        runs = cron.tick(NOON + timedelta(minutes=minutes)).runs
+        assert [run.task for run in runs] == ["b"]
+    assert scheduler(config.registry).status("a").next is None
+    assert f"{schedule!r} failed: its tasks have no slots as long as it does" in caplog.text
+
+
+def test_a_function_that_fails_at_once_is_refused(config):
+    config.add_cron_task(task, name="x", schedule=Every("1h").excluding(lambda local: 1 / 0))
+    with pytest.raises(ConfigurationError, match=r"'x': schedule=.*: it failed by ZeroDivisionErr"):
+        config.commit()

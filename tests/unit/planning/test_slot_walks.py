@@ -10,13 +10,13 @@ from itertools import islice
 import pytest
 
 from pyramid_cron.planning.slots import SlotCalendar
-from pyramid_cron.schedule import At, Cron, Every
+from pyramid_cron.schedule import At, Cron, Every, Schedule
 
 MINUTE = timedelta(minutes=1)
 NOON = datetime(2026, 6, 10, 12, tzinfo=timezone.utc)
 
 
-class Counted:
+class Counted(Schedule):
     """A schedule of one's own: every so many minutes, it counts how often it is asked."""
 
     def __init__(self, minutes: int) -> None:
@@ -179,15 +179,18 @@ class Broken(Every):
         return super().following(after)
 
 
-def test_a_schedule_that_raises_loses_no_slots_of_the_others(monkeypatch) -> None:
+def test_a_schedule_that_raises_leaves_the_others_alone(monkeypatch, caplog) -> None:
     calendar = calendar_of(Every("1m"), Broken("1m"))
     calendar.due(NOON - MINUTE, NOON)
     monkeypatch.setattr(Broken, "raises", True)
-    for _ in range(2):
-        with pytest.raises(OSError, match="no holidays"):
-            calendar.due(NOON, NOON + MINUTE)
-    monkeypatch.setattr(Broken, "raises", False)
     assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 0), (1, 1)]
+    assert minutes(calendar.due(NOON + MINUTE, NOON + 2 * MINUTE)) == [(2, 0)]
+    assert minutes(calendar_of(Every("1m"), Broken("1m")).due(NOON, NOON + MINUTE)) == [(1, 0)]
+    [message, *_] = caplog.messages
+    assert message == "schedule Broken('1m') failed: its tasks have no slots as long as it does"
+    assert "no holidays today" in caplog.text
+    monkeypatch.setattr(Broken, "raises", False)
+    assert minutes(calendar.due(NOON + 2 * MINUTE, NOON + 3 * MINUTE)) == [(3, 0), (3, 1)]
 
 
 class Stuck(Every):
@@ -199,9 +202,29 @@ class Stuck(Every):
         return after
 
 
-def test_a_schedule_that_does_not_move_on_is_named() -> None:
-    with pytest.raises(ValueError, match=r"Every\('1m'\): its slot .* does not follow"):
-        calendar_of(Stuck("1m")).due(NOON, NOON + MINUTE)
+def test_a_schedule_that_does_not_move_on_is_due_never(caplog) -> None:
+    assert calendar_of(Stuck("1m")).due(NOON, NOON + MINUTE) == []
+    assert "Stuck('1m'): its slot 2026-06-10 12:00:00+00:00 does not follow" in caplog.text
+
+
+class Announced(Every):
+    """Has slots once they are announced."""
+
+    __slots__ = ()
+    slots = ()
+
+    def following(self, after: datetime) -> datetime | None:
+        return min((slot for slot in Announced.slots if slot > after), default=None)
+
+
+def test_a_schedule_of_ones_own_without_slots_may_have_some_later(monkeypatch) -> None:
+    calendar = calendar_of(Announced("1m"), At(NOON))
+    assert minutes(calendar.due(NOON - MINUTE, NOON)) == [(0, 1)]
+    monkeypatch.setattr(Announced, "slots", (NOON + MINUTE, NOON + 5 * MINUTE))
+    assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 0)]
+    assert minutes(calendar.due(NOON + MINUTE, NOON + 9 * MINUTE)) == [(5, 0)]
+    monkeypatch.setattr(Announced, "slots", (NOON + 10 * MINUTE,))
+    assert minutes(calendar.due(NOON + 9 * MINUTE, NOON + 10 * MINUTE)) == [(10, 0)]
 
 
 class OnHours(Cron):

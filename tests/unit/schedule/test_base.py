@@ -152,6 +152,22 @@ def test_without_slots_nothing_precedes():
     assert Never("1h").preceding(datetime.min.replace(tzinfo=UTC)) is None
 
 
+@pytest.mark.parametrize("answer", [5, None])
+def test_a_schedule_that_is_described_by_no_text_is_refused(answer):
+    class Speechless(Tides):
+        def describe(self):
+            return answer
+
+    class Broken(Tides):
+        def describe(self):
+            raise OSError("no tables")
+
+    with pytest.raises(ValueError, match=rf"^describe\(\) returned {answer}, which is no text$"):
+        check_schedule(Speechless())
+    with pytest.raises(ValueError, match=r"^describe\(\) failed: OSError: no tables$"):
+        check_schedule(Broken())
+
+
 class OnDays(Cron):
     """A crontab's schedule on some days of the month, an attribute of its own."""
 
