@@ -283,7 +283,10 @@ def make_duration_parser(minimum: timedelta) -> Callable[[Any], timedelta]:
         duration = value.strip() if isinstance(value, str) else value
         if isinstance(duration, str) and re.fullmatch(r"\d+\.\d+", duration):
             duration = float(duration)
-        return parse_duration(duration, argument="value", min_seconds=minimum.total_seconds())
+        try:
+            return parse_duration(duration, argument="duration", min_seconds=minimum.total_seconds())
+        except ValueError:
+            raise ValueError(f"{value!r} is no such duration") from None
 
     return parse
 

@@ -78,6 +78,13 @@ def test_the_bare_prefix_is_an_unknown_setting():
         parse_settings({"cron.": "x"})
 
 
+@pytest.mark.parametrize("name", ["lease", "retention", "shutdown_timeout"])
+def test_a_bad_duration_is_explained_once(name):
+    text = fault(**{name: "soon"})
+    assert text.startswith(f"cron.{name}: 'soon' is no such duration; expected ")
+    assert text.count("30m") + text.count("90s") + text.count("12h") == 1
+
+
 MAY_BE_EMPTY = {setting.name for setting in SETTINGS if setting.default == ""}
 
 
