@@ -284,7 +284,9 @@ def make_duration_parser(minimum: timedelta) -> Callable[[Any], timedelta]:
         if isinstance(duration, str) and re.fullmatch(r"\d+\.\d+", duration):
             duration = float(duration)
         try:
-            return parse_duration(duration, argument="duration", min_seconds=minimum.total_seconds())
+            return parse_duration(
+                duration, argument="duration", min_seconds=minimum.total_seconds()
+            )
         except ValueError:
             raise ValueError(f"{value!r} is no such duration") from None
 
