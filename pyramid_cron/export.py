@@ -19,6 +19,7 @@ from .sources.crontab_syntax import (
     CrontabSyntaxError,
     format_name_comment,
     format_variable,
+    is_plain_schedule,
     parse_crontab,
 )
 from .task import MAX_TASK_NAME_CHARACTERS, ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Task
@@ -124,7 +125,7 @@ def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Itera
     number = 0
     for schedule in task.schedules:
         try:
-            fields = schedule.crontab()
+            fields = _fields_of(task, schedule)
         except ValueError as error:
             yield f"# Not in a crontab: {task.name}: {_one_line(schedule.describe())}."
             yield f"# ({_one_line(str(error))})"
@@ -138,6 +139,15 @@ def _format_task(task: Task, pcron: Sequence[str], state: _ExportState) -> Itera
         )
         account = "" if state.user is None else f"{_user_of(task) or state.user} "
         yield f"{fields} {account}{entry.text}"
+
+
+def _fields_of(task: Task, schedule: Schedule) -> str:
+    """Return the fields of a line, as they were read if cron reads the same; ValueError if none."""
+    fields = schedule.crontab()
+    if isinstance(task.function, CrontabCommand):
+        text = task.function.entry.schedule
+        return text if is_plain_schedule(text) else fields
+    return fields
 
 
 def _zone_of(schedule: Schedule) -> str:

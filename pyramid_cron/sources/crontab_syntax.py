@@ -248,3 +248,44 @@ def _decode_stdin(text: str) -> str:
     lines = re.sub(r"(\\?)%", lambda sign: "%" if sign[1] else "\n", text)
     # Cron ends the last line, unless there is nothing in it but backslashes.
     return lines if re.search(r"(?:^|\n)\\*\Z", lines) else f"{lines}\n"
+
+
+_ALIASES = frozenset(
+    {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}
+)
+
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
+_WEEKDAYS = "sun mon tue wed thu fri sat"
+
+_FIELD_NAMES = ("", "", "", _MONTHS, _WEEKDAYS)
+
+_PART = re.compile(r"\*(?:/[0-9]+)?|(\w+)(?:-(\w+)(?:/[0-9]+)?)?", re.ASCII)
+
+
+def is_plain_schedule(text: str) -> bool:
+    """Return whether Debian's cron reads a schedule, which is right here, as it is read here."""
+    fields = text.split()
+    return text in _ALIASES or (
+        len(fields) == len(_FIELD_NAMES)
+        and all(
+            _is_plain_part(part, names.split())
+            for field, names in zip(fields, _FIELD_NAMES, strict=True)
+            for part in field.split(",")
+        )
+    )
+
+
+def _is_plain_part(part: str, names: list[str]) -> bool:
+    """Return whether this is a number, a name, or a range that does not wrap."""
+    match = _PART.fullmatch(part)
+    if match is None:
+        return False
+    ends = [end.lower() for end in match.groups() if end is not None]
+    numbers = [
+        names.index(end) if end in names else int(end) for end in ends if _is_end(end, names)
+    ]
+    return len(numbers) == len(ends) and numbers == sorted(numbers)
+
+
+def _is_end(end: str, names: list[str]) -> bool:
+    return end in names or end.isdigit()

@@ -292,7 +292,7 @@ def test_accounts_come_back_the_same(tmp_path):
     found = parse_crontab(exported.encode(), user=True)
     assert [(entry.schedule, entry.user, entry.command) for entry in found] == [
         ("0 5 * * *", "root", "test -x a || b"),
-        ("0 0 * * *", "no-such-account", "true"),
+        ("@daily", "no-such-account", "true"),
     ]
     assert "# For /etc/cron.d: it has the column" in exported
     (tmp_path / "a.cron").write_text(exported)
@@ -338,3 +338,22 @@ def test_a_description_may_have_anything_in_it():
         lambda config: config.add_cron_task(nightly, hour=2, name="n", description=told)
     )
     assert [entry.command for entry in found] == ["pcron shop.ini run n"]
+
+
+@pytest.mark.parametrize(
+    ("written", "exported"),
+    [
+        *((text, text) for text in ("@daily", "@hourly", "09,39 */2 1-7 jan,JUL mon-fri")),
+        ("5-55/10 8 * * sun,sat", "5-55/10 8 * * sun,sat"),
+        # Debian's cron takes a range that wraps for one without a number, and knows no others.
+        ("0 22-2 * * *", "0 0-2,22,23 * * *"),
+        ("0 5 * * sat-mon", "0 5 * * 0,1,6"),
+        ("0 5 * * fri-sun", "0 5 * * 0,5,6"),
+        ("0 5 * * fri-7", "0 5 * * fri-7"),
+        ("0/20 5 * * *", "0,20,40 5 * * *"),
+        ("0 5 * * ?", "0 5 * * *"),
+    ],
+)
+def test_fields_come_back_as_they_were_written_if_cron_reads_them(tmp_path, written, exported):
+    [entry] = parse_crontab(export_of(tmp_path, f"{written} a\n").encode())
+    assert entry.schedule == exported
