@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pyramid.interfaces import ISecurityPolicy
 from pyramid.scripts.common import get_config_loader
 
 from ..errors import StoreError
@@ -14,6 +15,7 @@ from ..settings import Settings
 from ..store.engine import is_in_memory
 from ..task import Task
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext
+from .sqlite_file import describe_file, network_file_system, sqlite_path
 
 PREFIX_FILTER = "pastedeploy#prefix"
 """The end of what ``use`` says of a filter that takes a client's word for its address."""
@@ -47,12 +49,19 @@ def describe_setup(context: CommandContext) -> dict[str, str]:
         "from": f"{allow} with{'' if settings.tokens else 'out'} a token",
         "proxies": f"X-Forwarded-For is believed of {proxies}" if proxies else "none is trusted",
         "pages": _describe_pages(settings),
-        "store": f"{context.cron.store.database.display_url} {settings.table_prefix}*",
-        "time zone": settings.timezone,
+        "store": _describe_store(context),
+        "time zone": settings.timezone + ("" if texts.get("cron.timezone") else ", the host's"),
         "capacity": f"{settings.capacity} outside of requests, over all processes and hosts",
         "monitors": " ".join(settings.monitors) or "none",
         "log": logging.getLevelName(logging.getLogger("pyramid_cron").getEffectiveLevel()),
     }
+
+
+def _describe_store(context: CommandContext) -> str:
+    settings = context.cron.settings
+    text = f"{context.cron.store.database.display_url} {settings.table_prefix}*"
+    path = sqlite_path(settings.url)
+    return f"{text}, {describe_file(path, settings.table_prefix)}" if path else text
 
 
 def _describe_pages(settings: Settings) -> str:
@@ -71,6 +80,7 @@ def find_problems(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
     yield from _find_store_problems(context)
     yield from context.cron.problems
     yield from _find_proxy_problems(context)
+    yield from _find_permission_problems(context)
     yield from _find_ended(context, tasks)
     yield from _find_duplicates(tasks)
 
@@ -120,6 +130,18 @@ def _is_clearing(server: Mapping[str, str]) -> bool:
     return is_clearing and not server.get("trusted_proxy")
 
 
+def _find_permission_problems(context: CommandContext) -> Iterator[str]:
+    """Yield that nobody may see the pages, where that is so."""
+    settings = context.cron.settings
+    permission = settings.view_permission or settings.permission
+    has_policy = context.request.registry.queryUtility(ISecurityPolicy) is not None
+    if permission is not None and not has_policy:
+        yield (
+            f"nobody has the permission {permission!r} that the pages ask for: the application"
+            " has no security policy"
+        )
+
+
 def _find_ended(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
     """Yield a line for each task that never runs again and has no run on record."""
     for task in tasks:
@@ -165,6 +187,9 @@ def find_notes(context: CommandContext) -> Iterator[str]:
         yield "cron.url keeps runs in the memory of one process: each has its own, and pcron, too"
     elif url.get_backend_name() == "sqlite" and not (url.database or "").startswith(("/", "file:")):
         yield f"cron.url {url.database} is relative: it depends on the working directory"
+    path = sqlite_path(url)
+    if path and (kind := network_file_system(path)):
+        yield f"cron.url lies on {kind}: over a network SQLite serves one host, if any"
     logger = logging.getLogger("pyramid_cron")
     if _has_logging(context.args.config_uri) and not logger.isEnabledFor(logging.INFO):
         yield (

@@ -1,8 +1,12 @@
 """What ``pcron … check`` says of the setup before a deployment."""
 
+import json
 import logging
+import sqlite3
 
 import pytest
+
+from pyramid_cron.scripts.sqlite_file import network_file_system
 
 SERVER = "\n[server:main]\nuse = egg:waitress#main\nlisten = 127.0.0.1:6543\n"
 LOGGING = """
@@ -66,14 +70,73 @@ def test_it_says_who_may_do_what_and_where_runs_are_kept(shop):
     shop.write(
         settings="cron.token = s3cret\ncron.trusted_proxies = 10.0.0.2\ncron.permission = see\n"
     )
-    setup = shop.json("check")["setup"]
+    assert shop("check", "--json") == 1
+    setup = json.loads(shop.out)["setup"]
     assert setup["from"] == "127.0.0.1 ::1 with a token"
     assert setup["proxies"] == "X-Forwarded-For is believed of 10.0.0.2"
     assert setup["pages"] == "for who has the permission 'see'"
     shop.write(settings="cron.view_permission = see\ncron.permission = act\n")
-    pages = shop.json("check")["setup"]["pages"]
+    shop("check", "--json")
+    pages = json.loads(shop.out)["setup"]["pages"]
     assert pages == "for who has the permission 'see'; actions for 'act'"
-    assert "s3cret" not in shop.fine("check")
+
+
+def test_a_permission_that_nobody_can_have_is_a_problem(shop):
+    shop.write(settings="cron.permission = see cron\ncron.token = s3cret\n")
+    assert shop("check") == 1
+    assert "nobody has the permission 'see cron'" in shop.out
+    assert "s3cret" not in shop.out
+    policy = "config.set_security_policy(type('Policy', (), {})())"
+    shop.write(policy, settings="cron.permission = see cron\n")
+    shop.fine("check")
+
+
+def test_the_zone_of_the_host_is_said_to_be_that(shop):
+    assert shop.json("check")["setup"]["time zone"] == "Europe/Berlin"
+    ini = shop.folder / "shop.ini"
+    ini.write_text(ini.read_text().replace("cron.timezone = Europe/Berlin", ""))
+    assert shop.json("check")["setup"]["time zone"].endswith(", the host's")
+
+
+def test_the_file_of_the_store_is_described(shop):
+    shop("check")
+    assert shop.json("check")["setup"]["store"].endswith(", a file of its own, journal wal")
+    with sqlite3.connect(shop.folder / "cron.sqlite") as connection:
+        for name in ("users", "carts", "orders", "wares"):
+            connection.execute(f"CREATE TABLE {name} (id)")
+    connection.close()
+    kind = "a file with other tables (carts, orders, users, …), journal wal"
+    assert shop.json("check")["setup"]["store"].endswith(kind)
+
+
+MOUNTED = """\
+overlay / overlay rw 0 0
+server:/data /srv nfs4 rw 0 0
+/dev/vdb /srv/shop\\040one ext4 rw 0 0
+me@host: /home/me fuse.sshfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/srv/cron.sqlite", "nfs4"),
+        ("/srv/shop one/cron.sqlite", None),
+        ("/srvx/cron.sqlite", None),
+        ("/cron.sqlite", None),
+        ("/home/me/cron.sqlite", "fuse.sshfs"),
+    ],
+)
+def test_a_file_system_that_hosts_share_is_known(tmp_path, path, kind):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTED)
+    assert network_file_system(path, mounts) == kind
+    assert network_file_system(path, tmp_path / "none") is None
+
+
+def test_a_store_on_one_is_noted(shop, monkeypatch):
+    monkeypatch.setattr("pyramid_cron.scripts.check.network_file_system", lambda path: "nfs4")
+    assert "note: cron.url lies on nfs4" in shop.fine("check")
 
 
 @pytest.mark.parametrize(
