@@ -128,27 +128,57 @@ def _unwrap_partial(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return function
 
 
-def check_callable(argument: str, value: Any, function: Callable[[Any], Any]) -> None:
+def check_function(value: Any, function: Callable[..., Any]) -> bool:
+    """Refuse a task's function that can't be called; return whether it takes the system mapping."""
+    _check_is_no_generator("f", value, function)
+    try:
+        return takes_system(function)
+    except ValueError as error:
+        raise ValueError(f"f={value!r} {error}") from error
+
+
+def check_callable(argument: str, value: Any, function: Callable[..., Any]) -> None:
     """Refuse a function that can't be called with the system mapping alone, or is a generator."""
-    if _is_generator_function(_unwrap_partial(function)):
-        raise ValueError(
-            f"{argument}={value!r} is a generator function: to call it runs nothing of it; use"
-            " a function without yield"
-        )
+    _check_is_no_generator(argument, value, function)
+    try:
+        if takes_system(function):
+            return
+        reason = f"takes (); {_SYSTEM_HINT}"
+    except ValueError as error:
+        reason = str(error).removesuffix(_OR_NONE)
+    raise ValueError(f"{argument}={value!r} {reason}")
+
+
+_SYSTEM_HINT = "it must take one argument, the system mapping"
+_OR_NONE = ", or none"
+
+
+def takes_system(function: Callable[..., Any], *bound: object) -> bool:
+    """Return whether a function takes the system mapping after ``bound``, or nothing more.
+
+    Raises ValueError for a function that takes something else.
+    """
     signature = _signature_of(function)
     if signature is None:
         inner = _signature_of(function.func) if isinstance(function, functools.partial) else None
         if inner is None:
-            return  # some builtins have no signature
+            return True  # some builtins have no signature
+        raise ValueError(f"gives what can't be given: what it calls takes {inner}")
+    for arguments, answer in (((*bound, {}), True), (bound, False)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return answer
+    raise ValueError(f"takes {signature}; {_SYSTEM_HINT}{_OR_NONE}")
+
+
+def _check_is_no_generator(argument: str, value: Any, function: Callable[..., Any]) -> None:
+    if is_generator_function(_unwrap_partial(function)):
         raise ValueError(
-            f"{argument}={value!r} gives what can't be given: what it calls takes {inner}"
+            f"{argument}={value!r} is a generator function: to call it runs nothing of it; use"
+            " a function without yield"
         )
-    try:
-        signature.bind({})
-    except TypeError as error:
-        raise ValueError(
-            f"{argument}={value!r} takes {signature}; it must take one argument, the system mapping"
-        ) from error
 
 
 def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
@@ -159,7 +189,8 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _is_generator_function(function: Callable[[Any], Any]) -> bool:
+def is_generator_function(function: Callable[..., Any]) -> bool:
+    """Return whether calling a function only makes a generator."""
     return any(
         inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate)
         for candidate in (function, type(function).__call__)

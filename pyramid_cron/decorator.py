@@ -9,6 +9,8 @@ from typing import Any, TypeVar, overload
 import venusian
 from pyramid.exceptions import ConfigurationError
 
+from .arguments import is_generator_function, takes_system
+
 _UNBOUND_METHODS = (staticmethod, classmethod)
 
 TaskT = TypeVar("TaskT", bound=Callable[..., Any])
@@ -74,8 +76,8 @@ class MethodTask:
             self._needs_instance = not isinstance(
                 inspect.getattr_static(cls, attr), _UNBOUND_METHODS
             )
-            self._class_takes_system = self._needs_instance and _takes_system(cls)
-            self._takes_system = _takes_system(method, *([cls] if self._needs_instance else []))
+            self._class_takes_system = self._needs_instance and takes_system(cls)
+            self._takes_system = takes_system(method, *([cls] if self._needs_instance else []))
         except ValueError as error:
             name = f"{self.__module__}.{self.__qualname__}"
             raise ConfigurationError(f"cron task {name!r}: attr={attr!r}: {error}") from None
@@ -98,23 +100,6 @@ def _find_method(cls: Any, attr: str) -> Callable[..., Any]:
     method = getattr(cls, attr, None) if isinstance(cls, type) else None
     if not callable(method):
         raise ValueError(f"{cls!r} has no such method")
-    if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+    if is_generator_function(method):
         raise ValueError("is a generator function: to call it runs nothing of it")
     return method  # type: ignore[no-any-return]
-
-
-def _takes_system(function: Callable[..., Any], *bound: object) -> bool:
-    """Return whether a function takes the system mapping after some arguments, or just them."""
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        return True  # some builtins have no signature
-    for arguments, takes_system in (((*bound, {}), True), (bound, False)):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return takes_system
-    raise ValueError(
-        f"{function!r} takes {signature}; it must take one argument, the system mapping, or none"
-    )

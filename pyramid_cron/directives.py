@@ -63,8 +63,9 @@ def add_cron_task(
 ) -> None:
     """Register a task: a function that runs in the application when its schedule says so.
 
-    :param f: what to run: a callable that takes one argument, the ``system`` mapping, or its dotted
-        name, relative to the calling package where it begins with a dot. It may be ``async def``.
+    :param f: what to run: a callable that takes one argument, the ``system`` mapping, or none, or
+        its dotted name, relative to the calling package where it begins with a dot. It may be
+        ``async def``.
     :param min: minutes, 0 to 59.
     :param hour: hours, 0 to 23.
     :param day: days of the month, 1 to 31.
@@ -126,7 +127,7 @@ def add_cron_task(
     task_name = arguments.parse_task_name(function, name)
     with arguments.naming_task(task_name):
         arguments.check_known("add_cron_task", unknown, TASK_ARGUMENTS)
-        arguments.check_callable("f", f, function)
+        takes_system = arguments.check_function(f, function)
         fields = {"min": min, "hour": hour, "day": day, "month": month, "dow": dow}
         schedules = arguments.parse_schedules(
             task_name, fields, schedule=schedule, every=every, at=at, on_demand=on_demand
@@ -134,6 +135,7 @@ def add_cron_task(
         unbound = Task(
             name=task_name,
             function=function,
+            takes_system=takes_system,
             schedules=schedules,
             timezone=arguments.parse_timezone(timezone),
             idle=arguments.parse_flag("idle", idle),

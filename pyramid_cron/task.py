@@ -123,7 +123,7 @@ class Task:
     """A registered task."""
 
     name: str
-    function: Callable[[System], Any]
+    function: Callable[..., Any]
     #: It runs when any of these says so; without any, on demand only.
     schedules: Schedules
     #: The IANA name of its zone.
@@ -148,6 +148,8 @@ class Task:
     #: Its name in monitors; None if it has none.
     monitor: str | None = None
     description: str = ""
+    #: Whether the function takes the system mapping; otherwise it takes nothing.
+    takes_system: bool = True
     #: Where it runs: in the ``request`` of the tick, in a ``thread``, or in the queue of this name.
     executor: str = REQUEST_EXECUTOR
     #: Its share of ``cron.capacity`` while it runs outside the request.

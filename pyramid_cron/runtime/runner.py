@@ -137,7 +137,8 @@ class RequestRunner:
         self._announce_start(execution.run)
         try:
             with capture:
-                self._run_in_transaction(task, execution.call_interruptibly, task.function, system)
+                values = (task.function, system) if task.takes_system else (task.function,)
+                self._run_in_transaction(task, execution.call_interruptibly, *values)
         except BaseException as error:
             return self._failed_by(execution, error)
         now, outputs = self.clock.now(), execution.collect_outputs()

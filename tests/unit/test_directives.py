@@ -300,8 +300,7 @@ def wrapped_in_two(system, extra):
         ({"f": ".nowhere.task"}, r"f='.nowhere.task' can't be imported"),
         ({"f": "tests.unit.test_directives.nothing"}, r"f='tests.*nothing' can't be imported"),
         ({"f": 5}, r"f=5 is no callable"),
-        ({"f": with_two}, r"'tests.unit.test_directives.with_two': f=.* takes \(system, extra\)"),
-        ({"f": lambda: None, "name": "x"}, r"'x': f=.* takes \(\); it must take one argument"),
+        ({"f": with_two}, r"with_two': f=.* takes \(system, extra\); it must take one .*, or none"),
         ({"f": wrapped_in_two, "name": "x"}, r"takes \(system, extra\)"),
         ({"name": ""}, r"name=''"),
         ({"name": "a\nb"}, r"name='a\\nb'"),
@@ -468,6 +467,21 @@ def test_a_mistake_is_told_once_and_with_the_task(config, arguments, message):
 def test_a_builtin_that_does_not_tell_its_signature_is_taken(config):
     config.add_cron_task(dict, name="builtin")
     assert cron_of(config).tick(NOON).runs[0].state == "succeeded"
+
+
+def test_a_function_may_take_no_argument(config):
+    ran = []
+
+    async def later():
+        ran.append("later")
+
+    config.add_cron_task(lambda: ran.append("now"), name="now")
+    config.add_cron_task(later, name="later")
+    config.add_cron_task(lambda system=None: ran.append(system["run"].task), name="given")
+    config.add_cron_task(functools.partial(ran.append, "partial"), name="partial")
+    cron = cron_of(config)
+    assert [run.state for run in cron.tick(NOON).runs] == ["succeeded"] * 4
+    assert ran == ["now", "later", "given", "partial"]
 
 
 def test_what_a_decorator_adds_is_not_asked_of_the_system(config):
