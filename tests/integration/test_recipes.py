@@ -88,7 +88,7 @@ def test_pserve_serves_the_shop(shop):
     with pserve(shop) as server:
         assert curl(shop.url) == "ok 200"
         server.send(signal.SIGTERM)
-        assert server.exit_code() == 0
+        assert server.exit_code() == -signal.SIGTERM
     assert [str(run.state) for run in shop.runs("sell")] == ["succeeded"]
     assert (shop.folder / "cron.sqlite").exists()
 
