@@ -147,6 +147,7 @@ class Crontab:
         """Register the lines there are; ConfigurationError for one that is wrong."""
         self._data = self._read()
         commands = self._parse(self._data)
+        _log_differences(self.path, commands)
         if not commands:
             try_policies(config.package, f"crontab {self.path!r}", self._policies)
         for name, command in commands.items():
@@ -189,8 +190,11 @@ class Crontab:
         try:
             data = self._read()
             if self._has_changed(data):
-                self._data = data
-                self._report(self._replace_lines(self._parse(data)))
+                is_new, self._data = data != self._data, data
+                commands = self._parse(data)
+                if is_new:
+                    _log_differences(self.path, commands)
+                self._report(self._replace_lines(commands))
         except ConfigurationError as error:
             self._report([f"{error}; the lines that were there before go on"])
         finally:
@@ -245,7 +249,6 @@ class Crontab:
                 commands[name] = _make_command(entry, self.path)
         except CrontabSyntaxError as error:
             raise ConfigurationError(f"{self.path}, line {error.line}: {error}") from None
-        _log_differences(self.path, [command.entry for command in commands.values()])
         return commands
 
     def _register_line(self, config: Configurator, name: str, command: CrontabCommand) -> None:
@@ -292,18 +295,19 @@ def _check_line(entry: CrontabEntry, name: str, others: Mapping[str, CrontabComm
         raise CrontabSyntaxError(entry.line, reason) from error
 
 
-def _log_differences(file: str, entries: Sequence[CrontabEntry]) -> None:
+def _log_differences(path: str, commands: Mapping[str, CrontabCommand]) -> None:
     """Log what cron would do with these lines and this application does not."""
+    entries = [command.entry for command in commands.values()]
     for variable, reason in IGNORED_VARIABLES.items():
         if any(variable in entry.variables for entry in entries):
-            log.info("crontab %s: %s is ignored: %s", file, variable, reason)
+            log.info("crontab %s: %s is ignored: %s", path, variable, reason)
     own = find_account(None)
     users = {entry.user for entry in entries if entry.user} - {own.pw_name if own else ""}
     if users and not may_change_account():
         log.warning(
             "crontab %s: commands of %s run as the user of this application: only root may run them"
             " as others",
-            file,
+            path,
             ", ".join(sorted(users)),
         )
 

@@ -325,6 +325,11 @@ def test_export_writes_a_crontab_that_runs_tasks_wherever_it_is_called(shop, mon
     assert ended.stdout == f"{pcron} {shop.folder}/shop.ini run nightly\n"
 
 
+def test_export_can_have_the_column_for_the_account(shop):
+    entries = parse_crontab(shop.fine("export", "--user", "shop").encode(), user=True)
+    assert {entry.user for entry in entries} == {"shop"}
+
+
 def test_export_looks_for_pcron_on_the_path_where_none_is_beside_python(shop, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(shop.folder / "python"))
     pcron = installed(shop.folder / "bin")

@@ -465,6 +465,18 @@ class TestChanges:
         assert ran(cron.tick(NOON + MINUTE)) == {"a": "mine\n", "b": "mine\n"}
         assert get_cron(config.registry).problems == []
 
+    def test_what_is_ignored_is_told_once_for_each_change(self, config, crontab, caplog):
+        caplog.set_level(logging.INFO)
+        config.add_cron_command(["echo"], name="b")
+        config.add_crontab(crontab("MAILTO=x\n# name: a\n* * * * * echo\n"))
+        cron = cron_of(config)
+        crontab("MAILTO=y\n# name: b\n* * * * * echo\n")
+        for minute in range(3):
+            cron.tick(NOON + minute * MINUTE)
+        told = [each.getMessage() for each in caplog.records]
+        assert len([text for text in told if "MAILTO is ignored" in text]) == 2
+        assert len([text for text in told if "another task named 'b'" in text]) == 1
+
     def test_a_policy_that_does_not_fit_is_told(self, config, crontab, monkeypatch):
         config.add_crontab(crontab("# name: a\n@daily echo\n"), weight=3)
         config.commit()
