@@ -6,7 +6,7 @@ Each monitor has a queue, from which a thread of its own delivers the reports.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
 
@@ -24,7 +24,7 @@ from ..task import Task
 from .delivery import DeliveryQueue
 from .healthchecks import Healthchecks
 from .http_client import get
-from .report import Monitor, deployment_of, report_of
+from .report import DeliveryError, Monitor, deployment_of, report_of
 
 __all__ = ["Monitoring", "check_monitors", "get_monitoring", "subscribe_monitors"]
 
@@ -83,6 +83,15 @@ class Monitoring:
         for (task, name), (monitor, _) in product(monitored, self._monitors):
             if (problem := monitor.problem(name)) is not None:
                 raise ConfigurationError(f"cron task {task.name!r}: monitor={name!r}: {problem}")
+
+    def ask(self, tasks: Iterable[Task]) -> Iterator[str]:
+        """Ask each service for the names of tasks; yield a line for each that it does not know."""
+        monitored = [(task, task.monitor) for task in tasks if task.monitor is not None]
+        for (task, name), (monitor, _) in product(monitored, self._monitors):
+            try:
+                monitor.ask(name)
+            except DeliveryError as error:
+                yield f"task {task.name!r}: monitor={name!r}: {monitor.name}: {error}"
 
 
 def subscribe_monitors(config: Configurator) -> None:

@@ -67,6 +67,12 @@ class Monitor:
         """Return why the service can't know a task by this name; None if it can."""
         raise NotImplementedError
 
+    def ask(self, monitor: str) -> None:
+        """Ask the service whether it knows this name, within seconds; by default, nothing.
+
+        Raises DeliveryError where it does not, or where it does not answer.
+        """
+
     def reset_after_fork(self) -> None:
         """Drop what the process shares with its parent: by default, nothing."""
 

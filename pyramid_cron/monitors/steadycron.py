@@ -59,6 +59,10 @@ class SteadyCron(Monitor):
             self._tokens.pop(report.monitor, None)  # the token may be the cause
             raise
 
+    def ask(self, monitor: str) -> None:
+        """Ask for the token of this name, unless the settings have it."""
+        self._token(monitor)
+
     def _api_key(self) -> str | None:
         return self._settings.steadycron_api_key or os.environ.get("STEADYCRON_API_KEY")
 

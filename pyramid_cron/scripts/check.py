@@ -10,6 +10,7 @@ from pyramid.interfaces import ISecurityPolicy
 from pyramid.scripts.common import get_config_loader
 
 from ..errors import StoreError
+from ..monitors import get_monitoring
 from ..setting_parsers import parse_boolean, parse_words
 from ..settings import Settings
 from ..store.engine import is_in_memory
@@ -81,6 +82,7 @@ def find_problems(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
     yield from context.cron.problems
     yield from _find_proxy_problems(context)
     yield from _find_permission_problems(context)
+    yield from _find_monitor_problems(context, tasks)
     yield from _find_ended(context, tasks)
     yield from _find_duplicates(tasks)
 
@@ -140,6 +142,12 @@ def _find_permission_problems(context: CommandContext) -> Iterator[str]:
             f"nobody has the permission {permission!r} that the pages ask for: the application"
             " has no security policy"
         )
+
+
+def _find_monitor_problems(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
+    monitoring = get_monitoring(context.request.registry)
+    if monitoring is not None:
+        yield from monitoring.ask(tasks)
 
 
 def _find_ended(context: CommandContext, tasks: list[Task]) -> Iterator[str]:

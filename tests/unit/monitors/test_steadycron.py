@@ -8,10 +8,11 @@ import pytest
 import steadycron
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_cron.monitors import http_client
+from pyramid_cron.app import get_cron
+from pyramid_cron.monitors import get_monitoring, http_client
 from pyramid_cron.monitors import steadycron as ours
 from pyramid_cron.version import __version__
-from tests.apps import NOON
+from tests.apps import NOON, configure
 from tests.http_servers import nobody_there
 from tests.monitored import App
 
@@ -75,6 +76,23 @@ def test_the_error_is_kept_to_oneself_otherwise(server, settings):
 def test_a_failure_that_is_retried_is_not_reported(server, settings):
     App(fail, task={"retry": 2}, **settings).tick(NOON)
     assert server.paths == [RESOLVE, "/t0ken/start"]
+
+
+def test_before_a_deployment_each_key_can_be_asked_for(server, settings):
+    def some(request):
+        return api(request) if request.query["key"] == "nightly" else (404, "{}")
+
+    server.answer = some
+    config = configure(**settings)
+    for name in ("nightly", "hourly"):
+        config.add_cron_task(fail, name=name, monitor=name)
+    config.add_cron_task(fail, name="unmonitored")
+    config.commit()
+    tasks = get_cron(config.registry).task_registry.tasks
+    assert [*get_monitoring(config.registry).ask(tasks)] == [
+        "task 'hourly': monitor='hourly': steadycron: SteadyCron knows no such key"
+    ]
+    assert {request.method for request in server.asked} == {"GET"}
 
 
 def test_with_a_token_in_the_settings_nothing_is_asked(server, settings):

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from pyramid_cron.monitors.report import DeliveryError
 from pyramid_cron.scripts.sqlite_file import network_file_system
 
 SERVER = "\n[server:main]\nuse = egg:waitress#main\nlisten = 127.0.0.1:6543\n"
@@ -89,6 +90,19 @@ def test_a_permission_that_nobody_can_have_is_a_problem(shop):
     policy = "config.set_security_policy(type('Policy', (), {})())"
     shop.write(policy, settings="cron.permission = see cron\n")
     shop.fine("check")
+
+
+def test_a_key_that_its_monitor_does_not_know_is_a_problem(shop, monkeypatch):
+    def refuse(self, monitor):
+        raise DeliveryError("SteadyCron knows no such key")
+
+    monkeypatch.setattr("pyramid_cron.monitors.steadycron.SteadyCron.ask", refuse)
+    shop.write(
+        'config.add_cron_task(clean, hour=1, name="kept", monitor="kept")',
+        settings="cron.monitors = steadycron\ncron.steadycron.api_key = key\n",
+    )
+    assert shop("check") == 1
+    assert "task 'kept': monitor='kept': steadycron: SteadyCron knows no such key" in shop.out
 
 
 def test_the_zone_of_the_host_is_said_to_be_that(shop):
