@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sqlite3
 import threading
@@ -263,7 +264,26 @@ def _make_postgresql_engine(url: URL) -> Engine:
     # In each transaction: behind a pooler the next one may be in another session.
     event.listen(engine, "begin", lambda connection: connection.execute(limits))
     event.listen(engine, "connect", _disable_prepare_behind_pooler)
+    event.listen(engine, "connect", _escape_for_server)
     return engine
+
+
+def _escape_for_server(dbapi_connection: Any, _record: Any) -> None:
+    """Escape the characters that a database in another encoding than UTF-8 can't keep."""
+    encoding = str(dbapi_connection.info.parameter_status("server_encoding")).lower()
+    try:
+        codec = codecs.lookup(encoding.replace("win", "cp")).name
+    except LookupError:
+        return  # SQL_ASCII, which takes anything
+    if codec == "utf-8":
+        return
+    from psycopg.types.string import StrDumper
+
+    class EscapingDumper(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.encode(codec, "backslashreplace").decode(codec))
+
+    dbapi_connection.adapters.register_dumper(str, EscapingDumper)
 
 
 def _disable_prepare_behind_pooler(dbapi_connection: Any, _record: Any) -> None:

@@ -144,7 +144,7 @@ class TestWhatADriverCanNotSend:
             raise LookupError
 
 
-@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "UTF8"])
 def test_postgresql_is_spoken_to_in_utf_8_whatever_the_database(postgresql, make_store, encoding):
     name = f"{postgresql.prefix}{encoding}".lower()
     postgresql.execute(
@@ -155,6 +155,8 @@ def test_postgresql_is_spoken_to_in_utf_8_whatever_the_database(postgresql, make
         store = make_store(replace(postgresql, url=url))
         [run] = claim(store, slot("täglich", payload="é"))
         assert store.get_run(run.id) == run
+        write(store, ended(run, log="☃ é"))
+        assert store.get_run(run.id).log == {"LATIN1": "\\u2603 é"}.get(encoding, "☃ é")
         with store.database.read() as connection:
             assert connection.scalar(text("SHOW client_encoding")) == "UTF8"
         store.database.dispose()
