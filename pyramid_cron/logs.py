@@ -43,7 +43,7 @@ def in_run(function: Callable[P, ResultT]) -> Callable[P, ResultT]:
 
     What it logs is kept with the task's run, as is what the task logs itself:
     ``Thread(target=in_run(work))``, ``executor.submit(in_run(work), order)``. Threads that copy the
-    task's context, as those of :func:`asyncio.to_thread` do, need no help. Outside of a task the
+    task's context, as those of ``asyncio.to_thread`` do, need no help. Outside of a task the
     function does what it does without.
     """
     capture = current_capture.get()
