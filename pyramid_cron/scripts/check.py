@@ -14,6 +14,7 @@ from ..monitors import get_monitoring
 from ..setting_parsers import parse_boolean, parse_words
 from ..settings import Settings
 from ..store.engine import is_in_memory
+from ..store.queries import read_overview
 from ..task import Task
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext
 from .sqlite_file import describe_file, network_file_system, sqlite_path
@@ -151,7 +152,7 @@ def _find_monitor_problems(context: CommandContext, tasks: list[Task]) -> Iterat
 
 
 def _find_ended(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
-    """Yield a line for each task that never runs again and has no run on record."""
+    """Yield a line for each task that never runs again and has had no run."""
     for task in tasks:
         is_over = task.schedules and task.following(context.now) is None
         if is_over and not _has_history(context, task):
@@ -159,10 +160,15 @@ def _find_ended(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
 
 
 def _has_history(context: CommandContext, task: Task) -> bool:
+    """Return whether there was a run; those that are pruned by now are still counted."""
+    cron = context.cron
     try:
-        return bool(context.scheduler.history(task.name, limit=1))
+        if context.scheduler.history(task.name, limit=1):
+            return True
+        overview = read_overview(cron.store, cron.task_registry.task_set_id)
     except StoreError:  # a problem of its own
         return True
+    return any(stats.task == task.name for stats in overview.run_stats)
 
 
 def _find_duplicates(tasks: list[Task]) -> Iterator[str]:

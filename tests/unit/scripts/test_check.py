@@ -207,6 +207,10 @@ def test_a_one_shot_that_has_run_is_no_problem(shop):
     assert "task 'once' never runs again, and never has" in shop.out
     shop.fine("run", "once")
     shop.fine("check")
+    with sqlite3.connect(shop.folder / "cron.sqlite") as connection:  # as by cron.retention
+        assert connection.execute("DELETE FROM cron_runs").rowcount == 1
+    connection.close()
+    shop.fine("check")
 
 
 def test_tasks_that_jitter_keeps_apart_are_no_duplicates(shop):
