@@ -28,8 +28,10 @@ _NONE_KEPT = timedelta(days=1)
 MAX_EXCLUDED_SLOTS = 550_000
 """After so many excluded slots in a row, a year of minutes, no more slot is searched for."""
 
-MAX_EXCLUDED_TIME = timedelta(days=146_097)
-"""Nor after so long a time: in 400 years the calendar repeats itself."""
+MAX_EXCLUDED_TIME = timedelta(days=50 * 365.25)
+"""Nor after so long a time: a slot beyond it concerns nobody."""
+
+_LONGEST_LOOK_BACK = timedelta(days=146_097)  # 400 years, in which the calendar repeats itself
 
 _REQUIRED_METHODS = ("following", "preceding", "describe")
 # What comes of following, and has to be replaced with it.
@@ -228,7 +230,7 @@ def _slots_between(schedule: Schedule, start: datetime, end: datetime) -> Iterat
 def _preceding_by_following(self: Schedule, before: datetime) -> datetime | None:
     """Return the last slot strictly before ``before``, or None."""
     limit = to_utc(before, "before")
-    longest = min(limit - _FIRST_MOMENT, MAX_EXCLUDED_TIME)
+    longest = min(limit - _FIRST_MOMENT, _LONGEST_LOOK_BACK)
     slot, distance = None, timedelta(seconds=1)
     while slot is None and distance < 2 * longest:
         slot = _slot_within(self, limit - min(distance, longest), limit)
@@ -287,7 +289,7 @@ class Limited(Schedule):
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after ``after`` that is within the bounds and not excluded.
 
-        None where there is none, or none after 550,000 excluded slots or 400 years of them.
+        None where there is none, or none after 550,000 excluded slots or 50 years of them.
         """
         after = to_utc(after, "after")
         for asked, slot in tuple(self._latest):
@@ -300,7 +302,7 @@ class Limited(Schedule):
     def preceding(self, before: datetime) -> datetime | None:
         """Return the last slot before ``before`` that is within the bounds and not excluded.
 
-        None where there is none, or none before 550,000 excluded slots or 400 years of them.
+        None where there is none, or none before 550,000 excluded slots or 50 years of them.
         """
         before = to_utc(before, "before")
         if self.end is not None and before > self.end:
@@ -353,9 +355,9 @@ class Limited(Schedule):
             and _Search(self).excluded_span(slot) is None
         )
 
-    def is_empty(self, near: datetime) -> bool:
-        """Tell whether no slot is found, on either side of an aware moment."""
-        return self.following(near) is None and self.preceding(near) is None
+    def is_empty(self, now: datetime) -> bool:
+        """Tell whether no slot is found: neither after ``now`` (aware) nor since 1970."""
+        return self.following(now) is None and self.following(EPOCH) is None
 
     def describe(self) -> str:
         """Return the schedule in plain English, with its bounds and what it leaves out."""

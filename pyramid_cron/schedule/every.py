@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,7 +11,15 @@ from .crontab_text import compact_interval, interval_to_crontab
 from .describe import describe_interval, describe_moment
 from .frozen import seal
 from .quantities import parse_seconds
-from .zones import ceil_second, floor_second, parse_instant, second_to_utc, to_utc
+from .zones import (
+    EPOCH,
+    FIRST_SECOND,
+    ceil_second,
+    floor_second,
+    parse_instant,
+    second_to_utc,
+    to_utc,
+)
 
 
 @seal
@@ -39,6 +48,16 @@ class Every(Schedule):
         """Return the last slot before ``before``; None when there was none in the calendar."""
         number = (ceil_second(before, "before") - 1) // self.seconds
         return second_to_utc(number * self.seconds)
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Go through the slots after ``start`` up to and including ``end``, in order."""
+        first = floor_second(start, "start") // self.seconds + 1
+        last = floor_second(end, "end") // self.seconds
+        lowest = -(-FIRST_SECOND // self.seconds)
+        return (
+            EPOCH + timedelta(0, number * self.seconds)
+            for number in range(max(first, lowest), last + 1)
+        )
 
     @property
     def is_steady(self) -> bool:

@@ -171,6 +171,21 @@ def test_a_moment_that_is_not_aware_is_refused(moment):
     )
 
 
+@pytest.mark.parametrize("interval", ["7s", "90s", "1h"])
+@pytest.mark.parametrize("start", [-3, 0, 0.5])
+@pytest.mark.parametrize("length", [-1, 0, 0.5, 7, 100_000])
+@pytest.mark.parametrize("origin", [NOON, datetime(1901, 5, 1, tzinfo=timezone.utc)])
+def test_the_slots_between_are_those_that_follow_each_other(interval, start, length, origin):
+    every = Every(interval)
+    start = origin + timedelta(seconds=start)
+    end = start + timedelta(seconds=length)
+    slots, slot = [], every.following(start)
+    while slot <= end:
+        slots.append(slot)
+        slot = every.following(slot)
+    assert list(every.between(start, end)) == slots
+
+
 @pytest.mark.parametrize("interval", ["10s", 10, 10.0, timedelta(seconds=10)])
 def test_an_interval_may_be_seconds(interval):
     every = Every(interval)

@@ -235,6 +235,15 @@ def test_a_month_of_excluded_minutes_and_a_year_of_excluded_dates_are_searched()
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_what_has_run_out_is_not_what_never_was(zone):
+    daily = Cron("@daily", timezone=zone)
+    assert not daily.excluding(lambda local: local.year > 2000).is_empty(NOON)
+    assert not daily.ending("2001-01-01T00:00Z").is_empty(NOON)
+    # In 1893 Berlin's clock skipped midnight, for some minutes of its own.
+    assert daily.excluding(Cron("* * * * *")).is_empty(NOON)
+
+
 def test_the_same_question_is_searched_once():
     asked = []
 
