@@ -141,7 +141,7 @@ class Crontab:
         self._overridden_names: frozenset[str] = frozenset()
         #: The content that was read last, and one whose last line has no end yet.
         self._data = self._unended = b""
-        self._refresh_lock = threading.Lock()
+        self._renew_lock()
 
     def register(self, config: Configurator) -> None:
         """Register the lines there are; ConfigurationError for one that is wrong."""
@@ -162,6 +162,7 @@ class Crontab:
         self._overridden_names = frozenset(filterfalse(self._has_task, self._commands))
         for name in self._overridden_names:
             del self._commands[name]
+        self._cron.fork_hook.add(self._renew_lock)
         self._cron.sources.append(self)
 
     def _check_name_is_free(self, name: str) -> None:
@@ -182,6 +183,10 @@ class Crontab:
         """Return whether the task of this name is a line of this file, as it was registered."""
         task = self._cron.find_task(name)
         return task is not None and task.function is self._commands.get(name)
+
+    def _renew_lock(self) -> None:
+        """Have a lock that no thread of a parent process holds."""
+        self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
         """Read the file again if it has changed, and report what is wrong."""

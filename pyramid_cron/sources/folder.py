@@ -113,7 +113,7 @@ class ScriptFolder:
         self._policies = policies
         self._package = config.package
         self._schedules: dict[str, Cron | Every] = {}
-        self._refresh_lock = threading.Lock()
+        self._renew_lock()
         with self._naming_folder():
             check_known("add_cron_folder", policies, POLICY_ARGUMENTS)
             check_prefix(prefix)
@@ -130,6 +130,7 @@ class ScriptFolder:
         self._config = Configurator(registry=registry, package=self._package, autocommit=True)
         self._cron: CronApp = get_cron(registry)
         self._check_in_application()
+        self._cron.fork_hook.add(self._renew_lock)
         self._cron.sources.append(self)
         self.refresh()
 
@@ -140,6 +141,10 @@ class ScriptFolder:
         with self._naming_folder():
             check_executor(self._cron, executor)
             check_weight(executor, weight, self._cron.settings.capacity)
+
+    def _renew_lock(self) -> None:
+        """Have a lock that no thread of a parent process holds."""
+        self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
         """Register new scripts, unregister those that have gone, and report what is wrong."""

@@ -501,6 +501,17 @@ class TestChanges:
         source.refresh()
         assert get_cron(config.registry).find_task("b") is not None
 
+    def test_a_child_does_not_wait_for_a_thread_of_its_parent(self, config, crontab, start):
+        start("# name: a\n@daily echo\n")
+        cron = get_cron(config.registry)
+        [source] = cron.sources
+        crontab("# name: b\n@daily echo\n")
+        source._refresh_lock.acquire()
+        for reset in cron.fork_hook._resets:
+            reset()
+        source.refresh()
+        assert cron.find_task("b") is not None
+
 
 def refuse():
     raise ValueError("it is refused")
