@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
@@ -61,6 +61,8 @@ class Schedule:
                 inherits = name == "preceding" and cls.preceding is not Schedule.preceding
                 method = _preceding_by_following if inherits else vars(Schedule)[name]
                 setattr(cls, name, method)
+        if _rank(cls, "describe") > _rank(cls, "following"):
+            setattr(cls, "describe", _describe_by(cls.describe))  # noqa: B010
         compare_attributes(cls)
 
     @abstractmethod
@@ -148,6 +150,17 @@ class Schedule:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+def _describe_by(inherited: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Return a method that names the class after what is only the schedule it has changed."""
+    if inherited is Schedule.describe:
+        return inherited
+
+    def describe(self: Schedule) -> str:
+        return f"{inherited(self)}, by {type(self).__name__}"
+
+    return describe
 
 
 def _rank(cls: type, name: str) -> int:

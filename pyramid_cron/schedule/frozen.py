@@ -34,7 +34,20 @@ def seal(cls: type[ClassT]) -> type[ClassT]:
 
     cls.__setattr__ = set_attribute  # type: ignore[method-assign]
     cls.__delattr__ = delete_attribute  # type: ignore[method-assign]
+    cls.__reduce__ = _reduce  # type: ignore[method-assign]
     return cls
+
+
+def _reduce(self: object) -> tuple[Callable[..., object], tuple[type, dict[str, object]]]:
+    """Have copies and pickles keep the attributes of subclasses, too."""
+    return _restore, (type(self), dict(_iterate_state(self)))
+
+
+def _restore(cls: type[ValueT], state: dict[str, object]) -> ValueT:
+    value = object.__new__(cls)
+    for name, attribute in state.items():
+        object.__setattr__(value, name, attribute)
+    return value
 
 
 def compare_attributes(cls: type) -> None:
@@ -65,7 +78,4 @@ def _iterate_state(value: object) -> Iterator[tuple[str, object]]:
 
 def copy_with(value: ValueT, **changes: object) -> ValueT:
     """Return a copy of a frozen value with some attributes changed, without its ``__init__``."""
-    twin = object.__new__(type(value))
-    for name, state in {**dict(_iterate_state(value)), **changes}.items():
-        object.__setattr__(twin, name, state)
-    return twin
+    return _restore(type(value), {**dict(_iterate_state(value)), **changes})

@@ -1,5 +1,7 @@
 """Schedules of one's own: what they have to say, and what comes of it."""
 
+import copy
+import pickle
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -126,6 +128,7 @@ def test_a_subclass_that_replaces_following_has_all_the_rest_of_it():
     with pytest.raises(ValueError, match="a crontab has no such schedule"):
         daily.crontab()
     assert daily.match_span(sunday) is None
+    assert daily.describe() == "at 12:00 every day, by Weekdays"
 
 
 def test_what_precedes_is_found_in_any_subclass_by_what_follows():
@@ -195,6 +198,26 @@ def test_a_subclass_keeps_its_attributes_in_another_zone():
     bound = OnDays("0 12 * * *", [20]).with_timezone("Asia/Tokyo")
     assert isinstance(bound, OnDays)
     assert bound.following(NOON) == datetime(2026, 3, 20, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        OnDays("0 12 * * *", [20]),
+        Cron("@daily", timezone="Asia/Tokyo"),
+        Every("10s").starting(NOON).excluding([NOON.date()]).excluding(Cron("@daily")),
+        At(NOON),
+    ],
+)
+def test_copies_and_pickles_are_equal(schedule):
+    for twin in (
+        copy.copy(schedule),
+        copy.deepcopy(schedule),
+        pickle.loads(pickle.dumps(schedule)),
+    ):
+        assert twin == schedule
+        assert hash(twin) == hash(schedule)
+        assert twin.following(NOON - HOUR) == schedule.following(NOON - HOUR)
 
 
 def test_a_dataclass_of_a_dataclass_compares_all_fields():
