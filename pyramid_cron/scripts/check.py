@@ -101,7 +101,7 @@ def _find_proxy_problems(context: CommandContext) -> Iterator[str]:
         return
     for name, section in _ini_sections(context.args.config_uri).items():
         use = section.get("use", "").lower()
-        if name == "server:main" and "waitress" in use and _is_clearing(section):
+        if name.startswith("server:") and "waitress" in use and _is_clearing(section):
             yield (
                 "waitress takes forwarding headers away, so through a proxy on a machine in"
                 " cron.allow anybody is let in; set cron.token, or"
@@ -119,7 +119,7 @@ def _ini_sections(config_uri: str) -> Mapping[str, Mapping[str, str]]:
     loader = get_config_loader(config_uri)
     sections = {}
     for name in loader.get_sections():
-        if name.startswith(("server:", "filter:")):
+        if name.startswith(("server:", "filter:", "filter-app:")):
             sections[name] = dict(loader.get_settings(name))
     return sections
 

@@ -178,11 +178,20 @@ def test_a_server_that_shows_them_is_none(shop, server):
     assert WAITRESS not in shop.fine("check")
 
 
-@pytest.mark.parametrize("egg", ["PasteDeploy", "Paste"])
-def test_a_filter_that_lets_a_client_claim_an_address_is_a_problem(shop, egg):
-    shop.write(settings=f"\n[filter:proxy]\nuse = egg:{egg}#prefix\nprefix = /shop\n")
+def test_each_server_of_the_ini_file_is_looked_at(shop):
+    named = SERVER.replace("server:main", "server:public")
+    shop.write(settings=SERVER + "clear_untrusted_proxy_headers = false\n" + named)
     assert shop("check") == 1
-    assert "[filter:proxy] takes the word of X-Forwarded-For" in shop.out
+    assert "clear_untrusted_proxy_headers = false in [server:public]" in shop.out
+    assert "[server:main]" not in shop.out
+
+
+@pytest.mark.parametrize("egg", ["PasteDeploy", "Paste"])
+@pytest.mark.parametrize("section", ["filter:proxy", "filter-app:proxy"])
+def test_a_filter_that_lets_a_client_claim_an_address_is_a_problem(shop, egg, section):
+    shop.write(settings=f"\n[{section}]\nuse = egg:{egg}#prefix\nnext = main\n")
+    assert shop("check") == 1
+    assert f"[{section}] takes the word of X-Forwarded-For" in shop.out
 
 
 def test_a_store_that_others_do_not_see_is_noted(shop, monkeypatch):
