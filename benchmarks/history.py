@@ -50,7 +50,7 @@ def rows(count: int) -> Iterator[Row]:
                 "task": f"shop.tasks.task_{0 if busy else number}",
                 "slot": slot,
                 "attempt": 1,
-                "nonce": number if busy else 0,
+                "origin": number if busy else 0,
                 "trigger": "schedule",
                 "state": "failed" if failed else "succeeded",
                 "count": 1,

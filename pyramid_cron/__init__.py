@@ -20,6 +20,8 @@ from .planning.pauses import PauseRule
 from .planning.snapshot import WaitingRun
 from .run import Progress, Run, RunReason, RunState, TaskCancelled, TaskTimeout, Trigger
 from .runtime.background import notify_in_thread
+from .runtime.beats import make_dispatcher
+from .runtime.process_hooks import is_preloading
 from .runtime.shutdown import install_shutdown_hooks
 from .schedule import At, Cron, Every, Schedule
 from .schedule.every_days import EveryDays
@@ -101,13 +103,15 @@ def includeme(config: Configurator) -> None:
     ):
         config.action(f"pyramid_cron {name}", function, (argument,), order=AFTER_APPLICATION_ORDER)
     config.add_subscriber(_check_conflicts, ApplicationCreated)
-    config.add_subscriber(_prepare_shutdown, ApplicationCreated)
+    config.add_subscriber(_start_application, ApplicationCreated)
 
 
 def _create_app(config: Configurator) -> None:
     """Read the settings, and create what depends on them."""
     settings = parse_settings(config.registry.settings)
     cron = CronApp(settings, notify=partial(notify_in_thread, config.registry))
+    if settings.beats or settings.self_trigger:
+        cron.use_dispatcher(make_dispatcher(cron, config.registry))
     config.registry.registerUtility(cron, ICronApp)
     config.add_route(TRIGGER_ROUTE, settings.path)
     add_routes(config, settings.path)
@@ -139,6 +143,8 @@ def _check_conflicts(event: ApplicationCreated) -> None:
     check_conflicts(event.app.registry)
 
 
-def _prepare_shutdown(event: ApplicationCreated) -> None:
+def _start_application(event: ApplicationCreated) -> None:
     cron = get_cron(event.app.registry)
     install_shutdown_hooks(cron.supervisor, cron.settings.shutdown_timeout.total_seconds())
+    if cron.settings.self_trigger and cron.dispatcher is not None:
+        cron.dispatcher.start_ticking(after_fork=is_preloading())

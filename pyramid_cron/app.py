@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pyramid.registry import Registry
 from zope.interface import Interface
 
 from .clock import utc_now
+from .planning.capacity import NO_WORKER, WorkerThreads
 from .planning.followups import followups, is_exhausted
 from .registry import TaskRegistry, TaskSource
 from .run import Run
+from .runtime.dispatcher import Dispatcher
 from .runtime.executions import Executions, QueuedEvent
 from .runtime.process_hooks import ForkHook
 from .runtime.shutdown import reset_signals_after_fork
@@ -25,7 +27,7 @@ from .store.results import Outcome
 from .store.retention import prune
 from .store.store import Store
 from .store.write_buffer import WriteBuffer
-from .task import Schedules, Task
+from .task import THREAD_EXECUTOR, WORKER_EXECUTOR, Schedules, Task
 
 PRUNE_INTERVAL = timedelta(minutes=1)
 
@@ -38,6 +40,16 @@ PRUNE_MAX_BATCHES = 20
 
 class ICronApp(Interface):  # type: ignore[misc]
     """The interface under which a registry has its :class:`CronApp`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker process takes of the runs of tasks with ``executor="worker"``."""
+
+    #: How many it runs at once.
+    threads: int
+    #: Whether it takes the runs of a task with this name.
+    takes: Callable[[str], object]
 
 
 class CronApp:
@@ -78,8 +90,16 @@ class CronApp:
         self.warnings = WarnOnce()
         #: What sends a run to a queue, by executor.
         self.queues: dict[str, Callable[[Run], object]] = {}
-        #: The moment of the last tick (aware, UTC); None before the first.
+        #: The moment of this process's last tick (aware, UTC); None before the first.
         self.last_tick: datetime | None = None
+        #: Until when this process has handled slots; None before the first tick or beat.
+        self.window_end: datetime | None = None
+        #: When the application came to know the tasks that no tick has recorded yet.
+        self.known_since = clock()
+        #: What this process takes as a worker; None if it is none.
+        self.worker: Worker | None = None
+        #: Goes on between ticks; None without ``cron.beats`` and ``cron.self_trigger``.
+        self.dispatcher: Dispatcher | None = None
         self.sources: list[TaskSource] = []
         self._last_prune: datetime | None = None
         self._last_refresh: datetime | None = None
@@ -92,8 +112,38 @@ class CronApp:
         """Hold no lock, also in a forked process whose parent's threads did."""
         self._lock = threading.Lock()
 
+    def use_dispatcher(self, dispatcher: Dispatcher) -> None:
+        """Have a dispatcher go on between ticks."""
+        self.dispatcher = dispatcher
+        self.supervisor.on_room = dispatcher.wake
+        self.fork_hook.add(dispatcher.reset_after_fork)
+
+    def on_deferred(self) -> None:
+        """Take note that a waiting run was put on record or moved in this process."""
+        if self.dispatcher is not None:
+            self.dispatcher.wake()
+
+    def worker_threads(self) -> WorkerThreads:
+        """Return what this process takes of the runs for workers just now."""
+        if self.worker is None:
+            return NO_WORKER
+        tasks = self._tasks_by_name
+        busy = sum(
+            execution.run.task in tasks and tasks[execution.run.task].executor == WORKER_EXECUTOR
+            for execution in self.supervisor.executions.unfinished()
+        )
+        return WorkerThreads(max(0, self.worker.threads - busy), self.worker.takes)
+
+    def has_thread_for(self, task: Task) -> bool:
+        """Return whether runs of a task are for threads of this process."""
+        if task.executor == WORKER_EXECUTOR:
+            return self.worker is not None and bool(self.worker.takes(task.name))
+        return task.executor == THREAD_EXECUTOR
+
     def close(self) -> None:
         """Stop the runs of this process, record how they end, and disconnect from the store."""
+        if self.dispatcher is not None:
+            self.dispatcher.stop()
         self.supervisor.shutdown(self.settings.shutdown_timeout.total_seconds())
         self.store.database.dispose()
 
@@ -118,7 +168,8 @@ class CronApp:
         self._last_prune = now
         for _ in range(PRUNE_MAX_BATCHES):
             before = now - self.settings.retention
-            if prune(self.store, before, PRUNE_BATCH_SIZE) < PRUNE_BATCH_SIZE:
+            names = self._tasks_by_name.keys()
+            if prune(self.store, before, PRUNE_BATCH_SIZE, names, now) < PRUNE_BATCH_SIZE:
                 break
 
     def register(self, task: Task) -> None:
@@ -144,7 +195,8 @@ class CronApp:
         """Leave running ticks the registry they have; the next one reads its last tick anew."""
         if self._task_registry is not None:
             self._tasks_by_name, self._task_registry = dict(self._tasks_by_name), None
-            self.last_tick = None
+            self.window_end = None
+            self.known_since = self.clock()
 
     def refresh_sources(self, now: datetime | None = None) -> None:
         """Register what has changed in the sources of tasks, once a minute.

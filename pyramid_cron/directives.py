@@ -18,7 +18,15 @@ from .runtime.programs import Command
 from .runtime.queues import CelerySender
 from .schedule import Schedule
 from .schedule.quantities import parse_count, parse_integer
-from .task import CELERY_EXECUTOR, REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Overlap, Retry, Task
+from .task import (
+    BUILT_IN_EXECUTORS,
+    CELERY_EXECUTOR,
+    REQUEST_EXECUTOR,
+    CatchUp,
+    Overlap,
+    Retry,
+    Task,
+)
 
 INTROSPECTION_CATEGORY = "cron tasks"
 """The introspection category of tasks."""
@@ -184,7 +192,7 @@ def _register(config: Configurator, task: Task) -> None:
             with arguments.naming_task(task.name):
                 check_executor(get_cron(config.registry), task.executor)
 
-    if task.executor not in (REQUEST_EXECUTOR, THREAD_EXECUTOR):
+    if task.executor not in BUILT_IN_EXECUTORS:
         # First: with autocommit, a task that is refused must not be registered.
         config.action(None, check, order=AFTER_APPLICATION_ORDER)
     config.action(("cron task", task.name), register, introspectables=(introspectable,))
@@ -200,11 +208,7 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
 
     :raises pyramid.exceptions.ConfigurationError: if the name is taken, or ``send`` no callable.
     """
-    if (
-        not isinstance(name, str)
-        or not name
-        or name in (REQUEST_EXECUTOR, THREAD_EXECUTOR, CELERY_EXECUTOR)
-    ):
+    if not isinstance(name, str) or not name or name in (*BUILT_IN_EXECUTORS, CELERY_EXECUTOR):
         raise ConfigurationError(
             f"cron queue: name={name!r}: must be text, and none of 'request', 'thread', 'celery'"
         )
@@ -225,8 +229,7 @@ def check_executor(cron: CronApp, executor: str) -> None:
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
     names = [
-        REQUEST_EXECUTOR,
-        THREAD_EXECUTOR,
+        *BUILT_IN_EXECUTORS,
         CELERY_EXECUTOR,
         *sorted({*cron.queues} - {CELERY_EXECUTOR}),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import TypeVar
@@ -12,7 +13,7 @@ from .app import CronApp
 from .planning.health import Health, MomentFormat, TaskHealthInput, assess
 from .planning.pauses import active_pause
 from .registry import TaskRegistry
-from .run import RunReason, RunState, Trigger, first_id
+from .run import RunReason, RunState, Trigger
 from .store.queries import Overview, WaitingSummary, read_overview
 from .store.run_stats import RunStats
 from .text import format_instant
@@ -40,29 +41,42 @@ def assess_overview(
 ) -> Health:
     """Return the health at a moment (aware, UTC), from what the store has on record."""
     tasks = cron.task_registry
-    last_ticks = dict(overview.last_ticks)
-    if cron.last_tick is not None:  # it reaches the store a moment later
-        recorded = last_ticks.get(tasks.task_set_id, cron.last_tick)
-        last_ticks[tasks.task_set_id] = max(recorded, cron.last_tick)
-    task_inputs = _make_task_inputs(tasks, overview, last_ticks, now)
+    # What this process has done with nothing due reaches the store a moment later.
+    own_id = tasks.task_set_id
+    last_ticks = _with_own(overview.last_ticks, own_id, cron.last_tick)
+    window_ends = _with_own(overview.window_ends, own_id, cron.window_end)
+    stuck = cron.supervisor.executions.stuck_tasks()
+    task_inputs = [
+        replace(task_input, is_stuck=task_input.name in stuck)
+        for task_input in _make_task_inputs(tasks, overview, window_ends, now)
+    ]
     return assess(task_inputs, max(last_ticks.values(), default=None), now, format_moment)
 
 
+def _with_own(
+    moments: Mapping[str, datetime], task_set_id: str, own: datetime | None
+) -> Mapping[str, datetime]:
+    if own is None:
+        return moments
+    return {**moments, task_set_id: max(moments.get(task_set_id, own), own)}
+
+
 def _make_task_inputs(
-    tasks: TaskRegistry, overview: Overview, last_ticks: Mapping[str, datetime], now: datetime
+    tasks: TaskRegistry, overview: Overview, window_ends: Mapping[str, datetime], now: datetime
 ) -> list[TaskHealthInput]:
     """Return an input for each task: the registered ones in order, then the orphaned."""
     run_stats = _group_by_task(overview.run_stats, attrgetter("task"))
     waiting = _group_by_task(overview.waiting, attrgetter("task"))
     active_runs = _group_by_task(overview.active_runs, attrgetter("run.task"))
-    first_recent = first_id(now - ORPHANED_TASK_LOOK_BACK)
-    recent = {stats.task for stats in overview.run_stats if stats.newest_run >= first_recent}
+    first_recent = now - ORPHANED_TASK_LOOK_BACK
+    recent = {stats.task for stats in overview.run_stats if stats.newness[0] >= first_recent}
     orphaned = (recent | waiting.keys() | active_runs.keys()) - tasks.by_name.keys()
     return [
         TaskHealthInput(
             name,
             tasks.by_name.get(name),
-            last_tick=_last_tick_of(name, tasks.task_set_id, overview, last_ticks),
+            window_end=_window_end_of(name, tasks.task_set_id, overview, window_ends),
+            worker_seen=overview.worker_seen,
             active=active_runs.get(name, ()),
             waiting_since=_oldest_waiting(waiting.get(name, ()), URGENT_TRIGGERS),
             next_waiting_at=_oldest_waiting(waiting.get(name, ()), FIXED_DELAY_TRIGGERS),
@@ -85,12 +99,12 @@ def _group_by_task(
     return by_task
 
 
-def _last_tick_of(
-    name: str, task_set_id: str, overview: Overview, last_ticks: Mapping[str, datetime]
+def _window_end_of(
+    name: str, task_set_id: str, overview: Overview, window_ends: Mapping[str, datetime]
 ) -> datetime | None:
-    """Return the last tick of a version of the application that has the task."""
+    """Return until when a version of the application that has the task has handled slots."""
     ids = {id_ for id_, names in overview.task_sets.items() if name in names} | {task_set_id}
-    return max((last_ticks[id_] for id_ in ids & last_ticks.keys()), default=None)
+    return max((window_ends[id_] for id_ in ids & window_ends.keys()), default=None)
 
 
 def _oldest_waiting(
@@ -112,7 +126,7 @@ def _has_missed(run_stats: Iterable[RunStats]) -> bool:
 
 
 def _newest(run_stats: Iterable[RunStats]) -> RunStats | None:
-    return max(run_stats, key=attrgetter("newest_run"), default=None)
+    return max(run_stats, key=attrgetter("newness"), default=None)
 
 
 def _mean_duration(run_stats: Iterable[RunStats]) -> float | None:

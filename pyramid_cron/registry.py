@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from .planning.slots import SlotCalendar, compute_task_set_id
+from .planning.slots import SlotCalendar, compute_task_set_id, is_on_minutes
 from .task import REQUEST_EXECUTOR, Task
 from .text import suggest
 
@@ -26,12 +26,27 @@ class TaskSource(Protocol):
 class TaskRegistry:
     """The registered tasks in order of registration, and their calendar; it does not change."""
 
-    __slots__ = ("_order", "by_name", "calendar", "fixed_delay_names", "task_set_id", "tasks")
+    __slots__ = (
+        "_order",
+        "between_calendar",
+        "by_name",
+        "calendar",
+        "fixed_delay_names",
+        "task_set_id",
+        "tasks",
+    )
 
     def __init__(self, tasks_by_name: Mapping[str, Task]) -> None:
         self.by_name = tasks_by_name
         self.tasks = tuple(tasks_by_name.values())
         self.calendar = SlotCalendar((task.schedules, task.offset) for task in self.tasks)
+        #: The slots that are not on a whole minute, for which no tick comes in time.
+        self.between_calendar = SlotCalendar(
+            ([schedule], task.offset)
+            for task in self.tasks
+            for schedule in task.schedules
+            if not is_on_minutes(schedule, task.offset)
+        )
         self.task_set_id = compute_task_set_id(tasks_by_name)
         self.fixed_delay_names = frozenset(
             task.name for task in self.tasks if task.fixed_delay is not None

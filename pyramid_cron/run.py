@@ -14,10 +14,11 @@ from typing import Any
 class RunState(str, Enum):
     """The state of a run; each member equals its own text.
 
-    ``is_final`` is whether a run in this state is over, ``is_failure`` whether it failed by itself,
-    so that it may be retried.
+    ``is_active`` is whether a process owns a run in this state, ``is_final`` whether it is over,
+    ``is_failure`` whether it failed by itself, so that it may be retried.
     """
 
+    WAITING = "waiting"
     CLAIMED = "claimed"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -30,7 +31,8 @@ class RunState(str, Enum):
     __str__ = str.__str__
 
     def __init__(self, text: str) -> None:
-        self.is_final = text not in ("claimed", "running")
+        self.is_active = text in ("claimed", "running")
+        self.is_final = not (self.is_active or text == "waiting")
         self.is_failure = text in ("failed", "timed_out", "lost")
 
 
@@ -63,6 +65,40 @@ class RunReason(str, Enum):
     CAPACITY = "capacity"
 
     __str__ = str.__str__
+
+
+class WaitReason(str, Enum):
+    """Why a run waits; each member equals its own text."""
+
+    #: Another attempt, whose delay is not over.
+    RETRY = "retry"
+    #: No room: ``cron.capacity`` is used up, or no process has taken it yet.
+    ROOM = "room"
+    #: Another run of the task is active.
+    OVERLAP = "overlap"
+    #: A tick had no time left for it.
+    TIME = "time"
+    #: It is to run at a later moment.
+    LATER = "later"
+
+    __str__ = str.__str__
+
+
+SCHEDULE_ORIGIN = "schedule"
+"""The origin of the slots of a task's schedule."""
+
+BACKFILL_ORIGIN = "backfill"
+"""The origin of a backfill's slots, which run while no other run of the task is active."""
+
+PARALLEL_BACKFILL_ORIGIN = "backfill:allow"
+"""The origin of a backfill's slots that run beside other runs of the task."""
+
+BACKFILL_ORIGINS = (BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN)
+
+
+def make_adhoc_origin() -> str:
+    """Return the origin of a run that somebody asked for: it competes with no other run."""
+    return f"adhoc:{random.getrandbits(64):016x}"
 
 
 class TaskInterrupted(BaseException):
@@ -104,7 +140,7 @@ class Run:
     attempt: int
     trigger: Trigger
     state: RunState
-    #: The host and process that claimed the run.
+    #: The host and process that claimed the run; empty and 0 while it waits.
     host: str
     pid: int
     #: Why it was skipped; None if it was not.
@@ -123,8 +159,16 @@ class Run:
     progress: Progress | None = None
     #: A JSON value.
     payload: Any = None
-    #: 0 for a slot of a schedule; what keeps backfills and runs by hand apart from it.
-    nonce: int = 0
+    #: What made it: ``schedule``, ``backfill`` or ``adhoc:…``. Runs of other origins compete not.
+    origin: str = SCHEDULE_ORIGIN
+    #: When it may begin, while it waits; None afterwards.
+    not_before: datetime | None = None
+    #: Why it waits; None afterwards.
+    why: WaitReason | None = None
+    #: When a process claimed or skipped it; None while it waits.
+    claimed: datetime | None = None
+    #: Of the deferred runs of a task with the same key there is only one.
+    key: str | None = None
     #: What a program wrote; None for other tasks.
     stdout: str | None = None
     stderr: str | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from .run import Progress, Run, RunReason, RunState, evolve, truncate_error
+from .run import Progress, Run, RunReason, RunState, WaitReason, evolve, truncate_error
 
 Outputs = Mapping[str, str | None]
 """What a run has logged and written, by the fields of :class:`Run`: log, stdout and stderr."""
@@ -85,14 +85,33 @@ def skipped(run: Run, reason: RunReason, count: int = 1, detail: str | None = No
 
 
 def cancelled(run: Run, now: datetime, cause: str = "was cancelled") -> Run:
-    """Return a run that was cancelled before it began."""
-    error = f"{cause} before it began"
-    return evolve(run, state=RunState.CANCELLED, finished=now, error=error)
+    """Return a run that was cancelled before it began, claimed or waiting."""
+    return evolve(
+        run,
+        state=RunState.CANCELLED,
+        claimed=run.claimed or now,
+        not_before=None,
+        why=None,
+        finished=now,
+        error=f"{cause} before it began",
+    )
 
 
-def requeued(run: Run, now: datetime, error: str) -> Run:
-    """Return a run that could not begin in this process; the next attempt of its slot waits."""
-    return evolve(run, state=RunState.CANCELLED, finished=now, error=error)
+def released(run: Run, now: datetime) -> Run:
+    """Return a claimed run that has not begun: it waits again, for whoever comes first.
+
+    From the beginning of this second, so that a tick at the moment of the one that claimed it finds
+    it.
+    """
+    return evolve(
+        run,
+        state=RunState.WAITING,
+        claimed=None,
+        not_before=now.replace(microsecond=0),
+        why=WaitReason.ROOM,
+        host="",
+        pid=0,
+    )
 
 
 def abandoned(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -18,8 +19,18 @@ from .health_report import assess_health
 from .planning.followups import floor_to_second, retry_of
 from .planning.health import Health
 from .planning.pauses import PauseRule, active_pause, name_matcher
-from .planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
-from .run import Run, RunState, Trigger, as_payload
+from .planning.snapshot import WaitingRun
+from .run import (
+    BACKFILL_ORIGIN,
+    PARALLEL_BACKFILL_ORIGIN,
+    Run,
+    RunState,
+    Trigger,
+    as_payload,
+    make_adhoc_origin,
+    make_run_ids,
+)
+from .runtime.beats import go_on_with_queue
 from .runtime.deferral import defer_until_commit
 from .runtime.own_request import own_request
 from .runtime.queues import run_handed_off
@@ -30,10 +41,17 @@ from .schedule.zones import to_utc
 from .store.backfill import SlotRange, add_backfill
 from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
+from .store.waiting import cancel_waiting, find_waiting_ids, list_waiting, reschedule_run
 from .task import TASK_NAME_PATTERN, Task
 
-BACKFILL_ORIGINS = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN}
+ORIGIN_BY_OVERLAP = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN}
 """The origins of a backfill's runs, by its argument ``overlap``."""
+
+CANCEL_BATCH_SIZE = 500
+"""Waiting runs that one transaction cancels, so that it is short."""
+
+RUN_ID_BEGINNING = re.compile(r"[0-9a-f]{4,25}")
+"""Matches what a run's id may be shortened to."""
 
 FINAL_STATES = tuple(state for state in RunState if state.is_final)
 
@@ -132,31 +150,90 @@ class Scheduler:
         at: datetime | str | None = None,
         after: str | float | timedelta | None = None,
         key: str | None = None,
-    ) -> WaitingRun:
-        """Run a task once, at the first tick at a moment or later; return the run that waits.
+        *,
+        replace: bool = False,
+    ) -> Run:
+        """Run a task once, at a moment or soon after; return the run, which waits.
 
         ``at`` is an aware datetime or ISO 8601 text with an offset; ``after`` is an interval from
         the beginning of this second: text such as ``"10m"``, seconds, or a timedelta. With neither
-        it is the next tick. ``payload`` is a JSON value, which the task has as
-        ``system["payload"]``. Of several calls for a task with the same ``key`` only the first
-        counts, until its run is over and deleted (``cron.retention``).
+        it is as soon as possible. ``payload`` is a JSON value, which the task has as
+        ``system["payload"]``.
+
+        Of several calls for a task with the same ``key`` only the first counts, until its run is
+        over and deleted (``cron.retention``): later ones return the run of the first. With
+        ``replace`` a run that still waits is moved, and has the new payload.
 
         In a transaction (of pyramid_tm, or of the task that calls) the run is recorded at its
         commit, and dropped if it is aborted, or rolled back to a savepoint before the call;
         otherwise it is recorded at once.
 
         Raises LookupError if there is no such task, TypeError or ValueError for a payload that is
-        not JSON, and for a wrong moment, interval or key, StoreError outside of a transaction.
+        not JSON, and for a wrong moment, interval or key, StoreError.
         """
         self._cron.task_registry.get(name)
         payload = as_payload(payload)
         if key is not None:
             _check_key(key)
+        elif replace:
+            raise ValueError("replace=True: needs a key, by which the run to replace is known")
         slot = _parse_moment(self._cron.clock(), at, after)
-        nonce = secrets.randbits(62) + 2
-        waiting_run = WaitingRun(name, slot, Trigger.DEFERRED, slot, nonce=nonce, payload=payload)
-        defer_until_commit(self._cron, self._request, DeferredRun(waiting_run, key))
-        return waiting_run
+        waiting_run = WaitingRun(
+            name,
+            slot,
+            Trigger.DEFERRED,
+            slot,
+            origin=make_adhoc_origin(),
+            payload=payload,
+            id=make_run_ids(slot, 1)[0],
+            key=key,
+        )
+        deferred_run = DeferredRun(waiting_run, replaces=replace)
+        return defer_until_commit(self._cron, self._request, deferred_run)
+
+    def waiting(self, name: str | None = None, limit: int = 50) -> list[Run]:
+        """Return the runs that wait, of one task or of all, the next first.
+
+        Each has the moment ``not_before``, ``why`` it waits, its ``key`` and ``payload``. Raises
+        ValueError for a limit below 1 or above 2147483647, StoreError.
+        """
+        return list_waiting(self._cron.store, name, parse_count("limit", limit))
+
+    def reschedule(
+        self,
+        run_id: str,
+        at: datetime | str | None = None,
+        after: str | float | timedelta | None = None,
+    ) -> Run:
+        """Let a waiting run begin at another moment; return it.
+
+        ``at`` and ``after`` are as in :meth:`defer`. Raises LookupError if there is no such run,
+        ValueError if it does not wait any more, and for a wrong moment or interval, StoreError.
+        """
+        run = self._get_run(run_id)
+        moment = _parse_moment(self._cron.clock(), at, after)
+        moved = reschedule_run(self._cron.store, run.id, moment)
+        if moved is None:
+            state = self._get_run(run.id).state
+            raise ValueError(f"run {run.id} can't be rescheduled: it does not wait, it is {state}")
+        self._cron.on_deferred()
+        return moved
+
+    def cancel_all(self, name: str, trigger: Trigger | str | None = None) -> int:
+        """Cancel all waiting runs of a task, or those with a trigger; return how many.
+
+        Raises LookupError if there is no such task and nothing of it waits, ValueError for an
+        unknown trigger, StoreError.
+        """
+        cron, count = self._cron, 0
+        wanted = None if trigger is None else _parse_trigger(trigger)
+        while run_ids := find_waiting_ids(cron.store, name, wanted, CANCEL_BATCH_SIZE):
+            ended = cancel_waiting(cron.store, run_ids, cron.clock(), cron.outcome_of)
+            self._announce_cancelled(ended)
+            count += len(ended)
+        if not count:
+            cron.task_registry.get(name)
+        return count
 
     def execute(self, run_id: str) -> Run | None:
         """Run a run that was handed off to a queue; for the queue's worker to call.
@@ -168,7 +245,11 @@ class Scheduler:
         application, and StoreError if the run can't be taken over. The worker should then try
         again later, or leave it to another worker.
         """
-        return run_handed_off(self._cron, self._registry, run_id)
+        cron = self._cron
+        run = run_handed_off(cron, self._registry, run_id)
+        if run is not None:
+            go_on_with_queue(cron, self._registry, run)
+        return run
 
     def pause(
         self, pattern: str = "*", until: datetime | None = None, reason: str | None = None
@@ -221,21 +302,28 @@ class Scheduler:
         return names, self._cron.store.add_pause_rule(rule)
 
     def cancel(self, run_id: str) -> None:
-        """Request the cancellation of an active run, on whatever host; it ends a moment later.
+        """Cancel a waiting run, or request that of an active one, which ends a moment later.
 
-        Raises LookupError if there is no such run, ValueError if it is over, StoreError.
+        An active run may be on any host. Raises LookupError if there is no such run, ValueError if
+        it is over, StoreError.
         """
-        run = self._get_run(run_id)
+        run, cron = self._get_run(run_id), self._cron
         if run.state.is_final:
-            raise ValueError(f"run {run_id} is over: it has {run.state}")
-        cron = self._cron
-        ended = cancel_handed_off_run(cron.store, run_id, cron.clock(), cron.outcome_of)
-        if ended is None:
-            cron.store.request_cancel(run_id)
-            cron.supervisor.cancel(run_id)  # without delay, if it is in this process
+            raise ValueError(f"run {run.id} is over: it has {run.state}")
+        ended = cancel_waiting(cron.store, [run.id], cron.clock(), cron.outcome_of)
+        if not ended:
+            handed_off = cancel_handed_off_run(cron.store, run.id, cron.clock(), cron.outcome_of)
+            ended = [] if handed_off is None else [handed_off]
+        if ended:
+            self._announce_cancelled(ended)
         else:
-            logs.log_finished(ended)
-            self._notify([(events.RunCancelled, ended)])
+            cron.store.request_cancel(run.id)
+            cron.supervisor.cancel(run.id)  # without delay, if it is in this process
+
+    def _announce_cancelled(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            logs.log_finished(run)
+        self._notify([(events.RunCancelled, run) for run in runs])
 
     def retry(self, run_id: str) -> None:
         """Run the slot of a run that failed or was cancelled again, at the next tick.
@@ -244,11 +332,12 @@ class Scheduler:
         """
         run = self._get_run(run_id)
         if not (run.state.is_failure or run.state is RunState.CANCELLED):
-            raise ValueError(f"run {run_id} can't be tried again: it is {run.state}")
+            raise ValueError(f"run {run.id} can't be tried again: it is {run.state}")
         self._cron.task_registry.get(run.task)
         retry = retry_of(run, floor_to_second(self._cron.clock()))
-        attempt = self._cron.store.newest_attempt(run) + 1
-        self._cron.store.enqueue_or_advance(replace(retry, attempt=attempt))
+        attempt = self._cron.store.newest_ended_attempt(run) + 1
+        self._cron.store.enqueue_or_advance(dataclasses.replace(retry, attempt=attempt))
+        self._cron.on_deferred()
 
     def backfill(
         self,
@@ -278,13 +367,27 @@ class Scheduler:
             raise ValueError(
                 f"until={until!r} is in the future: those slots will run by themselves"
             )
-        if overlap not in BACKFILL_ORIGINS:
+        if overlap not in ORIGIN_BY_OVERLAP:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
         slots = SlotRange(name, since, until, task.between(since, until))
-        return add_backfill(self._cron.store, slots, BACKFILL_ORIGINS[overlap])
+        return add_backfill(self._cron.store, slots, ORIGIN_BY_OVERLAP[overlap])
+
+    def get_run(self, run_id: str) -> Run:
+        """Return the run with all its texts.
+
+        ``run_id`` may be shortened to any unambiguous beginning of at least four characters. Raises
+        LookupError if there is no such run, or if there are several, StoreError.
+        """
+        return self._get_run(run_id)
 
     def _get_run(self, run_id: str) -> Run:
-        run = self._cron.store.get_run(run_id)
+        store = self._cron.store
+        run = store.get_run(run_id)
+        if run is None and isinstance(run_id, str) and RUN_ID_BEGINNING.fullmatch(run_id):
+            found = store.find_run_ids(run_id, 2)
+            if len(found) > 1:
+                raise LookupError(f"several runs begin with {run_id!r}; give more of the id")
+            run = store.get_run(found[0]) if found else None
         if run is None:
             raise LookupError(f"there is no run {run_id!r}")
         return run
@@ -312,6 +415,14 @@ def _parse_moment(
 def _check_key(key: Any) -> None:
     if not isinstance(key, str) or not TASK_NAME_PATTERN.fullmatch(key):
         raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
+
+
+def _parse_trigger(trigger: Any) -> Trigger:
+    try:
+        return Trigger(trigger)
+    except ValueError:
+        triggers = ", ".join(Trigger)
+        raise ValueError(f"trigger={trigger!r}: must be one of {triggers}") from None
 
 
 def _parse_state(state: Any) -> RunState:

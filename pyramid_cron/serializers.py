@@ -8,7 +8,6 @@ from typing import Any
 
 from .planning.health import Health, TaskHealth
 from .planning.pauses import PauseRule
-from .planning.snapshot import WaitingRun
 from .run import Run
 from .task import Task
 from .text import format_instant
@@ -39,14 +38,17 @@ def run_data(run: Run) -> JSONObject:
         "state": run.state.value,
         "reason": run.reason and run.reason.value,
         "count": run.count,
+        "not_before": instant_or_none(run.not_before),
+        "why": run.why and run.why.value,
+        "key": run.key,
         "started": instant_or_none(run.started),
         "finished": instant_or_none(run.finished),
         "duration": run.duration,
         "error": run.error,
         "progress": progress
         and {"done": progress.done, "total": progress.total, "message": progress.message},
-        "host": run.host,
-        "pid": run.pid,
+        "host": run.host or None,
+        "pid": run.pid or None,
     }
 
 
@@ -62,15 +64,10 @@ def run_detail(run: Run) -> JSONObject:
     }
 
 
-def waiting_run_data(waiting_run: WaitingRun) -> JSONObject:
-    """Return a waiting run."""
-    return {
-        "task": waiting_run.task,
-        "slot": format_instant(waiting_run.slot),
-        "attempt": waiting_run.attempt,
-        "trigger": waiting_run.trigger.value,
-        "not_before": format_instant(waiting_run.not_before),
-    }
+def waiting_run_data(run: Run) -> JSONObject:
+    """Return a waiting run, with its payload."""
+    keys = ("run", "task", "slot", "attempt", "trigger", "state", "not_before", "why", "key")
+    return {**select_keys(run_data(run), keys), "payload": run.payload}
 
 
 def pause_data(rule: PauseRule | None) -> JSONObject | None:
@@ -133,7 +130,7 @@ def tick_report_data(report: TickReport) -> JSONObject:
         "runs": [run_data(run) for run in report.runs],
         "skipped": [run_data(run) for run in report.skipped],
         "waiting": [
-            select_keys(waiting_run_data(waiting_run), ("task", "slot"))
+            {"task": waiting_run.task, "slot": format_instant(waiting_run.slot)}
             for waiting_run in report.waiting
         ],
     }

@@ -50,6 +50,8 @@ class Settings:
     lease: timedelta
     retention: timedelta
     shutdown_timeout: timedelta
+    beats: bool
+    self_trigger: bool
     folders: tuple[str, ...]
     crontabs: tuple[str, ...]
     monitors: tuple[str, ...]
@@ -236,6 +238,22 @@ SETTINGS: tuple[Setting, ...] = (
         setting_parsers.make_duration_parser(timedelta(0)),
         "seconds, or text such as 90s or 5m",
         "how long running tasks may go on when the process stops, before they are cancelled",
+    ),
+    Setting(
+        "cron.beats",
+        "true",
+        setting_parsers.parse_boolean,
+        "true or false",
+        "whether a process goes on by itself between ticks: with what is due within the minute,"
+        " what waits, and room that becomes free",
+    ),
+    Setting(
+        "cron.self_trigger",
+        "false",
+        setting_parsers.parse_boolean,
+        "true or false",
+        "whether each process makes the ticks of every minute itself, so that nothing need hit"
+        " the trigger",
     ),
     Setting(
         "cron.folders",

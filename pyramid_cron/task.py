@@ -111,6 +111,12 @@ REQUEST_EXECUTOR = "request"
 THREAD_EXECUTOR = "thread"
 """The executor of tasks that run in a thread of this process, after the tick has answered."""
 
+WORKER_EXECUTOR = "worker"
+"""The executor of tasks that run in a process of ``pcron … work``, on any host with the store."""
+
+BUILT_IN_EXECUTORS = (REQUEST_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR)
+"""The executors that need no queue."""
+
 CELERY_EXECUTOR = "celery"
 """The executor of tasks that run in a Celery worker."""
 

@@ -28,8 +28,9 @@ class Note(Base):
 
 
 def configure(**settings) -> Configurator:
-    """A configuration that includes pyramid_cron, its store in memory."""
-    config = Configurator(settings={"cron.url": "sqlite://", "cron.timezone": "UTC"} | settings)
+    """A configuration that includes pyramid_cron, its store in memory; there are no beats."""
+    defaults = {"cron.url": "sqlite://", "cron.timezone": "UTC", "cron.beats": "false"}
+    config = Configurator(settings=defaults | settings)
     config.include("pyramid_cron")
     return config
 

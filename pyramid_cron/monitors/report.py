@@ -112,7 +112,7 @@ def report_id(task: Task, run: Run, deployment: str) -> uuid.UUID:
     Attempts beyond the task's own, as a retry by hand makes them, have another one.
     """
     series = (run.attempt - 1) // task.retry.attempts
-    name = "\n".join((deployment, run.task, run.slot.isoformat(), str(run.nonce), str(series)))
+    name = "\n".join((deployment, run.task, run.slot.isoformat(), run.origin, str(series)))
     return uuid.uuid5(_REPORT_NAMESPACE, name)
 
 

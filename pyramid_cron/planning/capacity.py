@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ..run import Trigger
-from ..task import CatchUp, Overlap, Task
-from .snapshot import PARALLEL_BACKFILL_ORIGIN, WaitingRun
+from ..run import PARALLEL_BACKFILL_ORIGIN, Trigger
+from ..task import WORKER_EXECUTOR, CatchUp, Overlap, Task
+from .snapshot import WaitingRun
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerThreads:
+    """What this process takes of the runs of tasks with ``executor="worker"``."""
+
+    #: How many threads are free for them; 0 in a process that is no worker.
+    free: int = 0
+    #: Whether it takes the runs of a task with this name.
+    takes: Callable[[str], object] = bool
+
+
+NO_WORKER = WorkerThreads()
 
 
 class Candidate(NamedTuple):
@@ -28,7 +41,7 @@ class Candidate(NamedTuple):
         """Whether no other run of the task may be active beside it."""
         return (
             self.task.overlap is not Overlap.ALLOW
-            and self.waiting_run.nonce != PARALLEL_BACKFILL_ORIGIN
+            and self.waiting_run.origin != PARALLEL_BACKFILL_ORIGIN
         )
 
 
@@ -42,24 +55,31 @@ class Allocation:
     expired: list[WaitingRun] = field(default_factory=list)
 
 
-def allocate(candidates: Iterable[Candidate], room: int, now: datetime) -> Allocation:
+def allocate(
+    candidates: Iterable[Candidate], room: int, now: datetime, worker: WorkerThreads = NO_WORKER
+) -> Allocation:
     """Share out free capacity among candidates, which come in order.
 
     One that does not fit keeps those behind it waiting, however light they are: a heavy one would
-    otherwise never have its turn. One that waits for another run of its own task keeps nobody.
+    otherwise never have its turn. One that waits for another run of its own task, or for a worker,
+    keeps nobody.
     """
     allocation = Allocation()
     exclusive_tasks: set[str] = set()
+    free_threads = worker.free
     for candidate in candidates:
         task, run = candidate
+        is_for_worker = task.executor == WORKER_EXECUTOR
+        has_thread = not is_for_worker or (free_threads > 0 and bool(worker.takes(task.name)))
         if _is_past_grace(candidate, now) and (
             room < task.weight or not _can_wait_for_itself(task)
         ):
             allocation.expired.append(run)
-        elif candidate.is_exclusive and task.name in exclusive_tasks:
+        elif not has_thread or (candidate.is_exclusive and task.name in exclusive_tasks):
             allocation.wait.append(run)
         elif task.weight <= room:
             room -= task.weight
+            free_threads -= is_for_worker
             if candidate.is_exclusive:
                 exclusive_tasks.add(task.name)
             allocation.start.append(run)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..run import RunReason, Trigger
+from ..run import SCHEDULE_ORIGIN, RunReason, Trigger
 from ..task import Task
 from .catch_up import SkippedSlots, catch_up, is_on_time
 from .followups import TICK_INTERVAL
@@ -27,7 +27,7 @@ class FixedDelayWork:
     waiting: list[WaitingRun] = field(default_factory=list)
     #: Waiting runs that this tick finds late, and that run.
     late: list[WaitingRun] = field(default_factory=list)
-    #: Do not wait any more.
+    #: Wait for what will not come, and are deleted.
     dequeue: list[WaitingRun] = field(default_factory=list)
     skipped: list[SkippedSlots] = field(default_factory=list)
 
@@ -46,9 +46,12 @@ def plan_fixed_delay(
     work = FixedDelayWork()
     for run in waiting_runs:
         _triage(work, task, run, snapshot, now)
-    has_dropped_slot = bool({run.slot for run in work.dequeue} - {run.slot for run in work.late})
+    skipped = [skip.waiting_run for skip in work.skipped]
+    late_slots = {run.slot for run in work.late}
     upcoming = [
-        run for run in snapshot.fixed_delay_waiting.get(task.name, ()) if run not in work.dequeue
+        run
+        for run in snapshot.fixed_delay_waiting.get(task.name, ())
+        if run not in skipped and run.slot not in late_slots
     ]
     next_run = next_waiting(task, [*upcoming, *work.late], now)
     work.dequeue += [
@@ -58,10 +61,11 @@ def plan_fixed_delay(
     ]
     # A run by hand, or of a backfill, has no follow-up.
     has_followup = any(
-        active_run.run.nonce == 0 for active_run in snapshot.active.get(task.name, ())
+        active_run.run.origin == SCHEDULE_ORIGIN
+        for active_run in snapshot.active.get(task.name, ())
     )
     if next_run is None and not has_followup:
-        work.slots = _newest_runnable(task, slots, snapshot, now) if has_dropped_slot else slots
+        work.slots = _newest_runnable(task, slots, snapshot, now) if skipped else slots
     return work
 
 
@@ -75,19 +79,22 @@ def _triage(
     is_new = snapshot.last_tick is None or waiting_run.due_since > snapshot.last_tick
     at_now = active_pause(task.name, now, snapshot.pause_rules)
     pause = active_pause(task.name, waiting_run.slot, snapshot.pause_rules)
-    if pause:
-        if is_new:
-            skipped = SkippedSlots(task.name, waiting_run.slot, 1, RunReason.PAUSED, pause.reason)
-            work.skipped.append(skipped)
-        # Until the pause ends, it stands for the task's next slot.
-        (work.waiting if at_now else work.dequeue).append(waiting_run)
-    elif at_now or not is_new or is_on_time(waiting_run.slot, now):
+    if at_now or (not pause and (not is_new or is_on_time(waiting_run.slot, now))):
+        # Until a pause ends, it stands for the task's next slot.
         work.waiting.append(waiting_run)
+    elif pause:
+        work.skipped.append(_skip(task, waiting_run, RunReason.PAUSED, pause.reason))
     else:
-        runs, missed = catch_up(task, [waiting_run.slot], now)
+        runs, _ = catch_up(task, [waiting_run.slot], now)
         work.late += [replace(waiting_run, trigger=run.trigger) for run in runs]
-        work.skipped += missed
-        work.dequeue.append(waiting_run)
+        if not runs:
+            work.skipped.append(_skip(task, waiting_run, RunReason.MISSED))
+
+
+def _skip(
+    task: Task, waiting_run: WaitingRun, reason: RunReason, detail: str | None = None
+) -> SkippedSlots:
+    return SkippedSlots(task.name, waiting_run.slot, 1, reason, detail, waiting_run)
 
 
 def _newest_runnable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ..run import Run, RunState, Trigger
+from ..run import SCHEDULE_ORIGIN, Run, RunState, Trigger, WaitReason
 from ..task import Task
 from .snapshot import WaitingRun
 
@@ -32,7 +32,7 @@ def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRu
     if (has_failed or is_stopped) and run.attempt < task.retry.attempts:
         delay = task.retry.delay_after(run.attempt)
         return [retry_of(run, floor_to_second(run.finished) + delay)]
-    if task.fixed_delay is None or run.nonce:
+    if task.fixed_delay is None or run.origin != SCHEDULE_ORIGIN:
         return []
     # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes
     # a second must not lose a minute each time.
@@ -51,8 +51,9 @@ def retry_of(run: Run, not_before: datetime) -> WaitingRun:
         Trigger.RETRY,
         not_before,
         attempt=run.attempt + 1,
-        nonce=run.nonce,
+        origin=run.origin,
         payload=run.payload,
+        why=WaitReason.RETRY,
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from ..run import Run, RunState, first_id
-from ..task import REQUEST_EXECUTOR, THREAD_EXECUTOR, CatchUp, Task
+from ..run import Run, RunState
+from ..task import BUILT_IN_EXECUTORS, WORKER_EXECUTOR, CatchUp, Task
 from .fixed_delay import max_wait
 from .pauses import PauseRule
 from .snapshot import ActiveRun
@@ -18,6 +18,9 @@ MomentFormat = Callable[[datetime], str]
 
 TICK_SILENCE_LIMIT = timedelta(minutes=3)
 """How long after the last tick the application is unhealthy."""
+
+WORKER_SILENCE_LIMIT = timedelta(minutes=2)
+"""How long after a worker was there last the tasks for workers are stuck."""
 
 SLOT_LATE_AFTER = timedelta(minutes=3)
 """How long a slot may be due before it is late, or be handed off before it is stuck."""
@@ -58,8 +61,12 @@ class TaskHealthInput:
     name: str
     #: None if it is not registered.
     task: Task | None
-    #: The last tick that knew the task.
-    last_tick: datetime | None = None
+    #: Until when slots of the task are handled, by ticks and beats that knew it.
+    window_end: datetime | None = None
+    #: When a worker was there last; None if none ever was.
+    worker_seen: datetime | None = None
+    #: Whether a run of it was given up in this process, and still has its thread.
+    is_stuck: bool = False
     active: Sequence[ActiveRun] = ()
     #: When the oldest of its waiting runs could have begun, backfills aside.
     waiting_since: datetime | None = None
@@ -175,6 +182,12 @@ def _find_state(
 def _describe_stuck(
     task_input: TaskHealthInput, task: Task, now: datetime, format_moment: MomentFormat
 ) -> str | None:
+    if task_input.is_stuck:
+        return "a run was given up, and still has its thread: nothing of it runs in this process"
+    seen = task_input.worker_seen
+    if task.executor == WORKER_EXECUTOR and (seen is None or now - seen > WORKER_SILENCE_LIMIT):
+        since = "yet" if seen is None else f"since {format_moment(seen)}"
+        return f"no worker has been there {since}: start one by pcron … work"
     for active in task_input.active:
         if active.lease_until < now:
             return f"gave no sign of life within its lease: {active.describe(format_moment)}"
@@ -192,8 +205,10 @@ def _describe_stuck(
 
 
 def _is_unclaimed_by_worker(run: Run, task: Task, now: datetime) -> bool:
-    is_queued = task.executor not in (REQUEST_EXECUTOR, THREAD_EXECUTOR)
-    return is_queued and run.state is RunState.CLAIMED and run.id < first_id(now - SLOT_LATE_AFTER)
+    is_queued = task.executor not in BUILT_IN_EXECUTORS
+    if not is_queued or run.state is not RunState.CLAIMED or run.claimed is None:
+        return False
+    return now - run.claimed > SLOT_LATE_AFTER
 
 
 def _duration_limit(task: Task, mean_duration: float | None) -> timedelta | None:
@@ -222,11 +237,11 @@ def _describe_late(
 
 def _first_unhandled_slot(task_input: TaskHealthInput, now: datetime) -> datetime | None:
     """Return the first slot that no tick has handled; a tick puts all that is due on record."""
-    task, last_tick = task_input.task, task_input.last_tick
+    task, window_end = task_input.task, task_input.window_end
     if task is None:
         return None
-    # A last tick still to come is by a clock that was ahead: it has handled no slot after now.
-    since = now if last_tick is None else min(last_tick, now)
+    # A window's end still to come is by a clock that was ahead: it has handled no slot after now.
+    since = now if window_end is None else min(window_end, now)
     if task.fixed_delay is not None and (task_input.active or _next_waiting_slot(task_input, now)):
         since = now
     return task.following(since)

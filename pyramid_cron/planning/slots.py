@@ -16,10 +16,13 @@ from heapq import heappop, heappush, heapreplace
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from ..schedule import Schedule
-from ..schedule.base import ask_following
+from ..run import RunReason
+from ..schedule import At, Cron, Every, Schedule
+from ..schedule.base import Limited, ask_following
+from ..schedule.every_days import EveryDays
 from ..schedule.zones import to_utc
 from ..task import Schedules, Task
+from .catch_up import SkippedSlots
 
 SLOT_RESOLUTION = timedelta.resolution
 
@@ -38,7 +41,7 @@ Entry: TypeAlias = tuple[Sequence[Schedule], int]
 
 @dataclass(frozen=True, slots=True)
 class TaskSet:
-    """The tasks that one version of the application knows, and its last tick.
+    """The tasks that one version of the application knows, and until when it has handled slots.
 
     During a deployment two versions may tick in turn. A tick of the one says nothing about tasks
     that only the other has.
@@ -47,7 +50,7 @@ class TaskSet:
     id: str
     task_names: frozenset[str]
     #: Aware, in UTC.
-    last_tick: datetime
+    window_end: datetime
 
 
 def compute_task_set_id(task_names: Iterable[str]) -> str:
@@ -55,28 +58,44 @@ def compute_task_set_id(task_names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(task_names)).encode()).hexdigest()[:32]
 
 
-def window_start(now: datetime, last_tick: datetime | None) -> datetime:
-    """Return the moment after which slots are due: the last tick that knew the task.
+def window_start(
+    now: datetime, last_end: datetime | None, known_since: datetime | None = None
+) -> datetime:
+    """Return the moment after which slots are due: the end of the last window with the task.
 
-    Where there is none, or the clock was set back, the window begins with the minute of ``now``.
+    Where there was none, the window begins with the minute of ``known_since``, when the application
+    came to know the task. Where the clock was set back, it begins with the minute of ``now``.
     """
-    if last_tick is None or last_tick > now:
-        return now.replace(second=0, microsecond=0) - SLOT_RESOLUTION
-    return last_tick
+    if last_end is None or last_end > now:
+        since = now if known_since is None or last_end is not None else known_since
+        return since.replace(second=0, microsecond=0) - SLOT_RESOLUTION
+    return last_end
+
+
+def missed_one_shots(tasks: Iterable[Task], start: datetime) -> list[SkippedSlots]:
+    """Return the moments of one-shot tasks up to a moment, before which nothing knew the tasks."""
+    return [
+        SkippedSlots(task.name, slot, 1, RunReason.MISSED)
+        for task in tasks
+        for schedule in task.schedules
+        if isinstance(schedule, At)
+        and (slot := schedule.moment + timedelta(seconds=task.offset)) <= start
+    ]
 
 
 def window_starts(
     task_names: Iterable[str],
     now: datetime,
-    own_last_tick: datetime | None,
+    own_end: datetime | None,
     newer_task_sets: Sequence[TaskSet],
+    known_since: datetime | None = None,
 ) -> list[datetime]:
     """Return the start of every task's window where other versions ticked after this one did."""
-    own = () if own_last_tick is None else (own_last_tick,)
+    own = () if own_end is None else (own_end,)
 
     def start(name: str) -> datetime:
-        newer = [task_set.last_tick for task_set in newer_task_sets if name in task_set.task_names]
-        return window_start(now, max((*own, *newer), default=None))
+        newer = [task_set.window_end for task_set in newer_task_sets if name in task_set.task_names]
+        return window_start(now, max((*own, *newer), default=None), known_since)
 
     return [start(name) for name in task_names]
 
@@ -125,6 +144,23 @@ def _group_by_schedule(
             start = max(start, now - max(SLOT_LOOK_BACK, task.grace))
         positions.setdefault((task.schedules, task.offset, start), []).append(position)
     return positions
+
+
+def is_on_minutes(schedule: Schedule, offset: int) -> bool:
+    """Return whether all slots of a schedule, so many seconds later, are on whole minutes.
+
+    Of a schedule of one's own nothing is known.
+    """
+    if offset % 60:
+        return False
+    if isinstance(schedule, Limited):
+        return is_on_minutes(schedule.schedule, offset)
+    kind = type(schedule)  # a subclass may have other slots
+    if isinstance(schedule, At) and kind is At:
+        return schedule.moment.second == 0 == schedule.moment.microsecond
+    if isinstance(schedule, Every) and kind is Every:
+        return schedule.seconds % 60 == 0
+    return kind in (Cron, EveryDays)
 
 
 class SlotCalendar:

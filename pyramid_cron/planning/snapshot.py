@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..run import Run, Trigger
+from ..run import BACKFILL_ORIGINS, SCHEDULE_ORIGIN, Run, RunState, Trigger, WaitReason
 from .pauses import PauseRule
-
-BACKFILL_ORIGIN = 1
-"""The nonce of a backfill's slots, which run while no other run of the task is active."""
-
-PARALLEL_BACKFILL_ORIGIN = -1
-"""The nonce of a backfill's slots that run beside other runs of the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingRun:
     """A run that is known and not claimed. All moments are aware, in UTC.
 
-    Its key is task, slot, attempt and nonce.
+    It exists once by task, slot, attempt and origin.
     """
 
     task: str
@@ -30,10 +24,14 @@ class WaitingRun:
     #: When it may begin. Earlier than the slot if this run superseded an older one that waited.
     not_before: datetime
     attempt: int = 1
-    #: 0 for a slot of a schedule, 1 or -1 for a backfill's; random for a run by hand, so that it
-    #: competes with no other.
-    nonce: int = 0
+    origin: str = SCHEDULE_ORIGIN
     payload: Any = field(default=None, compare=False)
+    #: The id under which it is on record; None if it is not on record yet.
+    id: str | None = field(default=None, compare=False)
+    #: Why it waits, if it is to wait.
+    why: WaitReason = field(default=WaitReason.LATER, compare=False)
+    #: The key that it was deferred with.
+    key: str | None = field(default=None, compare=False)
 
     @property
     def due_since(self) -> datetime:
@@ -43,7 +41,43 @@ class WaitingRun:
     @property
     def is_backfill(self) -> bool:
         """Whether a backfill runs this slot, so that the schedule does not."""
-        return self.nonce in (BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN)
+        return self.origin in BACKFILL_ORIGINS
+
+
+def as_run(waiting_run: WaitingRun) -> Run:
+    """Return a waiting run that has an id as it is on record."""
+    assert waiting_run.id is not None
+    return Run(
+        waiting_run.id,
+        waiting_run.task,
+        waiting_run.slot,
+        waiting_run.attempt,
+        waiting_run.trigger,
+        RunState.WAITING,
+        host="",
+        pid=0,
+        payload=waiting_run.payload,
+        origin=waiting_run.origin,
+        not_before=waiting_run.not_before,
+        why=waiting_run.why,
+        key=waiting_run.key,
+    )
+
+
+def as_waiting_run(run: Run) -> WaitingRun:
+    """Return a run on record as planning has it while it waits."""
+    return WaitingRun(
+        run.task,
+        run.slot,
+        run.trigger,
+        run.not_before or run.slot,
+        run.attempt,
+        run.origin,
+        run.payload,
+        id=run.id,
+        why=run.why or WaitReason.LATER,
+        key=run.key,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +114,12 @@ class Snapshot:
     pause_rules: Sequence[PauseRule] = ()
     #: The tick before this one; None if it is unknown.
     last_tick: datetime | None = None
+    #: Tasks of which this process has given up a run that still has its thread.
+    stuck_tasks: Collection[str] = ()
+
+    def active_of(self, task: str) -> Sequence[ActiveRun]:
+        """Return the active runs of a task, oldest first."""
+        return self.active.get(task, ())
 
     @property
     def background_weight(self) -> int:

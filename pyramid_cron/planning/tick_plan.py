@@ -5,12 +5,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ..run import RunReason, Trigger
+from ..run import (
+    BACKFILL_ORIGIN,
+    PARALLEL_BACKFILL_ORIGIN,
+    SCHEDULE_ORIGIN,
+    RunReason,
+    RunState,
+    Trigger,
+    WaitReason,
+)
 from ..task import REQUEST_EXECUTOR, CatchUp, Overlap, Task
-from .capacity import Candidate, allocate
+from .capacity import NO_WORKER, Allocation, Candidate, WorkerThreads, allocate
 from .catch_up import (
     NO_COUNTS,
     SLOT_ON_TIME_LIMIT,
@@ -22,7 +30,10 @@ from .catch_up import (
 from .fixed_delay import plan_fixed_delay
 from .pauses import active_pause
 from .slots import SLOT_RESOLUTION
-from .snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, ActiveRun, Snapshot, WaitingRun
+from .snapshot import ActiveRun, Snapshot, WaitingRun
+
+FRESH_CLAIM_LIMIT = timedelta(seconds=2)
+"""How long after its claim a run that has not begun is about to begin, or to be released."""
 
 
 class DueTask(NamedTuple):
@@ -64,9 +75,9 @@ class TickPlan:
     #: Wait until there is room outside the request.
     over_capacity: list[WaitingRun] = field(default_factory=list)
     skipped: list[SkippedSlots] = field(default_factory=list)
-    #: Put on record as waiting, after ``dequeue`` is taken off.
+    #: New ones to put on record as waiting, and waiting ones that take an earlier place.
     enqueue: list[WaitingRun] = field(default_factory=list)
-    #: Taken off the record of what waits.
+    #: Waiting for what will not come: taken off the record.
     dequeue: list[WaitingRun] = field(default_factory=list)
     cancel_ids: list[str] = field(default_factory=list)
     #: By task, the runs to cancel for an idle run if there is time for it at all.
@@ -74,11 +85,16 @@ class TickPlan:
 
 
 def plan_tick(
-    due_tasks: Iterable[DueTask], snapshot: Snapshot, now: datetime, capacity: int = 0
+    due_tasks: Iterable[DueTask],
+    snapshot: Snapshot,
+    now: datetime,
+    capacity: int = 0,
+    worker: WorkerThreads = NO_WORKER,
 ) -> TickPlan:
     """Return what a tick at ``now`` (aware, UTC) does with due slots and waiting runs.
 
-    ``capacity`` is how much weight may run outside of requests at once.
+    ``capacity`` is how much weight may run outside of requests at once, ``worker`` what this
+    process does as a worker.
     """
     plan = TickPlan()
     waiting_runs = _group_by_task(snapshot.waiting)
@@ -97,7 +113,8 @@ def plan_tick(
     if any(due_task.task.executor != REQUEST_EXECUTOR for due_task in tasks.values()):
         candidates = _split_off_background(plan, tasks)
         candidates.sort(key=lambda candidate: (candidate.is_last, *rank(candidate.waiting_run)))
-        _allocate_background(plan, candidates, capacity - snapshot.background_weight, now)
+        room = capacity - snapshot.background_weight
+        _apply_allocation(plan, allocate(candidates, room, now, worker))
     return plan
 
 
@@ -123,9 +140,12 @@ def _plan_task(
         plan.run_now.append(WaitingRun(task.name, slot, Trigger.SCHEDULE, slot))
         return
     active_slots = {active_run.run.slot for active_run in active_runs}
-    backfilled_slots = {run.slot for run in waiting_runs if run.is_backfill}
-    due_task = _in_full_around(active_slots | backfilled_slots, due_task)
-    slots: Sequence[datetime] = [slot for slot in due_task.slots if slot not in backfilled_slots]
+    # A slot may be due again where the clock was set back.
+    waiting_slots = {
+        run.slot for run in waiting_runs if run.is_backfill or run.origin == SCHEDULE_ORIGIN
+    }
+    due_task = _in_full_around(active_slots | waiting_slots, due_task)
+    slots: Sequence[datetime] = [slot for slot in due_task.slots if slot not in waiting_slots]
     new_runs: list[WaitingRun] = []
     if task.fixed_delay is not None:
         work = plan_fixed_delay(task, slots, waiting_runs, snapshot, now)
@@ -137,6 +157,12 @@ def _plan_task(
     if snapshot.pause_rules and active_pause(task.name, now, snapshot.pause_rules):
         return
     slots = [slot for slot in slots if slot not in active_slots]
+    if task.name in snapshot.stuck_tasks:
+        if slots:
+            count = count_slots(slots, due_task.counts)
+            reason, detail = RunReason.OVERLAP, "a run was given up, and still has its thread here"
+            plan.skipped.append(SkippedSlots(task.name, slots[-1], count, reason, detail))
+        return
     runs, skipped = catch_up(task, slots, now, due_task.counts)
     plan.skipped += skipped
     _plan_runs(plan, task, [*new_runs, *runs], waiting_runs, active_runs, now)
@@ -199,20 +225,25 @@ def _plan_runs(
         new_runs, scheduled = _supersede_older(plan, task, new_runs, scheduled)
         heirs = [run for run in scheduled if run not in stored]
     blocking = blocking_runs(task, active_runs)
-    if blocking or task.idle:  # an heir goes on waiting in the place that it inherited
-        plan.enqueue += heirs
+    if blocking or task.idle or task.executor != REQUEST_EXECUTOR:
+        plan.enqueue += heirs  # each goes on waiting in the place that it inherited
     if blocking:
-        _apply_overlap(plan, task, new_runs, scheduled, blocking)
-        _run_or_backlog(plan, [run for run in unscheduled if run.nonce == PARALLEL_BACKFILL_ORIGIN])
+        _apply_overlap(plan, task, new_runs, scheduled, blocking, now)
+        parallel = [run for run in unscheduled if run.origin == PARALLEL_BACKFILL_ORIGIN]
+        _run_or_backlog(plan, parallel)
     elif task.idle:
+        new_runs = _waiting_for(WaitReason.TIME, new_runs)
         plan.idle += [*scheduled, *new_runs, *unscheduled]
         plan.enqueue += new_runs
     else:
         if not all(is_on_time(run.slot, now) for run in (*new_runs, *scheduled)):
             new_runs, scheduled = _limit_to_oldest(plan, new_runs, scheduled)
         plan.run_now += [*scheduled, *new_runs]
-        plan.dequeue += [run for run in scheduled if run not in heirs]
         _run_or_backlog(plan, unscheduled)
+
+
+def _waiting_for(why: WaitReason, waiting_runs: Iterable[WaitingRun]) -> list[WaitingRun]:
+    return [replace(run, why=why) for run in waiting_runs]
 
 
 def _supersede_older(
@@ -227,10 +258,16 @@ def _supersede_older(
     if len(newest_first) < 2:
         return new_runs, waiting_runs
     newest, *older = newest_first
-    superseded = SkippedSlots(task.name, older[0].slot, len(older), RunReason.SUPERSEDED)
-    plan.skipped.append(superseded)
+    new = [run for run in older if run.id is None]
+    if new:
+        skip = SkippedSlots(task.name, new[0].slot, len(new), RunReason.SUPERSEDED)
+        plan.skipped.append(skip)
+    plan.skipped += [
+        SkippedSlots(task.name, run.slot, 1, RunReason.SUPERSEDED, waiting_run=run)
+        for run in older
+        if run.id is not None
+    ]
     heir = replace(newest, not_before=min(run.due_since for run in newest_first))
-    plan.dequeue += [run for run in waiting_runs if run != heir]
     return ([heir], []) if newest in new_runs else ([], [heir])
 
 
@@ -240,18 +277,23 @@ def _apply_overlap(
     new_runs: list[WaitingRun],
     waiting_runs: list[WaitingRun],
     blocking: Sequence[ActiveRun],
+    now: datetime,
 ) -> None:
     """Do as the task's ``overlap`` says while other runs block it; what waits goes on waiting.
 
-    A backfill takes nothing away from the schedule: its slots wait until the run is over. Nor do
-    the slots that a task catches up with cancel one another's runs: only a new one does.
+    A backfill takes nothing away from the schedule: its slots wait until the run is over. Slots
+    also wait while the runs that block them are about to begin. The slots that a task catches up
+    with do not cancel one another's runs: only a new one does.
     """
     is_backlog = task.catch_up is CatchUp.ALL and not new_runs
-    if task.overlap is Overlap.DELAY or all(
-        active_run.run.nonce == BACKFILL_ORIGIN for active_run in blocking
+    if (
+        task.overlap is Overlap.DELAY
+        or all(active_run.run.origin == BACKFILL_ORIGIN for active_run in blocking)
+        or (task.overlap is Overlap.SKIP and all(_is_fresh_claim(run, now) for run in blocking))
     ):
-        plan.enqueue += new_runs
+        plan.enqueue += _waiting_for(WaitReason.OVERLAP, new_runs)
     elif task.overlap is Overlap.RESTART and not is_backlog:
+        new_runs = _waiting_for(WaitReason.OVERLAP, new_runs)
         plan.enqueue += new_runs
         run_ids = [active_run.run.id for active_run in blocking if new_runs or waiting_runs]
         if task.idle and task.executor == REQUEST_EXECUTOR:
@@ -260,18 +302,34 @@ def _apply_overlap(
         else:
             plan.restarts += [*waiting_runs, *new_runs]
             plan.cancel_ids += run_ids
-    elif new_runs:
-        plan.skipped.append(skipped_for_overlap(task, [run.slot for run in new_runs], blocking))
+    elif task.overlap is Overlap.SKIP:
+        if new_runs:
+            plan.skipped.append(skipped_for_overlap(task, [run.slot for run in new_runs], blocking))
+        plan.skipped += [
+            replace(skipped_for_overlap(task, [run.slot], blocking), waiting_run=run)
+            for run in waiting_runs
+            if run.why is WaitReason.OVERLAP
+        ]
+
+
+def _is_fresh_claim(active_run: ActiveRun, now: datetime) -> bool:
+    """Return whether a run is about to begin, or to be released: it may soon block nothing."""
+    run = active_run.run
+    if run.state is not RunState.CLAIMED or run.claimed is None:
+        return False
+    return now - run.claimed < FRESH_CLAIM_LIMIT
 
 
 def blocking_runs(
-    task: Task, active_runs: Sequence[ActiveRun], nonce: int = 0
+    task: Task, active_runs: Sequence[ActiveRun], origin: str = SCHEDULE_ORIGIN
 ) -> Sequence[ActiveRun]:
-    """Return which of a task's active runs keep a run with this nonce from beginning."""
-    if task.overlap is Overlap.ALLOW or nonce == PARALLEL_BACKFILL_ORIGIN:
+    """Return which of a task's active runs keep a run of this origin from beginning."""
+    if task.overlap is Overlap.ALLOW or origin == PARALLEL_BACKFILL_ORIGIN:
         return ()
     return [
-        active_run for active_run in active_runs if active_run.run.nonce != PARALLEL_BACKFILL_ORIGIN
+        active_run
+        for active_run in active_runs
+        if active_run.run.origin != PARALLEL_BACKFILL_ORIGIN
     ]
 
 
@@ -288,7 +346,7 @@ def _limit_to_oldest(
 ) -> tuple[list[WaitingRun], list[WaitingRun]]:
     """Keep the oldest slot only, which runs in any case; the backlog runs while there is time."""
     oldest = min((*new_runs, *waiting_runs), key=lambda run: run.slot)
-    new_backlog = [run for run in new_runs if run is not oldest]
+    new_backlog = _waiting_for(WaitReason.TIME, (run for run in new_runs if run is not oldest))
     plan.backlog += [*(run for run in waiting_runs if run is not oldest), *new_backlog]
     plan.enqueue += new_backlog
     return (
@@ -304,7 +362,6 @@ def _run_or_backlog(plan: TickPlan, waiting_runs: Sequence[WaitingRun]) -> None:
             plan.backlog.append(run)
         else:
             plan.run_now.append(run)
-            plan.dequeue.append(run)
 
 
 def _split_off_background(plan: TickPlan, tasks: Mapping[str, DueTask]) -> list[Candidate]:
@@ -322,16 +379,13 @@ def _split_off_background(plan: TickPlan, tasks: Mapping[str, DueTask]) -> list[
     return candidates
 
 
-def _allocate_background(
-    plan: TickPlan, candidates: Sequence[Candidate], room: int, now: datetime
-) -> None:
-    """Decide which candidates begin; the others wait on record, or have waited too long."""
-    allocation = allocate(candidates, room, now)
+def _apply_allocation(plan: TickPlan, allocation: Allocation) -> None:
+    """Plan the candidates that begin; the others wait on record, or have waited too long."""
     plan.background, plan.over_capacity = allocation.start, allocation.wait
-    done = [*allocation.start, *allocation.expired]
-    planned = {*done, *allocation.wait}
-    plan.enqueue = [*(run for run in plan.enqueue if run not in planned), *allocation.wait]
-    plan.dequeue = [*(run for run in plan.dequeue if run not in planned), *done]
+    new = [run for run in allocation.wait if run.id is None]
+    planned = {*allocation.start, *allocation.expired, *new}
+    plan.enqueue = [run for run in plan.enqueue if run not in planned]
+    plan.enqueue += _waiting_for(WaitReason.ROOM, new)
     plan.skipped += [
         SkippedSlots(run.task, run.slot, 1, RunReason.CAPACITY, waiting_run=run)
         for run in allocation.expired

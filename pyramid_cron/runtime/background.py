@@ -1,107 +1,102 @@
-"""Starting the background runs of a tick, after it has answered."""
+"""Starting background runs, and telling subscribers of what happened outside of ticks."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyramid.registry import Registry
-from pyramid.request import Request
 
 from .. import events
-from ..app import CronApp
+from ..app import CronApp, get_cron
 from ..clock import Stopwatch
+from ..errors import StoreError
 from ..registry import TaskRegistry
 from ..run import Run
-from ..task import THREAD_EXECUTOR
+from ..task import THREAD_EXECUTOR, WORKER_EXECUTOR, Task
 from .executions import QueuedEvent
 from .own_request import own_request
 from .queues import send_runs
-from .request_scope import EMPTY_ENVIRON, run_in_own_request, url_environ_of
+from .request_scope import run_in_own_request
+from .single_claims import ClaimRefusal, try_claim
 from .transactions import without_transaction
 
-LAUNCH_FALLBACK_SECONDS = 10.0
-"""Seconds from the end of a tick after which its background runs start, answered or not.
 
-Where a finished callback of the request raises, Pyramid does not call those behind it.
-"""
+def launch_runs(
+    cron: CronApp,
+    registry: Registry,
+    task_registry: TaskRegistry,
+    runs: Sequence[Run],
+    clock: Stopwatch,
+    url_environ: Mapping[str, Any],
+) -> None:
+    """Start runs outside the request, each in a thread, or send them to the queues' workers.
 
-
-class BackgroundLaunch:
-    """The background runs of one tick, which start once, when its request is finished.
-
-    ``task_registry`` is that of the tick; some tasks may have gone since. If the process ends
-    before, their leases expire, as those of all runs that it has claimed.
+    ``task_registry`` is that of the tick; some tasks may have gone since. Runs for which there is
+    no thread are released.
     """
-
-    def __init__(
-        self, cron: CronApp, task_registry: TaskRegistry, request: Request, clock: Stopwatch
-    ) -> None:
-        self._cron = cron
-        self._task_registry = task_registry
-        self._registry: Registry = request.registry
-        self._url_environ = EMPTY_ENVIRON
-        self._clock = clock
-        self._runs: list[Run] = []
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._request = request
-
-    def add(self, runs: Sequence[Run]) -> None:
-        """Have these runs start with the others."""
-        if not self._runs:
-            self._url_environ = url_environ_of(self._request)
-            self._request.add_finished_callback(self)
-        self._runs += runs
-
-    @contextmanager
-    def safety_timer(self) -> Iterator[None]:
-        """Start the runs some time after the block, even if the request is never finished."""
-        try:
-            yield
-        finally:
-            if self._runs:
-                self._timer = threading.Timer(LAUNCH_FALLBACK_SECONDS, self, (None,))
-                self._timer.daemon = True
-                self._timer.start()
-
-    def __call__(self, _: Any) -> None:
-        """Start all runs: at the first call, of the finished request or the timer."""
-        with self._lock:
-            runs, self._runs = self._runs, []
-        if self._timer is not None:
-            self._timer.cancel()
-        cron, tasks, clock = self._cron, self._task_registry, self._clock
-        queue_runs = []
-        for run in runs:
-            if tasks.get(run.task).executor == THREAD_EXECUTOR:
-                self._start_thread(run)
-            else:
-                queue_runs.append(run)
-        if queue_runs:
-            # In a thread: a slow broker must not delay the answer.
-            cron.background_threads.start(
-                "sending", queue_runs, lambda: send_runs(cron, tasks, queue_runs, clock)
-            )
-
-    def _start_thread(self, run: Run) -> None:
-        cron, registry, clock = self._cron, self._registry, self._clock
-        environ, task = self._url_environ, self._task_registry.get(run.task)
+    cron.supervisor.supervise(runs, clock)
+    queue_runs: list[Run] = []
+    for run in runs:
+        task = task_registry.get(run.task)
+        if task.executor in (THREAD_EXECUTOR, WORKER_EXECUTOR):
+            _start_thread(cron, registry, task, run, clock, url_environ)
+        else:
+            queue_runs.append(run)
+    if queue_runs:
+        # In a thread: a slow broker must not delay the tick.
         cron.background_threads.start(
-            task.name, [run], lambda: run_in_own_request(cron, registry, task, run, clock, environ)
+            "sending", queue_runs, lambda: send_runs(cron, task_registry, queue_runs, clock)
         )
+
+
+def _start_thread(
+    cron: CronApp,
+    registry: Registry,
+    task: Task,
+    run: Run,
+    clock: Stopwatch,
+    url_environ: Mapping[str, Any],
+) -> None:
+    def run_and_go_on() -> None:
+        current: Run | None = run
+        current_task, current_clock = task, clock
+        while current is not None:
+            run_in_own_request(cron, registry, current_task, current, current_clock, url_environ)
+            ended, current_clock = current, Stopwatch(cron.clock())
+            current = _claim_next(cron, current_clock)
+            if current is None:
+                cron.supervisor.flush_or_warn(ended)
+            else:
+                current_task = cron.task_registry.get(current.task)
+
+    cron.background_threads.start(task.name, [run], run_and_go_on)
+
+
+def _claim_next(cron: CronApp, clock: Stopwatch) -> Run | None:
+    """Write how this thread's run ended, and claim the run that takes its room, if one waits."""
+    tasks, threads = cron.task_registry, cron.background_threads
+    while (candidate := threads.take_candidate()) is not None:
+        if candidate.task not in tasks.by_name:
+            continue
+        try:
+            claimed = try_claim(cron, tasks, candidate, clock)
+        except StoreError:  # whoever writes the results tells
+            return None
+        if isinstance(claimed, Run):
+            cron.supervisor.supervise([claimed], clock)
+            threads.go_on_with(claimed)
+            return claimed
+        if claimed is not ClaimRefusal.TAKEN:
+            threads.offer(())  # it has no room yet: a beat plans anew
+    return None
 
 
 def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
     """Call subscribers in a thread and request of their own, so that a slow one delays nothing."""
-    threading.Thread(
-        target=_call_subscribers,
-        args=(registry, queued_events),
-        name="pyramid_cron events",
-        daemon=True,
-    ).start()
+    supervisor = get_cron(registry).supervisor
+    if not supervisor.start_thread("events", lambda: _call_subscribers(registry, queued_events)):
+        _call_subscribers(registry, queued_events)
 
 
 def _call_subscribers(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:

@@ -8,7 +8,9 @@ before it, drops it. A process killed between the two loses it.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pyramid.request import Request
@@ -16,25 +18,53 @@ from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from ..app import CronApp
 from ..errors import StoreError
+from ..planning.snapshot import as_run
+from ..run import Run, RunState
 from ..store.results import DeferredRun
+from ..store.waiting import defer_run, find_by_key
 from .transactions import current_transaction_manager
 
 log = logging.getLogger("pyramid_cron")
 
 
-def defer_until_commit(cron: CronApp, request: Request | None, deferred_run: DeferredRun) -> None:
+def defer_until_commit(cron: CronApp, request: Request | None, deferred_run: DeferredRun) -> Run:
     """Write it when the caller's transaction is committed; at once where there is none.
 
-    Raises StoreError only in the latter case; in the other, a failed write is repeated later.
+    Returns the run as it waits then; of several with the same key, the one that counts. Raises
+    StoreError where the store can't be read, and without a transaction where it can't be written;
+    in a transaction a failed write is repeated later.
     """
     transaction = _find_open_transaction(request)
+    pending = PendingRuns() if transaction is None else _pending_runs(cron, transaction)
+    waiting_run, known = deferred_run.waiting_run, None
+    if waiting_run.key is not None:
+        name, key = waiting_run.task, waiting_run.key
+        known = pending.find(name, key) or find_by_key(cron.store, name, key)
+    if known is not None:
+        if known.state is not RunState.WAITING or not deferred_run.replaces:
+            return known
+        waiting_run = replace(waiting_run, id=known.id)
+        deferred_run = replace(deferred_run, waiting_run=waiting_run)
+    run = as_run(waiting_run)
     if transaction is None:
-        cron.store.add_deferred_run(deferred_run)
-    else:
-        data_manager = _DeferredDataManager()
-        with suppress(ValueError, TransactionFailedError):  # it is being ended already
-            transaction.join(data_manager)
-        transaction.addAfterCommitHook(_write_after_commit, (cron, deferred_run, data_manager))
+        run = defer_run(cron.store, deferred_run) or run
+        cron.on_deferred()
+        return run
+    data_manager = _DeferredDataManager()
+    with suppress(ValueError, TransactionFailedError):  # it is being ended already
+        transaction.join(data_manager)
+    transaction.addAfterCommitHook(_write_after_commit, (cron, deferred_run, data_manager))
+    pending.add(run, data_manager)
+    return run
+
+
+def _pending_runs(cron: CronApp, transaction: Any) -> PendingRuns:
+    try:
+        pending: PendingRuns = transaction.data(cron)
+    except KeyError:
+        pending = PendingRuns()
+        transaction.set_data(cron, pending)
+    return pending
 
 
 def _find_open_transaction(request: Request | None) -> Any:
@@ -77,6 +107,24 @@ class _DeferredDataManager:
     tpc_begin = commit = tpc_vote = tpc_finish = tpc_abort = _do_nothing
 
 
+class PendingRuns:
+    """What was deferred with a key in one transaction."""
+
+    def __init__(self) -> None:
+        self._runs: defaultdict[tuple[str, str], list[tuple[Run, _DeferredDataManager]]]
+        self._runs = defaultdict(list)
+
+    def add(self, run: Run, data_manager: _DeferredDataManager) -> None:
+        """Add a run, with what knows whether a savepoint has dropped it."""
+        if run.key is not None:
+            self._runs[run.task, run.key].append((run, data_manager))
+
+    def find(self, task: str, key: str) -> Run | None:
+        """Return the run with a key as it was deferred last; None if there is none."""
+        runs = reversed(self._runs[task, key])
+        return next((run for run, manager in runs if not manager.is_dropped), None)
+
+
 def _write_after_commit(
     is_committed: bool, cron: CronApp, deferred_run: DeferredRun, data_manager: _DeferredDataManager
 ) -> None:
@@ -85,6 +133,7 @@ def _write_after_commit(
     cron.write_buffer.add_deferred_run(deferred_run)
     try:
         cron.supervisor.flush()
+        cron.on_deferred()
     except StoreError as error:
         log.warning("%s will be deferred later: %s", deferred_run.waiting_run.task, error)
         cron.supervisor.wake()

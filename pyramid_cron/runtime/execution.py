@@ -52,12 +52,16 @@ class Execution:
         self.interrupted_at: datetime | None = None
         #: Whether it was because its process stops.
         self.by_shutdown = False
-        #: Whether its end is recorded though its thread may go on.
+        #: Whether it was released, or its end is recorded though its thread may go on.
         self.is_abandoned = False
+        #: Whether its thread has left it.
+        self.has_returned = False
         #: Whether the store knows that it has started.
         self.is_start_recorded = False
         #: What it has logged and written so far, by the field of the run.
         self.outputs: dict[str, Callable[[], str | None]] = {}
+        #: What is called as the run begins.
+        self.on_start: Callable[[], object] | None = None
         #: Kills what runs outside of this process; None where nothing does.
         self.kill: Callable[[], object] | None = None
         self.reset_after_fork()
@@ -77,6 +81,11 @@ class Execution:
 
     # The run.
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended here, was released, or was abandoned."""
+        return self.is_abandoned or self.run.state.is_final
+
     def start(self, timeout: timedelta | None, on_change: Callable[[Run, bool], None]) -> bool:
         """Begin the run, unless it was abandoned before; return whether it begins.
 
@@ -89,6 +98,8 @@ class Execution:
             self.run = started(self.run, now)
             self.deadline = None if timeout is None else now + timeout
             self._on_change = on_change
+            if self.on_start is not None:
+                self.on_start()
             return True
 
     def abandon(self, *states: RunState) -> bool:

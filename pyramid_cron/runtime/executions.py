@@ -10,9 +10,8 @@ from typing import Any
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..planning.followups import retry_of
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
-from ..run_transitions import abandoned, cancelled, requeued
+from ..run_transitions import abandoned, cancelled, released
 from ..store.results import FailurePause, Outcome, WriteBatch
 from ..store.store import Store
 from ..store.write_buffer import WriteBuffer
@@ -46,6 +45,7 @@ class Executions:
         self._outcome_of = outcome_of
         self._wall_clock = wall_clock
         self._by_run_id: dict[str, Execution] = {}
+        self._abandoned: list[Execution] = []
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -55,6 +55,7 @@ class Executions:
         self._lock = threading.Lock()
         self._by_run_id = {}
         self._queued_events: list[QueuedEvent] = []
+        self._abandoned = []
 
     def __len__(self) -> int:
         return len(self._by_run_id)
@@ -71,26 +72,27 @@ class Executions:
 
     def unfinished(self) -> list[Execution]:
         """Return those that neither ended nor were abandoned."""
-        return [
-            execution
-            for execution in self.all()
-            if not (execution.is_abandoned or execution.run.state.is_final)
-        ]
+        return [execution for execution in self.all() if not execution.is_over]
 
     def has_valid_leases(self) -> bool:
         """Return whether all leases last, as far as this process knows."""
         return all(execution.has_valid_lease() for execution in self.all())
 
+    def now(self) -> datetime:
+        """Return the moment it is by the wall clock."""
+        return self._wall_clock()
+
     def new_lease(self, clock: Stopwatch) -> datetime:
         """Return until when a lease lasts that begins now."""
         return max(clock.now(), self._wall_clock()) + self._lease
 
-    def add(self, runs: Iterable[Run], clock: Stopwatch) -> None:
-        """Add runs that were just claimed."""
+    def add(self, runs: Iterable[Run], clock: Stopwatch) -> list[Execution]:
+        """Add runs that were just claimed; return their executions."""
         lease = self.new_lease(clock)
         added = {run.id: Execution(run, clock, self._wall_clock, lease) for run in runs}
         with self._lock:
             self._by_run_id |= added
+        return list(added.values())
 
     def get(self, run_id: str) -> Execution | None:
         """Return the execution of a run, or None if this process does not own it."""
@@ -115,12 +117,14 @@ class Executions:
             return True
 
     def settle(self, batch: WriteBatch, pauses: Iterable[FailurePause]) -> None:
-        """Drop executions whose final state is in the store; queue events of paused tasks."""
+        """Drop executions that are over or released, as the store knows; queue events of pauses."""
         paused = [(events.TaskPaused, pause.task, None, pause.reason) for pause in pauses]
         with self._lock:
             for outcome in batch.outcomes:
-                if outcome.run.state.is_final:
-                    self._by_run_id.pop(outcome.run.id, None)
+                execution = self._by_run_id.get(outcome.run.id)
+                # A run that was released may have been claimed here again.
+                if execution is not None and execution.is_over:
+                    del self._by_run_id[outcome.run.id]
             self._queued_events += paused
 
     # Leases.
@@ -164,14 +168,18 @@ class Executions:
 
     # Ends that are not the task's own.
 
-    def requeue(self, execution: Execution, error: str) -> Run | None:
-        """Cancel an unstarted run and make its next attempt wait; None if it is not unstarted."""
+    def release(self, execution: Execution) -> Run | None:
+        """Let an unstarted run wait again, or end it where that was requested.
+
+        Returns the run, None if it is not unstarted.
+        """
+        is_cancelled = execution.interruption is not None and not execution.by_shutdown
+        if is_cancelled and self.get(execution.run.id) is execution:
+            return self.cancel_unstarted(execution)
         if not execution.abandon(RunState.CLAIMED):
             return None
-        now = execution.clock.now()
-        run = requeued(execution.run, now, error)
-        self._write_buffer.add_outcome(Outcome(run, [retry_of(run, now)]))
-        logs.log_finished(run)
+        run = released(execution.run, execution.clock.now())
+        self._write_buffer.add_outcome(Outcome(run))
         return run
 
     def cancel_unstarted(self, execution: Execution) -> Run | None:
@@ -199,7 +207,20 @@ class Executions:
         )
         end = "abandoned" if execution.kill is None else "killed"
         log.warning("%s run=%s did not stop in time: %s", run.task, run.id, end)
+        if execution.kill is None:
+            with self._lock:
+                self._abandoned.append(execution)
         self._record_end(run, execution.by_shutdown)
+
+    def stuck_tasks(self) -> frozenset[str]:
+        """Return the tasks of which a run was abandoned whose thread has not left it."""
+        if not self._abandoned:
+            return frozenset()
+        with self._lock:
+            self._abandoned = [
+                execution for execution in self._abandoned if not execution.has_returned
+            ]
+            return frozenset(execution.run.task for execution in self._abandoned)
 
     def _record_end(self, run: Run, by_shutdown: bool = False) -> None:
         self._write_buffer.add_outcome(self._outcome_of(run, by_shutdown))

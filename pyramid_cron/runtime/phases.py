@@ -1,22 +1,20 @@
-"""The last phases of a tick: restarts, which wait for a run to stop, backlog and idle tasks."""
+"""The phases of a tick: what was claimed at once, restarts, then backlog and idle tasks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from .. import logs
 from ..app import CronApp
-from ..planning.pauses import active_pause
-from ..planning.snapshot import WaitingRun
-from ..planning.tick_plan import TickPlan, blocking_runs, median_duration
+from ..planning.snapshot import WaitingRun, as_waiting_run
+from ..planning.tick_plan import TickPlan, median_duration
 from ..registry import TaskRegistry
 from ..run import Run, RunState
 from ..task import REQUEST_EXECUTOR
-from .background import BackgroundLaunch
 from .runner import RequestRunner
+from .single_claims import ClaimRefusal, try_claim
 
 MEDIAN_DURATION_RUNS = 20
 """How many of an idle task's latest successes its median duration is of."""
@@ -27,15 +25,15 @@ RESTART_WAIT_SECONDS = 5.0
 CLAIM_RETRY_SECONDS = 0.1
 
 
-class ClaimRefusal(Enum):
-    """Why a slot is not claimed just now."""
+@dataclass(frozen=True, slots=True)
+class TickScope:
+    """What the phases of one tick work with."""
 
-    #: An active run of the task blocks it.
-    BLOCKED = "blocked"
-    #: It waits for a later tick.
-    POSTPONED = "postponed"
-    #: Another tick has claimed it.
-    TAKEN = "taken"
+    cron: CronApp
+    runner: RequestRunner
+    task_registry: TaskRegistry
+    #: Starts runs outside the request.
+    launch: Callable[[Sequence[Run]], None]
 
 
 @dataclass(slots=True)
@@ -54,14 +52,26 @@ class TickProgress:
             (self.skipped if run.state is RunState.SKIPPED else self.runs).append(run)
 
 
-def run_restarts(
-    cron: CronApp,
-    runner: RequestRunner,
-    launch: BackgroundLaunch,
-    task_registry: TaskRegistry,
-    plan: TickPlan,
-    progress: TickProgress,
+def run_claimed(
+    scope: TickScope, runs: Sequence[Run], ended: Sequence[Run], progress: TickProgress
 ) -> None:
+    """Announce runs that ended otherwise; run what the tick has claimed, one after the other.
+
+    A run that was released meanwhile, since an earlier one took long, is claimed again by itself.
+    """
+    with scope.cron.supervisor.supervising(runs, scope.runner.clock):
+        for run in ended:
+            scope.runner.announce_end(run)
+        for run in runs:
+            final_run = scope.runner.run(scope.task_registry.get(run.task), run)
+            if final_run is not None:
+                progress.add(final_run)
+            elif not scope.cron.supervisor.is_stopping:
+                waiting_run = as_waiting_run(run)
+                _run_or_postpone(scope, waiting_run, _try_claim(scope, waiting_run), progress)
+
+
+def run_restarts(scope: TickScope, plan: TickPlan, progress: TickProgress) -> None:
     """Run what waits for a run to stop, if that stops soon; else a later tick does."""
     wait_until = time.monotonic() + RESTART_WAIT_SECONDS
     launched: set[str] = set()
@@ -69,42 +79,30 @@ def run_restarts(
         if waiting_run.task in launched:  # a background run ends only after this tick
             progress.waiting.append(waiting_run)
             continue
-        run = _claim_when_unblocked(
-            cron, runner, task_registry, waiting_run, lambda: time.monotonic() < wait_until
-        )
-        task = task_registry.get(waiting_run.task)
+        run = _claim_when_unblocked(scope, waiting_run, lambda: time.monotonic() < wait_until)
+        task = scope.task_registry.get(waiting_run.task)
         if isinstance(run, Run) and task.executor != REQUEST_EXECUTOR:
             launched.add(task.name)
-            launch.add([run])
+            scope.launch([run])
             progress.add(run)
         else:
-            _run_or_postpone(runner, task_registry, waiting_run, run, progress)
+            _run_or_postpone(scope, waiting_run, run, progress)
 
 
-def run_backlog_and_idle(
-    cron: CronApp,
-    runner: RequestRunner,
-    task_registry: TaskRegistry,
-    plan: TickPlan,
-    progress: TickProgress,
-) -> None:
+def run_backlog_and_idle(scope: TickScope, plan: TickPlan, progress: TickProgress) -> None:
     """Run backlog and idle tasks; those for which no time is left wait for a later tick."""
     for waiting_run in plan.backlog:
-        run = (
-            _try_claim(cron, runner, task_registry, waiting_run)
-            if runner.time_left() > 0
-            else ClaimRefusal.POSTPONED
-        )
-        _run_or_postpone(runner, task_registry, waiting_run, run, progress)
+        has_time = scope.runner.time_left() > 0
+        run = _try_claim(scope, waiting_run) if has_time else ClaimRefusal.POSTPONED
+        _run_or_postpone(scope, waiting_run, run, progress)
     for waiting_run in plan.idle:
         restart_ids = plan.idle_restart_ids.get(waiting_run.task, ())
-        run = _claim_idle(cron, runner, task_registry, waiting_run, restart_ids, progress)
-        _run_or_postpone(runner, task_registry, waiting_run, run, progress)
+        run = _claim_idle(scope, waiting_run, restart_ids, progress)
+        _run_or_postpone(scope, waiting_run, run, progress)
 
 
 def _run_or_postpone(
-    runner: RequestRunner,
-    task_registry: TaskRegistry,
+    scope: TickScope,
     waiting_run: WaitingRun,
     run: Run | ClaimRefusal,
     progress: TickProgress,
@@ -112,19 +110,18 @@ def _run_or_postpone(
     if isinstance(run, ClaimRefusal):
         if run is not ClaimRefusal.TAKEN:
             progress.waiting.append(waiting_run)
-    else:
-        progress.add(runner.run(task_registry.get(waiting_run.task), run))
+        return
+    with scope.cron.supervisor.supervising([run], scope.runner.clock):
+        progress.add(scope.runner.run(scope.task_registry.get(waiting_run.task), run))
 
 
-def _fits_in_budget(
-    cron: CronApp, runner: RequestRunner, waiting_run: WaitingRun, progress: TickProgress
-) -> bool:
+def _fits_in_budget(scope: TickScope, waiting_run: WaitingRun, progress: TickProgress) -> bool:
     """Return whether an idle task may start now; log a warning if it never may."""
-    time_left, budget = runner.time_left(), cron.settings.budget
+    time_left, budget = scope.runner.time_left(), scope.cron.settings.budget
     if time_left <= 0:
         return False
     name = waiting_run.task
-    median = median_duration(cron.store.recent_durations(name, MEDIAN_DURATION_RUNS))
+    median = median_duration(scope.cron.store.recent_durations(name, MEDIAN_DURATION_RUNS))
     if median > budget and name not in progress.oversized_tasks:
         progress.oversized_tasks.add(name)
         logs.log_never_fits(name, median, budget)
@@ -132,72 +129,39 @@ def _fits_in_budget(
 
 
 def _claim_idle(
-    cron: CronApp,
-    runner: RequestRunner,
-    task_registry: TaskRegistry,
+    scope: TickScope,
     waiting_run: WaitingRun,
     restart_ids: Sequence[str],
     progress: TickProgress,
 ) -> Run | ClaimRefusal:
     """Claim an idle slot if it fits, and still does once the runs to restart have stopped."""
     wait_until = time.monotonic() + RESTART_WAIT_SECONDS
-    if not _fits_in_budget(cron, runner, waiting_run, progress):
+    if not _fits_in_budget(scope, waiting_run, progress):
         return ClaimRefusal.POSTPONED
     if restart_ids:
-        with cron.supervisor.claim_transaction(runner.clock) as claims:
+        with scope.cron.supervisor.claim_transaction(scope.runner.clock) as claims:
             claims.request_cancels(restart_ids)
 
     def can_wait() -> bool:
         return (
             bool(restart_ids)
             and time.monotonic() < wait_until
-            and _fits_in_budget(cron, runner, waiting_run, progress)
+            and _fits_in_budget(scope, waiting_run, progress)
         )
 
-    return _claim_when_unblocked(cron, runner, task_registry, waiting_run, can_wait)
+    return _claim_when_unblocked(scope, waiting_run, can_wait)
 
 
 def _claim_when_unblocked(
-    cron: CronApp,
-    runner: RequestRunner,
-    task_registry: TaskRegistry,
-    waiting_run: WaitingRun,
-    can_wait: Callable[[], bool],
+    scope: TickScope, waiting_run: WaitingRun, can_wait: Callable[[], bool]
 ) -> Run | ClaimRefusal:
     """Claim a waiting run once no run blocks it, as long as ``can_wait``."""
-    run = _try_claim(cron, runner, task_registry, waiting_run)
+    run = _try_claim(scope, waiting_run)
     while run is ClaimRefusal.BLOCKED and can_wait():
         time.sleep(CLAIM_RETRY_SECONDS)
-        run = _try_claim(cron, runner, task_registry, waiting_run)
+        run = _try_claim(scope, waiting_run)
     return run
 
 
-def _try_claim(
-    cron: CronApp, runner: RequestRunner, task_registry: TaskRegistry, waiting_run: WaitingRun
-) -> Run | ClaimRefusal:
-    """Claim a waiting run just before it runs, if it still may."""
-    task = task_registry.get(waiting_run.task)
-    with cron.supervisor.claim_transaction(runner.clock) as claims:
-        active = claims.active_runs(task.name)
-        if any(_is_same_slot(active_run.run, waiting_run) for active_run in active):
-            return ClaimRefusal.TAKEN
-        if active_pause(task.name, runner.clock.now(), claims.pause_rules()):
-            return ClaimRefusal.POSTPONED
-        if blocking_runs(task, active, waiting_run.nonce):
-            return ClaimRefusal.BLOCKED
-        in_background = task.executor != REQUEST_EXECUTOR
-        if in_background and claims.background_weight() + task.weight > cron.settings.capacity:
-            return ClaimRefusal.POSTPONED
-        claims.dequeue([waiting_run])
-        claimed, _ = claims.claim([waiting_run], weight_of=task_registry.weight)
-    cron.supervisor.supervise(claimed, runner.clock)
-    return claimed[0] if claimed else ClaimRefusal.TAKEN
-
-
-def _is_same_slot(run: Run, waiting_run: WaitingRun) -> bool:
-    """Return whether a run is of the waiting run's slot, attempt and nonce."""
-    return (run.slot, run.attempt, run.nonce) == (
-        waiting_run.slot,
-        waiting_run.attempt,
-        waiting_run.nonce,
-    )
+def _try_claim(scope: TickScope, waiting_run: WaitingRun) -> Run | ClaimRefusal:
+    return try_claim(scope.cron, scope.task_registry, waiting_run, scope.runner.clock)

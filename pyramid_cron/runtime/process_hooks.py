@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 OwnerT = TypeVar("OwnerT")
@@ -51,6 +52,22 @@ class ForkHook:
     def add(self, reset: Callable[[], object]) -> None:
         """Have ``reset`` called in forked processes, after those added before."""
         self._resets.append(reset)
+
+
+def is_preloading() -> bool:
+    """Return whether a server makes the application in a process that it forks its workers from.
+
+    Known of gunicorn with ``preload_app`` and of uWSGI without ``lazy-apps``.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and uwsgi.worker_id() == 0:
+        return True
+    frame: FrameType | None = sys._getframe()
+    names = set()
+    while frame is not None:
+        names.add(frame.f_globals.get("__name__"))
+        frame = frame.f_back
+    return "gunicorn.arbiter" in names and "gunicorn.workers.base" not in names
 
 
 def exit_if_forked(parent_pid: int) -> None:

@@ -83,7 +83,9 @@ def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None
         with suppress(StoreError):  # the supervisor asks again in a moment
             if run_id in cron.store.cancel_requests():
                 cron.supervisor.cancel(run_id)  # before it starts
-        return run_in_own_request(cron, registry, task, run, clock)
+        final_run = run_in_own_request(cron, registry, task, run, clock)
+        cron.supervisor.flush_or_warn(run)
+        return final_run
 
 
 CELERY_TASK_NAME = "pyramid_cron.run"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,10 +17,9 @@ from pyramid.request import Request
 
 from ..app import CronApp
 from ..clock import Stopwatch
-from ..errors import StoreError
 from ..planning.snapshot import WaitingRun
 from ..planning.tick_plan import blocking_runs, skipped_for_overlap
-from ..run import Run, RunState, Trigger, as_payload
+from ..run import Run, RunState, Trigger, as_payload, make_adhoc_origin
 from ..schedule.zones import get_zone
 from ..task import Task
 from .execution import current_execution
@@ -48,14 +46,19 @@ log = logging.getLogger("pyramid_cron")
 
 @contextmanager
 def runner_in_request(
-    cron: CronApp, request: Request, clock: Stopwatch, *, commit_first: bool = False
+    cron: CronApp,
+    request: Request,
+    clock: Stopwatch,
+    *,
+    budget: float,
+    commit_first: bool = False,
 ) -> Iterator[RequestRunner]:
     """Give a runner of this request; results are in the store when the block ends.
 
-    ``commit_first`` is as in :func:`~pyramid_cron.runtime.transactions.without_transaction`.
-    Raises StoreError if results can't be written.
+    ``budget`` is how many seconds it has from the clock's start. ``commit_first`` is as in
+    :func:`~pyramid_cron.runtime.transactions.without_transaction`. Raises StoreError if results
+    can't be written.
     """
-    budget = cron.settings.budget
     with (
         without_transaction(request, commit_first=commit_first) as transactions,
         capture_logs(),
@@ -85,19 +88,14 @@ def run_in_own_request(
     Its URL is that of ``cron.base_url`` or, without that, of ``url_environ``, which
     :func:`url_environ_of` makes. None is returned for a run whose lease was lost before it started.
     """
-    blank_request = _make_request(registry, cron.settings.base_url, url_environ)
+    blank_request = make_request(registry, cron.settings.base_url, url_environ)
     with (
         own_request(registry, blank_request) as request,
         without_transaction(request) as transactions,
         capture_logs(),
     ):
         time_left = _time_until_deadline(cron, run, clock)
-        final_run = _make_runner(cron, request, transactions, clock, time_left).run(task, run)
-    try:
-        cron.supervisor.flush()
-    except StoreError as error:
-        log.warning("run=%s: results not written yet, will retry: %s", run.id, error)
-    return final_run
+        return _make_runner(cron, request, transactions, clock, time_left).run(task, run)
 
 
 def url_environ_of(request: Request) -> Mapping[str, Any]:
@@ -105,9 +103,10 @@ def url_environ_of(request: Request) -> Mapping[str, Any]:
     return {key: request.environ[key] for key in URL_ENVIRON_KEYS if key in request.environ}
 
 
-def _make_request(
+def make_request(
     registry: Registry, base_url: str | None, url_environ: Mapping[str, Any]
 ) -> Request:
+    """Return a request for the application's URL, with the application's request factory."""
     factory = registry.queryUtility(IRequestFactory, default=Request)
     if base_url is None:
         request = factory.blank("/", environ=dict(url_environ))
@@ -169,15 +168,19 @@ def run_manually(
         now,
         Trigger.MANUAL,
         now,
-        nonce=secrets.randbits(62) + 2,
+        origin=make_adhoc_origin(),
         payload=as_payload(payload),
     )
     caller = current_execution.get()
     with runner_in_request(
-        cron, request, Stopwatch(now), commit_first=commit_first or caller is not None
+        cron,
+        request,
+        Stopwatch(now),
+        budget=cron.settings.budget,
+        commit_first=commit_first or caller is not None,
     ) as runner:
         with cron.supervisor.claim_transaction(runner.clock) as claims:
-            if active := blocking_runs(task, claims.active_runs(task.name)):
+            if active := blocking_runs(task, claims.active_runs().active_of(task.name)):
                 skip = replace(skipped_for_overlap(task, [now], active), waiting_run=waiting_run)
                 _, [run] = claims.claim([], [skip])
             else:

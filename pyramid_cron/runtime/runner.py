@@ -59,7 +59,7 @@ class RequestRunner:
         """Run the task in a transaction of its own; return the run as it ended.
 
         Nothing a task raises gets out, not even SystemExit: it ends this run and no other. None is
-        returned for a run whose lease was lost before it started.
+        returned for a run that was released, or lost its lease, before it started.
         """
         execution = self.supervisor.executions.get(run.id)
         if execution is None:
@@ -68,9 +68,11 @@ class RequestRunner:
             if not (execution.has_valid_lease() or self.supervisor.executions.reclaim(execution)):
                 return None
         except StoreError:
-            return self.supervisor.requeue(execution)
+            self.supervisor.release_unstarted([run.id])
+            return None
         if self.supervisor.is_stopping:
-            return self.supervisor.requeue(execution)
+            self.supervisor.release_unstarted([run.id])
+            return None
         if execution.interruption is not None:
             return self.supervisor.executions.cancel_unstarted(execution)
         if not execution.start(task.timeout, self._record_change):
@@ -83,6 +85,8 @@ class RequestRunner:
             if not isinstance(error, Exception):
                 raise
             logs.log_internal_error(execution.run, error)
+        finally:
+            execution.has_returned = True
         return execution.run
 
     def _record_change(self, run: Run, by_shutdown: bool) -> None:

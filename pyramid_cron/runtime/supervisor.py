@@ -19,7 +19,8 @@ from ..clock import Stopwatch
 from ..errors import StoreError
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
 from ..store.claims import ClaimTransaction
-from ..store.results import FailurePause
+from ..store.handoff import release_runs
+from ..store.results import FailurePause, WriteBatch
 from ..store.store import Store
 from ..store.write_buffer import WriteBuffer
 from .execution import Execution
@@ -28,6 +29,9 @@ from .warn_once import StoreWarnings
 
 SUPERVISOR_INTERVAL_SECONDS = 0.2
 """Seconds within which results are written and cancellations delivered."""
+
+RELEASE_AFTER_SECONDS = 1.0
+"""Seconds that a run may take before those claimed with it and not begun are released."""
 
 SUPERVISOR_IDLE_SECONDS = 30.0
 """Seconds without work after which the thread ends, until it is needed again."""
@@ -49,6 +53,29 @@ SHUTDOWN_POLL_SECONDS = 0.05
 log = logging.getLogger("pyramid_cron")
 
 
+class ClaimGroup:
+    """Runs that were claimed together, and begin one after the other in one thread."""
+
+    def __init__(self, executions: Sequence[Execution]) -> None:
+        self._executions = executions
+        self._progressed_at = time.monotonic()
+        for execution in executions:
+            execution.on_start = self._on_start
+
+    def _on_start(self) -> None:
+        self._progressed_at = time.monotonic()
+
+    def held_up(self) -> list[Execution]:
+        """Return those that have not begun, if none has begun for :data:`RELEASE_AFTER_SECONDS`."""
+        if time.monotonic() - self._progressed_at < RELEASE_AFTER_SECONDS:
+            return []
+        return [
+            execution
+            for execution in self._executions
+            if execution.run.state is RunState.CLAIMED and not execution.is_abandoned
+        ]
+
+
 class Supervisor:
     """Watches over the executions of one application in this process."""
 
@@ -66,6 +93,8 @@ class Supervisor:
         self._prune_history = prune_history
         self._notify = notify
         self._is_closed = False
+        #: Called when the store knows that runs of this process have ended or were released.
+        self.on_room: Callable[[], object] = lambda: None
         self._store_warnings = StoreWarnings(
             is_ticking=lambda: self._ticks_in_progress > 0,
             is_late=lambda: not self.executions.has_valid_leases(),
@@ -79,6 +108,9 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._events_waited = False
         self._ticks_in_progress = 0
+        self._claim_groups: set[ClaimGroup] = set()
+        #: Claims that may be in the store: the answer to their commit was lost.
+        self._uncertain_claims: list[Run] = []
         self._interrupt_at = self._abandon_at = float("-inf")
 
     def reset_after_fork(self) -> None:
@@ -95,13 +127,17 @@ class Supervisor:
 
     @contextmanager
     def supervising(self, runs: Sequence[Run], clock: Stopwatch) -> Iterator[None]:
-        """Watch over runs that the block starts; requeue the unstarted ones if it raises."""
-        self.supervise(runs, clock)
+        """Watch over runs that the block starts one after the other; release what it does not."""
+        group = ClaimGroup(self.executions.add(runs, clock))
+        with self._lock:
+            self._claim_groups.add(group)
+        self.wake()
         try:
             yield
-        except BaseException:
-            self.requeue_unstarted(runs)
-            raise
+        finally:
+            with self._lock:
+                self._claim_groups.discard(group)
+            self.release_unstarted(run.id for run in runs)
 
     def hand_off(self, run_id: str) -> bool:
         """Stop supervising a run before it is handed off; False if its lease is gone."""
@@ -122,21 +158,39 @@ class Supervisor:
             self._store_warnings.add_reported(error)
             raise
 
+    def flush_or_warn(self, run: Run) -> None:
+        """Write all results so far; where that fails, the thread repeats it."""
+        try:
+            self.flush()
+        except StoreError as error:
+            log.warning("run=%s: results not written yet, will retry: %s", run.id, error)
+            self.wake()
+
     def _flush(self) -> None:
         pauses: Sequence[FailurePause] = ()
         with self._write_buffer.drain() as batch:
             if batch:
                 pauses = self._store.write_batch(batch)
+        self._settle(batch, pauses)
+
+    def _settle(self, batch: WriteBatch, pauses: Sequence[FailurePause]) -> None:
+        """Take note of what is in the store now."""
         self.executions.settle(batch, pauses)
+        if any(not outcome.run.state.is_active for outcome in batch.outcomes):
+            self.on_room()
 
     @contextmanager
-    def claim_transaction(self, clock: Stopwatch) -> Iterator[ClaimTransaction]:
+    def claim_transaction(
+        self, clock: Stopwatch, *, renews_leases: bool = True
+    ) -> Iterator[ClaimTransaction]:
         """Give a claim transaction in which all results of this process are written.
 
-        Raises StoreError, which the caller reports.
+        ``renews_leases``: those of all its runs are renewed as well. Raises StoreError, which the
+        caller reports.
         """
-        run_ids = self.executions.run_ids()
+        run_ids = self.executions.run_ids() if renews_leases else []
         lease_until = self.executions.new_lease(clock)
+        claimed: list[Run] = []
         try:
             with (
                 self._write_buffer.drain() as batch,
@@ -144,11 +198,16 @@ class Supervisor:
             ):
                 claims.write_batch(batch)
                 claims.renew_leases(run_ids)
+                claimed = claims.claimed
                 yield claims
         except StoreError as error:
             self._store_warnings.add_reported(error)
+            if claimed:
+                with self._lock:
+                    self._uncertain_claims += claimed
+                self.wake()
             raise
-        self.executions.settle(batch, claims.failure_pauses)
+        self._settle(batch, claims.failure_pauses)
 
     @contextmanager
     def tick_in_progress(self) -> Iterator[None]:
@@ -166,26 +225,43 @@ class Supervisor:
         """Whether a tick, or a run by hand, is in progress in any thread."""
         return self._ticks_in_progress > 0
 
-    def requeue(self, execution: Execution) -> Run | None:
-        """Cancel an unstarted run and make its next attempt wait; None if it is not unstarted."""
-        error = "the process stopped before it began" if self.is_stopping else "it could not begin"
-        return self.executions.requeue(execution, error)
-
-    def requeue_unstarted(self, runs: Iterable[Run]) -> None:
-        """Requeue those of the runs that this process owns and has not started."""
-        for run in runs:
-            execution = self.executions.get(run.id)
-            if execution is not None and self.requeue(execution) is not None:
+    def release_unstarted(self, run_ids: Iterable[str]) -> None:
+        """Release those of the runs that this process owns and has not started."""
+        for run_id in run_ids:
+            execution = self.executions.get(run_id)
+            if execution is not None and self.executions.release(execution) is not None:
                 self.wake()
 
     def wake(self) -> None:
-        """Have the thread work, and start it if there is none."""
+        """Have the thread work, and start it if there is none.
+
+        Where no thread can be had, ticks write what there is to write.
+        """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._loop, name="pyramid_cron", daemon=True)
-                self._thread.start()
+                thread = self.make_thread("supervisor", self._loop)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    log.warning("no thread for the supervisor: %s", error)
+                else:
+                    self._thread = thread
             self._is_closed = False
             self._work_event.set()
+
+    def start_thread(self, name: str, function: Callable[[], object]) -> bool:
+        """Call the function in a thread; return whether there is one to be had."""
+        try:
+            self.make_thread(name, function).start()
+        except RuntimeError as error:
+            log.warning("no thread for %s: %s", name, error)
+            return False
+        return True
+
+    @staticmethod
+    def make_thread(name: str, function: Callable[[], object]) -> threading.Thread:
+        """Return a thread that is to call the function, and does not keep the process alive."""
+        return threading.Thread(target=function, name=f"pyramid_cron {name}", daemon=True)
 
     # What the thread does.
 
@@ -196,8 +272,16 @@ class Supervisor:
             self._check_executions()
             if self._write_buffer.is_empty:
                 self._prune()
-            if self.executions or self.executions.has_events or not self._write_buffer.is_empty:
+            if self._has_work():
                 self._work_event.set()
+
+    def _has_work(self) -> bool:
+        return bool(
+            self.executions
+            or self.executions.has_events
+            or self._uncertain_claims
+            or not self._write_buffer.is_empty
+        )
 
     def _wait_for_work(self) -> bool:
         """Wait for work; return False after a long time without any."""
@@ -212,20 +296,42 @@ class Supervisor:
     def _check_executions(self) -> None:
         for execution in self.executions.all():
             self._check(execution)
+        self._release_held_up()
         with self._store_warnings.reporting():
             self._flush()
             self.executions.heartbeat()
+            self._release_uncertain()
         # A tick calls subscribers itself before it answers; but it may take long, or be stuck.
         if self.executions.has_events and (self._events_waited or not self._ticks_in_progress):
             self._notify(self.executions.drain_events())
         self._events_waited = self.executions.has_events
+
+    def _release_held_up(self) -> None:
+        """Release what was claimed with a run that takes long."""
+        with self._lock:
+            groups = list(self._claim_groups)
+        for group in groups:
+            for execution in group.held_up():
+                self.executions.release(execution)
+
+    def _release_uncertain(self) -> None:
+        """Release claims of this process that are in the store though their commit failed."""
+        with self._lock:
+            runs, self._uncertain_claims = self._uncertain_claims, []
+        try:
+            if runs:
+                release_runs(self._store, runs, self.executions.now())
+        except StoreError:
+            with self._lock:
+                self._uncertain_claims += runs
+            raise
 
     def _check(self, execution: Execution) -> None:
         if execution.is_past_deadline():
             execution.interrupt(TaskTimeout("ran longer than its timeout"))
         if execution.is_unresponsive(CANCEL_GRACE):
             self.executions.abandon(execution)
-            if not self.is_stopping:  # else it is requeued
+            if not self.is_stopping:  # else it is released
                 self.executions.cancel_unstarted(execution)
         if not execution.is_start_recorded and execution.run.state is RunState.RUNNING:
             # Only now: most tasks are over before anybody could see them run.
@@ -255,9 +361,7 @@ class Supervisor:
             return
         self._set_deadlines(timeout)
         # A signal handler must not wait, and its thread may be the one that a task runs in.
-        threading.Thread(
-            target=self._stop_executions, name="pyramid_cron stop", daemon=True
-        ).start()
+        self.start_thread("stop", self._stop_executions)
 
     def withdraw_shutdown(self) -> None:
         """Let runs start again: the caller of the tick decides whether the process ends."""
@@ -286,7 +390,7 @@ class Supervisor:
             max(self._abandon_at, time.monotonic() + SUPERVISOR_INTERVAL_SECONDS)
         )
         for execution in self.executions.unfinished():
-            if self.requeue(execution) is None:
+            if self.executions.release(execution) is None:
                 self.executions.abandon(execution)
         with self._store_warnings.reporting(is_last=True):
             self._flush()

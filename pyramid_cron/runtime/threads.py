@@ -1,11 +1,13 @@
-"""Threads of this process for background runs, which start once their tick has answered."""
+"""Threads of this process for background runs."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from ..planning.snapshot import WaitingRun
 from ..run import Run
 from .supervisor import Supervisor
 
@@ -28,31 +30,53 @@ class BackgroundThreads:
     def reset_after_fork(self) -> None:
         """Drop all threads in a forked process: they are the parent's."""
         self._threads: dict[str, threading.Thread] = {}
+        self._candidates: deque[WaitingRun] = deque()
         self._lock = threading.Lock()
 
+    # Runs that wait for room.
+
+    def offer(self, candidates: Iterable[WaitingRun]) -> None:
+        """Set what waits for room in a thread, in order: threads go on with that."""
+        with self._lock:
+            self._candidates = deque(candidates)
+
+    def take_candidate(self) -> WaitingRun | None:
+        """Return the next run that waits for room; None if none is known."""
+        with self._lock:
+            return self._candidates.popleft() if self._candidates else None
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether threads go on with what waits by themselves."""
+        return bool(self._candidates and self._threads)
+
+    def go_on_with(self, run: Run) -> None:
+        """Take note that the calling thread has this run from now on."""
+        with self._lock:
+            self._threads[run.id] = threading.current_thread()
+
     def start(self, name: str, runs: Sequence[Run], function: Callable[[], object]) -> None:
-        """Call ``function`` in a thread, which starts these runs; requeue them if there is none."""
+        """Call ``function`` in a thread, which starts these runs; release those it does not."""
 
         def call() -> None:
             try:
                 function()
             except BaseException as error:
-                self._supervisor.requeue_unstarted(runs)
                 if not isinstance(error, Exception):
                     raise
                 log.exception("%s: internal error around the runs", name)
             finally:
-                self._remove(runs)
+                self._supervisor.release_unstarted(self._remove_current_thread())
 
-        thread = threading.Thread(target=call, name=f"pyramid_cron {name}", daemon=True)
         with self._lock:
+            thread = self._supervisor.make_thread(name, call)
             self._threads |= {run.id: thread for run in runs}
         try:
             thread.start()
         except RuntimeError as error:
-            log.error("no thread for %s: %s", name, error)
+            log.error("no thread for %s, which waits for the next tick: %s", name, error)
             self._remove(runs)
-            self._supervisor.requeue_unstarted(runs)
+            self._supervisor.release_unstarted(run.id for run in runs)
 
     def join(self, run_ids: Iterable[str]) -> None:
         """Wait until these runs have ended, were handed off or abandoned."""
@@ -64,6 +88,15 @@ class BackgroundThreads:
                 if execution is not None and execution.is_abandoned:
                     break
                 thread.join(JOIN_INTERVAL_SECONDS)
+
+    def _remove_current_thread(self) -> list[str]:
+        """Forget this thread; return the ids of its runs."""
+        current = threading.current_thread()
+        with self._lock:
+            run_ids = [run_id for run_id, thread in self._threads.items() if thread is current]
+            for run_id in run_ids:
+                del self._threads[run_id]
+        return run_ids
 
     def _remove(self, runs: Iterable[Run]) -> None:
         with self._lock:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,23 +13,33 @@ from pyramid.request import Request
 from .. import events, logs
 from ..app import CronApp
 from ..clock import Stopwatch
-from ..planning.catch_up import CONDENSE_LIMIT_SLOTS, NO_COUNTS, condense
+from ..planning.catch_up import CONDENSE_LIMIT_SLOTS, NO_COUNTS, SkippedSlots, condense
 from ..planning.pauses import list_pause_changes
-from ..planning.slots import slots_since, window_start, window_starts
-from ..planning.snapshot import Snapshot
+from ..planning.slots import missed_one_shots, slots_since, window_start, window_starts
+from ..planning.snapshot import Snapshot, as_waiting_run
 from ..planning.tick_plan import DueTask, plan_tick
 from ..registry import TaskRegistry
-from ..run import make_id_prefix
-from ..store.handoff import make_released_run
+from ..run import Run, RunState, make_id_prefix
 from ..store.store import StorePeek
 from ..store.ticks import TickRecord
 from ..tick_report import TickReport
-from .background import BackgroundLaunch
+from .background import launch_runs
 from .own_request import own_request
-from .phases import TickProgress, run_backlog_and_idle, run_restarts
-from .request_scope import runner_in_request
+from .phases import TickProgress, TickScope, run_backlog_and_idle, run_claimed, run_restarts
+from .request_scope import make_request, runner_in_request, url_environ_of
 from .runner import RequestRunner
 from .transactions import without_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class DueWork:
+    """What a tick finds before it claims anything."""
+
+    due: list[DueTask]
+    #: Moments of one-shot tasks that were over before any process knew the task.
+    missed: list[SkippedSlots]
+    #: Whether no tick has recorded this task set yet.
+    is_new_task_set: bool
 
 
 def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
@@ -43,26 +53,75 @@ def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
     tasks = cron.task_registry
     _ensure_store_open(cron, request)
     peek = cron.store.peek(now)
-    owner = cron.store.owner
-    record = TickRecord(make_id_prefix(now), now, tasks.task_set_id, owner.host, owner.pid)
+    record = _make_record(cron, tasks, now)
     _notify_tick(request, events.TickStarted, record.id, now)
-    due = _find_due(cron, tasks, peek, now)
-    if not (due or peek.has_work):
-        logs.log_nothing_due(now)
-        cron.last_tick = now
-        cron.write_buffer.add_tick(record, tasks.by_name)
-        cron.supervisor.wake()
-        report = TickReport(record.id, now)
-        _notify_tick(request, events.TickFinished, report)
-        return report
-    launch = BackgroundLaunch(cron, tasks, request, clock)
-    with launch.safety_timer(), runner_in_request(cron, request, clock) as runner:
-        progress = _execute_plan(cron, runner, launch, tasks, record, due)
-        report = TickReport(
-            record.id, now, tuple(progress.runs), tuple(progress.skipped), tuple(progress.waiting)
-        )
+    work = _find_due(cron, tasks, peek, now)
+    if not (work.due or work.missed or peek.has_work):
+        return _record_idle_tick(cron, request, tasks, record, work)
+    with runner_in_request(cron, request, clock, budget=cron.settings.budget) as runner:
+        progress = _execute_plan(cron, runner, tasks, record, work)
+        report = _make_report(record, progress)
         record = replace(record, run_count=len(report.runs), skipped_count=len(report.skipped))
         cron.write_buffer.add_tick(record, tasks.by_name)
+    _notify_tick(request, events.TickFinished, report)
+    return report
+
+
+def run_beat(
+    cron: CronApp,
+    registry: Registry,
+    now: datetime,
+    *,
+    budget: float,
+    url_environ: Mapping[str, Any],
+    executors: Container[str] | None = None,
+) -> TickReport:
+    """Run what a tick at ``now`` (aware, UTC) would run, in a request of its own.
+
+    It is no hit: no subscriber is told of a tick, and none is recorded. ``budget`` is how many
+    seconds it has for what needs time left. With ``executors`` only waiting runs of tasks with
+    these are run, for a worker of a queue. Raises StoreError as :func:`run_tick` does.
+    """
+    cron.refresh_sources(now)
+    tasks = cron.task_registry
+    record = replace(_make_record(cron, tasks, now), is_beat=True)
+    blank_request = make_request(registry, cron.settings.base_url, url_environ)
+    with own_request(registry, blank_request) as request:
+        work = DueWork([], [], is_new_task_set=False)
+        if executors is None:
+            work = _find_due(cron, tasks, cron.store.peek(now), now)
+        with runner_in_request(cron, request, Stopwatch(now), budget=budget) as runner:
+            progress = _execute_plan(cron, runner, tasks, record, work, executors)
+    return _make_report(record, progress)
+
+
+def _make_record(cron: CronApp, tasks: TaskRegistry, now: datetime) -> TickRecord:
+    owner = cron.store.owner
+    return TickRecord(make_id_prefix(now), now, tasks.task_set_id, owner.host, owner.pid)
+
+
+def _make_report(record: TickRecord, progress: TickProgress) -> TickReport:
+    return TickReport(
+        record.id,
+        record.at,
+        tuple(progress.runs),
+        tuple(progress.skipped),
+        tuple(progress.waiting),
+    )
+
+
+def _record_idle_tick(
+    cron: CronApp, request: Request, tasks: TaskRegistry, record: TickRecord, work: DueWork
+) -> TickReport:
+    """Record a tick with nothing to do; a moment later, unless it is the first of its task set."""
+    logs.log_nothing_due(record.at)
+    cron.last_tick = cron.window_end = record.at
+    cron.write_buffer.add_tick(record, tasks.by_name)
+    if work.is_new_task_set:
+        cron.supervisor.flush()
+    else:
+        cron.supervisor.wake()
+    report = TickReport(record.id, record.at)
     _notify_tick(request, events.TickFinished, report)
     return report
 
@@ -84,28 +143,29 @@ def _ensure_store_open(cron: CronApp, request: Request) -> None:
             cron.store.open()
 
 
-def _find_due(
-    cron: CronApp, task_registry: TaskRegistry, peek: StorePeek, now: datetime
-) -> list[DueTask]:
-    """Return the tasks that have slots since the last tick that knew them."""
-    last_ticks = dict(peek.last_ticks)
-    last_tick = last_ticks.pop(task_registry.task_set_id, None)
-    if cron.last_tick is not None and cron.last_tick <= now:
+def _find_due(cron: CronApp, tasks: TaskRegistry, peek: StorePeek, now: datetime) -> DueWork:
+    """Return the tasks that have slots since the last tick or beat that knew them."""
+    window_ends = dict(peek.window_ends)
+    window_end = window_ends.pop(tasks.task_set_id, None)
+    is_new_task_set = window_end is None
+    if cron.window_end is not None and cron.window_end <= now:
         # The record of a tick with nothing due reaches the store a moment later.
-        last_tick = cron.last_tick if last_tick is None else max(last_tick, cron.last_tick)
-    # A last tick in the future is of a clock that was wrong.
+        window_end = cron.window_end if window_end is None else max(window_end, cron.window_end)
+    # A window that ends in the future is of a clock that was wrong.
     newer = [
         set_id
-        for set_id, moment in last_ticks.items()
-        if moment <= now and (last_tick is None or moment > last_tick)
+        for set_id, moment in window_ends.items()
+        if moment <= now and (window_end is None or moment > window_end)
     ]
-    starts: list[datetime] | datetime = window_start(now, last_tick)
-    if newer:
-        starts = window_starts(task_registry.by_name, now, last_tick, cron.store.task_sets(newer))
+    known_since = min(cron.known_since, now)
+    starts: list[datetime] | datetime = window_start(now, window_end, known_since)
+    task_sets = cron.store.task_sets(newer) if newer else []
+    if task_sets:
+        starts = window_starts(tasks.by_name, now, window_end, task_sets, known_since)
     due: list[DueTask] = []
     pauses: Collection[datetime] | None = None
-    for position, slots in slots_since(task_registry.tasks, task_registry.calendar, starts, now):
-        task, counts = task_registry.tasks[position], NO_COUNTS
+    for position, slots in slots_since(tasks.tasks, tasks.calendar, starts, now):
+        task, counts = tasks.tasks[position], NO_COUNTS
         if len(slots) > CONDENSE_LIMIT_SLOTS:
             # Other ticks wait while this one holds the claim transaction: condense before it.
             # A pause rule that comes meanwhile applies from now on, not to earlier slots.
@@ -113,59 +173,76 @@ def _find_due(
             slots, counts = condense(task, slots, now, pauses)
         due.append(DueTask(task, position, slots, counts))
     due.sort(key=lambda due_task: (due_task.slots[0], due_task.position))
-    return due
+    missed: list[SkippedSlots] = []
+    if window_end is None:
+        known = frozenset[str]().union(*(task_set.task_names for task_set in task_sets))
+        unknown = [task for task in tasks.tasks if task.name not in known]
+        missed = missed_one_shots(unknown, window_start(now, None, known_since))
+    return DueWork(due, missed, is_new_task_set)
 
 
 def _execute_plan(
     cron: CronApp,
     runner: RequestRunner,
-    launch: BackgroundLaunch,
-    task_registry: TaskRegistry,
+    tasks: TaskRegistry,
     record: TickRecord,
-    due: Iterable[DueTask],
+    work: DueWork,
+    executors: Container[str] | None = None,
 ) -> TickProgress:
     """Claim and run due slots, then backlog and idle tasks while there is time."""
     with cron.supervisor.claim_transaction(runner.clock) as claims:
-        lost = claims.expire_leases(cron.outcome_of, task_registry.by_name)
-        snapshot = claims.snapshot(task_registry.fixed_delay_names)
-        last_tick = claims.record_tick(record, task_registry.by_name)
-        if last_tick is not None:  # else the clock of this host may be wrong
+        lost = claims.expire_leases(cron.outcome_of, tasks.by_name)
+        snapshot = claims.snapshot(tasks.fixed_delay_names)
+        last_end = record.at if executors else claims.record_tick(record, tasks.by_name)
+        if last_end is not None:  # else the clock of this host may be wrong
             claims.cap_far_leases(snapshot.active)
-        snapshot = replace(snapshot, last_tick=last_tick)
-        due = _add_tasks_with_waiting_runs(_drop_handled(due, last_tick), task_registry, snapshot)
-        plan = plan_tick(due, snapshot, record.at, cron.settings.capacity)
+        stuck = cron.supervisor.executions.stuck_tasks()
+        snapshot = replace(snapshot, last_tick=last_end, stuck_tasks=stuck)
+        due = _add_tasks_with_waiting_runs(_drop_handled(work.due, last_end), tasks, snapshot)
+        due = (one for one in due if executors is None or one.task.executor in executors)
+        plan = plan_tick(due, snapshot, record.at, cron.settings.capacity, cron.worker_threads())
         claims.dequeue(plan.dequeue)
         claims.enqueue(plan.enqueue)
         claims.request_cancels(plan.cancel_ids)
-        claimed, skipped = claims.claim(plan.run_now, plan.skipped)
-        background, _ = claims.claim(plan.background, weight_of=task_registry.weight)
-    cron.last_tick = record.at
-    if background:
-        cron.supervisor.supervise(background, runner.clock)
-        launch.add(background)
+        claimed, skipped = claims.claim(plan.run_now, [*work.missed, *plan.skipped])
+        background, _ = claims.claim(plan.background, weight_of=tasks.weight)
+    if not executors:
+        cron.window_end = record.at
+        cron.last_tick = cron.last_tick if record.is_beat else record.at
+    environ, registry = url_environ_of(runner.request), runner.request.registry
+
+    def launch(runs: Iterable[Run]) -> None:
+        launch_runs(cron, registry, tasks, list(runs), runner.clock, environ)
+
+    # Before the first task in the request begins, which may take long.
+    launch(background)
+    if cron.dispatcher is not None and cron.dispatcher.is_awake:
+        cron.background_threads.offer(
+            run for run in plan.over_capacity if cron.has_thread_for(tasks.get(run.task))
+        )
+    scope = TickScope(cron, runner, tasks, launch)
     progress = TickProgress(skipped=skipped, waiting=plan.over_capacity)
-    with cron.supervisor.supervising(claimed, runner.clock):
-        for run in (*lost, *skipped):
-            runner.announce_end(run)
-        for run in claimed:
-            progress.add(runner.run(task_registry.get(run.task), run))
-    run_restarts(cron, runner, launch, task_registry, plan, progress)
-    run_backlog_and_idle(cron, runner, task_registry, plan, progress)
+    run_claimed(scope, claimed, [*lost, *skipped], progress)
+    run_restarts(scope, plan, progress)
+    if record.is_beat:
+        progress.waiting += [*plan.backlog, *plan.idle]  # they are for ticks that have time left
+    else:
+        run_backlog_and_idle(scope, plan, progress)
     progress.runs += background
     return progress
 
 
-def _drop_handled(due: Iterable[DueTask], last_tick: datetime | None) -> Iterator[DueTask]:
+def _drop_handled(due: Iterable[DueTask], window_end: datetime | None) -> Iterator[DueTask]:
     """Yield due tasks without the slots that another tick has handled since this one looked."""
     for due_task in due:
-        if last_tick is None or due_task.slots[0] > last_tick:
+        if window_end is None or due_task.slots[0] > window_end:
             yield due_task
-        elif slots := due_task.after(last_tick):
+        elif slots := due_task.after(window_end):
             yield due_task._replace(slots=slots, counts=NO_COUNTS)
 
 
 def _add_tasks_with_waiting_runs(
-    due: Iterable[DueTask], task_registry: TaskRegistry, snapshot: Snapshot
+    due: Iterable[DueTask], tasks: TaskRegistry, snapshot: Snapshot
 ) -> Iterator[DueTask]:
     """Yield the due tasks, and those for which only a waiting run is ready."""
     names = {waiting_run.task for waiting_run in snapshot.waiting}
@@ -173,8 +250,8 @@ def _add_tasks_with_waiting_runs(
         names.discard(due_task.task.name)
         yield due_task
     for name in names:
-        if name in task_registry.by_name:
-            yield DueTask(task_registry.by_name[name], task_registry.position(name))
+        if name in tasks.by_name:
+            yield DueTask(tasks.by_name[name], tasks.position(name))
 
 
 def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:
@@ -190,11 +267,11 @@ def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickR
         return report
     cron.background_threads.join(background_ids)
     cron.supervisor.flush()
-    current = {run_id: cron.store.get_run(run_id) for run_id in background_ids}
-    runs = [(run, current.get(run.id, run)) for run in report.runs]
-    released = [make_released_run(run, now) for run, current_run in runs if current_run is None]
+    stored = {run_id: cron.store.get_run(run_id) for run_id in background_ids}
+    runs = [stored.get(run.id) or run for run in report.runs]
+    released = [as_waiting_run(run) for run in runs if run.state is RunState.WAITING]
     return replace(
         report,
-        runs=tuple(current_run for _, current_run in runs if current_run is not None),
+        runs=tuple(run for run in runs if run.state is not RunState.WAITING),
         waiting=(*report.waiting, *released),
     )

@@ -106,6 +106,15 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument(
         "--overlap", choices=["delay", "allow"], default="delay", help="(default: delay)"
     )
+    command = _add_command(
+        commands, "work", "make ticks and beats, and run what waits for workers", json=False
+    )
+    command.add_argument(
+        "--threads", type=parse_count, default=4, metavar="N", help="runs at once (default: 4)"
+    )
+    command.add_argument(
+        "--only", action="append", metavar="PATTERN", help="the tasks for workers that it runs"
+    )
     _add_command(commands, "prune", "delete the runs that are older than cron.retention")
 
 

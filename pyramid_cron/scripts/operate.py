@@ -175,9 +175,11 @@ def prune(context: CommandContext) -> int:
     """``pcron … prune``: in batches, so that it never locks the store for long."""
     out, store = context.output, context.cron.store
     before = context.now - context.cron.settings.retention
-    count = 0
+    task_names, count = context.cron.task_registry.by_name.keys(), 0
     try:
-        while batch_count := retention.prune(store, before, TRANSACTION_BATCH_SIZE):
+        while batch_count := retention.prune(
+            store, before, TRANSACTION_BATCH_SIZE, task_names, context.now
+        ):
             count += batch_count
     except KeyboardInterrupt:
         out.print_line(f"interrupted: deleted {count} runs and ticks; call it again to go on")

@@ -19,7 +19,7 @@ from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..runtime.own_request import complete_request
 from ..text import escape_unprintable
-from . import check, explain, operate, show, upcoming
+from . import check, explain, operate, show, upcoming, work
 from .command_line import make_parser
 from .context import (
     EXIT_FINE,
@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "export": show.export,
     "health": show.health,
     "prune": operate.prune,
+    "work": work.work,
 }
 
 

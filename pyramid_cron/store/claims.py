@@ -7,12 +7,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, select, update
+from sqlalchemy import Select, Update, bindparam, delete, select, update
 
 from ..planning.catch_up import SkippedSlots
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
-from ..run import Run, RunReason, RunState, Trigger, evolve, make_run_ids
+from ..run import (
+    SCHEDULE_ORIGIN,
+    Run,
+    RunReason,
+    RunState,
+    Trigger,
+    evolve,
+    make_run_ids,
+)
 from ..run_transitions import lost, skipped
 from .results import (
     FailurePause,
@@ -24,20 +32,37 @@ from .results import (
     write_followups,
 )
 from .rows import (
+    make_claim_row,
     make_run_row,
-    make_waiting_row,
+    make_waiting_rows,
     select_active_runs,
     select_pause_rules,
     to_run,
     to_waiting_run,
 )
 from .run_stats import count_runs
-from .schema import Tables, Values, once_per_store
-from .session import NO_OWNER, Session, batched, insert_new
+from .schema import Tables, once_per_store
+from .session import NO_OWNER, Owner, Session, batched, insert_new
 from .ticks import TickRecord, touch_task_set
 
 MAX_LEASE_AHEAD = timedelta(days=1)
 """No lease, not even that of a handed-off run, exceeds ours by more than this."""
+
+CLAIM_COLUMNS = (
+    "trigger",
+    "state",
+    "reason",
+    "slot_count",
+    "not_before",
+    "claimed",
+    "finished",
+    "error",
+    "host",
+    "pid",
+    "owner",
+    "lease_until",
+    "weight",
+)
 
 UNKNOWN_TASK_LEASES = 5
 """Leases for which an application that does not know a task waits for a version that does."""
@@ -54,8 +79,10 @@ class ClaimTransaction:
         self._lease_until = lease_until
         owner = session.owner
         self._claim_template = Run(
-            "", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid
+            "", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid, claimed=now
         )
+        #: What was claimed in this transaction.
+        self.claimed: list[Run] = []
         #: The tasks that were paused in this transaction because they kept failing.
         self.failure_pauses: list[FailurePause] = []
 
@@ -81,7 +108,7 @@ class ClaimTransaction:
         lost_runs = [
             lost(to_run(row), self._now, is_handed_off=row.owner == NO_OWNER)
             for row in rows
-            if row.task in task_names or row.lease < long_ago
+            if row.task in task_names or row.lease_until < long_ago
         ]
         for run in lost_runs:
             end_run(self._session, run)
@@ -101,7 +128,7 @@ class ClaimTransaction:
         runs = self._tables.runs
         for ids in batched(far_ids):
             statement = update(runs).where(runs.c.id.in_(ids))
-            self._connection.execute(statement.values(lease=self._lease_until))
+            self._connection.execute(statement.values(lease_until=self._lease_until))
 
     def snapshot(self, fixed_delay_names: Collection[str] = ()) -> Snapshot:
         """Return what a tick plan needs; ``fixed_delay_names`` are the tasks with a fixed delay."""
@@ -124,13 +151,9 @@ class ClaimTransaction:
                 waiting_by_task.setdefault(row.task, []).append(to_waiting_run(row))
         return waiting_by_task
 
-    def background_weight(self) -> int:
-        """Return the weight of the active runs outside requests, over all hosts."""
-        return Snapshot(active=self._active_runs_by_task()).background_weight
-
-    def active_runs(self, task: str) -> Sequence[ActiveRun]:
-        """Return the active runs of a task."""
-        return self._active_runs_by_task().get(task, ())
+    def active_runs(self) -> Snapshot:
+        """Return a snapshot with nothing but the active runs."""
+        return Snapshot(active=self._active_runs_by_task())
 
     def _active_runs_by_task(self) -> dict[str, list[ActiveRun]]:
         active: dict[str, list[ActiveRun]] = {}
@@ -146,7 +169,7 @@ class ClaimTransaction:
         return select_pause_rules(self._session)
 
     def record_tick(self, tick: TickRecord, task_names: Collection[str]) -> datetime | None:
-        """Record the last tick of a task set; return the one before, None if not known."""
+        """Record the end of a task set's window; return the one before, None if not known."""
         return touch_task_set(self._session, tick, task_names)
 
     def claim(
@@ -157,43 +180,88 @@ class ClaimTransaction:
     ) -> tuple[list[Run], list[Run]]:
         """Claim runs and record skipped ones; return both.
 
-        A slot that another process has claimed or skipped is left out of them. ``weight_of``
+        What another process has claimed, skipped or ended is left out of them. ``weight_of``
         returns what a task's run takes of the capacity.
         """
         ids = make_run_ids(self._now, len(skips) + len(waiting_runs))
         # Lists are sorted by id: a run is newer than the slots that it supersedes.
-        skipped_ids, claimed_ids = ids[: len(skips)], ids[len(skips) :]
-        skipped_runs = list(map(self._make_skipped_run, skipped_ids, skips))
-        claimed_runs = list(map(self._make_claim, claimed_ids, waiting_runs))
-        rows = [self._make_row(run, weight_of(run.task)) for run in claimed_runs]
-        rows += [self._make_row(run) for run in skipped_runs]
-        are_all_new = insert_new(self._session, self._tables.runs, rows)
-        own_ids = set(ids) if are_all_new else self._select_ids(ids)
+        skipped_runs = list(map(self._make_skipped_run, ids[: len(skips)], skips))
+        claimed_runs = list(map(self._make_claim, ids[len(skips) :], waiting_runs))
+        waiting_ids = self._select_waiting_ids(waiting_runs, skips)
+        new_ids = set(ids)
+        runs = [*claimed_runs, *skipped_runs]
+        weights = {run.id: weight_of(run.task) for run in claimed_runs}
+        new_rows = [
+            make_run_row(run, *self._claim_values, weights.get(run.id, 0))
+            for run in runs
+            if run.id in new_ids
+        ]
+        are_all_new = insert_new(self._session, self._tables.runs, new_rows)
+        own_ids = waiting_ids | (new_ids if are_all_new else self._select_ids(ids))
+        self._update_waiting([run for run in runs if run.id in waiting_ids], weights)
         own_skips = [run for run in skipped_runs if run.id in own_ids]
         count_runs(self._session, own_skips)
-        return [run for run in claimed_runs if run.id in own_ids], own_skips
+        own_claims = [run for run in claimed_runs if run.id in own_ids]
+        self.claimed += own_claims
+        return own_claims, own_skips
 
-    def _make_claim(self, run_id: str, waiting_run: WaitingRun) -> Run:
+    def find_waiting(self, waiting_run: WaitingRun) -> WaitingRun | None:
+        """Return the run as it waits on record; None if it does not wait any more."""
+        runs = self._tables.runs
+        keys = ("task", "slot", "attempt", "origin")
+        query = select(runs).where(
+            *(runs.c[key] == getattr(waiting_run, key) for key in keys),
+            runs.c.not_before.is_not(None),
+        )
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else to_waiting_run(row)
+
+    @property
+    def _claim_values(self) -> tuple[Owner, datetime]:
+        return self._session.owner, self._lease_until
+
+    def _make_claim(self, new_id: str, waiting_run: WaitingRun) -> Run:
         return evolve(
             self._claim_template,
-            id=run_id,
+            id=waiting_run.id or new_id,
             task=waiting_run.task,
             slot=waiting_run.slot,
             attempt=waiting_run.attempt,
             trigger=waiting_run.trigger,
             payload=waiting_run.payload,
-            nonce=waiting_run.nonce,
+            origin=waiting_run.origin,
+            key=waiting_run.key,
         )
 
-    def _make_skipped_run(self, run_id: str, skip: SkippedSlots) -> Run:
+    def _make_skipped_run(self, new_id: str, skip: SkippedSlots) -> Run:
         is_late = skip.reason in (RunReason.MISSED, RunReason.SUPERSEDED)
         trigger = Trigger.CATCH_UP if is_late else Trigger.SCHEDULE
         due_run = WaitingRun(skip.task, skip.newest, trigger, self._now)
-        claim = self._make_claim(run_id, skip.waiting_run or due_run)
+        claim = self._make_claim(new_id, skip.waiting_run or due_run)
         return skipped(claim, skip.reason, skip.count, skip.detail)
 
-    def _make_row(self, run: Run, weight: int = 0) -> Values:
-        return make_run_row(run, self._session.owner, self._lease_until, weight)
+    def _select_waiting_ids(
+        self, waiting_runs: Sequence[WaitingRun], skips: Sequence[SkippedSlots]
+    ) -> set[str]:
+        """Return the ids of those that are on record and still wait."""
+        skipped_runs = [skip.waiting_run for skip in skips if skip.waiting_run is not None]
+        known = [run.id for run in (*waiting_runs, *skipped_runs) if run.id is not None]
+        runs = self._tables.runs
+        return {
+            run_id
+            for ids in batched(known)
+            for run_id in self._connection.scalars(
+                select(runs.c.id).where(runs.c.id.in_(ids), runs.c.not_before.is_not(None))
+            )
+        }
+
+    def _update_waiting(self, runs: Sequence[Run], weights: Mapping[str, int]) -> None:
+        rows = [
+            {"run_id": run.id, **make_claim_row(run, *self._claim_values, weights.get(run.id, 0))}
+            for run in runs
+        ]
+        if rows:
+            self._connection.execute(_claim_update(self._tables), rows)
 
     def _select_ids(self, run_ids: Sequence[str]) -> set[str]:
         """Return those of these ids, which are all of one claim, that are on record."""
@@ -202,42 +270,64 @@ class ClaimTransaction:
         ends = {"first": run_ids[0], "last": run_ids[-1]}
         return set(self._connection.scalars(_id_range_query(self._tables), ends))
 
-    def enqueue(self, waiting_runs: Iterable[WaitingRun]) -> None:
-        """Let runs wait for a later tick."""
-        rows = [make_waiting_row(waiting_run) for waiting_run in waiting_runs]
-        insert_new(self._session, self._tables.waiting, rows)
+    def enqueue(self, waiting_runs: Sequence[WaitingRun]) -> None:
+        """Let runs wait for a later tick; one that waits already may begin as early as given."""
+        new_runs = [run for run in waiting_runs if run.id is None]
+        insert_new(self._session, self._tables.runs, make_waiting_rows(new_runs))
+        runs = self._tables.runs
+        for run in waiting_runs:
+            if run.id is not None:
+                statement = update(runs).where(runs.c.id == run.id, runs.c.not_before.is_not(None))
+                values = {
+                    "not_before": run.not_before,
+                    "trigger": run.trigger.value,
+                    "reason": run.why.value,
+                }
+                self._connection.execute(statement.values(values))
 
     def dequeue(self, waiting_runs: Iterable[WaitingRun]) -> None:
-        """Remove runs that do not wait any more."""
-        waiting = self._tables.waiting
-        keys = [column.name for column in waiting.primary_key]
-        rows = [{f"a_{key}": getattr(run, key) for key in keys} for run in waiting_runs]
-        if rows:
-            is_same = [waiting.c[key] == bindparam(f"a_{key}") for key in keys]
-            self._connection.execute(delete(waiting).where(*is_same), rows)
+        """Delete runs that wait for what will not come."""
+        runs = self._tables.runs
+        for ids in batched(run.id for run in waiting_runs if run.id is not None):
+            is_waiting = runs.c.not_before.is_not(None)
+            self._connection.execute(delete(runs).where(runs.c.id.in_(ids), is_waiting))
 
     def request_cancels(self, run_ids: Sequence[str]) -> None:
         """Ask the owners of runs to cancel them."""
         runs = self._tables.runs
         for ids in batched(run_ids):
-            self._connection.execute(update(runs).where(runs.c.id.in_(ids)).values(cancel=1))
+            self._connection.execute(
+                update(runs).where(runs.c.id.in_(ids)).values(cancel_requested=1)
+            )
 
 
 @once_per_store
 def _expired_query(tables: Tables) -> Select[Any]:
-    return select(tables.runs).where(tables.runs.c.lease < bindparam("now"))
+    return select(tables.runs).where(tables.runs.c.lease_until < bindparam("now"))
 
 
 @once_per_store
 def _startable_query(tables: Tables) -> Select[Any]:
-    return select(tables.waiting).where(tables.waiting.c.not_before <= bindparam("now"))
+    return select(tables.runs).where(tables.runs.c.not_before <= bindparam("now"))
 
 
 @once_per_store
 def _fixed_delay_query(tables: Tables) -> Select[Any]:
-    waiting = tables.waiting
-    is_named = waiting.c.task.in_(bindparam("tasks", expanding=True))
-    return select(waiting).where(is_named, waiting.c.nonce == 0)
+    runs = tables.runs
+    is_named = runs.c.task.in_(bindparam("tasks", expanding=True))
+    is_of_schedule = runs.c.origin == SCHEDULE_ORIGIN
+    return select(runs).where(is_named, is_of_schedule, runs.c.not_before.is_not(None))
+
+
+@once_per_store
+def _claim_update(tables: Tables) -> Update:
+    """Return the update that makes a waiting run a claimed or skipped one."""
+    runs = tables.runs
+    return (
+        update(runs)
+        .where(runs.c.id == bindparam("run_id"))
+        .values({name: bindparam(name) for name in CLAIM_COLUMNS})
+    )
 
 
 @once_per_store

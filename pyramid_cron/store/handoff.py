@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 
-from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState
-from ..run_transitions import cancelled, taken_over
-from .results import Outcome, end_run, write_followups
-from .rows import make_waiting_row, to_run
+from ..run_transitions import cancelled, released, taken_over
+from .results import Outcome, end_run, release_claims, write_followups
+from .rows import to_run
 from .schema import Tables
-from .session import NO_OWNER, Session, insert_new
+from .session import NO_OWNER, Session
 from .store import Store
 
 
@@ -30,24 +29,13 @@ def hand_off_run(store: Store, run_id: str, lease_until: datetime) -> None:
         runs = session.tables.runs
         is_own = runs.c.owner == session.owner.token
         statement = update(runs).where(_is_unstarted_claim(session.tables, run_id), is_own)
-        session.connection.execute(statement.values(owner=NO_OWNER, lease=lease_until))
+        session.connection.execute(statement.values(owner=NO_OWNER, lease_until=lease_until))
 
 
 def release_runs(store: Store, runs: Sequence[Run], now: datetime) -> None:
     """Undo unstarted claims of this process: the same attempts wait again."""
     with store.write_session() as session:
-        table = session.tables.runs
-        for run in runs:
-            is_own = table.c.owner == session.owner.token
-            statement = delete(table).where(_is_unstarted_claim(session.tables, run.id), is_own)
-            if session.connection.execute(statement).rowcount:
-                row = make_waiting_row(make_released_run(run, now))
-                insert_new(session, session.tables.waiting, [row])
-
-
-def make_released_run(run: Run, now: datetime) -> WaitingRun:
-    """Return what waits in place of a released run."""
-    return WaitingRun(run.task, run.slot, run.trigger, now, run.attempt, run.nonce, run.payload)
+        release_claims(session, [released(run, now) for run in runs])
 
 
 def take_over_run(store: Store, run_id: str, now: datetime, lease_until: datetime) -> Run | None:
@@ -58,14 +46,14 @@ def take_over_run(store: Store, run_id: str, now: datetime, lease_until: datetim
     """
     with store.write_session() as session:
         runs, owner = session.tables.runs, session.owner
-        row = _select_unstarted(session, run_id, runs.c.lease >= now)
+        row = _select_unstarted(session, run_id, runs.c.lease_until >= now)
         if row is None:
             return None
         values = {
             "owner": owner.token,
             "host": owner.host,
             "pid": owner.pid,
-            "lease": lease_until,
+            "lease_until": lease_until,
             "state": RunState.RUNNING.value,
             "started": now,
         }
@@ -102,4 +90,4 @@ def _select_unstarted(
 def _is_unstarted_claim(tables: Tables, run_id: str) -> ColumnElement[bool]:
     runs = tables.runs
     is_claimed = runs.c.state == RunState.CLAIMED.value
-    return (runs.c.id == run_id) & is_claimed & runs.c.lease.is_not(None)
+    return (runs.c.id == run_id) & is_claimed & runs.c.lease_until.is_not(None)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, literal, select, type_coerce, union_all
+from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce, union_all
 
 from ..planning.pauses import PauseRule
-from ..planning.snapshot import ActiveRun, WaitingRun
-from ..run import Run, RunState, first_id
-from .rows import newest_first, select_active_runs, select_pause_rules, to_run, to_waiting_run
+from ..planning.snapshot import ActiveRun
+from ..run import Run, RunState
+from .rows import newest_first, newness, select_active_runs, select_pause_rules, to_run
 from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
 from .schema import LONG_TEXT, Tables
-from .session import Session, batched
+from .session import WORKER_SEEN_INFO, Session, batched, read_info
 from .store import Store
 
 RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)
@@ -54,10 +54,14 @@ class Overview:
     last_runs: dict[str, Run]
     #: The last tick of each task set, by its id.
     last_ticks: dict[str, datetime]
+    #: Until when the slots of each task set are handled, by its id.
+    window_ends: dict[str, datetime]
     #: The task names of the sets that ticked after this application's, by their ids.
     task_sets: dict[str, frozenset[str]]
     #: How many ticks there ever were.
     tick_count: int
+    #: When a worker was there last; None if none ever was.
+    worker_seen: datetime | None = None
 
 
 def read_overview(store: Store, task_set_id: str) -> Overview:
@@ -65,40 +69,49 @@ def read_overview(store: Store, task_set_id: str) -> Overview:
     with store.read_session() as session:
         stats = read_run_stats(session)
         task_stats = [row for row in stats if row.task != TICK_STATS_TASK]
-        last_ticks = _select_last_ticks(session)
+        task_sets = _select_task_set_moments(session)
+        window_ends = {row.id: row.window_end for row in task_sets}
         return Overview(
             run_stats=task_stats,
             active_runs=select_active_runs(session),
             waiting=_select_waiting_summaries(session),
             pause_rules=select_pause_rules(session),
             last_runs=_select_runs_by_task(session, newest_run_ids(task_stats).values()),
-            last_ticks=last_ticks,
-            task_sets=_select_task_sets(session, _newer_task_sets(last_ticks, task_set_id)),
+            last_ticks={row.id: row.last_tick for row in task_sets},
+            window_ends=window_ends,
+            task_sets=_select_task_sets(session, _newer_task_sets(window_ends, task_set_id)),
             tick_count=sum(row.count for row in stats if row.task == TICK_STATS_TASK),
+            worker_seen=_read_worker_seen(session),
         )
+
+
+def _read_worker_seen(session: Session) -> datetime | None:
+    text = read_info(session, WORKER_SEEN_INFO)
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def newest_run_ids(run_stats: Iterable[RunStats]) -> dict[str, str]:
     """Return the id of each task's newest run that is over and was not skipped."""
-    newest: dict[str, str] = {}
+    newest: dict[str, RunStats] = {}
     for row in run_stats:
-        if not row.is_skipped:
-            newest[row.task] = max(row.newest_run, newest.get(row.task, ""))
-    return newest
+        current = newest.get(row.task)
+        if not row.is_skipped and (current is None or row.newness > current.newness):
+            newest[row.task] = row
+    return {task: row.newest_run for task, row in newest.items()}
 
 
-def _select_last_ticks(session: Session) -> dict[str, datetime]:
+def _select_task_set_moments(session: Session) -> list[Any]:
     task_sets = session.tables.task_sets
-    rows = session.connection.execute(select(task_sets.c.id, task_sets.c.last_tick))
-    return {row.id: row.last_tick for row in rows}
+    columns = task_sets.c.id, task_sets.c.last_tick, task_sets.c.window_end
+    return list(session.connection.execute(select(*columns)))
 
 
-def _newer_task_sets(last_ticks: dict[str, datetime], task_set_id: str) -> list[str]:
-    own_last_tick = last_ticks.get(task_set_id)
+def _newer_task_sets(window_ends: dict[str, datetime], task_set_id: str) -> list[str]:
+    own_window_end = window_ends.get(task_set_id)
     return [
         id_
-        for id_, last_tick in last_ticks.items()
-        if own_last_tick is None or last_tick > own_last_tick
+        for id_, window_end in window_ends.items()
+        if own_window_end is None or window_end > own_window_end
     ]
 
 
@@ -107,13 +120,14 @@ def _select_task_sets(session: Session, ids: Collection[str]) -> dict[str, froze
         return {}
     task_sets = session.tables.task_sets
     rows = session.connection.execute(select(task_sets).where(task_sets.c.id.in_(ids)))
-    return {row.id: frozenset(json.loads(row.tasks)) for row in rows}
+    return {row.id: frozenset(json.loads(row.task_names)) for row in rows}
 
 
 def _select_waiting_summaries(session: Session) -> list[WaitingSummary]:
-    waiting = session.tables.waiting
-    key = waiting.c.task, waiting.c.trigger
-    query = select(*key, func.count(), func.min(waiting.c.not_before)).group_by(*key)
+    runs = session.tables.runs
+    key = runs.c.task, runs.c.trigger
+    query = select(*key, func.count(), func.min(runs.c.not_before))
+    query = query.where(runs.c.not_before.is_not(None)).group_by(*key)
     return [WaitingSummary(*row) for row in session.connection.execute(query)]
 
 
@@ -134,8 +148,8 @@ def list_active_runs(store: Store) -> list[ActiveRun]:
 
 def list_task_names(store: Store) -> set[str]:
     """Return the names of the tasks that any version of the application has ticked with."""
-    rows = _select_rows(store, select(store.tables.task_sets.c.tasks))
-    return {name for row in rows for name in json.loads(row.tasks)}
+    rows = _select_rows(store, select(store.tables.task_sets.c.task_names))
+    return {name for row in rows for name in json.loads(row.task_names)}
 
 
 def has_runs(store: Store, task: str) -> bool:
@@ -163,7 +177,7 @@ def list_recent_runs(
     for row in _select_rows(store, union_all(*parts)):
         runs_by_task[row.task].append(to_run(row))
     for runs in runs_by_task.values():
-        runs.sort(key=lambda run: run.id, reverse=True)
+        runs.sort(key=newness, reverse=True)
     return runs_by_task
 
 
@@ -175,12 +189,21 @@ def list_runs(
     states: Collection[RunState] = (),
     before: str | None = None,
 ) -> list[Run]:
-    """Return the newest runs with ids below ``before``, newest first, without their long texts."""
+    """Return the newest runs, newest first, without their long texts.
+
+    ``before`` is the id of a run: only older ones are listed.
+    """
     query = _short_runs_query(store.tables)
     if before is not None:
-        query = query.where(store.tables.runs.c.id < before)
+        query = query.where(_is_older(store.tables, before))
     query = newest_first(query, store.tables, limit, task, states or None)
     return [to_run(row) for row in _select_rows(store, query)]
+
+
+def _is_older(tables: Tables, run_id: str) -> ColumnElement[bool]:
+    runs, same = tables.runs, tables.runs.alias()
+    claimed = select(same.c.claimed).where(same.c.id == run_id).scalar_subquery()
+    return (runs.c.claimed < claimed) | ((runs.c.claimed == claimed) & (runs.c.id < run_id))
 
 
 def runs_between(store: Store, since: datetime, until: datetime, limit: int) -> list[Run]:
@@ -189,19 +212,24 @@ def runs_between(store: Store, since: datetime, until: datetime, limit: int) -> 
     Of those claimed before that, it lists the active ones, and what ended since and was claimed at
     most :data:`RUNS_BETWEEN_LOOK_BACK` before.
     """
-    runs, first = store.tables.runs, first_id(since)
+    runs = store.tables.runs
     has_started = runs.c.started.is_not(None)
     claimed_within = (
         select(runs.c.id)
-        .where(runs.c.id >= first, runs.c.id < first_id(until), has_started)
-        .order_by(runs.c.id.desc())
+        .where(runs.c.claimed >= since, runs.c.claimed < until, has_started)
+        .order_by(runs.c.claimed.desc())
         .limit(limit)
         .subquery()
     )
-    active = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.id < first, has_started)
+    is_earlier = runs.c.claimed < since
+    # Given the plain column, SQLite uses the index on it and reads the runs of all times.
+    is_active = runs.c.lease_until.is_not(None) & (
+        func.coalesce(runs.c.claimed, runs.c.slot) < since
+    )
+    active = select(runs.c.id).where(is_active, has_started)
     ended_within = select(runs.c.id).where(
-        runs.c.id >= first_id(since - RUNS_BETWEEN_LOOK_BACK),
-        runs.c.id < first,
+        runs.c.claimed >= since - RUNS_BETWEEN_LOOK_BACK,
+        is_earlier,
         runs.c.finished >= since,
         has_started,
     )
@@ -210,25 +238,10 @@ def runs_between(store: Store, since: datetime, until: datetime, limit: int) -> 
     return [to_run(row) for row in _select_rows(store, newest_first(query, store.tables, limit))]
 
 
-def count_waiting_by_task(store: Store) -> dict[str, int]:
-    """Return the number of waiting runs of each task that has some."""
-    waiting = store.tables.waiting
-    query = select(waiting.c.task, func.count().label("slots")).group_by(waiting.c.task)
-    return {row.task: row.slots for row in _select_rows(store, query)}
-
-
-def list_waiting(store: Store, task: str, limit: int) -> list[WaitingRun]:
-    """Return the waiting runs of a task, the next first."""
-    waiting = store.tables.waiting
-    query = select(waiting).where(waiting.c.task == task)
-    query = query.order_by(waiting.c.not_before, waiting.c.slot).limit(limit)
-    return [to_waiting_run(row) for row in _select_rows(store, query)]
-
-
 def list_attempts(store: Store, run: Run) -> list[Run]:
     """Return all attempts at the slot of a run, the first first, without their long texts."""
     runs = store.tables.runs
-    is_same = (runs.c.task == run.task, runs.c.slot == run.slot, runs.c.nonce == run.nonce)
+    is_same = (runs.c.task == run.task, runs.c.slot == run.slot, runs.c.origin == run.origin)
     query = _short_runs_query(store.tables).where(*is_same).order_by(runs.c.attempt)
     return [to_run(row) for row in _select_rows(store, query)]
 

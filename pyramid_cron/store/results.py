@@ -23,19 +23,20 @@ from sqlalchemy import (
 
 from ..planning.pauses import PauseRule, name_matcher
 from ..planning.snapshot import WaitingRun
-from ..run import Run, RunState, evolve, first_id
+from ..run import Run, RunState, evolve
+from ..schedule.zones import EPOCH
 from .rows import (
     make_outcome_row,
     make_output_rows,
     make_pause_rule_row,
     make_run_row,
-    make_waiting_row,
+    make_waiting_rows,
     select_pause_rules,
     state_by_task_index,
 )
 from .run_stats import count_runs
 from .schema import MYSQL_DIALECTS, Tables, once_per_store
-from .session import Session, batched, insert_new, upsert
+from .session import NO_OWNER, Session, batched, insert_new, upsert
 from .ticks import TickRecord, write_ticks
 
 RUN_UPDATE_COLUMNS = ("state", "reason", "started", "finished", "error", "traceback", "progress")
@@ -65,8 +66,8 @@ class DeferredRun:
     """A waiting run that was deferred."""
 
     waiting_run: WaitingRun
-    #: Of the deferred runs of a task with the same key only the first counts.
-    key: str | None = None
+    #: Whether it takes the place of one that waits with the same key.
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,15 @@ def apply_batch(session: Session, batch: WriteBatch) -> list[FailurePause]:
 
 def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> None:
     """Let a deferred run wait, unless its key is on record."""
-    waiting_run, key = deferred_run.waiting_run, deferred_run.key
-    if key is not None:
-        dedup_keys = session.tables.dedup_keys
-        is_same = (dedup_keys.c.task == waiting_run.task) & (dedup_keys.c.key == key)
-        if session.connection.scalar(select(dedup_keys.c.key).where(is_same)) is not None:
+    waiting_run, runs = deferred_run.waiting_run, session.tables.runs
+    [row] = make_waiting_rows([waiting_run])
+    if deferred_run.replaces:
+        is_same = (runs.c.dedup_key == waiting_run.key) & (runs.c.task == waiting_run.task)
+        moved = {name: row[name] for name in ("slot", "not_before", "payload")}
+        statement = update(runs).where(is_same, runs.c.not_before.is_not(None))
+        if session.connection.execute(statement.values(moved)).rowcount:
             return
-        row = {"task": waiting_run.task, "key": key, "moment": waiting_run.slot}
-        insert_new(session, dedup_keys, [row])
-    insert_new(session, session.tables.waiting, [make_waiting_row(waiting_run)])
+    insert_new(session, runs, [row])
 
 
 def extend_leases(session: Session, run_ids: Collection[str], lease_until: datetime) -> set[str]:
@@ -113,7 +114,9 @@ def extend_leases(session: Session, run_ids: Collection[str], lease_until: datet
     runs = session.tables.runs
     owned = _select_owned_ids(session).intersection(run_ids)
     for ids in batched(owned):
-        session.connection.execute(update(runs).where(runs.c.id.in_(ids)).values(lease=lease_until))
+        session.connection.execute(
+            update(runs).where(runs.c.id.in_(ids)).values(lease_until=lease_until)
+        )
     return owned
 
 
@@ -124,8 +127,10 @@ def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     owned = _select_owned_ids(session)
     own_outcomes = [outcome for outcome in outcomes if outcome.run.id in owned]
     ended = [outcome for outcome in own_outcomes if outcome.run.state.is_final]
-    running = [outcome.run for outcome in own_outcomes if not outcome.run.state.is_final]
-    _update_runs(session, running)
+    active = [outcome.run for outcome in own_outcomes if outcome.run.state.is_active]
+    waiting = [outcome.run for outcome in own_outcomes if outcome.run.state is RunState.WAITING]
+    _update_runs(session, active)
+    release_claims(session, waiting)
     _update_runs(session, [outcome.run for outcome in ended], is_over=True)
     output_rows = make_output_rows(outcome.run for outcome in ended)
     insert_new(session, session.tables.run_outputs, output_rows)
@@ -141,7 +146,9 @@ def _select_owned_ids(session: Session) -> set[str]:
 @once_per_store
 def _owned_ids_query(tables: Tables) -> Select[Any]:
     runs = tables.runs
-    return select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.owner == bindparam("owner"))
+    return select(runs.c.id).where(
+        runs.c.lease_until.is_not(None), runs.c.owner == bindparam("owner")
+    )
 
 
 def _update_runs(session: Session, runs: Sequence[Run], *, is_over: bool = False) -> None:
@@ -161,7 +168,7 @@ def _update_runs(session: Session, runs: Sequence[Run], *, is_over: bool = False
 @once_per_store
 def _make_run_update(table: Table, is_over: bool) -> Update:
     values: dict[str, Any] = {name: bindparam(name) for name in RUN_UPDATE_COLUMNS}
-    values |= {"lease": null()} if is_over else {}
+    values |= {"lease_until": null()} if is_over else {}
     return update(table).where(table.c.id == bindparam("run_id")).values(values)
 
 
@@ -173,15 +180,43 @@ def _make_run_overwrite(table: Table, is_over: bool) -> Insert:
     """
     statement = upsert("mysql", table)
     values: dict[str, Any] = {name: statement.inserted[name] for name in RUN_UPDATE_COLUMNS}
-    values |= {"lease": null()} if is_over else {}
+    values |= {"lease_until": null()} if is_over else {}
     overwrite: Insert = statement.on_duplicate_key_update(values)
     return overwrite
+
+
+def release_claims(session: Session, runs: Sequence[Run]) -> None:
+    """Let claimed runs of this process wait again, as they are in the state ``waiting``."""
+    table = session.tables.runs
+    for run in runs:
+        values = {
+            "state": str(run.state),
+            "reason": run.why and str(run.why),
+            "not_before": run.not_before,
+            "claimed": None,
+            "host": run.host,
+            "pid": run.pid,
+            "owner": NO_OWNER,
+            "lease_until": None,
+            "weight": 0,
+        }
+        is_own_claim = (table.c.id == run.id) & (table.c.owner == session.owner.token)
+        is_unstarted = table.c.state == RunState.CLAIMED.value
+        session.connection.execute(update(table).where(is_own_claim, is_unstarted).values(values))
 
 
 def end_run(session: Session, run: Run) -> None:
     """Write that a run of any owner is over, whose process did not write that."""
     runs = session.tables.runs
-    values = {"state": str(run.state), "finished": run.finished, "error": run.error, "lease": None}
+    values = {
+        "state": str(run.state),
+        "reason": None,
+        "finished": run.finished,
+        "error": run.error,
+        "lease_until": None,
+        "not_before": None,
+        "claimed": run.claimed,
+    }
     session.connection.execute(update(runs).where(runs.c.id == run.id).values(values))
 
 
@@ -192,7 +227,7 @@ def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     """
     count_runs(session, [outcome.run for outcome in outcomes])
     followups = [followup for outcome in outcomes for followup in outcome.followups]
-    insert_new(session, session.tables.waiting, [make_waiting_row(run) for run in followups])
+    insert_new(session, session.tables.runs, make_waiting_rows(followups))
     pauses = [
         _pause_if_failing(session, outcome.run, outcome.pause_after_failures, outcome.max_attempts)
         for outcome in outcomes
@@ -211,11 +246,11 @@ def _pause_if_failing(
     """
     runs, state = session.tables.runs, state_by_task_index(session.tables)
     failures = [state.value for state in RunState if state.is_failure]
-    slots = select(runs.c.slot, runs.c.nonce).where(
+    slots = select(runs.c.slot, runs.c.origin).where(
         runs.c.task == run.task,
         state.in_(failures),
         runs.c.attempt >= max_attempts,
-        runs.c.id > _last_success_or_rule(session, run.task, state),
+        _is_after_last_success(session, run.task, state),
     )
     if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
         return None
@@ -226,13 +261,21 @@ def _pause_if_failing(
     return pause
 
 
-def _last_success_or_rule(session: Session, task: str, state: ColumnElement[str]) -> str:
-    """Return an id: of the last success, or before the first run since a pause or resume."""
+def _is_after_last_success(
+    session: Session, task: str, state: ColumnElement[str]
+) -> ColumnElement[bool]:
+    """Return the condition: claimed after the task's last success and its last pause rule."""
     runs = session.tables.runs
     rules = [rule for rule in select_pause_rules(session) if name_matcher(rule.pattern)(task)]
-    since = first_id(rules[-1].since) if rules else ""
-    successes = select(runs.c.id).where(
-        runs.c.task == task, state == RunState.SUCCEEDED.value, runs.c.id > since
+    since = rules[-1].since if rules else EPOCH
+    is_since_rule: ColumnElement[bool] = runs.c.claimed >= since
+    successes = select(runs.c.claimed, runs.c.id).where(
+        runs.c.task == task, state == RunState.SUCCEEDED.value, is_since_rule
     )
-    newest_success = successes.order_by(runs.c.id.desc()).limit(1)
-    return session.connection.scalar(newest_success) or since
+    newest_first = successes.order_by(runs.c.claimed.desc(), runs.c.id.desc())
+    success = session.connection.execute(newest_first.limit(1)).one_or_none()
+    if success is None:
+        return is_since_rule
+    is_same_claim = (runs.c.claimed == success.claimed) & (runs.c.id > success.id)
+    is_later: ColumnElement[bool] = (runs.c.claimed > success.claimed) | is_same_claim
+    return is_later

@@ -2,64 +2,78 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Row, Select, delete, exists, func, or_, select
+from sqlalchemy import Column, Row, delete, func, select
 
-from ..planning.snapshot import BACKFILL_ORIGIN
 from ..run import first_id
+from ..run_transitions import cancelled
+from .results import end_run
+from .rows import to_run
+from .run_stats import count_runs
 from .session import Session
 from .store import Store
 
 
-def prune(store: Store, before: datetime, limit: int) -> int:
+def prune(
+    store: Store, before: datetime, limit: int, task_names: Collection[str], now: datetime
+) -> int:
     """Delete up to ``limit`` runs, and as many ticks, from before a moment; return how many.
 
+    Active and waiting runs stay, but runs that wait since then for a task that is neither in
+    ``task_names`` nor in a task set are cancelled. Task sets and pause rules without further use
+    are deleted as well.
+
     One short transaction, so that no process waits long: call it until it returns less than
-    ``limit``. Task sets, pause rules and deduplication keys without further use go as well; active
-    and waiting runs stay, with their keys. Raises StoreError.
+    ``limit``. Raises StoreError.
     """
     with store.write_session() as session:
         deleted = _prune_runs(session, before, limit) + _prune_ticks(session, before, limit)
         _prune_task_sets(session, before)
         _prune_pause_rules(session, before)
+        _cancel_orphaned(session, before, task_names, now)
     return deleted
 
 
 def _prune_runs(session: Session, before: datetime, limit: int) -> int:
     runs = session.tables.runs
-    query = _oldest_ids_query(runs.c.id, before, limit).where(runs.c.lease.is_(None))
-    rows = session.connection.execute(query.add_columns(runs.c.slot, runs.c.nonce)).all()
-    run_ids = [row.id for row in rows]
+    query = select(runs.c.id).where(runs.c.claimed < before, runs.c.lease_until.is_(None))
+    run_ids = list(session.connection.scalars(query.order_by(runs.c.claimed).limit(limit)))
     _delete_rows(session, runs.c.id, run_ids)
-    _delete_rows(session, session.tables.run_outputs.c.run, run_ids)
-    _prune_dedup_keys(session, {row.slot for row in rows if row.nonce > BACKFILL_ORIGIN})
-    return len(rows)
+    _delete_rows(session, session.tables.run_outputs.c.run_id, run_ids)
+    return len(run_ids)
 
 
-def _prune_dedup_keys(session: Session, slots: Collection[datetime]) -> None:
-    """Delete the keys of runs at these slots, unless such a run is on record or waits."""
-    tables = session.tables
-    keys = tables.dedup_keys
-    in_use = [
-        exists().where(table.c.slot == keys.c.moment, table.c.task == keys.c.task)
-        for table in (tables.waiting, tables.runs)
-    ]
-    if slots:
-        session.connection.execute(delete(keys).where(keys.c.moment.in_(slots), ~or_(*in_use)))
+def _cancel_orphaned(
+    session: Session, before: datetime, task_names: Collection[str], now: datetime
+) -> None:
+    """Cancel runs that have waited for long for a task that no version has any more."""
+    runs = session.tables.runs
+    query = select(runs).where(runs.c.not_before < before)
+    waiting_tasks = set(
+        session.connection.scalars(select(runs.c.task).where(runs.c.not_before < before).distinct())
+    )
+    if not waiting_tasks:
+        return
+    known = session.connection.scalars(select(session.tables.task_sets.c.task_names))
+    removed = waiting_tasks.difference(task_names, *map(json.loads, known))
+    for task in removed:
+        rows = session.connection.execute(query.where(runs.c.task == task)).all()
+        ended = [cancelled(to_run(row), now, "its task was removed") for row in rows]
+        for run in ended:
+            end_run(session, run)
+        count_runs(session, ended)
 
 
 def _prune_ticks(session: Session, before: datetime, limit: int) -> int:
     column = session.tables.ticks.c.id
-    tick_ids = list(session.connection.scalars(_oldest_ids_query(column, before, limit)))
+    query = select(column).where(column < first_id(before)).order_by(column).limit(limit)
+    tick_ids = list(session.connection.scalars(query))
     _delete_rows(session, column, tick_ids)
     return len(tick_ids)
-
-
-def _oldest_ids_query(column: Column[Any], before: datetime, limit: int) -> Select[Any]:
-    return select(column).where(column < first_id(before)).order_by(column).limit(limit)
 
 
 def _delete_rows(session: Session, column: Column[Any], values: Sequence[Any]) -> None:
@@ -78,7 +92,7 @@ def _prune_task_sets(session: Session, before: datetime) -> None:
 
 def _prune_pause_rules(session: Session, before: datetime) -> None:
     rules = session.tables.pause_rules
-    query = select(rules).where(rules.c.moment < before).order_by(rules.c.id)
+    query = select(rules).where(rules.c.since < before).order_by(rules.c.id)
     rows = session.connection.execute(query).all()
     _delete_rows(session, rules.c.id, _obsolete_rules(rows, before))
 
@@ -104,4 +118,4 @@ def _obsolete_rules(rows: Sequence[Row[Any]], before: datetime) -> list[int]:
 
 
 def _is_in_force(row: Row[Any], at: datetime) -> bool:
-    return bool(row.pauses) and (row.until is None or row.until > at)
+    return bool(row.is_pause) and (row.until is None or row.until > at)

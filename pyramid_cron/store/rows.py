@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +11,18 @@ from sqlalchemy import ColumnElement, Row, Select, func, select
 
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun, WaitingRun
-from ..run import Progress, Run, RunReason, RunState, Trigger, make_storable
+from ..run import (
+    Progress,
+    Run,
+    RunReason,
+    RunState,
+    Trigger,
+    WaitReason,
+    make_run_ids,
+    make_storable,
+)
 from .schema import Tables, Values, once_per_store
-from .session import Owner, Session
+from .session import NO_OWNER, Owner, Session
 
 
 def make_run_row(run: Run, owner: Owner, lease_until: datetime | None, weight: int = 0) -> Values:
@@ -23,18 +32,29 @@ def make_run_row(run: Run, owner: Owner, lease_until: datetime | None, weight: i
         "task": run.task,
         "slot": run.slot,
         "attempt": run.attempt,
-        "nonce": run.nonce,
+        "origin": run.origin,
+        "payload": dump_payload(run.payload),
+        "dedup_key": run.key,
+        "cancel_requested": 0,
+        **make_claim_row(run, owner, lease_until, weight),
+    }
+
+
+def make_claim_row(run: Run, owner: Owner, lease_until: datetime | None, weight: int = 0) -> Values:
+    """Return the columns that change when a waiting run is claimed or skipped."""
+    return {
         "trigger": str(run.trigger),
         "state": str(run.state),
         "reason": run.reason and str(run.reason),
-        "count": run.count,
+        "slot_count": run.count,
+        "not_before": None,
+        "claimed": run.claimed,
+        "finished": run.finished,
         "error": run.error,
-        "payload": dump_payload(run.payload),
         "host": run.host,
         "pid": run.pid,
         "owner": owner.token,
-        "lease": None if run.state.is_final else lease_until,
-        "cancel": 0,
+        "lease_until": None if run.state.is_final else lease_until,
         "weight": weight,
     }
 
@@ -56,7 +76,7 @@ def make_outcome_row(run: Run) -> Values:
 def make_output_rows(runs: Iterable[Run]) -> list[Values]:
     """Return the rows of what runs logged and what their programs wrote."""
     return [
-        {"run": run.id, "text": run.log, "stdout": run.stdout, "stderr": run.stderr}
+        {"run_id": run.id, "log": run.log, "stdout": run.stdout, "stderr": run.stderr}
         for run in runs
         if run.log or run.stdout or run.stderr
     ]
@@ -64,6 +84,7 @@ def make_output_rows(runs: Iterable[Run]) -> list[Values]:
 
 def to_run(row: Row[Any]) -> Run:
     """Return the run of a row."""
+    is_waiting = row.not_before is not None
     return Run(
         id=row.id,
         task=row.task,
@@ -73,8 +94,12 @@ def to_run(row: Row[Any]) -> Run:
         state=RunState(row.state),
         host=row.host,
         pid=row.pid,
-        reason=row.reason and RunReason(row.reason),
-        count=row._mapping["count"],
+        reason=RunReason(row.reason) if row.reason and not is_waiting else None,
+        why=WaitReason(row.reason) if row.reason and is_waiting else None,
+        not_before=row.not_before,
+        claimed=row.claimed,
+        key=row.dedup_key,
+        count=row.slot_count,
         started=row.started,
         finished=row.finished,
         error=row.error,
@@ -82,10 +107,10 @@ def to_run(row: Row[Any]) -> Run:
         log=row._mapping.get("log"),
         progress=row.progress and Progress(*json.loads(row.progress)),
         payload=load_payload(row.payload),
-        nonce=row.nonce,
+        origin=row.origin,
         stdout=row._mapping.get("stdout"),
         stderr=row._mapping.get("stderr"),
-        is_cancel_requested=bool(row.cancel),
+        is_cancel_requested=bool(row.cancel_requested),
     )
 
 
@@ -95,13 +120,19 @@ def select_active_runs(session: Session) -> list[ActiveRun]:
     Filters on the lease only: with ORDER BY or a task filter SQLite scans the whole table.
     """
     rows = session.connection.execute(_active_runs_query(session.tables))
-    active_runs = [ActiveRun(to_run(row), row.lease, row.weight) for row in rows]
-    return sorted(active_runs, key=lambda active_run: active_run.run.id)
+    active_runs = [ActiveRun(to_run(row), row.lease_until, row.weight) for row in rows]
+    return sorted(active_runs, key=lambda active_run: newness(active_run.run))
+
+
+def newness(run: Run) -> tuple[datetime, str]:
+    """Return what claimed and skipped runs are sorted by, and in one claim by their ids."""
+    assert run.claimed is not None
+    return run.claimed, run.id
 
 
 @once_per_store
 def _active_runs_query(tables: Tables) -> Select[Any]:
-    return select(tables.runs).where(tables.runs.c.lease.is_not(None))
+    return select(tables.runs).where(tables.runs.c.lease_until.is_not(None))
 
 
 def state_by_task_index(tables: Tables) -> ColumnElement[str]:
@@ -119,7 +150,10 @@ def newest_first(
     task: str | None = None,
     states: Collection[RunState] | None = None,
 ) -> Select[Any]:
-    """Return the query for the newest runs only: of one task, in some states, or all."""
+    """Return the query for the newest runs only: of one task, in some states, or all.
+
+    Waiting runs are left out unless ``states`` names their state; they come after the others.
+    """
     runs = tables.runs
     state: ColumnElement[str] = runs.c.state
     if task is not None:
@@ -127,20 +161,41 @@ def newest_first(
         state = state_by_task_index(tables)
     if states is not None:
         query = query.where(state.in_([state.value for state in states]))
-    return query.order_by(runs.c.id.desc()).limit(limit)
+    order: list[Any] = [runs.c.claimed.desc(), runs.c.id.desc()]
+    if states is not None and RunState.WAITING in states:
+        order.insert(0, runs.c.claimed.is_(None))  # databases differ in where they put NULL
+    else:
+        query = query.where(runs.c.claimed.is_not(None))
+    return query.order_by(*order).limit(limit)
 
 
-def make_waiting_row(waiting_run: WaitingRun) -> Values:
-    """Return the row of a waiting run."""
-    return {
-        "task": waiting_run.task,
-        "slot": waiting_run.slot,
-        "attempt": waiting_run.attempt,
-        "nonce": waiting_run.nonce,
-        "trigger": waiting_run.trigger.value,
-        "not_before": waiting_run.not_before,
-        "payload": dump_payload(waiting_run.payload),
-    }
+def make_waiting_rows(waiting_runs: Sequence[WaitingRun]) -> list[Values]:
+    """Return the rows of waiting runs that are not on record yet."""
+    if not waiting_runs:
+        return []
+    ids = make_run_ids(waiting_runs[0].not_before, len(waiting_runs))
+    return [
+        {
+            "id": waiting_run.id or run_id,
+            "task": waiting_run.task,
+            "slot": waiting_run.slot,
+            "attempt": waiting_run.attempt,
+            "origin": waiting_run.origin,
+            "trigger": waiting_run.trigger.value,
+            "state": RunState.WAITING.value,
+            "reason": waiting_run.why.value,
+            "slot_count": 1,
+            "not_before": waiting_run.not_before,
+            "payload": dump_payload(waiting_run.payload),
+            "dedup_key": waiting_run.key,
+            "host": "",
+            "pid": 0,
+            "owner": NO_OWNER,
+            "cancel_requested": 0,
+            "weight": 0,
+        }
+        for run_id, waiting_run in zip(ids, waiting_runs, strict=True)
+    ]
 
 
 def to_waiting_run(row: Row[Any]) -> WaitingRun:
@@ -151,16 +206,19 @@ def to_waiting_run(row: Row[Any]) -> WaitingRun:
         trigger=Trigger(row.trigger),
         not_before=row.not_before,
         attempt=row.attempt,
-        nonce=row.nonce,
+        origin=row.origin,
         payload=load_payload(row.payload),
+        id=row.id,
+        why=WaitReason(row.reason),
+        key=row.dedup_key,
     )
 
 
 def make_pause_rule_row(rule: PauseRule) -> Values:
     """Return the row of a pause rule."""
     return {
-        "moment": rule.since,
-        "pauses": int(rule.is_pause),
+        "since": rule.since,
+        "is_pause": int(rule.is_pause),
         "pattern": rule.pattern,
         "until": rule.until,
         "reason": rule.reason and make_storable(rule.reason),
@@ -171,7 +229,7 @@ def select_pause_rules(session: Session) -> list[PauseRule]:
     """Return the pause rules, oldest first."""
     rows = session.connection.execute(_pause_rules_query(session.tables))
     return [
-        PauseRule(row.moment, bool(row.pauses), row.pattern, row.until, row.reason) for row in rows
+        PauseRule(row.since, bool(row.is_pause), row.pattern, row.until, row.reason) for row in rows
     ]
 
 

@@ -8,19 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Insert, Table, case, select
+from sqlalchemy import ColumnElement, Insert, Table, case, select
 
 from ..run import Run, RunState, Trigger
+from ..schedule.zones import EPOCH
 from .schema import MICROSECOND, Values, once_per_store
 from .session import EXACT_ROWCOUNT_DIALECTS, Session, upsert
 
 TICK_STATS_TASK = ""
 """Stands for a task's name, which is never empty, in the row that counts ticks."""
 
-STATS_SUM_COLUMNS = ("count", "timed", "duration", "begun", "lateness")
-STATS_MAX_COLUMNS = ("newest", "finished")
+STATS_SUM_COLUMNS = (
+    "count",
+    "duration_count",
+    "duration_sum",
+    "lateness_count",
+    "lateness_sum",
+)
 PUNCTUAL_TRIGGERS = (Trigger.SCHEDULE, Trigger.CATCH_UP, Trigger.DEFERRED)
 """Triggers of runs that should start at their slot, whose lateness counts."""
 
@@ -43,10 +50,17 @@ class RunStats:
     lateness_count: int
     #: Seconds between the slots and the starts of these.
     lateness_sum: float
-    #: The id of the newest run.
+    #: The id of the run that was claimed or skipped last.
     newest_run: str
+    #: When that was (aware, UTC).
+    newest_at: datetime | None
     #: When the run that ended last did (aware, UTC); None where none was finished.
     last_finished: datetime | None
+
+    @property
+    def newness(self) -> tuple[datetime, str]:
+        """What the newest runs are compared by."""
+        return self.newest_at or EPOCH, self.newest_run
 
     @property
     def is_skipped(self) -> bool:
@@ -73,7 +87,8 @@ def count_runs(session: Session, runs: Iterable[Run]) -> None:
 def count_ticks(session: Session, count: int) -> None:
     """Count that many ticks more."""
     if count:
-        empty = {"task": TICK_STATS_TASK, "state": "", "reason": "", "newest": "", "finished": None}
+        empty: Values = {"task": TICK_STATS_TASK, "state": "", "reason": "", "newest_run": ""}
+        empty |= {"newest_at": None, "last_finished": None}
         _add_to_stats(session, [{**dict.fromkeys(STATS_SUM_COLUMNS, 0), **empty, "count": count}])
 
 
@@ -86,20 +101,21 @@ def _make_stats_row(run: Run) -> Values:
         "state": str(run.state),
         "reason": "" if run.reason is None else str(run.reason),
         "count": run.count,
-        "timed": int(has_duration),
-        "duration": (finished - started) // MICROSECOND if started and finished else 0,
-        "begun": int(has_lateness),
-        "lateness": (started - run.slot) // MICROSECOND if started and has_lateness else 0,
-        "newest": run.id,
-        "finished": finished,
+        "duration_count": int(has_duration),
+        "duration_sum": (finished - started) // MICROSECOND if started and finished else 0,
+        "lateness_count": int(has_lateness),
+        "lateness_sum": (started - run.slot) // MICROSECOND if started and has_lateness else 0,
+        "newest_run": run.id,
+        "newest_at": run.claimed or finished,
+        "last_finished": finished,
     }
 
 
 def _merge_stats_rows(current: Values, new: Values) -> Values:
     sums = {name: current[name] + new[name] for name in STATS_SUM_COLUMNS}
-    ends = [row["finished"] for row in (current, new) if row["finished"] is not None]
-    newest = max(current["newest"], new["newest"])
-    return {**current, **sums, "newest": newest, "finished": max(ends, default=None)}
+    ends = [row["last_finished"] for row in (current, new) if row["last_finished"] is not None]
+    newest = max((current, new), key=itemgetter("newest_at", "newest_run"))
+    return {**newest, **sums, "last_finished": max(ends, default=None)}
 
 
 def _add_to_stats(session: Session, rows: list[Values]) -> None:
@@ -123,21 +139,34 @@ def _make_stats_upsert(dialect: str, table: Table) -> Insert:
 
 def _updated_columns(table: Table, new: Any) -> dict[str, Any]:
     values: dict[str, Any] = {name: table.c[name] + new[name] for name in STATS_SUM_COLUMNS}
-    for name in STATS_MAX_COLUMNS:
-        current = table.c[name]
-        is_newer = (new[name].is_not(None)) & (current.is_(None) | (new[name] > current))
-        values[name] = case((is_newer, new[name]), else_=current)
+    is_newer = _is_later(table, new, "newest_at") | (
+        (new.newest_at == table.c.newest_at) & (new.newest_run > table.c.newest_run)
+    )
+    # MySQL assigns from left to right: what is compared comes last.
+    for name, condition in (
+        ("newest_run", is_newer),
+        ("newest_at", _is_later(table, new, "newest_at")),
+        ("last_finished", _is_later(table, new, "last_finished")),
+    ):
+        values[name] = case((condition, new[name]), else_=table.c[name])
     return values
+
+
+def _is_later(table: Table, new: Any, name: str) -> ColumnElement[bool]:
+    """Return whether the new row has a moment in a column that is later than the current one."""
+    current = table.c[name]
+    is_later: ColumnElement[bool] = new[name].is_not(None) & (
+        current.is_(None) | (new[name] > current)
+    )
+    return is_later
 
 
 def _to_run_stats(row: Any) -> RunStats:
     second = 1_000_000
     return RunStats(
-        **{name: row[name] for name in ("task", "state", "reason", "count")},
-        duration_count=row["timed"],
-        lateness_count=row["begun"],
-        duration_sum=row["duration"] / second,
-        lateness_sum=row["lateness"] / second,
-        newest_run=row["newest"],
-        last_finished=row["finished"],
+        **{
+            **row,
+            "duration_sum": row["duration_sum"] / second,
+            "lateness_sum": row["lateness_sum"] / second,
+        }
     )

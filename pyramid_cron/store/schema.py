@@ -109,11 +109,9 @@ class Tables:
     schema_info: Table
     runs: Table
     run_outputs: Table
-    waiting: Table
     ticks: Table
     task_sets: Table
     pause_rules: Table
-    dedup_keys: Table
     run_stats: Table
 
 
@@ -125,11 +123,9 @@ def make_tables(prefix: str) -> Tables:
         schema_info=_schema_info(metadata, prefix),
         runs=_runs(metadata, prefix),
         run_outputs=_run_outputs(metadata, prefix),
-        waiting=_waiting(metadata, prefix),
         ticks=_ticks(metadata, prefix),
         task_sets=_task_sets(metadata, prefix),
         pause_rules=_pause_rules(metadata, prefix),
-        dedup_keys=_dedup_keys(metadata, prefix),
         run_stats=_run_stats(metadata, prefix),
     )
 
@@ -138,20 +134,23 @@ def _schema_info(metadata: MetaData, prefix: str) -> Table:
     """Facts about the store itself: the row ``schema`` has the version of these tables."""
     return _make_table(
         metadata,
-        f"{prefix}meta",
+        f"{prefix}schema_info",
         Column("name", String(40), primary_key=True),
         Column("value", String(200), nullable=False),
     )
 
 
 def _runs(metadata: MetaData, prefix: str) -> Table:
-    """One row for each run. The unique key is the claim: the process that inserts the row runs it.
+    """One row for each run, from the moment it is known to its end.
 
-    ``nonce`` is 0 for a slot of a schedule, 1 for a backfill, -1 for a backfill beside other runs,
-    and random for deferred and manual runs, which compete with no other. ``count`` is the number of
-    slots that a skipped run stands for. ``owner`` is the process that claimed the run. An active
-    run has a ``lease``, until which its owner is to renew it; ``cancel`` is 1 once its cancellation
-    is requested. ``weight`` is its share of the capacity, 0 in a request.
+    The unique key lets a run exist once: ``origin`` is ``schedule``, ``backfill``,
+    ``backfill:allow`` for a backfill beside other runs, or ``adhoc:`` and random digits for a run
+    that competes with no other. A waiting run has ``not_before``, the moment from which it may
+    begin, and no other run has one; its ``reason`` is why it waits. ``claimed`` is when a process
+    claimed or skipped the run, and ``owner`` is that process. An active run has ``lease_until``,
+    until when its owner is to renew it; ``cancel_requested`` is 1 once its cancellation is
+    requested. ``weight`` is its share of the capacity, 0 in a request. ``slot_count`` is the number
+    of slots that a skipped run stands for. ``dedup_key`` is the key of a deferred run.
     """
     runs = _make_table(
         metadata,
@@ -160,11 +159,13 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("task", TaskName, nullable=False),
         Column("slot", UtcMicroseconds, nullable=False),
         Column("attempt", Integer, nullable=False),
-        Column("nonce", BigInteger, nullable=False),
+        Column("origin", String(40), nullable=False),
         Column("trigger", String(10), nullable=False),
         Column("state", String(10), nullable=False),
         Column("reason", String(12)),
-        Column("count", Integer, nullable=False),
+        Column("slot_count", Integer, nullable=False),
+        Column("not_before", UtcMicroseconds),
+        Column("claimed", UtcMicroseconds),
         Column("started", UtcMicroseconds),
         Column("finished", UtcMicroseconds),
         Column("error", LONG_TEXT),
@@ -174,47 +175,37 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("host", String(255), nullable=False),
         Column("pid", Integer, nullable=False),
         Column("owner", String(16), nullable=False),
-        Column("lease", UtcMicroseconds),
-        Column("cancel", Integer, nullable=False),
+        Column("lease_until", UtcMicroseconds),
+        Column("cancel_requested", Integer, nullable=False),
         Column("weight", Integer, nullable=False),
-        UniqueConstraint("slot", "task", "attempt", "nonce", name=f"{prefix}runs_claim"),
+        Column("dedup_key", TaskName),
+        UniqueConstraint("slot", "task", "attempt", "origin", name=f"{prefix}runs_claim_key"),
     )
-    is_active = runs.c.lease.is_not(None)
-    Index(f"{prefix}runs_by_task", runs.c.task, runs.c.id)
-    Index(f"{prefix}runs_by_state", runs.c.state, runs.c.id)
-    Index(
-        f"{prefix}runs_going_on", runs.c.lease, sqlite_where=is_active, postgresql_where=is_active
-    )
+    Index(f"{prefix}runs_by_time", runs.c.claimed, runs.c.id)
+    Index(f"{prefix}runs_by_task", runs.c.task, runs.c.claimed, runs.c.id)
+    Index(f"{prefix}runs_by_state", runs.c.state, runs.c.claimed, runs.c.id)
+    _index_where_present(f"{prefix}runs_active", runs.c.lease_until)
+    _index_where_present(f"{prefix}runs_waiting", runs.c.not_before)
+    _index_where_present(f"{prefix}runs_dedup", runs.c.dedup_key, runs.c.task, unique=True)
     return runs
+
+
+def _index_where_present(name: str, *columns: Column[Any], unique: bool = False) -> None:
+    """Index the rows that have a value in the first column; MySQL indexes all rows."""
+    is_present = columns[0].is_not(None)
+    Index(name, *columns, unique=unique, sqlite_where=is_present, postgresql_where=is_present)
 
 
 def _run_outputs(metadata: MetaData, prefix: str) -> Table:
     """One row for each run that logged or wrote something; lists of runs do not read it."""
     return _make_table(
         metadata,
-        f"{prefix}outputs",
-        Column("run", String(26), primary_key=True),
-        Column("text", LONG_TEXT),
+        f"{prefix}run_outputs",
+        Column("run_id", String(26), primary_key=True),
+        Column("log", LONG_TEXT),
         Column("stdout", LONG_TEXT),
         Column("stderr", LONG_TEXT),
     )
-
-
-def _waiting(metadata: MetaData, prefix: str) -> Table:
-    """One row for each waiting run: retries, deferred runs, backfills, what had no time or room."""
-    waiting = _make_table(
-        metadata,
-        f"{prefix}waiting",
-        Column("task", TaskName, primary_key=True),
-        Column("slot", UtcMicroseconds, primary_key=True, autoincrement=False),
-        Column("attempt", Integer, primary_key=True, autoincrement=False),
-        Column("nonce", BigInteger, primary_key=True, autoincrement=False),
-        Column("trigger", String(10), nullable=False),
-        Column("not_before", UtcMicroseconds, nullable=False),
-        Column("payload", LONG_TEXT),
-    )
-    Index(f"{prefix}waiting_by_time", waiting.c.not_before)
-    return waiting
 
 
 def _ticks(metadata: MetaData, prefix: str) -> Table:
@@ -223,23 +214,27 @@ def _ticks(metadata: MetaData, prefix: str) -> Table:
         metadata,
         f"{prefix}ticks",
         Column("id", String(26), primary_key=True),
-        Column("moment", UtcMicroseconds, nullable=False),
-        Column("roster", String(32), nullable=False),
+        Column("at", UtcMicroseconds, nullable=False),
+        Column("task_set", String(32), nullable=False),
         Column("host", String(255), nullable=False),
         Column("pid", Integer, nullable=False),
-        Column("runs", Integer, nullable=False),
-        Column("skipped", Integer, nullable=False),
+        Column("run_count", Integer, nullable=False),
+        Column("skipped_count", Integer, nullable=False),
     )
 
 
 def _task_sets(metadata: MetaData, prefix: str) -> Table:
-    """Task sets: the tasks that one version of the application knows, as a JSON list of names."""
+    """Task sets: the tasks that one version of the application knows, as a JSON list of names.
+
+    ``last_tick`` is its last hit. Its slots up to ``window_end`` are handled, by ticks and beats.
+    """
     return _make_table(
         metadata,
-        f"{prefix}rosters",
+        f"{prefix}task_sets",
         Column("id", String(32), primary_key=True),
-        Column("tasks", LONG_TEXT, nullable=False),
+        Column("task_names", LONG_TEXT, nullable=False),
         Column("last_tick", UtcMicroseconds, nullable=False),
+        Column("window_end", UtcMicroseconds, nullable=False),
     )
 
 
@@ -247,49 +242,38 @@ def _pause_rules(metadata: MetaData, prefix: str) -> Table:
     """Pause rules: the last row whose pattern matches a task says whether it is paused."""
     return _make_table(
         metadata,
-        f"{prefix}words",
+        f"{prefix}pause_rules",
         Column("id", Integer, primary_key=True),
-        Column("moment", UtcMicroseconds, nullable=False),
-        Column("pauses", Integer, nullable=False),
+        Column("since", UtcMicroseconds, nullable=False),
+        Column("is_pause", Integer, nullable=False),
         Column("pattern", LONG_TEXT, nullable=False),
         Column("until", UtcMicroseconds),
         Column("reason", LONG_TEXT),
     )
 
 
-def _dedup_keys(metadata: MetaData, prefix: str) -> Table:
-    """One row for each key of a deferred run that waits or is on record; ``moment`` is its slot."""
-    dedup_keys = _make_table(
-        metadata,
-        f"{prefix}keys",
-        Column("task", TaskName, primary_key=True),
-        Column("key", TaskName, primary_key=True),
-        Column("moment", UtcMicroseconds, nullable=False),
-    )
-    Index(f"{prefix}keys_by_moment", dedup_keys.c.moment)
-    return dedup_keys
-
-
 def _run_stats(metadata: MetaData, prefix: str) -> Table:
     """One row for each task, state and reason, which counts runs, deleted ones among them.
 
-    ``timed`` runs took ``duration`` together; ``begun`` first attempts started ``lateness`` after
-    their slots together; both in microseconds. ``newest`` is the newest run's id. The row of the
-    task with the empty name counts ticks.
+    ``duration_count`` runs took ``duration_sum`` together; ``lateness_count`` first attempts
+    started ``lateness_sum`` after their slots together; both in microseconds. ``newest_run`` is the
+    id of the run that was claimed or skipped last, at ``newest_at``. The row of the task with the
+    empty name counts ticks.
     """
     return _make_table(
         metadata,
-        f"{prefix}totals",
+        f"{prefix}run_stats",
         Column("task", TaskName, primary_key=True),
         Column("state", String(10), primary_key=True),
         Column("reason", String(12), primary_key=True),
         Column("count", BigInteger, nullable=False),
-        Column("timed", BigInteger, nullable=False),
-        Column("duration", BigInteger, nullable=False),
-        Column("begun", BigInteger, nullable=False),
-        Column("lateness", BigInteger, nullable=False),
-        Column("newest", String(26), nullable=False),
-        Column("finished", UtcMicroseconds),
+        Column("duration_count", BigInteger, nullable=False),
+        Column("duration_sum", BigInteger, nullable=False),
+        Column("lateness_count", BigInteger, nullable=False),
+        Column("lateness_sum", BigInteger, nullable=False),
+        Column("newest_run", String(26), nullable=False),
+        Column("newest_at", UtcMicroseconds),
+        Column("last_finished", UtcMicroseconds),
     )
 
 

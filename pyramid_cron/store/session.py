@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table
+from sqlalchemy import Connection, Insert, Table, select
 from sqlalchemy.dialects import mysql, sqlite
 
 from .schema import Tables, Values, once_per_store
@@ -20,8 +20,11 @@ IDS_PER_STATEMENT = 1000
 EXACT_ROWCOUNT_DIALECTS = ("sqlite", "postgresql")
 """Databases that can leave an existing row alone, and count only the rows that they wrote."""
 
+WORKER_SEEN_INFO = "worker_seen"
+"""The name of the fact when a worker was there last."""
+
 NO_OWNER = ""
-"""The owner of a run that was handed off and not taken over yet."""
+"""The owner of a run that waits, or was handed off and not taken over yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,24 @@ def upsert(dialect: str, table: Table) -> Any:
 
         return postgresql.insert(table)
     return mysql.insert(table)
+
+
+def write_info(session: Session, name: str, value: str) -> None:
+    """Write a fact about the store itself."""
+    info = session.tables.schema_info
+    statement = upsert(session.connection.dialect.name, info).values(name=name, value=value)
+    if session.connection.dialect.name in EXACT_ROWCOUNT_DIALECTS:
+        statement = statement.on_conflict_do_update(index_elements=["name"], set_={"value": value})
+    else:
+        statement = statement.on_duplicate_key_update(value=value)
+    session.connection.execute(statement)
+
+
+def read_info(session: Session, name: str) -> str | None:
+    """Return a fact about the store itself; None if it is not on record."""
+    info = session.tables.schema_info
+    value: str | None = session.connection.scalar(select(info.c.value).where(info.c.name == name))
+    return value
 
 
 def batched(ids: Iterable[str]) -> Iterator[list[str]]:

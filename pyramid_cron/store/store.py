@@ -21,31 +21,29 @@ from ..task import TASK_NAME_PATTERN
 from .claims import ClaimTransaction
 from .engine import Database
 from .results import (
-    DeferredRun,
     FailurePause,
     WriteBatch,
     apply_batch,
     extend_leases,
-    insert_deferred_run,
 )
 from .rows import (
     make_pause_rule_row,
-    make_waiting_row,
+    make_waiting_rows,
     newest_first,
     select_active_runs,
     select_pause_rules,
     to_run,
 )
 from .schema import Tables, ensure_schema, make_tables, once_per_store
-from .session import Owner, Session, insert_new
+from .session import WORKER_SEEN_INFO, Owner, Session, insert_new, write_info
 
 
 @dataclass(frozen=True, slots=True)
 class StorePeek:
     """What a tick reads first."""
 
-    #: The last tick of each task set, by its id.
-    last_ticks: dict[str, datetime]
+    #: Until when the slots of each task set are handled, by its id.
+    window_ends: dict[str, datetime]
     #: Whether a waiting run may start, or a lease has passed.
     has_work: bool
 
@@ -127,8 +125,8 @@ class Store:
         """Return what a tick at ``now`` reads first."""
         with self.read_session() as session:
             rows = session.connection.execute(_peek_query(self.tables), {"now": now}).all()
-        last_ticks = {row.id: row.last_tick for row in rows if row.id is not None}
-        return StorePeek(last_ticks, bool(rows[0].has_work))
+        window_ends = {row.id: row.window_end for row in rows if row.id is not None}
+        return StorePeek(window_ends, bool(rows[0].has_work))
 
     def task_sets(self, ids: Iterable[str]) -> list[TaskSet]:
         """Return the task sets with these ids."""
@@ -136,7 +134,9 @@ class Store:
         query = select(task_sets).where(task_sets.c.id.in_(list(ids)))
         with self.read_session() as session:
             rows = session.connection.execute(query).all()
-        return [TaskSet(row.id, frozenset(json.loads(row.tasks)), row.last_tick) for row in rows]
+        return [
+            TaskSet(row.id, frozenset(json.loads(row.task_names)), row.window_end) for row in rows
+        ]
 
     # Active runs.
 
@@ -148,9 +148,9 @@ class Store:
     def request_cancel(self, run_id: str) -> None:
         """Ask the owner of an active run to cancel it."""
         runs = self.tables.runs
-        statement = update(runs).where(runs.c.id == run_id, runs.c.lease.is_not(None))
+        statement = update(runs).where(runs.c.id == run_id, runs.c.lease_until.is_not(None))
         with self.write_session() as session:
-            session.connection.execute(statement.values(cancel=1))
+            session.connection.execute(statement.values(cancel_requested=1))
 
     def cancel_requests(self) -> set[str]:
         """Return the ids of this process's active runs that are to be cancelled."""
@@ -159,29 +159,32 @@ class Store:
             query = _cancel_requests_query(self.tables)
             return set(session.connection.scalars(query, parameters))
 
-    # Waiting runs.
+    # Workers.
 
-    def add_deferred_run(self, deferred_run: DeferredRun) -> None:
-        """Let a deferred run wait, unless its key is on record."""
+    def record_worker(self, now: datetime) -> None:
+        """Record that a worker is there."""
         with self.write_session() as session:
-            insert_deferred_run(session, deferred_run)
+            write_info(session, WORKER_SEEN_INFO, now.isoformat())
+
+    # Waiting runs.
 
     def enqueue_or_advance(self, waiting_run: WaitingRun) -> None:
         """Let a run wait; one that waits already may run as early as this one."""
-        waiting = self.tables.waiting
-        is_same = [key == getattr(waiting_run, key.name) for key in waiting.primary_key]
-        is_later = waiting.c.not_before > waiting_run.not_before
-        statement = update(waiting).where(*is_same, is_later)
+        runs = self.tables.runs
+        keys = ("task", "slot", "attempt", "origin")
+        is_same = [runs.c[key] == getattr(waiting_run, key) for key in keys]
+        is_later = runs.c.not_before > waiting_run.not_before
+        statement = update(runs).where(*is_same, is_later)
         with self.write_session() as session:
-            insert_new(session, waiting, [make_waiting_row(waiting_run)])
+            insert_new(session, runs, make_waiting_rows([waiting_run]))
             session.connection.execute(statement.values(not_before=waiting_run.not_before))
 
     def count_waiting(self, task: str | None = None) -> int:
         """Return the number of waiting runs, of one task or of all."""
-        waiting = self.tables.waiting
-        query = select(func.count()).select_from(waiting)
+        runs = self.tables.runs
+        query = select(func.count()).where(runs.c.not_before.is_not(None))
         if task is not None:
-            query = query.where(waiting.c.task == task)
+            query = query.where(runs.c.task == task)
         return int(self._select_scalar(query) or 0)
 
     # Pauses.
@@ -207,6 +210,13 @@ class Store:
         runs = self._select_runs(self._runs_query().where(self.tables.runs.c.id == run_id))
         return runs[0] if runs else None
 
+    def find_run_ids(self, beginning: str, limit: int) -> list[str]:
+        """Return the ids of runs that begin with these hexadecimal digits."""
+        column = self.tables.runs.c.id
+        query = select(column).where(column.between(beginning, f"{beginning}g"))
+        with self.read_session() as session:
+            return list(session.connection.scalars(query.order_by(column).limit(limit)))
+
     def history(
         self,
         task: str | None = None,
@@ -224,11 +234,16 @@ class Store:
             active_runs = select_active_runs(session)
         return [active.run for active in reversed(active_runs) if active.run.task == task]
 
-    def newest_attempt(self, run: Run) -> int:
-        """Return the number of the newest attempt at the slot of a run."""
+    def newest_ended_attempt(self, run: Run) -> int:
+        """Return the number of the newest attempt at the slot of a run that does not wait."""
         runs = self.tables.runs
-        is_same = (runs.c.task == run.task, runs.c.slot == run.slot, runs.c.nonce == run.nonce)
-        return int(self._select_scalar(select(func.max(runs.c.attempt)).where(*is_same)) or 0)
+        is_same = (runs.c.task == run.task, runs.c.slot == run.slot, runs.c.origin == run.origin)
+        return int(
+            self._select_scalar(
+                select(func.max(runs.c.attempt)).where(*is_same, runs.c.not_before.is_(None))
+            )
+            or 0
+        )
 
     def recent_durations(self, task: str, limit: int) -> list[float]:
         """Return the seconds that the task's newest successful runs took, newest first."""
@@ -237,8 +252,9 @@ class Store:
 
     def _runs_query(self) -> Select[Any]:
         runs, outputs = self.tables.runs, self.tables.run_outputs
-        texts = outputs.c.text.label("log"), outputs.c.stdout, outputs.c.stderr
-        return select(runs, *texts).select_from(runs.outerjoin(outputs, runs.c.id == outputs.c.run))
+        texts = outputs.c.log, outputs.c.stdout, outputs.c.stderr
+        joined = runs.outerjoin(outputs, runs.c.id == outputs.c.run_id)
+        return select(runs, *texts).select_from(joined)
 
     def _select_runs(self, query: Select[Any]) -> list[Run]:
         with self.read_session() as session:
@@ -255,12 +271,12 @@ def _is_full_match(pattern: re.Pattern[str], text: Any) -> bool:
 
 @once_per_store
 def _peek_query(tables: Tables) -> Select[Any]:
-    """Return the last ticks, and whether there is work besides new slots."""
-    waiting, runs, task_sets = tables.waiting, tables.runs, tables.task_sets
-    startable = select(waiting.c.task).where(waiting.c.not_before <= bindparam("now"))
-    expired = select(runs.c.id).where(runs.c.lease < bindparam("now"))
+    """Return the ends of windows, and whether there is work besides new slots."""
+    runs, task_sets = tables.runs, tables.task_sets
+    startable = select(runs.c.id).where(runs.c.not_before <= bindparam("now"))
+    expired = select(runs.c.id).where(runs.c.lease_until < bindparam("now"))
     work = select((startable.exists() | expired.exists()).label("has_work")).subquery()
-    columns = work.c.has_work, task_sets.c.id, task_sets.c.last_tick
+    columns = work.c.has_work, task_sets.c.id, task_sets.c.window_end
     return select(*columns).select_from(work.outerjoin(task_sets, true()))
 
 
@@ -277,4 +293,6 @@ def _cancel_requests_query(tables: Tables) -> Select[Any]:
     """Return the query for an owner's active runs that are to be cancelled."""
     runs = tables.runs
     is_own = runs.c.owner == bindparam("owner")
-    return select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.cancel == 1, is_own)
+    return select(runs.c.id).where(
+        runs.c.lease_until.is_not(None), runs.c.cancel_requested == 1, is_own
+    )

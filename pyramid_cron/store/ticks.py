@@ -20,7 +20,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class TickRecord:
-    """One hit on the trigger, as it is on record."""
+    """One hit on the trigger, as it is on record; or a beat, of which no record is kept."""
 
     id: str
     #: Aware, UTC.
@@ -30,6 +30,8 @@ class TickRecord:
     pid: int
     run_count: int = 0
     skipped_count: int = 0
+    #: Whether the process made it by itself, between two hits.
+    is_beat: bool = False
     #: Whether a transaction with it may have been committed: its answer was lost.
     is_maybe_written: bool = False
 
@@ -52,12 +54,12 @@ def write_ticks(session: Session, ticks: Sequence[tuple[TickRecord, Collection[s
 def _make_tick_row(tick: TickRecord) -> Values:
     return {
         "id": tick.id,
-        "moment": tick.at,
-        "roster": tick.task_set_id,
+        "at": tick.at,
+        "task_set": tick.task_set_id,
         "host": tick.host,
         "pid": tick.pid,
-        "runs": tick.run_count,
-        "skipped": tick.skipped_count,
+        "run_count": tick.run_count,
+        "skipped_count": tick.skipped_count,
     }
 
 
@@ -72,33 +74,42 @@ def _count_written(session: Session, tick_ids: Sequence[str]) -> int:
 def touch_task_set(
     session: Session, tick: TickRecord, task_names: Collection[str]
 ) -> datetime | None:
-    """Record the last tick of a task set; return the one before, None if there was none.
+    """Record that a tick or beat handles the slots of a task set until its moment.
 
-    It moves back only where it was further ahead than the clocks of hosts differ. That was a wrong
-    clock's, and None is returned as well.
+    Returns the end of the window before, None if there was none. It moves back only where it was
+    further ahead than the clocks of hosts differ. That was a wrong clock's, and None is returned as
+    well.
     """
     tables, connection = session.tables, session.connection
-    last_tick = connection.scalar(_last_tick_query(tables), {"task_set_id": tick.task_set_id})
-    if last_tick is None:
-        row = {"id": tick.task_set_id, "tasks": json.dumps(list(task_names)), "last_tick": tick.at}
-        insert_new(session, tables.task_sets, [row])
-    elif _is_newer_tick(tick.at, last_tick):
-        parameters = {"task_set_id": tick.task_set_id, "at": tick.at}
-        connection.execute(_last_tick_update(tables), parameters)
-    return None if last_tick is None or last_tick - tick.at > MAX_CLOCK_SKEW else last_tick
+    parameters: Values = {"task_set_id": tick.task_set_id}
+    row = connection.execute(_task_set_query(tables), parameters).one_or_none()
+    if row is None:
+        names = json.dumps(list(task_names))
+        moments = {"last_tick": tick.at, "window_end": tick.at}
+        new_row = {"id": tick.task_set_id, "task_names": names, **moments}
+        insert_new(session, tables.task_sets, [new_row])
+        return None
+    is_last_tick = not tick.is_beat and _is_newer_tick(tick.at, row.last_tick)
+    if is_last_tick or _is_newer_tick(tick.at, row.window_end):
+        parameters["last_tick"] = tick.at if is_last_tick else row.last_tick
+        is_newer = _is_newer_tick(tick.at, row.window_end)
+        parameters["window_end"] = tick.at if is_newer else row.window_end
+        connection.execute(_task_set_update(tables), parameters)
+    return None if row.window_end - tick.at > MAX_CLOCK_SKEW else row.window_end
 
 
 @once_per_store
-def _last_tick_query(tables: Tables) -> Select[Any]:
+def _task_set_query(tables: Tables) -> Select[Any]:
     task_sets = tables.task_sets
-    return select(task_sets.c.last_tick).where(task_sets.c.id == bindparam("task_set_id"))
+    columns = task_sets.c.last_tick, task_sets.c.window_end
+    return select(*columns).where(task_sets.c.id == bindparam("task_set_id"))
 
 
 @once_per_store
-def _last_tick_update(tables: Tables) -> Update:
+def _task_set_update(tables: Tables) -> Update:
     task_sets = tables.task_sets
     statement = update(task_sets).where(task_sets.c.id == bindparam("task_set_id"))
-    return statement.values(last_tick=bindparam("at"))
+    return statement.values(last_tick=bindparam("last_tick"), window_end=bindparam("window_end"))
 
 
 def _is_newer_tick(at: datetime, last_tick: datetime) -> bool:

@@ -15,8 +15,7 @@ from ..planning.pauses import active_pause
 from ..run import Run, RunState, as_payload
 from ..schedule.quantities import parse_duration
 from ..schedule.zones import parse_moment
-from ..serializers import pause_data, run_detail
-from ..text import format_instant
+from ..serializers import pause_data, run_detail, waiting_run_data
 from . import urls
 from .access import CSRF_FIELD, is_csrf_safe, may_act
 from .pages import render_page
@@ -104,10 +103,10 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
         return _respond(request, url, {**run_detail(run), "url": url})
     at, after, key = (body.get(field) for field in ("at", "after", "key"))
     try:
-        waiting_run = request.cron.defer(name, payload, at=at, after=after, key=key)
+        run = request.cron.defer(name, payload, at=at, after=after, key=key)
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
-    data = {"task": name, "slot": format_instant(waiting_run.slot), "key": key}
+    data = waiting_run_data(run)
     return _respond(request, urls.task_path(request, name), data, status=202)
 
 

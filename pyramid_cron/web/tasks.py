@@ -17,6 +17,7 @@ from ..planning.pauses import PauseRule, active_pause
 from ..run import Run, RunState
 from ..serializers import JSONObject, policy_data, task_data, waiting_run_data
 from ..store import queries
+from ..store.waiting import count_waiting_by_task, list_waiting
 from ..task import Task
 from ..text import format_instant
 from . import actions, responses, urls
@@ -78,7 +79,7 @@ def _task_rows(
 ) -> tuple[list[JSONObject], dict[str, list[Run]]]:
     now = cron.clock()
     recent = queries.list_recent_runs(cron.store, names, TASK_ROW_RUNS)
-    waiting = queries.count_waiting_by_task(cron.store)
+    waiting = count_waiting_by_task(cron.store)
     rules = cron.store.pause_rules()
     running: defaultdict[str, list[Run]] = defaultdict(list)
     for active in queries.list_active_runs(cron.store):
@@ -190,7 +191,7 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
     cron = get_cron(request.registry)
     now = cron.clock()
     runs = queries.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
-    waiting_runs = queries.list_waiting(cron.store, name, TASK_PAGE_SLOTS)
+    waiting_runs = list_waiting(cron.store, name, TASK_PAGE_SLOTS)
     active_runs = queries.list_active_runs(cron.store)
     task_values = _linked_task(
         request,

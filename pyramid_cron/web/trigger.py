@@ -9,6 +9,7 @@ from pyramid.response import Response
 
 from ..app import get_cron
 from ..errors import StoreError
+from ..runtime.request_scope import url_environ_of
 from ..runtime.tick import run_tick
 from ..serializers import tick_summary
 from ..tick_report import TickReport
@@ -28,6 +29,8 @@ def tick_view(request: Request) -> Response:
         log.warning("tick refused: %s", verdict.reason)
         return _text_response(f"fail {verdict.address}", status=403)
     warn_of_hidden_proxies(cron, request.environ)
+    if cron.dispatcher is not None:
+        cron.dispatcher.hit(url_environ_of(request))  # before a task that may hang
     try:
         report = run_tick(cron, request, cron.clock())
     except StoreError as error:

@@ -102,7 +102,7 @@ def test_the_first_tab_skips_to_the_content(driver, site):
 def test_the_progress_of_a_running_run_is_shown(driver, site, folder):
     set_viewport(driver, "light")
     store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
-    [run] = claim(store, slot("refund-order", NOW, nonce=7), now=NOW)
+    [run] = claim(store, slot("refund-order", NOW, origin="adhoc:7"), now=NOW)
     driver.get(f"{site}/cron/runs/{run.id}")
     wait = WebDriverWait(driver, 10)
     running = replace(run, state=RunState.RUNNING, started=NOW)

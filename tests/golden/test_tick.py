@@ -19,7 +19,9 @@ class Trigger:
 
     def __init__(self, clock, **settings):
         self.clock = clock
-        app = configure(**{"cron.url": "sqlite://"} | settings).make_wsgi_app()
+        app = configure(
+            **{"cron.url": "sqlite://", "cron.beats": "false"} | settings
+        ).make_wsgi_app()
         self.web = TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
         self.control = scheduler(app.registry)
 

@@ -115,7 +115,7 @@ class TestWhen:
         control.defer("mail", 1, key="order 7")
         cron.tick(NOON + MINUTE)
         later = NOON + timedelta(days=40)
-        prune(get_cron(cron.registry).store, later, 100)
+        prune(get_cron(cron.registry).store, later, 100, ["mail"], later)
         with_clock(cron, later)
         control.defer("mail", 2, key="order 7")
         cron.tick(later + MINUTE)
@@ -125,11 +125,11 @@ class TestWhen:
         control.pause("mail")
         control.defer("mail", 1, key="order 7")
         later = NOON + timedelta(days=40)
-        prune(get_cron(cron.registry).store, later, 100)
+        prune(get_cron(cron.registry).store, later, 100, ["mail"], later)
         control.defer("mail", 2, key="order 7")
         control.resume("mail")
         cron.tick(later)
-        prune(get_cron(cron.registry).store, later, 100)
+        prune(get_cron(cron.registry).store, later, 100, ["mail"], later)
         control.defer("mail", 3, key="order 7")
         cron.tick(later + MINUTE)
         assert payloads == [1]
@@ -138,7 +138,7 @@ class TestWhen:
         for number in range(3):
             control.defer("mail", number, key="order 7", at=NOON - timedelta(days=400))
             cron.tick(NOON + number * MINUTE)
-            prune(get_cron(cron.registry).store, NOON - timedelta(days=30), 100)
+            prune(get_cron(cron.registry).store, NOON - timedelta(days=30), 100, ["mail"], NOON)
         assert payloads == [0]
 
     def test_a_paused_task_runs_it_once_it_is_resumed(self, cron, control):

@@ -87,7 +87,9 @@ def test_runs_are_counted_by_task_and_state():
 
 def test_durations_and_lateness_are_sums_in_seconds():
     app = make((nothing, {"name": "a", "on_demand": True}))
-    one, two, later = claim(app.cron.store, *[slot(nonce=i, attempt=i + 1) for i in range(3)])[:3]
+    one, two, later = claim(
+        app.cron.store, *[slot(origin=f"adhoc:{i}", attempt=i + 1) for i in range(3)]
+    )[:3]
     write(app.cron.store, ended(one, after=2 * SECOND), ended(two, after=3 * SECOND))
     write(app.cron.store, ended(later, after=timedelta(milliseconds=1500)))
     samples = app.metrics(NOON)
@@ -107,7 +109,7 @@ def test_nothing_goes_down_when_old_runs_are_forgotten():
     app = make((nothing, {"name": "a"}), (broken, {"name": "b"}))
     app.tick(at=NOON)
     before = app.metrics(NOON)
-    assert prune(app.cron.store, NOON + timedelta(days=40), 100) == 3
+    assert prune(app.cron.store, NOON + timedelta(days=40), 100, "ab", NOON) == 3
     assert app.cron.store.history() == []
     assert app.metrics(NOON) == before
 
@@ -124,7 +126,7 @@ def test_skipped_slots_are_counted_by_reason_each_of_them():
 
 def test_what_runs_and_what_waits_are_gauges():
     app = make((nothing, {"name": "a", "on_demand": True}))
-    claim(app.cron.store, slot(nonce=9))
+    claim(app.cron.store, slot(origin="adhoc:9"))
     wait(app.cron.store, [slot("a", NOON + i * MINUTE) for i in range(3)])
     samples = app.metrics(NOON)
     assert (samples["running_runs"], samples["waiting_slots"]) == ({("a",): 1}, {("a",): 3})

@@ -53,7 +53,7 @@ def test_history_is_newest_first_and_can_be_narrowed(config):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"state": "done"}, "state='done': must be one of claimed, running, succeeded, failed, "),
+        ({"state": "done"}, "state='done': must be one of waiting, claimed, running, "),
         ({"state": ["failed"]}, r"state=\['failed'\]: must be one of"),
         ({"limit": 0}, "limit=0: must be 1 or more"),
         ({"limit": 10**30}, "limit=10{30}: must be -2147483647 to 2147483647"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from pyramid_cron.planning.health import Health, HealthState, TaskHealth
 from pyramid_cron.planning.pauses import PauseRule
-from pyramid_cron.planning.snapshot import WaitingRun
+from pyramid_cron.planning.snapshot import WaitingRun, as_run
 from pyramid_cron.run import Progress, Run, RunReason, RunState, Trigger
 from pyramid_cron.schedule import Cron
 from pyramid_cron.serializers import (
@@ -53,6 +54,9 @@ FAILED_DATA = {
     "state": "failed",
     "reason": None,
     "count": 1,
+    "not_before": None,
+    "why": None,
+    "key": None,
     "started": "2026-06-15T12:00:00Z",
     "finished": "2026-06-15T12:00:02Z",
     "duration": 2.0,
@@ -102,13 +106,25 @@ def test_a_run_with_its_texts() -> None:
 
 
 def test_a_waiting_run() -> None:
-    assert waiting_run_data(WAITING) == {
+    run = as_run(replace(WAITING, id="2" * 26, key="order 7", payload={"order": 7}))
+    data = waiting_run_data(run)
+    assert data == {
+        "run": "2" * 26,
         "task": "c",
         "slot": "2026-06-15T12:00:00Z",
         "attempt": 1,
         "trigger": "deferred",
+        "state": "waiting",
         "not_before": "2026-06-15T12:00:01Z",
+        "why": "later",
+        "key": "order 7",
+        "payload": {"order": 7},
     }
+    whole = run_data(run)
+    assert {key: whole[key] for key in data if key != "payload"} | {
+        "payload": data["payload"]
+    } == data
+    assert (whole["host"], whole["pid"]) == (None, None)
 
 
 def test_a_pause() -> None:

@@ -11,7 +11,7 @@ from pyramid_cron.planning.pauses import PauseRule
 from pyramid_cron.planning.slots import SlotCalendar, slots_since, window_start
 from pyramid_cron.planning.snapshot import ActiveRun, Snapshot, WaitingRun
 from pyramid_cron.planning.tick_plan import DueTask, TickPlan, blocking_runs, plan_tick
-from pyramid_cron.run import Run, RunState, Trigger, first_id
+from pyramid_cron.run import SCHEDULE_ORIGIN, Run, RunState, Trigger, first_id
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import ONE_ATTEMPT, REQUEST_EXECUTOR, CatchUp, Overlap, Retry, Task
 
@@ -24,8 +24,8 @@ MONDAY = "2026-06-15"
 
 EACH_MINUTE = Cron("* * * * *")
 
-BY_HAND = 7
-"""A nonce as runs by hand have."""
+BY_HAND = "adhoc:7"
+"""An origin as runs by hand have."""
 
 
 def at(text: str) -> datetime:
@@ -87,12 +87,17 @@ def waiting(
     *,
     since: str | None = None,
     attempt: int = 1,
-    nonce: int = 0,
+    origin: str = SCHEDULE_ORIGIN,
     payload: str | None = None,
 ) -> WaitingRun:
-    """Return a waiting run; ``since`` is when it may begin, by default at its slot."""
+    """Return a run that waits on record; ``since`` is when it may begin, by default at its slot."""
     not_before = at(slot if since is None else since)
-    return WaitingRun(name, at(slot), trigger, not_before, attempt, nonce, payload)
+    return on_record(WaitingRun(name, at(slot), trigger, not_before, attempt, origin, payload))
+
+
+def on_record(new: WaitingRun) -> WaitingRun:
+    """Return a new waiting run as the store has it: with an id."""
+    return replace(new, id=f"{new.task} {show(new.slot)} {new.attempt} {new.origin}")
 
 
 def run(
@@ -102,7 +107,7 @@ def run(
     *,
     finished: str | None = None,
     attempt: int = 1,
-    nonce: int = 0,
+    origin: str = SCHEDULE_ORIGIN,
     trigger: Trigger = Trigger.SCHEDULE,
     error: str | None = None,
     payload: str | None = None,
@@ -123,7 +128,8 @@ def run(
         finished=began + SECOND if finished is None else at(finished),
         error=error,
         payload=payload,
-        nonce=nonce,
+        origin=origin,
+        claimed=began,
         is_cancel_requested=is_cancel_requested,
     )
 
@@ -139,13 +145,13 @@ def active(
     state: RunState = RunState.RUNNING,
     *,
     lease: str = "13:00",
-    nonce: int = 0,
+    origin: str = SCHEDULE_ORIGIN,
     weight: int = 0,
 ) -> ActiveRun:
     """Return a run that began at its slot, or was only claimed then."""
     began = at(slot)
     started = began if state is RunState.RUNNING else None
-    ongoing = replace(run(name, slot, state, nonce=nonce), started=started, finished=None)
+    ongoing = replace(run(name, slot, state, origin=origin), started=started, finished=None)
     return ActiveRun(ongoing, at(lease), weight)
 
 
@@ -181,7 +187,7 @@ def snapshot(
         runs.setdefault(ongoing.run.task, []).append(ongoing)
     upcoming: dict[str, list[WaitingRun]] = {}
     for slot in pending:
-        if slot.nonce == 0:
+        if slot.origin == SCHEDULE_ORIGIN:
             upcoming.setdefault(slot.task, []).append(slot)
     return Snapshot(
         waiting=pending if ripe is None else list(ripe),
@@ -210,7 +216,9 @@ def plan_at(
         pauses=pauses,
         last_tick=last_tick,
     )
-    return plan_tick(tasks, stored_snapshot, now, capacity)
+    plan = plan_tick(tasks, stored_snapshot, now, capacity)
+    assert_has_one_fate(plan)
+    return plan
 
 
 def slots(pending: Iterable[WaitingRun]) -> list[str]:
@@ -223,9 +231,26 @@ def skips(plan: TickPlan) -> list[str]:
     return [f"{skip.task} {show(skip.newest)} {skip.reason} {skip.count}" for skip in plan.skipped]
 
 
-def key(pending: WaitingRun) -> tuple[str, datetime, int, int]:
+def skipped_runs(plan: TickPlan) -> list[WaitingRun]:
+    """Return the waiting runs that a plan skips: each becomes the record of that, alone."""
+    with_runs = [skip for skip in plan.skipped if skip.waiting_run is not None]
+    assert all(skip.count == 1 for skip in with_runs)
+    return [skip.waiting_run for skip in with_runs if skip.waiting_run is not None]
+
+
+def assert_has_one_fate(plan: TickPlan) -> None:
+    """Check that each run begins, is skipped, is deleted or waits, and that only one happens."""
+    ends = [*plan.run_now, *plan.background, *skipped_runs(plan), *plan.dequeue]
+    waits = {*map(key, (*plan.enqueue, *plan.backlog, *plan.idle, *plan.restarts))}
+    waits.update(map(key, plan.over_capacity))
+    keys = list(map(key, ends))
+    assert len(keys) == len(set(keys))
+    assert waits.isdisjoint(keys)
+
+
+def key(pending: WaitingRun) -> tuple[str, datetime, int, str]:
     """Return the key of a run."""
-    return pending.task, pending.slot, pending.attempt, pending.nonce
+    return pending.task, pending.slot, pending.attempt, pending.origin
 
 
 def calendar(*tasks: Task) -> SlotCalendar:
@@ -261,8 +286,10 @@ class Timeline:
         """Make a tick; return the slots that run."""
         self._end_runs(now)
         plan = self._plan(now)
+        assert_has_one_fate(plan)
         self.plans.append(plan)
         self._remove(plan.dequeue)
+        self._remove(skip.waiting_run for skip in plan.skipped if skip.waiting_run is not None)
         self._store(plan.enqueue)
         self.running = [
             ongoing for ongoing in self.running if ongoing.run.id not in plan.cancel_ids
@@ -271,7 +298,7 @@ class Timeline:
         for slot in (*plan.run_now, *plan.restarts, *plan.background):
             self._begin(slot, now)
         for slot in (*plan.backlog, *plan.idle)[: self.spare]:
-            if not blocking_runs(self._task(slot.task), self._running_of(slot.task), slot.nonce):
+            if not blocking_runs(self._task(slot.task), self._running_of(slot.task), slot.origin):
                 self._begin(slot, now)
         self.last_tick = now
         return slots(self.runs[count:])
@@ -316,7 +343,7 @@ class Timeline:
         self.runs.append(slot)
         task = self._task(slot.task)
         ongoing = replace(
-            run(slot.task, show(slot.slot), self.state, attempt=slot.attempt, nonce=slot.nonce),
+            run(slot.task, show(slot.slot), self.state, attempt=slot.attempt, origin=slot.origin),
             id=str(len(self.runs)),
             started=now,
             finished=now + self.duration,
@@ -341,9 +368,13 @@ class Timeline:
         return [ongoing for ongoing in self.running if ongoing.run.task == name]
 
     def _store(self, pending: Iterable[WaitingRun]) -> None:
-        """Put slots on record; one that is there stays as it is."""
-        keys = set(map(key, self.stored))
-        self.stored += [slot for slot in pending if key(slot) not in keys]
+        """Put new slots on record, unless they are there; one with an id takes another place."""
+        for slot in pending:
+            stored = [one for one in self.stored if key(one) == key(slot)]
+            if slot.id is not None:
+                self.stored = [slot if one in stored else one for one in self.stored]
+            elif not stored:
+                self.stored.append(on_record(slot))
 
     def _remove(self, pending: Iterable[WaitingRun]) -> None:
         keys = set(map(key, pending))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyramid_cron.planning.capacity import Allocation, Candidate, allocate
-from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
-from pyramid_cron.run import Trigger
+from pyramid_cron.run import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, SCHEDULE_ORIGIN, Trigger
 from pyramid_cron.task import Task
 
 from .builders import BY_HAND, HOUR, MINUTE, at, slots, task, waiting
@@ -18,7 +17,7 @@ def background(
     *,
     slot: str = "12:00",
     trigger: Trigger = Trigger.SCHEDULE,
-    nonce: int = 0,
+    origin: str = SCHEDULE_ORIGIN,
     overlap: str = "skip",
     catch_up: str = "once",
     idle: bool = False,
@@ -34,7 +33,7 @@ def background(
         idle=idle,
         grace=None if long_grace else HOUR,
     )
-    return Candidate(policy, waiting(name, slot, trigger, nonce=nonce))
+    return Candidate(policy, waiting(name, slot, trigger, origin=origin))
 
 
 def shares(*candidates: Candidate, room: int, now: str = "12:00") -> Allocation:
@@ -86,26 +85,30 @@ class TestOneAtATime:
     def test_parallel_backfill_slots_wait_for_no_run(self) -> None:
         candidates = [
             background("a"),
-            background("a", slot="10:00", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
-            background("a", slot="10:01", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
+            background(
+                "a", slot="10:00", trigger=Trigger.BACKFILL, origin=PARALLEL_BACKFILL_ORIGIN
+            ),
+            background(
+                "a", slot="10:01", trigger=Trigger.BACKFILL, origin=PARALLEL_BACKFILL_ORIGIN
+            ),
         ]
         assert len(shares(*candidates, room=8).start) == 3
 
     def test_a_slot_waits_for_no_parallel_backfill(self) -> None:
         beside = background(
-            "a", slot="10:00", trigger=Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN
+            "a", slot="10:00", trigger=Trigger.BACKFILL, origin=PARALLEL_BACKFILL_ORIGIN
         )
         assert len(shares(beside, background("a"), room=8).start) == 2
 
     def test_slots_of_another_backfill_begin_one_after_the_other(self) -> None:
         two = [
-            background("a", slot=slot, trigger=Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)
+            background("a", slot=slot, trigger=Trigger.BACKFILL, origin=BACKFILL_ORIGIN)
             for slot in ("10:00", "10:01")
         ]
         assert slots(shares(*two, room=8).start) == ["a 10:00"]
 
     def test_a_run_by_hand_begins_after_the_slot_of_its_task(self) -> None:
-        deferred = background("a", slot="11:00", trigger=Trigger.DEFERRED, nonce=BY_HAND)
+        deferred = background("a", slot="11:00", trigger=Trigger.DEFERRED, origin=BY_HAND)
         assert slots(shares(background("a"), deferred, room=8).wait) == ["a 11:00"]
 
 
@@ -170,9 +173,9 @@ class TestCandidate:
 
     def test_a_run_is_exclusive_unless_its_task_allows_overlap(self) -> None:
         assert background().is_exclusive
-        assert background(nonce=BACKFILL_ORIGIN).is_exclusive
+        assert background(origin=BACKFILL_ORIGIN).is_exclusive
         assert not background(overlap="allow").is_exclusive
-        assert not background(nonce=PARALLEL_BACKFILL_ORIGIN).is_exclusive
+        assert not background(origin=PARALLEL_BACKFILL_ORIGIN).is_exclusive
 
 
 def test_a_grace_counts_from_the_slot_and_not_from_when_it_was_put_on_record() -> None:

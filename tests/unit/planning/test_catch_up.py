@@ -22,6 +22,7 @@ from .builders import (
     moments,
     plan_at,
     show,
+    skipped_runs,
     skips,
     slots,
     task,
@@ -191,13 +192,13 @@ class TestInAPlan:
         assert plan.enqueue == plan.backlog
         assert plan.dequeue == []
 
-    def test_the_oldest_slot_of_a_waiting_backlog_runs_and_is_dequeued(self) -> None:
+    def test_the_oldest_slot_of_a_waiting_backlog_runs_and_the_others_if_there_is_time(
+        self,
+    ) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:03")]
         plan = plan_at("12:06", due(task(catch_up="all")), stored=stored)
-        assert slots(plan.run_now) == ["a 12:02"]
-        assert slots(plan.dequeue) == ["a 12:02"]
-        assert slots(plan.backlog) == ["a 12:03"]
-        assert plan.enqueue == []
+        assert (plan.run_now, plan.backlog) == (stored[:1], stored[1:])
+        assert (plan.enqueue, plan.dequeue, plan.skipped) == ([], [], [])
 
     def test_a_new_slot_joins_the_end_of_a_backlog(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:03")]
@@ -230,21 +231,34 @@ class TestInAPlan:
     def test_a_newer_slot_supersedes_an_older_waiting_one(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])
         assert slots(plan.run_now) == ["a 12:05"]
-        assert slots(plan.dequeue) == ["a 12:03"]
         assert skips(plan) == ["a 12:03 superseded 1"]
+        assert skipped_runs(plan) == [waiting("a", "12:03")]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
     def test_of_several_waiting_slots_the_newest_supersedes_the_others(self) -> None:
         stored = [waiting("a", "12:02"), waiting("a", "12:04"), waiting("a", "12:03")]
         plan = plan_at("12:05", due(task()), stored=stored)
         assert slots(plan.run_now) == ["a 12:04"]
-        assert sorted(slots(plan.dequeue)) == ["a 12:02", "a 12:03", "a 12:04"]
-        assert skips(plan) == ["a 12:03 superseded 2"]
+        assert skips(plan) == ["a 12:03 superseded 1", "a 12:02 superseded 1"]
+        assert skipped_runs(plan) == [stored[2], stored[0]]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
+
+    def test_new_slots_are_superseded_together_and_each_waiting_one_by_itself(self) -> None:
+        stored = [waiting("a", "12:01"), waiting("a", "12:02")]
+        plan = plan_at("12:05", due(task(), "12:03", "12:04", "12:05"), stored=stored)
+        assert slots(plan.run_now) == ["a 12:05"]
+        assert skips(plan) == [
+            "a 12:04 superseded 2",
+            "a 12:02 superseded 1",
+            "a 12:01 superseded 1",
+        ]
+        assert [skip.waiting_run for skip in plan.skipped] == [None, stored[1], stored[0]]
 
     def test_a_newer_waiting_slot_supersedes_a_new_one(self) -> None:
         plan = plan_at("12:05", due(task(), "12:03"), stored=[waiting("a", "12:04")])
-        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:04"]
+        assert slots(plan.run_now) == ["a 12:04"]
         assert skips(plan) == ["a 12:03 superseded 1"]
-        assert plan.enqueue == []
+        assert (skipped_runs(plan), plan.enqueue, plan.dequeue) == ([], [], [])
 
     def test_the_newest_slot_inherits_the_place_of_the_superseded(self) -> None:
         plan = plan_at("12:05", due(task(), "12:05"), stored=[waiting("a", "12:03")])

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from pyramid_cron.planning.catch_up import condense
 from pyramid_cron.planning.pauses import PauseRule, list_pause_changes
-from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, Snapshot, WaitingRun
+from pyramid_cron.planning.snapshot import Snapshot, WaitingRun
 from pyramid_cron.planning.tick_plan import DueTask, plan_tick
-from pyramid_cron.run import Trigger
+from pyramid_cron.run import BACKFILL_ORIGIN, Trigger
 from pyramid_cron.schedule import Cron, Every
 from pyramid_cron.task import CatchUp, Overlap, Task
 
@@ -60,12 +60,13 @@ half = MINUTE / 2
     grace=st.sampled_from([None, 0, 1, 15, 60, 500]),
     pauses=st.lists(st.tuples(moments, st.booleans(), st.none() | moments, st.booleans())),
     filled_in=st.lists(moments, max_size=3),
+    waits=st.lists(moments, max_size=2, unique=True),
     since=moments,
     late=st.sampled_from([0, 20, 59]),
 )
 @settings(max_examples=150, deadline=None)
 def test_the_plan_is_the_same(
-    every, catch_up, overlap, grace, pauses, filled_in, since, late
+    every, catch_up, overlap, grace, pauses, filled_in, waits, since, late
 ) -> None:
     now = NOON + timedelta(seconds=late)
     grace = None if grace is None else grace * MINUTE
@@ -78,8 +79,12 @@ def test_the_plan_is_the_same(
         for moment, pauses, until, shifted in sorted(pauses, key=lambda pause: pause[0])
     ]
     backfill = [
-        WaitingRun("a", slot, Trigger.BACKFILL, slot, nonce=BACKFILL_ORIGIN) for slot in filled_in
+        WaitingRun("a", slot, Trigger.BACKFILL, slot, origin=BACKFILL_ORIGIN) for slot in filled_in
     ]
-    snapshot = Snapshot(pause_rules=rules, waiting=backfill)
+    waiting = [
+        WaitingRun("a", slot, Trigger.SCHEDULE, slot, id=str(number))
+        for number, slot in enumerate(waits)
+    ]
+    snapshot = Snapshot(pause_rules=rules, waiting=[*backfill, *waiting])
     few = DueTask(task, 0, *condense(task, slots, now, list_pause_changes(rules)))
     assert plan_tick([few], snapshot, now) == plan_tick([DueTask(task, 0, slots)], snapshot, now)

@@ -7,9 +7,8 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron.planning.fixed_delay import max_wait, next_waiting
-from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN
 from pyramid_cron.planning.tick_plan import TickPlan
-from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.run import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, RunState, Trigger
 from pyramid_cron.schedule import Every
 from pyramid_cron.task import Retry, Task
 
@@ -26,6 +25,7 @@ from .builders import (
     plan_at,
     resume,
     show,
+    skipped_runs,
     skips,
     slots,
     task,
@@ -77,20 +77,20 @@ class TestFirstSlot:
         plan = plan_at("12:05", due(poll(), "12:05"), running=[active("a")], last_tick="12:04")
         assert plan == TickPlan()
 
-    @pytest.mark.parametrize("nonce", [BY_HAND, BACKFILL_ORIGIN])
-    def test_a_run_by_hand_does_not_take_the_place_of_a_slot(self, nonce: int) -> None:
-        running = [active("a", nonce=nonce)]
+    @pytest.mark.parametrize("origin", [BY_HAND, BACKFILL_ORIGIN])
+    def test_a_run_by_hand_does_not_take_the_place_of_a_slot(self, origin: str) -> None:
+        running = [active("a", origin=origin)]
         plan = plan_at("12:05", due(poll(), "12:05"), running=running, last_tick="12:04")
         assert slots(plan.enqueue) == ["a 12:05"]
         assert plan.run_now == []
 
     def test_a_parallel_backfill_does_not_delay_it(self) -> None:
-        running = [active("a", nonce=PARALLEL_BACKFILL_ORIGIN)]
+        running = [active("a", origin=PARALLEL_BACKFILL_ORIGIN)]
         plan = plan_at("12:05", due(poll(), "12:05"), running=running, last_tick="12:04")
         assert slots(plan.run_now) == ["a 12:05"]
 
     def test_a_deferred_run_does_not_take_the_place_of_a_slot(self) -> None:
-        stored = [waiting("a", "12:08", Trigger.DEFERRED, nonce=BY_HAND)]
+        stored = [waiting("a", "12:08", Trigger.DEFERRED, origin=BY_HAND)]
         plan = plan_at("12:05", due(poll(), "12:05"), stored=stored, last_tick="12:04")
         assert slots(plan.run_now) == ["a 12:05"]
         assert plan.dequeue == []
@@ -109,8 +109,8 @@ class TestFirstSlot:
 class TestNextSlot:
     def test_the_slot_that_follows_a_run_runs_when_it_is_due(self) -> None:
         plan = plan_at("12:08", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
-        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:08"]
-        assert triggers(plan) == [Trigger.SCHEDULE]
+        assert plan == TickPlan(run_now=[waiting("a", "12:08")])
+        assert plan.run_now[0].id == waiting("a", "12:08").id
 
     def test_it_is_on_time_within_a_minute(self) -> None:
         plan = plan_at("12:08:59", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
@@ -120,14 +120,14 @@ class TestNextSlot:
         plan = plan_at("12:20", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
         assert slots(plan.run_now) == ["a 12:08"]
         assert triggers(plan) == [Trigger.CATCH_UP]
-        assert slots(plan.dequeue) == ["a 12:08"]
-        assert plan.skipped == []
+        assert plan.run_now[0].id == waiting("a", "12:08").id
+        assert (plan.enqueue, plan.dequeue, plan.skipped) == ([], [], [])
 
     def test_a_slot_older_than_the_grace_is_missed(self) -> None:
         plan = plan_at("14:00", due(poll()), stored=[waiting("a", "12:08")], last_tick="12:07")
         assert skips(plan) == ["a 12:08 missed 1"]
-        assert slots(plan.dequeue) == ["a 12:08"]
-        assert plan.run_now == []
+        assert skipped_runs(plan) == [waiting("a", "12:08")]
+        assert (plan.run_now, plan.enqueue, plan.dequeue) == ([], [], [])
 
     def test_a_task_that_catches_up_with_nothing_misses_it(self) -> None:
         plan = plan_at(
@@ -186,7 +186,7 @@ class TestNextSlot:
             "12:08",
             due(poll()),
             stored=[waiting("a", "12:08")],
-            running=[active("a", nonce=BY_HAND)],
+            running=[active("a", origin=BY_HAND)],
             last_tick="12:07",
         )
         assert plan == TickPlan()
@@ -196,11 +196,13 @@ class TestNextSlot:
             "12:20",
             due(poll()),
             stored=[waiting("a", "12:08")],
-            running=[active("a", nonce=BY_HAND)],
+            running=[active("a", origin=BY_HAND)],
             last_tick="12:07",
         )
-        assert slots(plan.dequeue) == slots(plan.enqueue) == ["a 12:08"]
-        assert plan.enqueue[0].trigger is Trigger.CATCH_UP
+        assert slots(plan.enqueue) == ["a 12:08"]
+        [late] = plan.enqueue
+        assert (late.id, late.trigger) == (waiting("a", "12:08").id, Trigger.CATCH_UP)
+        assert (plan.run_now, plan.dequeue, plan.skipped) == ([], [], [])
 
     def test_a_slot_that_waits_to_catch_up_is_never_missed(self) -> None:
         stored = [waiting("a", "10:00", Trigger.CATCH_UP)]
@@ -211,8 +213,7 @@ class TestNextSlot:
     def test_a_retry_is_never_missed(self) -> None:
         retry = waiting("a", "10:00", Trigger.RETRY, attempt=2)
         plan = plan_at("12:20", due(poll(catch_up="none", retry=2)), stored=[retry])
-        assert plan.run_now == plan.dequeue == [retry]
-        assert plan.skipped == []
+        assert plan == TickPlan(run_now=[retry])
 
     def test_an_idle_slot_waits_for_time(self) -> None:
         plan = plan_at(
@@ -225,7 +226,13 @@ class TestNextSlot:
         policy = due(poll(executor="thread"))
         stored = [waiting("a", "12:08")]
         plan = plan_at("12:08", policy, stored=stored, last_tick="12:07", capacity=1)
-        assert plan.background == plan.dequeue == stored
+        assert plan == TickPlan(background=stored)
+
+    def test_a_late_background_slot_goes_on_waiting_where_there_is_no_room(self) -> None:
+        stored = [waiting("a", "12:08")]
+        plan = plan_at("12:20", due(poll(executor="thread")), stored=stored, last_tick="12:07")
+        assert slots(plan.over_capacity) == ["a 12:08"]
+        assert (plan.background, plan.dequeue, plan.skipped) == ([], [], [])
 
 
 class TestOneNextSlot:
@@ -238,14 +245,15 @@ class TestOneNextSlot:
     def test_a_slot_still_to_come_is_dropped_where_another_is_due(self) -> None:
         stored = [waiting("a", "12:06"), waiting("a", "12:08")]
         plan = plan_at("12:06", due(poll()), stored=stored, last_tick="12:05")
-        assert slots(plan.run_now) == ["a 12:06"]
-        assert sorted(slots(plan.dequeue)) == ["a 12:06", "a 12:08"]
+        assert (plan.run_now, plan.dequeue) == (stored[:1], stored[1:])
+        assert (plan.enqueue, plan.skipped) == ([], [])
 
     def test_two_due_slots_are_one_run(self) -> None:
         stored = [waiting("a", "12:05:30"), waiting("a", "12:06")]
         plan = plan_at("12:06", due(poll()), stored=stored, last_tick="12:05")
         assert slots(plan.run_now) == ["a 12:06"]
         assert skips(plan) == ["a 12:05:30 superseded 1"]
+        assert (skipped_runs(plan), plan.dequeue) == (stored[:1], [])
 
     def test_of_two_due_slots_the_newest_waits_in_the_place_of_the_older(
         self,
@@ -254,12 +262,13 @@ class TestOneNextSlot:
             "12:06",
             due(poll()),
             stored=[waiting("a", "12:05:30"), waiting("a", "12:06")],
-            running=[active("a", nonce=BY_HAND)],
+            running=[active("a", origin=BY_HAND)],
             last_tick="12:05",
         )
-        assert slots(plan.dequeue) == ["a 12:05:30", "a 12:06"]
         assert plan.enqueue == [waiting("a", "12:06", since="12:05:30")]
-        assert plan.run_now == []
+        assert plan.enqueue[0].id == waiting("a", "12:06").id
+        assert skipped_runs(plan) == [waiting("a", "12:05:30")]
+        assert (plan.run_now, plan.dequeue) == ([], [])
 
     def test_a_slot_is_dropped_that_would_come_after_a_retry(self) -> None:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:07", attempt=2)
@@ -272,7 +281,7 @@ class TestOneNextSlot:
         retry = waiting("a", "12:00", Trigger.RETRY, since="12:08", attempt=2)
         stored = [retry, waiting("a", "12:06")]
         plan = plan_at("12:06", due(poll(retry=2)), stored=stored, last_tick="12:05")
-        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:06"]
+        assert plan == TickPlan(run_now=[waiting("a", "12:06")])
 
     def test_a_stale_slot_is_dropped_and_the_schedule_counts_again(self) -> None:
         plan = plan_at(
@@ -295,15 +304,21 @@ class TestOneNextSlot:
         assert slots(plan.run_now) == ["a 12:08"]
         assert plan.skipped == []
 
-    def test_a_late_slot_is_dequeued_as_it_was(self) -> None:
+    def test_a_slot_still_to_come_is_dropped_where_a_late_one_runs(self) -> None:
         stored = [waiting("a", "12:08"), waiting("a", "12:22")]
         plan = plan_at("12:20", due(poll()), stored=stored, last_tick="12:07")
         assert slots(plan.run_now) == ["a 12:08"]
-        assert slots(plan.dequeue) == ["a 12:08", "a 12:22"]
+        assert (plan.dequeue, plan.enqueue, plan.skipped) == (stored[1:], [], [])
+
+    def test_a_slot_still_to_come_goes_on_waiting_where_a_late_one_is_missed(self) -> None:
+        stored = [waiting("a", "12:08"), waiting("a", "12:22")]
+        plan = plan_at("12:20", due(poll(catch_up="none")), stored=stored, last_tick="12:07")
+        assert skipped_runs(plan) == stored[:1]
+        assert (plan.run_now, plan.dequeue, plan.enqueue) == ([], [], [])
 
 
 class TestPause:
-    def test_a_slot_of_the_time_of_a_pause_waits_for_its_end_and_is_skipped_once(self) -> None:
+    def test_a_slot_of_the_time_of_a_pause_waits_for_its_end(self) -> None:
         plan = plan_at(
             "12:08",
             due(poll()),
@@ -311,11 +326,9 @@ class TestPause:
             pauses=[pause(reason="moving")],
             last_tick="12:07",
         )
-        assert skips(plan) == ["a 12:08 paused 1"]
-        assert plan.skipped[0].detail == "moving"
-        assert (plan.run_now, plan.dequeue) == ([], [])
+        assert plan == TickPlan()
 
-    def test_the_next_tick_of_a_pause_records_nothing(self) -> None:
+    def test_it_goes_on_waiting_at_the_ticks_that_follow(self) -> None:
         plan = plan_at(
             "12:09",
             due(poll()),
@@ -325,7 +338,12 @@ class TestPause:
         )
         assert plan == TickPlan()
 
-    def test_after_a_pause_that_no_tick_saw_its_slot_is_skipped_and_dropped(self) -> None:
+    def test_a_stale_slot_is_dropped_during_a_pause_too(self) -> None:
+        stored = [waiting("a", "2027-06-15 12:00")]
+        plan = plan_at("12:09", due(poll()), stored=stored, pauses=[pause()], last_tick="12:08")
+        assert plan == TickPlan(dequeue=stored)
+
+    def test_after_a_pause_that_no_tick_saw_its_slot_is_skipped(self) -> None:
         plan = plan_at(
             "12:20",
             due(poll(), "12:10", "12:15", "12:20"),
@@ -334,19 +352,22 @@ class TestPause:
             last_tick="12:00",
         )
         assert skips(plan) == ["a 12:08 paused 1"]
-        assert slots(plan.dequeue) == ["a 12:08"]
+        assert skipped_runs(plan) == [waiting("a", "12:08")]
         assert slots(plan.run_now) == ["a 12:20"]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
-    def test_after_a_pause_its_slot_is_dropped_without_a_second_record(self) -> None:
+    def test_after_a_pause_the_slot_that_waited_for_its_end_is_skipped(self) -> None:
         plan = plan_at(
             "12:10",
             due(poll()),
             stored=[waiting("a", "12:08")],
-            pauses=[pause("*", "12:00"), resume("*", "12:10")],
+            pauses=[pause("*", "12:00", reason="moving"), resume("*", "12:10")],
             last_tick="12:09",
         )
-        assert slots(plan.dequeue) == ["a 12:08"]
-        assert (plan.run_now, plan.skipped) == ([], [])
+        assert skips(plan) == ["a 12:08 paused 1"]
+        assert plan.skipped[0].detail == "moving"
+        assert skipped_runs(plan) == [waiting("a", "12:08")]
+        assert (plan.run_now, plan.enqueue, plan.dequeue) == ([], [], [])
 
     def test_after_a_pause_a_slot_of_the_schedule_in_its_time_does_not_count(self) -> None:
         plan = plan_at(
@@ -479,7 +500,7 @@ class TestOverManyTicks:
         assert timeline.ticks("13:00", "21:00", HOUR) == ["a 13:00", "a 16:00", "a 19:00"]
 
     def test_a_deferred_run_does_not_delay_it(self) -> None:
-        deferred = waiting("a", "14:30", Trigger.DEFERRED, nonce=BY_HAND)
+        deferred = waiting("a", "14:30", Trigger.DEFERRED, origin=BY_HAND)
         timeline = Timeline([poll("1h")], stored=[deferred])
         assert timeline.ticks("11:50", "14:50", 10 * MINUTE) == [
             "a 12:00",

@@ -9,8 +9,14 @@ from pyramid_cron.planning.followups import (
     followups,
     is_exhausted,
 )
-from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, WaitingRun
-from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.planning.snapshot import WaitingRun
+from pyramid_cron.run import (
+    BACKFILL_ORIGIN,
+    PARALLEL_BACKFILL_ORIGIN,
+    RunState,
+    Trigger,
+    WaitReason,
+)
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry
 
@@ -27,6 +33,10 @@ class TestRetry:
         assert followups(task(retry=TWICE), slot) == [
             WaitingRun("a", at("12:00"), Trigger.RETRY, at("12:01:10"), attempt=2)
         ]
+
+    def test_it_is_another_run_and_waits_because_it_is_a_retry(self) -> None:
+        [retry] = followups(task(retry=TWICE), run("a", "12:00", RunState.FAILED))
+        assert (retry.id, retry.why) == (None, WaitReason.RETRY)
 
     @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SKIPPED])
     def test_nothing_follows_a_run_that_did_not_fail(self, state: RunState) -> None:
@@ -57,15 +67,15 @@ class TestRetry:
         assert following_run.attempt == attempt + 1
 
     def test_an_attempt_has_the_payload_of_the_one_before(self) -> None:
-        slot = run("a", "12:00", RunState.FAILED, nonce=BY_HAND, payload="parcel 5")
+        slot = run("a", "12:00", RunState.FAILED, origin=BY_HAND, payload="parcel 5")
         [retry] = followups(task(retry=TWICE), slot)
-        assert (retry.payload, retry.nonce) == ("parcel 5", BY_HAND)
+        assert (retry.payload, retry.origin) == ("parcel 5", BY_HAND)
 
-    @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
-    def test_a_retry_of_a_backfill_is_part_of_the_backfill(self, nonce: int) -> None:
-        slot = run("a", "12:00", RunState.FAILED, nonce=nonce, trigger=Trigger.BACKFILL)
+    @pytest.mark.parametrize("origin", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
+    def test_a_retry_of_a_backfill_is_part_of_the_backfill(self, origin: str) -> None:
+        slot = run("a", "12:00", RunState.FAILED, origin=origin, trigger=Trigger.BACKFILL)
         [retry] = followups(task(retry=TWICE), slot)
-        assert (retry.nonce, retry.trigger) == (nonce, Trigger.RETRY)
+        assert (retry.origin, retry.trigger) == (origin, Trigger.RETRY)
 
     def test_a_wait_of_nothing_is_due_at_once(self) -> None:
         slot = run("a", "12:00", RunState.FAILED, finished="12:00:10.500")
@@ -104,6 +114,10 @@ class TestFixedDelay:
             WaitingRun("a", at("12:08"), Trigger.SCHEDULE, at("12:08"))
         ]
 
+    def test_the_next_slot_is_a_run_that_is_to_come_later(self) -> None:
+        [slot] = followups(task("a", Every("5m"), overlap="delay"), run("a", "12:00"))
+        assert (slot.id, slot.why) == (None, WaitReason.LATER)
+
     def test_of_a_minute_it_counts_from_the_minute_too(self) -> None:
         slot = run("a", "12:00", finished="12:00:59")
         assert slots(followups(task("a", Every("1m"), overlap="delay"), slot)) == ["a 12:01"]
@@ -135,9 +149,9 @@ class TestFixedDelay:
         [next_slot] = followups(policy, slot)
         assert (next_slot.slot, next_slot.attempt) == (at("12:07"), 1)
 
-    @pytest.mark.parametrize("nonce", [BY_HAND, BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
-    def test_nothing_follows_a_run_that_is_not_of_the_schedule(self, nonce: int) -> None:
-        slot = run("a", "12:00", nonce=nonce)
+    @pytest.mark.parametrize("origin", [BY_HAND, BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
+    def test_nothing_follows_a_run_that_is_not_of_the_schedule(self, origin: str) -> None:
+        slot = run("a", "12:00", origin=origin)
         assert followups(task("a", Every("5m"), overlap="delay"), slot) == []
 
     @pytest.mark.parametrize("overlap", ["skip", "allow", "restart"])

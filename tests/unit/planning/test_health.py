@@ -29,7 +29,7 @@ HOURLY = Cron("0 * * * *")
 def record(
     task: Task | None,
     *,
-    last_tick: str | None = "12:00",
+    until: str | None = "12:00",
     running: tuple[ActiveRun, ...] = (),
     waiting_since: str | None = None,
     next_waiting_at: str | None = None,
@@ -43,7 +43,7 @@ def record(
     return TaskHealthInput(
         "gone" if task is None else task.name,
         task,
-        last_tick=None if last_tick is None else at(last_tick),
+        window_end=None if until is None else at(until),
         active=running,
         waiting_since=None if waiting_since is None else at(waiting_since),
         next_waiting_at=None if next_waiting_at is None else at(next_waiting_at),
@@ -90,7 +90,7 @@ class TestApplication:
         assert health.describe_silence() is None
 
     def test_where_no_tick_ever_came_it_is_not_healthy(self) -> None:
-        health = health_at(record(task(), last_tick=None), last_tick=None, now="12:00")
+        health = health_at(record(task(), until=None), last_tick=None, now="12:00")
         assert not health.is_healthy
         assert (health.last_tick, health.since_last_tick) == (None, None)
         assert health.tasks[0].state is HealthState.OK
@@ -150,24 +150,24 @@ class TestState:
 
 class TestLate:
     def test_a_slot_that_no_tick_came_for_is_late_after_three_minutes(self) -> None:
-        task_input = record(task("a", Cron("5 * * * *")), last_tick="12:00")
+        task_input = record(task("a", Cron("5 * * * *")), until="12:00")
         assert state_of(task_input, "12:08") == "ok"
         late = health_of(task_input, "12:08:01")
         assert late.state is HealthState.LATE
         assert late.detail == "due since 12:05, and no tick has come for it"
 
     def test_it_is_not_late_once_a_tick_came(self) -> None:
-        task_input = record(task("a", Cron("5 * * * *")), last_tick="12:09")
+        task_input = record(task("a", Cron("5 * * * *")), until="12:09")
         assert state_of(task_input, "12:30") == "ok"
 
     def test_a_new_task_is_not_late_for_slots_from_before(self) -> None:
-        assert state_of(record(task("a", Cron("0 2 * * *")), last_tick=None), "12:00") == "ok"
+        assert state_of(record(task("a", Cron("0 2 * * *")), until=None), "12:00") == "ok"
 
     def test_a_task_on_demand_is_never_late(self) -> None:
         assert state_of(record(task("a", None)), "2027-01-01 12:00") == "ok"
 
     def test_a_waiting_run_is_late_after_three_minutes(self) -> None:
-        task_input = record(task("a", HOURLY), last_tick="12:00", waiting_since="12:00:31")
+        task_input = record(task("a", HOURLY), until="12:00", waiting_since="12:00:31")
         assert state_of(task_input, "12:03:31") == "ok"
         late = health_of(task_input, "12:03:32")
         assert (late.state, late.detail) == (HealthState.LATE, "waits to run since 12:00:31")
@@ -188,7 +188,7 @@ class TestLate:
         assert state_of(task_input, "13:00:01") == "late"
 
     def test_a_slot_no_tick_came_for_is_named_before_a_waiting_run(self) -> None:
-        task_input = record(task(), last_tick="12:00", waiting_since="11:00")
+        task_input = record(task(), until="12:00", waiting_since="11:00")
         detail = health_of(task_input, "12:10").detail
         assert detail == "due since 12:01, and no tick has come for it"
 
@@ -269,7 +269,7 @@ class TestStuck:
 
     def test_a_first_run_without_a_timeout_may_take_as_long_as_it_likes(self) -> None:
         task_input = record(task("a", HOURLY), running=(active("a", "12:00", lease="23:59"),))
-        assert state_of(replace(task_input, last_tick=at("23:00")), "23:30") == "ok"
+        assert state_of(replace(task_input, window_end=at("23:00")), "23:30") == "ok"
 
     def test_a_run_that_has_not_begun_does_not_take_long_yet(self) -> None:
         ongoing = active("a", "12:00", RunState.CLAIMED)
@@ -296,6 +296,13 @@ class TestStuck:
         assert stuck.detail == (
             f"was sent, and no worker has taken it up within 3 minutes: {ongoing.describe(show)}"
         )
+
+    def test_how_long_a_run_waited_before_it_was_sent_does_not_count(self) -> None:
+        ongoing = active("a", "12:00", RunState.CLAIMED)
+        sent = replace(ongoing, run=replace(ongoing.run, claimed=at("12:05")))
+        task_input = record(task("a", HOURLY, executor="celery"), running=(sent,))
+        assert state_of(task_input, "12:08") == "ok"
+        assert state_of(task_input, "12:08:01") == "stuck"
 
     def test_a_run_that_a_worker_took_over_is_not(self) -> None:
         policy = task("a", HOURLY, executor="celery")
@@ -349,22 +356,22 @@ class TestOrphaned:
 
 
 class TestNextSlot:
-    def test_the_next_slot_comes_after_the_last_tick(self) -> None:
-        assert next_slot(record(task("a", HOURLY), last_tick="12:00"), "12:30") == "13:00"
+    def test_the_next_slot_comes_after_those_that_are_handled(self) -> None:
+        assert next_slot(record(task("a", HOURLY), until="12:00"), "12:30") == "13:00"
 
     def test_the_next_slot_of_a_new_task_comes_after_now(self) -> None:
-        assert next_slot(record(task("a", HOURLY), last_tick=None), "12:30") == "13:00"
+        assert next_slot(record(task("a", HOURLY), until=None), "12:30") == "13:00"
 
     def test_a_slot_that_is_due_already_is_not_the_next(self) -> None:
-        task_input = record(task("a", Cron("5 * * * *")), last_tick="12:00")
+        task_input = record(task("a", Cron("5 * * * *")), until="12:00")
         assert next_slot(task_input, "12:04:59") == "12:05"
         assert next_slot(task_input, "12:05") == "13:05"
         assert next_slot(task_input, "12:09") == "13:05"
 
-    def test_a_last_tick_still_to_come_hides_no_slot(self) -> None:
+    def test_a_window_that_ends_in_the_future_hides_no_slot(self) -> None:
         """The clock was set back, or that of another host is ahead."""
-        assert next_slot(record(task("a", HOURLY), last_tick="15:30"), "12:30") == "13:00"
-        assert state_of(record(task("a", HOURLY), last_tick="15:30"), "12:30") == "ok"
+        assert next_slot(record(task("a", HOURLY), until="15:30"), "12:30") == "13:00"
+        assert state_of(record(task("a", HOURLY), until="15:30"), "12:30") == "ok"
 
     def test_a_task_on_demand_or_whose_moment_is_over_has_none(self) -> None:
         assert next_slot(record(task("a", None)), "12:00") is None
@@ -392,12 +399,12 @@ class TestNextSlot:
 
     def test_a_task_with_fixed_delay_is_not_late_by_its_schedule_while_a_slot_waits(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
-        waits = record(policy, last_tick="12:00", next_waiting_at="12:12")
+        waits = record(policy, until="12:00", next_waiting_at="12:12")
         assert state_of(waits, "12:10") == "ok"
         assert state_of(replace(waits, next_waiting_at=None), "12:10") == "late"
 
     def test_nor_while_a_run_is_active(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
-        task_input = record(policy, last_tick="12:00", running=(active("a", nonce=BY_HAND),))
+        task_input = record(policy, until="12:00", running=(active("a", origin=BY_HAND),))
         assert state_of(task_input, "12:10") == "ok"
         assert next_slot(task_input, "12:12") == "12:15"

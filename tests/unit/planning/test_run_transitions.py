@@ -6,8 +6,15 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron.planning.followups import retry_of
-from pyramid_cron.planning.snapshot import BACKFILL_ORIGIN
-from pyramid_cron.run import Progress, Run, RunReason, RunState, Trigger
+from pyramid_cron.run import (
+    BACKFILL_ORIGIN,
+    Progress,
+    Run,
+    RunReason,
+    RunState,
+    Trigger,
+    WaitReason,
+)
 from pyramid_cron.run_transitions import (
     Failure,
     abandoned,
@@ -16,7 +23,7 @@ from pyramid_cron.run_transitions import (
     failed,
     lost,
     progressed,
-    requeued,
+    released,
     skipped,
     started,
     succeeded,
@@ -38,7 +45,9 @@ CLAIM = Run(
     "web1",
     42,
     payload={"order": 7},
-    nonce=BACKFILL_ORIGIN,
+    origin=BACKFILL_ORIGIN,
+    claimed=NOON,
+    key="order 7",
 )
 RUNNING = started(CLAIM, LATER)
 FAILURE = Failure(RunState.FAILED, "ValueError: no", "Traceback ...")
@@ -49,14 +58,13 @@ ENDS = {
     "condition": condition_not_met(RUNNING, END),
     "skipped": skipped(CLAIM, RunReason.MISSED),
     "cancelled": cancelled(CLAIM, END),
-    "requeued": requeued(CLAIM, END, "it could not begin"),
     "abandoned": abandoned(RUNNING, END, "too long", is_timeout=True, is_killed=False),
     "lost": lost(RUNNING, END),
 }
 
 
 def identity(run):
-    return run.id, run.task, run.slot, run.attempt, run.trigger, run.nonce, run.payload
+    return run.id, run.task, run.slot, run.attempt, run.trigger, run.origin, run.payload, run.key
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
@@ -130,6 +138,39 @@ class TestEndsByItsTask:
         assert condition_not_met(RUNNING, END, OUTPUTS).log == "INFO hello"
 
 
+class TestReleased:
+    WAITING = released(CLAIM, LATER)
+
+    def test_a_released_run_waits_from_now_on_for_room(self):
+        run = self.WAITING
+        assert (run.state, run.not_before, run.why) == (
+            RunState.WAITING,
+            LATER,
+            WaitReason.ROOM,
+        )
+
+    def test_it_is_the_same_run_and_the_same_attempt(self):
+        assert identity(self.WAITING) == identity(CLAIM)
+
+    def test_it_is_nobody_s_and_was_never_claimed(self):
+        run = self.WAITING
+        assert (run.host, run.pid, run.claimed) == ("", 0, None)
+
+    def test_it_has_neither_begun_nor_ended(self):
+        run = self.WAITING
+        assert (run.started, run.finished, run.error, run.reason) == (None, None, None, None)
+
+    def test_the_claim_it_was_made_of_stays_as_it_was(self):
+        before = replace(CLAIM)
+        released(CLAIM, LATER)
+        assert before == CLAIM
+
+    def test_it_may_be_cancelled_while_it_waits(self):
+        run = cancelled(self.WAITING, END)
+        assert (run.state, run.claimed, run.finished) == (RunState.CANCELLED, END, END)
+        assert (run.not_before, run.why) == (None, None)
+
+
 class TestSkipped:
     def test_a_skipped_run_stands_for_several_slots(self):
         run = skipped(CLAIM, RunReason.SUPERSEDED, 3)
@@ -158,10 +199,8 @@ class TestEndsByItsProcess:
         run = cancelled(CLAIM, END, "the process stopped")
         assert run.error == "the process stopped before it began"
 
-    def test_a_requeued_run_is_cancelled_with_the_reason(self):
-        run = requeued(CLAIM, END, "it could not begin")
-        assert (run.state, run.started, run.finished) == (RunState.CANCELLED, None, END)
-        assert run.error == "it could not begin"
+    def test_a_run_cancelled_before_it_began_was_claimed_when_it_was(self):
+        assert cancelled(CLAIM, END).claimed == NOON
 
     def test_a_timed_out_run_that_does_not_stop_is_timed_out(self):
         run = abandoned(RUNNING, END, "ran too long", is_timeout=True, is_killed=False)
@@ -200,8 +239,11 @@ class TestRetry:
 
     def test_a_retry_has_the_run_s_origin_and_payload(self):
         retry = retry_of(ENDS["failed"], END)
-        assert (retry.nonce, retry.payload) == (BACKFILL_ORIGIN, {"order": 7})
+        assert (retry.origin, retry.payload) == (BACKFILL_ORIGIN, {"order": 7})
 
-    def test_a_requeued_run_is_retried_from_its_end_on(self):
-        run = ENDS["requeued"]
-        assert retry_of(run, run.finished).due_since == NOON
+    def test_a_retry_is_another_run_and_waits_since_it_is_one(self):
+        retry = retry_of(ENDS["failed"], END)
+        assert (retry.id, retry.key, retry.why) == (None, None, WaitReason.RETRY)
+
+    def test_a_retry_has_the_place_of_its_slot(self):
+        assert retry_of(ENDS["failed"], END).due_since == NOON

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
-from pyramid_cron.planning.snapshot import Snapshot
+import pytest
 
-from .builders import active, at, show, snapshot, waiting
+from pyramid_cron.planning.snapshot import Snapshot, WaitingRun, as_run, as_waiting_run
+from pyramid_cron.run import BACKFILL_ORIGINS, RunState, Trigger, WaitReason
+
+from .builders import BY_HAND, active, at, show, snapshot, waiting
 
 
 def test_a_slot_is_overdue_since_its_moment() -> None:
@@ -26,9 +30,50 @@ def test_a_payload_makes_no_other_run() -> None:
     assert len({waiting(payload="x"), waiting(payload="y")}) == 1
 
 
-def test_another_attempt_or_nonce_is_another_run() -> None:
+def test_another_attempt_or_origin_is_another_run() -> None:
     assert waiting(attempt=2) != waiting()
-    assert waiting(nonce=1) != waiting()
+    assert waiting(origin="adhoc:1") != waiting()
+
+
+def test_its_id_and_its_key_make_no_other_run() -> None:
+    assert replace(waiting(), id=None, key="order 7") == waiting()
+
+
+@pytest.mark.parametrize("origin", BACKFILL_ORIGINS)
+def test_a_run_of_a_backfill_says_so(origin: str) -> None:
+    assert waiting(origin=origin).is_backfill
+    assert not waiting().is_backfill
+    assert not waiting(origin=BY_HAND).is_backfill
+
+
+class TestOnRecord:
+    WAITS = replace(
+        waiting("a", "12:00", Trigger.RETRY, since="12:05", attempt=2, origin=BY_HAND, payload="x"),
+        why=WaitReason.RETRY,
+        key="order 7",
+    )
+
+    def test_it_is_a_run_of_no_process_that_waits(self) -> None:
+        run = as_run(self.WAITS)
+        assert (run.state, run.host, run.pid) == (RunState.WAITING, "", 0)
+        assert (run.claimed, run.started, run.finished) == (None, None, None)
+
+    def test_it_says_when_it_may_begin_and_why_it_waits(self) -> None:
+        run = as_run(self.WAITS)
+        assert (run.not_before, run.why) == (at("12:05"), WaitReason.RETRY)
+
+    def test_nothing_of_it_is_lost_there_and_back(self) -> None:
+        back = as_waiting_run(as_run(self.WAITS))
+        names = WaitingRun.__slots__
+        assert {name: getattr(back, name) for name in names} == {
+            name: getattr(self.WAITS, name) for name in names
+        }
+
+    def test_a_run_that_does_not_wait_any_more_could_begin_at_its_slot(self) -> None:
+        claimed = active("a", "12:00", RunState.CLAIMED).run
+        back = as_waiting_run(claimed)
+        assert (back.not_before, back.why) == (at("12:00"), WaitReason.LATER)
+        assert back.id == claimed.id
 
 
 def test_the_load_is_the_weight_of_all_runs_of_all_tasks() -> None:

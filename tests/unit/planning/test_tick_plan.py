@@ -7,12 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pyramid_cron.planning.catch_up import SkippedSlots
-from pyramid_cron.planning.snapshot import (
-    BACKFILL_ORIGIN,
-    PARALLEL_BACKFILL_ORIGIN,
-    Snapshot,
-    WaitingRun,
-)
+from pyramid_cron.planning.snapshot import Snapshot, WaitingRun
 from pyramid_cron.planning.tick_plan import (
     TickPlan,
     blocking_runs,
@@ -20,7 +15,14 @@ from pyramid_cron.planning.tick_plan import (
     plan_tick,
     skipped_for_overlap,
 )
-from pyramid_cron.run import RunReason, RunState, Trigger
+from pyramid_cron.run import (
+    BACKFILL_ORIGIN,
+    PARALLEL_BACKFILL_ORIGIN,
+    RunReason,
+    RunState,
+    Trigger,
+    WaitReason,
+)
 from pyramid_cron.schedule import Every
 
 from .builders import (
@@ -32,8 +34,10 @@ from .builders import (
     at,
     due,
     moments,
+    on_record,
     pause,
     plan_at,
+    skipped_runs,
     skips,
     slots,
     task,
@@ -133,17 +137,23 @@ class TestOrder:
 
 
 class TestWaiting:
-    def test_a_waiting_slot_runs_and_is_dequeued(self) -> None:
-        plan = plan_at("12:05", due(task()), stored=[waiting("a", "12:04")])
-        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:04"]
-        assert (plan.enqueue, plan.skipped) == ([], [])
+    def test_a_waiting_slot_runs_as_the_run_that_it_is_on_record(self) -> None:
+        stored = [waiting("a", "12:04")]
+        plan = plan_at("12:05", due(task()), stored=stored)
+        assert plan == TickPlan(run_now=stored)
+        assert plan.run_now[0].id == stored[0].id
 
     @pytest.mark.parametrize("trigger", WAITED)
-    def test_a_requested_run_runs_and_is_dequeued(self, trigger: Trigger) -> None:
-        stored = [waiting("a", "12:04", trigger, nonce=BY_HAND, payload="x")]
+    def test_a_requested_run_runs_with_what_it_has_on_record(self, trigger: Trigger) -> None:
+        request = waiting("a", "12:04", trigger, origin=BY_HAND, payload="x")
+        stored = [replace(request, key="order 7")]
         plan = plan_at("12:05", due(task()), stored=stored)
-        assert plan.run_now == plan.dequeue == stored
-        assert plan.run_now[0].payload == "x"
+        assert plan == TickPlan(run_now=stored)
+        [run] = plan.run_now
+        assert (run.id, run.payload, run.key) == (request.id, "x", "order 7")
+
+    def test_a_new_slot_has_no_id_yet(self) -> None:
+        assert plan_at("12:05", due(task(), "12:05")).run_now[0].id is None
 
     @pytest.mark.parametrize("trigger", WAITED)
     def test_a_requested_run_runs_however_old_it_is(self, trigger: Trigger) -> None:
@@ -151,7 +161,7 @@ class TestWaiting:
         assert plan_at("12:05", due(task(catch_up="none")), stored=stored).run_now == stored
 
     def test_a_requested_run_runs_beside_a_slot_of_the_schedule(self) -> None:
-        stored = [waiting("a", "12:04", Trigger.DEFERRED, nonce=BY_HAND)]
+        stored = [waiting("a", "12:04", Trigger.DEFERRED, origin=BY_HAND)]
         plan = plan_at("12:05", due(task(), "12:05"), stored=stored)
         assert slots(plan.run_now) == ["a 12:04", "a 12:05"]
         assert skips(plan) == []
@@ -161,7 +171,7 @@ class TestWaiting:
     def test_a_requested_run_waits_while_another_is_active(
         self, trigger: Trigger, overlap: str
     ) -> None:
-        stored = [waiting("a", "12:04", trigger, nonce=BACKFILL_ORIGIN)]
+        stored = [waiting("a", "12:04", trigger, origin=BACKFILL_ORIGIN)]
         plan = plan_at("12:05", due(task(overlap=overlap)), stored=stored, running=[active()])
         assert plan == NOTHING
 
@@ -182,6 +192,53 @@ class TestWaiting:
         assert (plan.run_now, plan.dequeue) == ([], [])
 
 
+class TestDueAgain:
+    """A slot that waits may be due again, where the clock was set back."""
+
+    STORED = (waiting("a", "12:03"),)
+
+    @pytest.mark.parametrize("policy", ["once", "all", "none"])
+    def test_it_runs_as_the_run_that_waits(self, policy: str) -> None:
+        plan = plan_at("12:03", due(task(catch_up=policy), "12:03"), stored=self.STORED)
+        assert plan == TickPlan(run_now=list(self.STORED))
+        assert plan.run_now[0].id == self.STORED[0].id
+
+    @pytest.mark.parametrize("policy", ["once", "all"])
+    def test_it_goes_on_waiting_for_time_or_room(self, policy: str) -> None:
+        idle = due(task(idle=True, catch_up=policy), "12:03")
+        assert plan_at("12:03", idle, stored=self.STORED) == TickPlan(idle=list(self.STORED))
+        thread = due(task(executor="thread", catch_up=policy), "12:03")
+        plan = plan_at("12:03", thread, stored=self.STORED)
+        assert plan == TickPlan(over_capacity=list(self.STORED))
+
+    @pytest.mark.parametrize("overlap", ["skip", "delay"])
+    def test_it_goes_on_waiting_for_another_run(self, overlap: str) -> None:
+        policy = due(task(overlap=overlap), "12:03")
+        plan = plan_at("12:03", policy, stored=self.STORED, running=[active("a", "12:02")])
+        assert plan == NOTHING
+
+    def test_it_goes_on_waiting_while_its_task_is_paused(self) -> None:
+        plan = plan_at("12:03", due(task(), "12:03"), stored=self.STORED, pauses=[pause()])
+        assert plan == NOTHING
+
+    def test_it_supersedes_older_ones_as_before(self) -> None:
+        stored = [waiting("a", "12:01"), *self.STORED]
+        plan = plan_at("12:03", due(task(), "12:02", "12:03"), stored=stored)
+        assert plan.run_now == [waiting("a", "12:03", since="12:01")]
+        assert skips(plan) == ["a 12:02 superseded 1", "a 12:01 superseded 1"]
+        assert skipped_runs(plan) == stored[:1]
+
+    def test_a_slot_whose_retry_waits_has_run_already(self) -> None:
+        retry = waiting("a", "12:03", Trigger.RETRY, attempt=2)
+        plan = plan_at("12:03:30", due(task(), "12:03"), stored=[retry])
+        assert plan == TickPlan(run_now=[retry])
+
+    def test_what_was_deferred_to_its_moment_is_another_run(self) -> None:
+        stored = [waiting("a", "12:03", Trigger.DEFERRED, origin=BY_HAND)]
+        plan = plan_at("12:03", due(task(), "12:03"), stored=stored)
+        assert len(plan.run_now) == 2
+
+
 class TestIdle:
     def test_an_idle_slot_is_put_on_record_and_runs_if_there_is_time(self) -> None:
         plan = plan_at("12:00", due(task(idle=True), "12:00"))
@@ -195,7 +252,7 @@ class TestIdle:
 
     @pytest.mark.parametrize("trigger", [*WAITED, Trigger.BACKFILL])
     def test_a_requested_run_of_an_idle_task_is_idle_too(self, trigger: Trigger) -> None:
-        stored = [waiting("a", "12:00", trigger, nonce=BY_HAND)]
+        stored = [waiting("a", "12:00", trigger, origin=BY_HAND)]
         plan = plan_at("12:05", due(task(idle=True)), stored=stored)
         assert plan.idle == stored
         assert (plan.run_now, plan.backlog, plan.dequeue) == ([], [], [])
@@ -203,8 +260,8 @@ class TestIdle:
     def test_a_newer_idle_slot_supersedes_one_that_waits_for_time(self) -> None:
         plan = plan_at("12:05", due(task(idle=True), "12:05"), stored=[waiting("a", "12:00")])
         assert slots(plan.idle) == slots(plan.enqueue) == ["a 12:05"]
-        assert slots(plan.dequeue) == ["a 12:00"]
         assert skips(plan) == ["a 12:00 superseded 1"]
+        assert (skipped_runs(plan), plan.dequeue) == ([waiting("a", "12:00")], [])
         assert plan.enqueue[0].not_before == at("12:00")
 
     def test_all_slots_of_an_idle_task_wait_for_time_even_the_oldest(self) -> None:
@@ -278,6 +335,63 @@ class TestSkip:
         assert timeline.skips() == [f"a 12:0{minute} overlap 1" for minute in (1, 2, 4, 5)]
 
 
+class TestFreshClaim:
+    """A run that was claimed a moment ago begins now, or is released: a slot waits to know."""
+
+    CLAIM = active("a", "12:00", RunState.CLAIMED)
+    """A claim of 12:00 sharp."""
+
+    def test_a_slot_waits_while_the_run_that_blocks_it_is_about_to_begin(self) -> None:
+        plan = plan_at("12:00:01", due(task(), "12:00:01"), running=[self.CLAIM])
+        assert slots(plan.enqueue) == ["a 12:00:01"]
+        assert plan == TickPlan(enqueue=plan.enqueue)
+
+    def test_it_is_skipped_two_seconds_after_the_claim(self) -> None:
+        plan = plan_at("12:00:02", due(task(), "12:00:02"), running=[self.CLAIM])
+        assert skips(plan) == ["a 12:00:02 overlap 1"]
+        assert plan.enqueue == []
+
+    def test_it_is_skipped_beside_a_run_that_has_begun(self) -> None:
+        plan = plan_at("12:00:01", due(task(), "12:00:01"), running=[active("a", "12:00")])
+        assert skips(plan) == ["a 12:00:01 overlap 1"]
+        running = [active("a", "11:59"), self.CLAIM]
+        plan = plan_at("12:00:01", due(task(), "12:00:01"), running=running)
+        assert skips(plan) == ["a 12:00:01 overlap 1"]
+
+    def test_a_slot_that_waited_is_skipped_itself_once_that_run_goes_on(self) -> None:
+        stored = [replace(waiting("a", "12:00:01"), why=WaitReason.OVERLAP)]
+        plan = plan_at("12:01", due(task()), stored=stored, running=[active("a", "12:00")])
+        assert skips(plan) == ["a 12:00:01 overlap 1"]
+        assert skipped_runs(plan) == stored
+        assert plan.skipped[0].detail == f"still going on: {active('a', '12:00')}"
+        assert plan == TickPlan(skipped=plan.skipped)
+
+    def test_it_goes_on_waiting_while_that_run_is_about_to_begin(self) -> None:
+        stored = [replace(waiting("a", "12:00:00.500"), why=WaitReason.OVERLAP)]
+        plan = plan_at("12:00:01", due(task()), stored=stored, running=[self.CLAIM])
+        assert plan == NOTHING
+
+    def test_it_runs_once_that_run_is_over(self) -> None:
+        stored = [replace(waiting("a", "12:00:01"), why=WaitReason.OVERLAP)]
+        assert plan_at("12:01", due(task()), stored=stored) == TickPlan(run_now=stored)
+
+    @pytest.mark.parametrize("why", [WaitReason.TIME, WaitReason.ROOM, WaitReason.LATER])
+    def test_a_slot_that_waits_for_something_else_is_not_skipped(self, why: WaitReason) -> None:
+        stored = [replace(waiting("a", "11:59"), why=why)]
+        plan = plan_at("12:01", due(task()), stored=stored, running=[active("a", "12:00")])
+        assert plan == NOTHING
+
+    def test_a_slot_that_waits_for_a_backfill_goes_on_waiting(self) -> None:
+        stored = [replace(waiting("a", "11:59"), why=WaitReason.OVERLAP)]
+        running = [active("a", "10:00", origin=BACKFILL_ORIGIN)]
+        assert plan_at("12:01", due(task()), stored=stored, running=running) == NOTHING
+
+    def test_a_restart_does_not_wait_for_it(self) -> None:
+        policy = due(task(overlap="restart"), "12:00:01")
+        plan = plan_at("12:00:01", policy, running=[self.CLAIM])
+        assert (slots(plan.restarts), plan.cancel_ids) == (["a 12:00:01"], [self.CLAIM.run.id])
+
+
 class TestDelay:
     def test_a_slot_waits_while_a_run_is_active(self) -> None:
         plan = plan_at("12:01", due(task(overlap="delay"), "12:01"), running=[active()])
@@ -293,8 +407,8 @@ class TestDelay:
         )
         assert slots(plan.enqueue) == ["a 12:02"]
         assert plan.enqueue[0].not_before == at("12:01")
-        assert slots(plan.dequeue) == ["a 12:01"]
         assert skips(plan) == ["a 12:01 superseded 1"]
+        assert (skipped_runs(plan), plan.dequeue) == ([waiting("a", "12:01")], [])
 
     def test_with_catch_up_all_every_slot_waits(self) -> None:
         plan = plan_at(
@@ -326,7 +440,7 @@ class TestAllow:
             stored=[waiting("a", "12:01")],
             running=[active()],
         )
-        assert slots(plan.run_now) == slots(plan.dequeue) == ["a 12:01"]
+        assert plan == TickPlan(run_now=[waiting("a", "12:01")])
 
 
 class TestRestart:
@@ -367,7 +481,8 @@ class TestRestart:
             running=[active()],
         )
         assert slots(plan.restarts) == slots(plan.enqueue) == ["a 12:02"]
-        assert slots(plan.dequeue) == ["a 12:01"]
+        assert skips(plan) == ["a 12:01 superseded 1"]
+        assert (skipped_runs(plan), plan.dequeue) == ([waiting("a", "12:01")], [])
 
     def test_a_task_with_nothing_due_cancels_nothing(self) -> None:
         retry = waiting("a", "12:01", Trigger.RETRY, attempt=2)
@@ -387,6 +502,14 @@ class TestRestart:
             running=[active()],
         )
         assert plan == NOTHING
+
+    def test_a_slot_of_a_backlog_whose_turn_did_not_come_goes_on_waiting(self) -> None:
+        tasks = due(task(overlap="restart", catch_up="all"), "12:01")
+        [slot] = plan_at("12:01", tasks, running=[active()]).restarts
+        stored = [on_record(slot)]
+        assert stored[0].why is WaitReason.OVERLAP
+        tasks = due(task(overlap="restart", catch_up="all"))
+        assert plan_at("12:02", tasks, stored=stored, running=[active()]) == NOTHING
 
     def test_a_new_slot_restarts_a_task_with_a_backlog(self) -> None:
         ongoing = active()
@@ -437,45 +560,60 @@ class TestSuperseded:
 
     TWO = (waiting("a", "12:01"), waiting("a", "12:03"))
 
-    def assert_is_stored_anew(self, plan: TickPlan) -> None:
-        assert sorted(slots(plan.dequeue)) == ["a 12:01", "a 12:03"]
-        assert plan.enqueue == [waiting("a", "12:03", since="12:01")]
+    def assert_takes_the_earlier_place(self, plan: TickPlan) -> None:
+        [heir] = plan.enqueue
+        assert heir == waiting("a", "12:03", since="12:01")
+        assert (heir.id, heir.not_before) == (self.TWO[1].id, at("12:01"))
         assert skips(plan) == ["a 12:01 superseded 1"]
+        assert (skipped_runs(plan), plan.dequeue) == ([self.TWO[0]], [])
 
     @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
-    def test_it_is_stored_while_a_run_blocks_it(self, overlap: str) -> None:
+    def test_it_takes_it_while_a_run_blocks_it(self, overlap: str) -> None:
         tasks = due(task(overlap=overlap))
-        self.assert_is_stored_anew(
+        self.assert_takes_the_earlier_place(
             plan_at("12:04", tasks, stored=self.TWO, running=[active("a", "11:59")])
         )
 
-    def test_it_is_stored_while_an_idle_task_waits_for_time(self) -> None:
+    def test_it_takes_it_while_an_idle_task_waits_for_time(self) -> None:
         plan = plan_at("12:04", due(task(idle=True)), stored=self.TWO)
-        self.assert_is_stored_anew(plan)
+        self.assert_takes_the_earlier_place(plan)
         assert plan.idle == plan.enqueue
 
-    def test_it_is_stored_while_there_is_no_room(self) -> None:
-        plan = plan_at("12:04", due(task(executor="thread")), stored=self.TWO, capacity=0)
-        self.assert_is_stored_anew(plan)
+    @pytest.mark.parametrize("idle", [False, True])
+    def test_it_takes_it_while_there_is_no_room(self, idle: bool) -> None:
+        policy = task(executor="thread", idle=idle)
+        plan = plan_at("12:04", due(policy), stored=self.TWO, capacity=0)
+        self.assert_takes_the_earlier_place(plan)
         assert plan.over_capacity == plan.enqueue
 
-    def test_it_is_stored_where_an_older_slot_is_due_after_the_clock_was_set_back(self) -> None:
+    def test_it_takes_it_where_an_older_slot_is_due_after_the_clock_was_set_back(self) -> None:
         plan = plan_at(
             "12:04",
             due(task(overlap="delay"), "12:02"),
             stored=[waiting("a", "12:03")],
             running=[active("a", "11:59")],
         )
-        assert slots(plan.dequeue) == ["a 12:03"]
         assert plan.enqueue == [waiting("a", "12:03", since="12:02")]
+        assert plan.enqueue[0].id == waiting("a", "12:03").id
+        assert skips(plan) == ["a 12:02 superseded 1"]
+        assert (skipped_runs(plan), plan.dequeue) == ([], [])
 
     def test_it_does_not_wait_any_more_once_it_runs(self) -> None:
         plan = plan_at("12:04", due(task()), stored=self.TWO)
         assert plan.run_now == [waiting("a", "12:03", since="12:01")]
-        assert slots(plan.dequeue) == ["a 12:01", "a 12:03"]
-        assert plan.enqueue == []
+        assert plan.run_now[0].id == self.TWO[1].id
+        assert skipped_runs(plan) == [self.TWO[0]]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
 
-    def test_one_that_has_the_place_already_is_not_stored_again(self) -> None:
+    @pytest.mark.parametrize("idle", [False, True])
+    def test_it_does_not_wait_any_more_once_it_runs_outside_the_request(self, idle: bool) -> None:
+        policy = task(executor="thread", idle=idle)
+        plan = plan_at("12:04", due(policy), stored=self.TWO, capacity=1)
+        assert plan.background == [waiting("a", "12:03", since="12:01")]
+        assert skipped_runs(plan) == [self.TWO[0]]
+        assert (plan.enqueue, plan.dequeue) == ([], [])
+
+    def test_one_that_has_the_place_already_does_not_take_it_again(self) -> None:
         stored = [waiting("a", "12:03", since="12:01")]
         tasks = due(task(overlap="delay"), "12:02")
         plan = plan_at("12:04", tasks, stored=stored, running=[active("a", "11:59")])
@@ -492,65 +630,65 @@ class TestSuperseded:
 
 class TestBackfill:
     def test_backfill_slots_run_while_there_is_time(self) -> None:
-        stored = [waiting("a", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
+        stored = [waiting("a", "10:00", Trigger.BACKFILL, origin=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task()), stored=stored)
         assert plan.backlog == stored
         assert (plan.run_now, plan.enqueue, plan.dequeue) == ([], [], [])
 
     def test_old_backfill_slots_are_not_missed(self) -> None:
-        stored = [waiting("a", "2026-01-01 10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
+        stored = [waiting("a", "2026-01-01 10:00", Trigger.BACKFILL, origin=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task(catch_up="none")), stored=stored)
         assert slots(plan.backlog) == ["a 2026-01-01 10:00"]
 
     def test_backfill_slots_run_in_order(self) -> None:
         stored = [
-            waiting("a", f"1{hour}:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN) for hour in (1, 0)
+            waiting("a", f"1{hour}:00", Trigger.BACKFILL, origin=BACKFILL_ORIGIN) for hour in (1, 0)
         ]
         plan = plan_at("12:00", due(task(), "12:00"), stored=stored)
         assert slots(plan.run_now) == ["a 12:00"]
         assert slots(plan.backlog) == ["a 10:00", "a 11:00"]
 
-    @pytest.mark.parametrize("nonce", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
+    @pytest.mark.parametrize("origin", [BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN])
     @pytest.mark.parametrize("policy", ["once", "all", "none"])
-    def test_a_backfill_slot_is_not_run_by_the_schedule_too(self, nonce: int, policy: str) -> None:
-        stored = [waiting("a", "12:00", Trigger.BACKFILL, nonce=nonce)]
+    def test_a_backfill_slot_is_not_run_by_the_schedule_too(self, origin: str, policy: str) -> None:
+        stored = [waiting("a", "12:00", Trigger.BACKFILL, origin=origin)]
         plan = plan_at("12:00", due(task(catch_up=policy), "12:00"), stored=stored)
         assert slots(plan.backlog) == ["a 12:00"]
         assert (plan.run_now, plan.skipped) == ([], [])
 
     def test_a_requested_slot_does_not_replace_one_of_the_schedule(self) -> None:
-        stored = [waiting("a", "12:00", Trigger.DEFERRED, nonce=BY_HAND)]
+        stored = [waiting("a", "12:00", Trigger.DEFERRED, origin=BY_HAND)]
         assert slots(plan_at("12:00", due(task(), "12:00"), stored=stored).run_now) == [
             "a 12:00",
             "a 12:00",
         ]
 
     def test_only_slots_outside_the_backfill_run_by_the_schedule(self) -> None:
-        stored = [waiting("a", "12:01", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
+        stored = [waiting("a", "12:01", Trigger.BACKFILL, origin=BACKFILL_ORIGIN)]
         plan = plan_at("12:02", due(task(), "12:01", "12:02"), stored=stored)
         assert slots(plan.run_now) == ["a 12:02"]
         assert plan.skipped == []
 
     @pytest.mark.parametrize("overlap", ["skip", "delay", "restart"])
     def test_a_slot_of_the_schedule_waits_while_a_backfill_runs(self, overlap: str) -> None:
-        running = [active("a", "10:00", nonce=BACKFILL_ORIGIN)]
+        running = [active("a", "10:00", origin=BACKFILL_ORIGIN)]
         plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
         assert slots(plan.enqueue) == ["a 12:00"]
         assert (plan.run_now, plan.skipped, plan.cancel_ids, plan.restarts) == ([], [], [], [])
 
     def test_a_slot_of_the_schedule_is_skipped_while_one_of_the_schedule_runs_as_well(self) -> None:
-        running = [active("a", "10:00", nonce=BACKFILL_ORIGIN), active("a", "11:59")]
+        running = [active("a", "10:00", origin=BACKFILL_ORIGIN), active("a", "11:59")]
         plan = plan_at("12:00", due(task(), "12:00"), running=running)
         assert skips(plan) == ["a 12:00 overlap 1"]
         assert plan.enqueue == []
 
     def test_backfill_slots_wait_for_one_another(self) -> None:
-        stored = [waiting("a", "11:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
-        running = [active("a", "10:00", nonce=BACKFILL_ORIGIN)]
+        stored = [waiting("a", "11:00", Trigger.BACKFILL, origin=BACKFILL_ORIGIN)]
+        running = [active("a", "10:00", origin=BACKFILL_ORIGIN)]
         assert plan_at("12:00", due(task()), stored=stored, running=running) == NOTHING
 
     def test_a_slot_of_the_schedule_runs_beside_a_parallel_backfill(self) -> None:
-        running = [active("a", "10:00", nonce=PARALLEL_BACKFILL_ORIGIN)]
+        running = [active("a", "10:00", origin=PARALLEL_BACKFILL_ORIGIN)]
         for overlap in ("skip", "delay", "restart"):
             plan = plan_at("12:00", due(task(overlap=overlap), "12:00"), running=running)
             assert slots(plan.run_now) == ["a 12:00"]
@@ -558,20 +696,20 @@ class TestBackfill:
 
     def test_a_parallel_backfill_runs_beside_any_other_run(self) -> None:
         stored = [
-            waiting("a", "10:00", Trigger.BACKFILL, nonce=PARALLEL_BACKFILL_ORIGIN),
-            waiting("a", "10:30", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN),
+            waiting("a", "10:00", Trigger.BACKFILL, origin=PARALLEL_BACKFILL_ORIGIN),
+            waiting("a", "10:30", Trigger.BACKFILL, origin=BACKFILL_ORIGIN),
         ]
         plan = plan_at("12:00", due(task()), stored=stored, running=[active("a", "11:59")])
         assert slots(plan.backlog) == ["a 10:00"]
         assert plan.dequeue == []
 
     def test_a_retry_of_a_parallel_backfill_runs_at_once(self) -> None:
-        retry = waiting("a", "10:00", Trigger.RETRY, attempt=2, nonce=PARALLEL_BACKFILL_ORIGIN)
+        retry = waiting("a", "10:00", Trigger.RETRY, attempt=2, origin=PARALLEL_BACKFILL_ORIGIN)
         plan = plan_at("12:00", due(task()), stored=[retry], running=[active("a", "11:59")])
-        assert plan.run_now == plan.dequeue == [retry]
+        assert plan == TickPlan(run_now=[retry])
 
     def test_a_restart_does_not_cancel_a_parallel_backfill(self) -> None:
-        running = [active("a", "10:00", nonce=PARALLEL_BACKFILL_ORIGIN), active("a", "11:59")]
+        running = [active("a", "10:00", origin=PARALLEL_BACKFILL_ORIGIN), active("a", "11:59")]
         plan = plan_at("12:00", due(task(overlap="restart"), "12:00"), running=running)
         assert plan.cancel_ids == [running[1].run.id]
 
@@ -629,7 +767,7 @@ class TestBackground:
         assert slots(plan.background) == ["high 12:00", "old 11:59", "new 12:00", "other 12:00"]
 
     def test_idle_runs_and_backfills_begin_last_whatever_their_priority(self) -> None:
-        stored = [waiting("filled", "10:00", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN)]
+        stored = [waiting("filled", "10:00", Trigger.BACKFILL, origin=BACKFILL_ORIGIN)]
         tasks = [
             due(task("idle", executor="thread", idle=True, priority=9), "12:00", position=0),
             due(task("filled", executor="thread", priority=5), position=1),
@@ -666,17 +804,15 @@ class TestBackground:
 
     def test_a_waiting_run_stays_on_record_until_there_is_room(self) -> None:
         plan = plan_at("12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")])
-        assert slots(plan.over_capacity) == ["a 12:00"]
-        assert plan.dequeue == []
+        assert plan == TickPlan(over_capacity=[waiting("a", "12:00")])
 
-    def test_a_waiting_run_is_dequeued_as_it_begins(self) -> None:
-        plan = plan_at(
-            "12:01", due(task(executor="thread")), stored=[waiting("a", "12:00")], capacity=1
-        )
-        assert slots(plan.background) == slots(plan.dequeue) == ["a 12:00"]
-        assert plan.enqueue == []
+    def test_a_waiting_run_begins_as_the_run_that_it_is_on_record(self) -> None:
+        stored = [waiting("a", "12:00")]
+        plan = plan_at("12:01", due(task(executor="thread")), stored=stored, capacity=1)
+        assert plan == TickPlan(background=stored)
+        assert plan.background[0].id == stored[0].id
 
-    def test_the_queue_entries_of_other_tasks_stay_as_they_are(self) -> None:
+    def test_what_runs_in_the_request_or_waits_for_another_run_needs_no_room(self) -> None:
         tasks = [
             due(task("a"), position=0),
             due(task("b", overlap="delay"), "12:01", position=1),
@@ -685,16 +821,16 @@ class TestBackground:
         plan = plan_at(
             "12:01", *tasks, stored=[waiting("a", "12:00")], running=[active("b")], capacity=1
         )
+        assert (slots(plan.run_now), slots(plan.background)) == (["a 12:00"], ["c 12:01"])
         assert slots(plan.enqueue) == ["b 12:01"]
-        assert slots(plan.dequeue) == ["a 12:00", "c 12:01"]
+        assert plan.dequeue == []
 
     def test_a_run_that_waited_longer_than_its_grace_is_skipped(self) -> None:
         stored = [waiting("a", "12:00")]
         plan = plan_at("13:00:01", due(task(executor="thread")), stored=stored, capacity=1)
         assert skips(plan) == ["a 12:00 capacity 1"]
-        assert plan.skipped[0].waiting_run == stored[0]
-        assert plan.dequeue == stored
-        assert (plan.background, plan.over_capacity, plan.enqueue) == ([], [], [])
+        assert skipped_runs(plan) == stored
+        assert plan == TickPlan(skipped=plan.skipped)
 
     def test_a_run_that_waited_for_just_its_grace_begins(self) -> None:
         stored = [waiting("a", "12:00")]
@@ -707,7 +843,7 @@ class TestBackground:
         plan = plan_at("13:30", tasks, stored=stored)
         assert slots(plan.over_capacity) == slots(plan.enqueue) == ["a 13:30"]
         assert skips(plan) == ["a 12:00 superseded 1"]
-        assert slots(plan.dequeue) == ["a 12:00"]
+        assert (skipped_runs(plan), plan.dequeue) == ([waiting("a", "12:00", since="11:00")], [])
 
     def test_a_slot_is_skipped_while_a_background_run_is_active(self) -> None:
         tasks = due(task(executor="thread"), "12:01")
@@ -718,8 +854,7 @@ class TestBackground:
     def test_a_retry_takes_its_turn_in_the_background_too(self) -> None:
         retry = waiting("a", "11:00", Trigger.RETRY, attempt=2)
         plan = plan_at("12:01", due(task(executor="thread")), stored=[retry], capacity=1)
-        assert plan.background == plan.dequeue == [retry]
-        assert plan.run_now == []
+        assert plan == TickPlan(background=[retry])
 
     def test_freed_room_goes_to_the_slots_that_waited_longest(self) -> None:
         tasks = [task("a", executor="thread"), task("b", executor="thread")]
@@ -727,12 +862,80 @@ class TestBackground:
         assert timeline.ticks("12:00", "12:06") == ["a 12:00", "b 12:02", "a 12:04", "b 12:06"]
 
 
+class TestWhyARunWaits:
+    """What is put on record as waiting says why."""
+
+    def reasons(self, plan: TickPlan) -> list[WaitReason]:
+        assert all(run.id is None for run in plan.enqueue)
+        return [run.why for run in plan.enqueue]
+
+    def test_another_run_is_active(self) -> None:
+        plan = plan_at("12:01", due(task(overlap="delay"), "12:01"), running=[active()])
+        assert self.reasons(plan) == [WaitReason.OVERLAP]
+
+    def test_a_backfill_is_active(self) -> None:
+        running = [active("a", "10:00", origin=BACKFILL_ORIGIN)]
+        plan = plan_at("12:01", due(task(), "12:01"), running=running)
+        assert self.reasons(plan) == [WaitReason.OVERLAP]
+
+    @pytest.mark.parametrize("idle", [False, True])
+    def test_the_run_that_it_restarts_has_not_stopped(self, idle: bool) -> None:
+        policy = task(overlap="restart", idle=idle)
+        plan = plan_at("12:01", due(policy, "12:01"), running=[active()])
+        assert self.reasons(plan) == [WaitReason.OVERLAP]
+        assert [run.why for run in (*plan.restarts, *plan.idle)] == [WaitReason.OVERLAP]
+
+    def test_an_idle_task_has_no_time(self) -> None:
+        plan = plan_at("12:00", due(task(idle=True), "12:00"))
+        assert self.reasons(plan) == [WaitReason.TIME]
+
+    def test_a_backlog_has_no_time(self) -> None:
+        plan = plan_at("12:03", due(task(catch_up="all"), "12:01", "12:02", "12:03"))
+        assert self.reasons(plan) == [WaitReason.TIME, WaitReason.TIME]
+        assert [run.why for run in plan.backlog] == [WaitReason.TIME, WaitReason.TIME]
+
+    @pytest.mark.parametrize("idle", [False, True])
+    def test_there_is_no_room(self, idle: bool) -> None:
+        policy = task(executor="thread", idle=idle)
+        plan = plan_at("12:00", due(policy, "12:00"), capacity=0)
+        assert self.reasons(plan) == [WaitReason.ROOM]
+
+    def test_a_backlog_outside_the_request_waits_for_room(self) -> None:
+        policy = task(executor="thread", catch_up="all")
+        plan = plan_at("12:02", due(policy, "12:00", "12:01", "12:02"), capacity=2)
+        assert slots(plan.background) == ["a 12:00"]
+        assert self.reasons(plan) == [WaitReason.ROOM, WaitReason.ROOM]
+
+    def test_each_task_waits_for_its_own_reason(self) -> None:
+        tasks = [
+            due(task("idle", idle=True), "12:01", position=0),
+            due(task("delayed", overlap="delay"), "12:01", position=1),
+            due(task("thread", executor="thread"), "12:01", position=2),
+        ]
+        plan = plan_at("12:01", *tasks, running=[active("delayed")], capacity=0)
+        assert {run.task: run.why.value for run in plan.enqueue} == {
+            "idle": "time",
+            "delayed": "overlap",
+            "thread": "room",
+        }
+
+    def test_one_that_waits_already_keeps_its_reason_as_it_takes_an_earlier_place(self) -> None:
+        newer = replace(waiting("a", "12:03"), why=WaitReason.TIME)
+        stored = [waiting("a", "12:01"), newer]
+        plan = plan_at("12:04", due(task(idle=True)), stored=stored)
+        assert plan.enqueue == [replace(newer, not_before=at("12:01"))]
+        assert plan.enqueue[0].why is WaitReason.TIME
+
+    def test_why_a_run_waits_makes_no_other_run(self) -> None:
+        assert replace(waiting(), why=WaitReason.ROOM) == waiting()
+
+
 class TestPausedTask:
     def test_waiting_runs_of_a_paused_task_go_on_waiting(self) -> None:
         stored = [
             waiting("a", "11:59"),
             waiting("a", "11:58", Trigger.RETRY, attempt=2),
-            waiting("a", "11:57", Trigger.BACKFILL, nonce=BACKFILL_ORIGIN),
+            waiting("a", "11:57", Trigger.BACKFILL, origin=BACKFILL_ORIGIN),
         ]
         assert plan_at("12:00", due(task()), stored=stored, pauses=[pause()]) == NOTHING
 
@@ -750,7 +953,7 @@ class TestPausedTask:
 
 class TestBlockingRuns:
     def test_any_active_run_blocks_a_slot(self) -> None:
-        running = [active("a", "11:58"), active("a", "11:59", nonce=BY_HAND)]
+        running = [active("a", "11:58"), active("a", "11:59", origin=BY_HAND)]
         for overlap in ("skip", "delay", "restart"):
             assert blocking_runs(task(overlap=overlap), running) == running
 
@@ -761,7 +964,7 @@ class TestBlockingRuns:
         assert list(blocking_runs(task(), [active()], PARALLEL_BACKFILL_ORIGIN)) == []
 
     def test_a_parallel_backfill_blocks_no_run(self) -> None:
-        running = [active(nonce=PARALLEL_BACKFILL_ORIGIN), active(nonce=BACKFILL_ORIGIN)]
+        running = [active(origin=PARALLEL_BACKFILL_ORIGIN), active(origin=BACKFILL_ORIGIN)]
         assert blocking_runs(task(), running) == running[1:]
         assert blocking_runs(task(), running, BY_HAND) == running[1:]
 

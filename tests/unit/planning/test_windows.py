@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.planning.slots import (
     TaskSet,
     compute_task_set_id,
+    missed_one_shots,
     slots_since,
     window_start,
     window_starts,
 )
+from pyramid_cron.run import RunReason
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 
@@ -48,6 +51,25 @@ class TestStart:
     def test_after_the_clock_was_set_back_a_window_is_this_minute(self) -> None:
         assert window_start(at("12:05:20"), at("12:06")) == window_start(at("12:05:20"), None)
 
+    def test_a_new_task_has_the_slots_since_the_minute_in_which_it_became_known(self) -> None:
+        start = window_start(at("12:05:20"), None, known_since=at("12:03:40"))
+        assert start == at("12:03") - timedelta(microseconds=1)
+        assert slots_of(task(), since=show(start), now="12:05:20") == {
+            "a": ["12:03", "12:04", "12:05"]
+        }
+
+    @pytest.mark.parametrize("known_since", ["11:00", "12:04:30"])
+    def test_when_a_task_became_known_does_not_count_once_a_tick_knew_it(
+        self, known_since: str
+    ) -> None:
+        assert window_start(at("12:05"), at("12:03:20"), at(known_since)) == at("12:03:20")
+
+    def test_after_the_clock_was_set_back_a_window_is_this_minute_whenever_it_became_known(
+        self,
+    ) -> None:
+        start = window_start(at("12:05:20"), at("12:06"), known_since=at("11:00"))
+        assert start == at("12:05") - timedelta(microseconds=1)
+
 
 class TestVersions:
     def test_without_other_versions_every_window_begins_at_this_version_s_last_tick(self) -> None:
@@ -74,6 +96,12 @@ class TestVersions:
         [start] = window_starts(["a"], at("12:05"), at("12:04"), rosters(a="12:09"))
         assert start == at("12:05") - timedelta(microseconds=1)
 
+    def test_a_task_that_no_version_knew_begins_when_it_became_known(self) -> None:
+        starts = window_starts(
+            ["a", "new"], at("12:05:30"), None, rosters(a="12:04"), known_since=at("12:02:10")
+        )
+        assert starts == [at("12:04"), at("12:02") - timedelta(microseconds=1)]
+
     def test_windows_come_in_the_order_of_the_names(self) -> None:
         newer = rosters(a="12:02", b="12:03")
         assert window_starts(["b", "a"], at("12:05"), None, newer) == moments("12:03", "12:02")
@@ -96,6 +124,53 @@ class TestTaskSet:
 
     def test_an_id_is_the_same_in_every_release(self) -> None:
         assert compute_task_set_id(["a", "b"]) == "7e18f737311b2dc3b2f269dd78396b03"
+
+
+class TestMissedOneShots:
+    """One-shot tasks whose moment was over before any process knew them."""
+
+    def test_a_moment_before_the_task_was_known_is_missed(self) -> None:
+        launch = task("launch", At(at("11:30")))
+        assert missed_one_shots([launch], at("12:00")) == [
+            SkippedSlots("launch", at("11:30"), 1, RunReason.MISSED)
+        ]
+
+    def test_a_moment_in_its_first_window_is_not(self) -> None:
+        now = at("12:00:40")
+        start = window_start(now, None, known_since=at("12:00:30"))
+        for moment in ("12:00", "12:00:20", "12:05"):
+            assert missed_one_shots([task("launch", At(at(moment)))], start) == []
+        before = task("launch", At(at("12:00") - timedelta(microseconds=1)))
+        assert len(missed_one_shots([before], start)) == 1
+
+    def test_a_moment_is_either_missed_or_in_the_first_window(self) -> None:
+        launch = task("launch", At(at("12:00")))
+        assert len(missed_one_shots([launch], at("12:00"))) == 1
+        assert slots_of(launch, since="12:00", now="12:01") == {}
+
+    def test_the_slot_is_as_much_later_as_the_task_s_offset(self) -> None:
+        launch = task("launch", At(at("11:59:30")), offset=40)
+        assert missed_one_shots([launch], at("12:00")) == []
+        [missed] = missed_one_shots([launch], at("12:00:10"))
+        assert missed.newest == at("12:00:10")
+
+    def test_slots_that_come_again_are_not_missed(self) -> None:
+        tasks = [task("cron"), task("every", Every("5m")), task("demand", None)]
+        assert missed_one_shots(tasks, at("12:00")) == []
+
+    def test_every_moment_of_a_task_is_looked_at(self) -> None:
+        twice = replace(task("launch"), schedules=(At(at("11:00")), At(at("11:30"))))
+        mixed = replace(task("mixed"), schedules=(At(at("11:15")), Cron("* * * * *")))
+        later = task("later", At(at("13:00")))
+        missed = missed_one_shots([twice, mixed, later], at("12:00"))
+        assert [(skip.task, show(skip.newest)) for skip in missed] == [
+            ("launch", "11:00"),
+            ("launch", "11:30"),
+            ("mixed", "11:15"),
+        ]
+
+    def test_no_tasks_miss_nothing(self) -> None:
+        assert missed_one_shots([], at("12:00")) == []
 
 
 class TestSlots:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron.clock import Stopwatch
-from pyramid_cron.run import Run, RunState, TaskCancelled, TaskTimeout, Trigger
+from pyramid_cron.run import Run, RunState, TaskCancelled, TaskTimeout, Trigger, WaitReason
 from pyramid_cron.run_transitions import succeeded
 from pyramid_cron.runtime.executions import Executions
 from pyramid_cron.store.results import FailurePause, Outcome, WriteBatch
@@ -98,15 +98,31 @@ def test_a_run_that_has_ended_is_not_abandoned(executions, execution):
     assert not executions.has_events
 
 
-def test_a_run_that_is_requeued_does_not_start(executions, execution):
-    assert executions.requeue(execution, "the process stopped before it began") is not None
+def test_a_run_that_is_released_does_not_start_and_waits_again(executions, execution, buffer):
+    run = executions.release(execution)
+    assert (run.state, run.not_before, run.why) == (RunState.WAITING, NOON, WaitReason.ROOM)
+    assert (run.claimed, run.host, run.pid) == (None, "", 0)
     assert not start(execution)
-    assert executions.requeue(execution, "the process stopped before it began") is None
+    assert executions.release(execution) is None
+    with buffer.drain() as batch:
+        assert [outcome.run for outcome in batch.outcomes] == [run]
 
 
-def test_a_run_that_has_started_is_not_requeued(executions, execution):
+def test_a_run_whose_cancellation_was_requested_is_not_released(executions, execution):
+    execution.interrupt(TaskCancelled("was cancelled"))
+    execution.interrupt(TaskCancelled("the process stopped"), by_shutdown=True)
+    run = executions.release(execution)
+    assert (run.state, run.error) == (RunState.CANCELLED, "was cancelled before it began")
+
+
+def test_a_run_that_a_stopping_process_interrupts_is_released(executions, execution):
+    execution.interrupt(TaskCancelled("the process stopped"), by_shutdown=True)
+    assert executions.release(execution).state is RunState.WAITING
+
+
+def test_a_run_that_has_started_is_not_released(executions, execution):
     assert start(execution)
     execution.interrupt(TaskCancelled("was cancelled"))
-    assert executions.requeue(execution, "the process stopped before it began") is None
+    assert executions.release(execution) is None
     assert executions.cancel_unstarted(execution) is None
     assert execution.run.state is RunState.RUNNING

@@ -243,7 +243,7 @@ class TestOverlap:
         cron = cron_of(config)
         cron.tick(NOON)
         store = get_cron(config.registry).store
-        by_hand = slot(moment=NOON + 4 * MINUTE, nonce=7)
+        by_hand = slot(moment=NOON + 4 * MINUTE, origin="adhoc:7")
         [run] = claim(store, by_hand, now=by_hand.slot, lease=TEN)
         assert slots(cron.tick(NOON + 5 * MINUTE)) == []
         assert slots(cron.tick(NOON + 8 * MINUTE)) == []
@@ -746,10 +746,12 @@ class TestBackfill:
 class TestLeases:
     def forget(self, config, seconds):
         """Move the leases of what runs into the past, as if its process had died."""
+        wait_until(lambda: scheduler(config.registry).history(state="running"))
         path = get_cron(config.registry).settings.url.database
         with sqlite3.connect(path) as connection:
             connection.execute(
-                "UPDATE cron_runs SET lease = lease - ?, owner = 'dead' WHERE lease IS NOT NULL",
+                "UPDATE cron_runs SET lease_until = lease_until - ?, owner = 'dead'"
+                " WHERE lease_until IS NOT NULL",
                 (seconds * 1_000_000,),
             )
 
@@ -846,7 +848,7 @@ class TestLeases:
     def lease(self, config):
         path = get_cron(config.registry).settings.url.database
         with sqlite3.connect(path) as connection:
-            return connection.execute("SELECT max(lease) FROM cron_runs").fetchone()[0]
+            return connection.execute("SELECT max(lease_until) FROM cron_runs").fetchone()[0]
 
 
 def test_old_runs_are_forgotten_while_another_goes_on(config):

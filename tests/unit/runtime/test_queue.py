@@ -105,7 +105,7 @@ def test_a_queue_that_would_end_the_process_is_one_that_can_not_be_reached(caplo
     assert [waiting_run.slot for waiting_run in report.waiting] == [NOON + MINUTE]
 
 
-def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
+def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick(caplog):
     config = configure()
     config.add_cron_task(
         lambda system: None, at="2026-06-15T12:00Z", name="task", executor="thread"
@@ -120,10 +120,14 @@ def test_a_process_without_threads_to_spare_leaves_the_run_to_a_later_tick():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        [requeued] = cron.tick(NOON).runs
-    assert (requeued.state, requeued.error) == (RunState.CANCELLED, "it could not begin")
-    [retried] = cron.tick(NOON + timedelta(minutes=1)).runs
-    assert (retried.slot, retried.state) == (NOON, RunState.SUCCEEDED)
+        report = cron.tick(NOON)
+    assert (report.runs, [run.slot for run in report.waiting]) == ((), [NOON])
+    assert "no thread for task, which waits for the next tick: can't start new" in caplog.text
+    [waiting] = scheduler(cron.registry).waiting("task")
+    assert (waiting.slot, waiting.attempt, waiting.why) == (NOON, 1, "room")
+    [run] = cron.tick(NOON + MINUTE).runs
+    assert (run.id, run.slot, run.attempt) == (waiting.id, NOON, 1)
+    assert run.state is RunState.SUCCEEDED
 
 
 def test_a_worker_carries_out_a_script_that_came_after_it_had_looked(sent, tmp_path):

@@ -286,7 +286,10 @@ class TestRegistering:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"executor": "line"}, "executor='line': must be one of 'request', 'thread', 'celery'"),
+            (
+                {"executor": "line"},
+                "executor='line': must be one of 'request', 'thread', 'worker', 'celery'",
+            ),
             ({"executor": "thread", "weight": 9}, "weight=9: it would never run"),
             ({"executor": "celery"}, "needs the setting cron.celery.broker_url"),
         ],

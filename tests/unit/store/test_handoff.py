@@ -48,7 +48,7 @@ def test_one_that_is_taken_up_before_that_is_on_record_stays_whose_it_is(shared,
 
 
 def test_what_is_given_back_waits_as_the_same_attempt_and_can_be_claimed_again(store):
-    asked = slot(attempt=3, nonce=7, trigger=Trigger.RETRY, payload={"a": 1})
+    asked = slot(attempt=3, origin="adhoc:7", trigger=Trigger.RETRY, payload={"a": 1})
     [run] = claim(store, asked)
     release_runs(store, [run], NOON)
     assert store.history() == []
@@ -87,7 +87,8 @@ def test_only_leases_that_nobody_gives_are_shortened(store):
         hand_off_run(store, run.id, lease)
     with store.claim_transaction(NOON, NOON + MINUTE) as claims:
         claims.cap_far_leases(claims.snapshot().active)
-        left = {each.run.task: each.lease_until for [each] in map(claims.active_runs, "abc")}
+        active = claims.active_runs()
+        left = {name: active.active_of(name)[0].lease_until for name in "abc"}
     assert left == {"a": leases[0], "b": leases[1], "c": NOON + MINUTE}
     assert lost(store, NOON + 2 * MINUTE) == [runs[2].id]
 
@@ -96,4 +97,5 @@ def test_the_weight_of_what_goes_on_outside_of_requests_is_known(store):
     with store.claim_transaction(NOON, NOON + MINUTE) as claims:
         claims.claim([slot("a"), slot("b")], weight_of={"a": 3, "b": 2}.get)
         claims.claim([slot("c")])
-        assert claims.background_weight() == claims.snapshot().background_weight == 5
+        assert claims.active_runs().background_weight == 5
+        assert claims.snapshot().background_weight == 5

@@ -65,7 +65,7 @@ def claim_where_none_goes_on(store):
         with store.claim_transaction(NOON, NOON + MINUTE) as claims:
             if not claims.snapshot().active.get("alone"):
                 time.sleep(0.01)  # the others would get in here
-                count += len(claims.claim([slot("alone", nonce=randbits(62))])[0])
+                count += len(claims.claim([slot("alone", origin=f"adhoc:{randbits(62):x}")])[0])
     return count
 
 

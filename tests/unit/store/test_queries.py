@@ -23,16 +23,30 @@ QUESTIONS = {
         lambda store: queries.list_runs(store, 50, states=[RunState.LOST], before="01"),
         "runs_by_state",
     ),
-    "of a day": (
-        lambda store: queries.runs_between(store, NOON - timedelta(days=1), NOON, 10),
-        "sqlite_autoindex_cron_runs_1",
-    ),
+    "of all": (lambda store: queries.list_runs(store, 50), "runs_by_time"),
 }
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_runs_are_found_by_an_index_and_not_sorted(question):
     ask, index = QUESTIONS[question]
+    steps = steps_of(ask)
+    assert index in steps
+    assert "TEMP B-TREE" not in steps
+    assert "SCAN cron_runs" not in steps
+
+
+def test_of_a_day_no_others_are_read():
+    day = timedelta(days=1)
+    steps = steps_of(lambda store: queries.runs_between(store, NOON - day, NOON, 10))
+    by_time = "SEARCH cron_runs USING INDEX cron_runs_by_time (claimed>? AND claimed<?)"
+    assert steps.count("cron_runs_by_time") == steps.count(by_time) == 2
+    assert "cron_runs_active" in steps
+    assert "SCAN cron_runs" not in steps
+
+
+def steps_of(ask):
+    """The steps in which SQLite answers a question."""
     store = Store(make_url("sqlite://"), "cron_")
     claim(store, slot("a"), slot("b"))
     asked = []
@@ -42,10 +56,7 @@ def test_runs_are_found_by_an_index_and_not_sorted(question):
     [(statement, values)] = [each for each in asked if each[0].startswith("SELECT")]
     with store.database.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-    steps = " ".join(step[3] for step in plan)
-    assert index in steps
-    assert "TEMP B-TREE" not in steps
-    assert "SCAN cron_runs" not in steps
+    return " ".join(step[3] for step in plan)
 
 
 def test_of_a_day_are_runs_that_went_on_in_it_whenever_they_began(store):

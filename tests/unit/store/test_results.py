@@ -68,7 +68,7 @@ class TestLeases:
             [run], _ = claims.claim([slot("a")], weight_of=lambda _: 3)
         assert expire(store, now=NOON + 6 * MINUTE, known="bc") == []
         with store.claim_transaction(LATER, LATER + MINUTE) as claims:
-            assert claims.background_weight() == 0
+            assert claims.active_runs().background_weight == 0
         [lost] = expire(store, now=NOON + 6 * MINUTE + SECOND, known="bc")
         assert (lost.id, lost.state) == (run.id, "lost")
 

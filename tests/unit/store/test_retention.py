@@ -1,15 +1,15 @@
 """Forgetting what is old, in pieces, and nothing that still matters."""
 
-from dataclasses import replace
-
 import pytest
 from sqlalchemy import func, select
 
 from pyramid_cron.planning.pauses import PauseRule, active_pause
-from pyramid_cron.run import Trigger, make_id_prefix
+from pyramid_cron.run import RunState, Trigger, make_id_prefix, make_run_ids
+from pyramid_cron.store.queries import read_overview
 from pyramid_cron.store.results import DeferredRun, WriteBatch
 from pyramid_cron.store.retention import prune
 from pyramid_cron.store.ticks import TickRecord
+from pyramid_cron.store.waiting import defer_run, find_by_key
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 
@@ -27,6 +27,11 @@ def run_at(store, moment, name="a"):
     return run
 
 
+def prune_all(store, limit=10):
+    """Prune what is older than ``BEFORE``, in an application that has the task."""
+    return prune(store, BEFORE, limit, ["a"], BEFORE)
+
+
 def tick(store, moment, roster="r"):
     store.write_batch(
         WriteBatch(ticks=[(TickRecord(make_id_prefix(moment), moment, roster, "h", 1), ["a"])])
@@ -36,64 +41,87 @@ def tick(store, moment, roster="r"):
 class TestRuns:
     def test_the_oldest_go_first_a_few_at_a_time_with_what_they_said(self, store):
         runs = [run_at(store, NOON + number * MINUTE) for number in range(5)]
-        assert prune(store, BEFORE, 2) == 2
+        assert prune_all(store, 2) == 2
         assert [run.id for run in store.history()] == [run.id for run in reversed(runs[2:])]
         assert count(store, "run_outputs") == 3
-        assert [prune(store, BEFORE, 2) for _ in range(3)] == [2, 1, 0]
+        assert [prune_all(store, 2) for _ in range(3)] == [2, 1, 0]
         assert (count(store, "runs"), count(store, "run_outputs")) == (0, 0)
 
     def test_those_from_that_moment_on_stay(self, store):
         run_at(store, BEFORE - SECOND)
         run = run_at(store, BEFORE)
-        assert prune(store, BEFORE, 10) == 1
+        assert prune_all(store, 10) == 1
         assert store.history() == [ended(run, log="text")]
 
     def test_those_that_go_on_stay(self, store):
         [going_on] = claim(store, slot("a"))
         run_at(store, NOON + MINUTE)
-        assert prune(store, BEFORE, 1) == 1
+        assert prune_all(store, 1) == 1
         assert store.history() == [going_on]
 
     def test_what_waits_stays(self, store):
         wait(store, [slot()])
-        prune(store, BEFORE, 10)
+        prune_all(store, 10)
         assert store.count_waiting() == 1
 
 
 class TestKeys:
     def deferred(self, moment, number):
-        pending = slot("a", moment, trigger=Trigger.DEFERRED, nonce=number)
-        return DeferredRun(pending, f"key {number}")
+        return slot(
+            "a",
+            moment,
+            trigger=Trigger.DEFERRED,
+            origin=f"adhoc:{number}",
+            id=make_run_ids(moment, 1)[0],
+            key=f"key {number}",
+        )
 
     def test_they_go_with_the_runs_that_they_stand_for(self, store):
-        both = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
-        store.write_batch(WriteBatch(deferred_runs=both))
-        self.run(store, both[0])
-        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
-        self.run(store, both[1])
-        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
+        runs = [self.deferred(NOON, 7), self.deferred(NOON + MINUTE, 8)]
+        for run in runs:
+            defer_run(store, DeferredRun(run))
+        write(store, ended(claim(store, runs[0], now=NOON + MINUTE)[0]))
+        assert prune_all(store) == 1
+        assert find_by_key(store, "a", "key 7") is None
+        assert find_by_key(store, "a", "key 8").state is RunState.WAITING
 
-    def test_one_stays_while_its_slot_is_tried_again(self, store):
-        one = self.deferred(NOON, 7)
-        store.write_batch(WriteBatch(deferred_runs=[one]))
-        self.run(store, one)
-        again = replace(one.waiting_run, attempt=2, trigger=Trigger.RETRY)
-        wait(store, [again])
-        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 1)
-        self.run(store, replace(one, waiting_run=again))
-        assert (prune(store, BEFORE, 10), count(store, "dedup_keys")) == (1, 0)
+    def test_the_key_of_another_task_stays(self, store):
+        defer_run(store, DeferredRun(self.deferred(NOON, 7)))
+        write(store, ended(claim(store, slot("b", origin="adhoc:9"))[0]))
+        assert prune_all(store) == 1
+        assert find_by_key(store, "a", "key 7") is not None
 
-    def test_the_slot_of_another_task_is_not_theirs(self, store):
-        store.write_batch(WriteBatch(deferred_runs=[self.deferred(NOON, 7)]))
-        write(store, ended(claim(store, slot("b", nonce=9))[0]))
-        prune(store, BEFORE, 10)
-        assert count(store, "dedup_keys") == 1
 
-    def run(self, store, deferred):
-        with store.claim_transaction(NOON + MINUTE, NOON + 2 * MINUTE) as claims:
-            claims.dequeue([deferred.waiting_run])
-            [run], _ = claims.claim([deferred.waiting_run])
-        write(store, ended(run))
+class TestRemovedTasks:
+    """What waits for a task that no version of the application has."""
+
+    def test_it_is_cancelled_once_it_has_waited_for_longer_than_history_is_kept(self, store):
+        wait(store, [slot("gone"), slot("gone", BEFORE), slot("a")])
+        prune(store, BEFORE, 10, ["a"], BEFORE + MINUTE)
+        [run] = store.history(states=[RunState.CANCELLED])
+        assert (run.task, run.slot, run.finished) == ("gone", NOON, BEFORE + MINUTE)
+        assert run.error == "its task was removed before it began"
+        assert (store.count_waiting("gone"), store.count_waiting("a")) == (1, 1)
+        assert [total.count for total in read_overview(store, "r").run_stats] == [1]
+
+    def test_it_stays_while_another_version_has_the_task(self, store):
+        tick(store, BEFORE)
+        wait(store, [slot("a")])
+        prune(store, BEFORE, 10, ["other"], BEFORE)
+        assert store.count_waiting("a") == 1
+
+    def test_it_never_runs(self, store):
+        wait(store, [slot("gone")])
+        prune(store, BEFORE, 10, [], BEFORE)
+        with store.claim_transaction(BEFORE, BEFORE + MINUTE) as claims:
+            assert claims.snapshot().waiting == []
+        assert not claim(store, slot("gone"))
+
+    def test_its_record_is_deleted_as_any_other(self, store):
+        wait(store, [slot("gone")])
+        prune(store, BEFORE, 10, [], BEFORE)
+        assert prune(store, BEFORE + SECOND, 10, [], BEFORE + SECOND) == 1
+        assert store.history() == []
 
 
 class TestTicks:
@@ -101,7 +129,7 @@ class TestTicks:
         for number in range(3):
             tick(store, NOON + number * MINUTE)
         tick(store, BEFORE)
-        assert [prune(store, BEFORE, 2) for _ in range(3)] == [2, 1, 0]
+        assert [prune_all(store, 2) for _ in range(3)] == [2, 1, 0]
         assert count(store, "ticks") == 1
 
 
@@ -109,14 +137,14 @@ class TestRosters:
     def test_versions_of_the_app_that_ticked_long_ago_go(self, store):
         tick(store, NOON, "old")
         tick(store, BEFORE, "new")
-        prune(store, BEFORE, 10)
-        assert store.peek(BEFORE).last_ticks == {"new": BEFORE}
+        prune_all(store, 10)
+        assert store.peek(BEFORE).window_ends == {"new": BEFORE}
 
     def test_the_one_that_ticked_last_stays_however_long_ago(self, store):
         tick(store, NOON, "older")
         tick(store, NOON + MINUTE, "old")
-        prune(store, BEFORE, 10)
-        assert store.peek(BEFORE).last_ticks == {"old": NOON + MINUTE}
+        prune_all(store, 10)
+        assert store.peek(BEFORE).window_ends == {"old": NOON + MINUTE}
 
 
 def pause(pattern, number=0, until=None):
@@ -155,7 +183,7 @@ class TestWords:
             store.add_pause_rule(word)
         names = ["a", "ab", "b", "c"]
         before = [active_pause(name, BEFORE, store.pause_rules()) for name in names]
-        prune(store, BEFORE, 10)
+        prune_all(store, 10)
         assert store.pause_rules() == [said[number] for number in kept]
         assert [active_pause(name, BEFORE, store.pause_rules()) for name in names] == before
 
@@ -163,5 +191,5 @@ class TestWords:
         for number in range(20):
             store.add_pause_rule(pause("a", number))
             store.add_pause_rule(resume("b", number))
-        prune(store, BEFORE, 10)
+        prune_all(store, 10)
         assert store.pause_rules() == [pause("a", 19), resume("b", 19)]

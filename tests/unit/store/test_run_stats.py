@@ -64,8 +64,8 @@ def test_lateness_is_that_of_first_attempts_at_their_slots(store):
     punctual = slot("a")
     others = [
         slot("a", attempt=2, trigger=Trigger.RETRY),
-        slot("a", nonce=5, trigger=Trigger.MANUAL),
-        slot("a", nonce=1, trigger=Trigger.BACKFILL),
+        slot("a", origin="adhoc:5", trigger=Trigger.MANUAL),
+        slot("a", origin="adhoc:1", trigger=Trigger.BACKFILL),
     ]
     runs = claim(store, punctual, *others)
     late = timedelta(seconds=7.5)
@@ -91,7 +91,7 @@ def test_ticks_are_counted_and_none_is_forgotten(store):
     store.write_batch(WriteBatch(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
     store.write_batch(WriteBatch(ticks=[(ticks[2], ["a"])]))
     assert read_overview(store, "r").tick_count == 3
-    assert prune(store, NOON + timedelta(days=1), 10) == 3
+    assert prune(store, NOON + timedelta(days=1), 10, (), NOON) == 3
     found = read_overview(store, "r")
     assert (found.tick_count, found.run_stats) == (3, [])
     assert found.last_ticks == {"r": NOON + 2 * MINUTE}

@@ -28,13 +28,21 @@ def test_they_are_made_when_first_needed_and_bear_the_prefix(shared, make_store)
     store = make_store(shared)
     assert tables(shared) == set()
     assert store.history() == []
-    kinds = ("meta", "runs", "outputs", "waiting", "ticks", "rosters", "words", "keys", "totals")
-    assert tables(shared) == {f"{shared.prefix}{kind}" for kind in kinds}
+    names = (
+        "schema_info",
+        "runs",
+        "run_outputs",
+        "ticks",
+        "task_sets",
+        "pause_rules",
+        "run_stats",
+    )
+    assert tables(shared) == {f"{shared.prefix}{name}" for name in names}
 
 
 def test_any_question_or_change_makes_them(anywhere, make_store):
     assert make_store(anywhere).cancel_requests() == set()
-    assert prune(make_store(anywhere), NOON, 10) == 0
+    assert prune(make_store(anywhere), NOON, 10, (), NOON) == 0
 
 
 def test_they_are_made_once(shared, make_store):
@@ -44,7 +52,7 @@ def test_they_are_made_once(shared, make_store):
 
 def test_tables_of_a_newer_version_are_refused(shared, make_store):
     make_store(shared).open()
-    shared.execute(f"UPDATE {shared.prefix}meta SET value = '99' WHERE name = 'schema'")
+    shared.execute(f"UPDATE {shared.prefix}schema_info SET value = '99' WHERE name = 'schema'")
     store = make_store(shared)
     with pytest.raises(StoreError, match=r"cron.url .*schema version 99.*; upgrade pyramid_cron"):
         store.history()
@@ -58,7 +66,7 @@ def test_tables_that_a_newer_version_makes_meanwhile_are_refused(shared, make_st
     version = schema._read_version
     monkeypatch.setattr(schema, "_read_version", lambda *args: next(answers, version(*args)))
     make_store(shared).open()
-    shared.execute(f"UPDATE {shared.prefix}meta SET value = '99' WHERE name = 'schema'")
+    shared.execute(f"UPDATE {shared.prefix}schema_info SET value = '99' WHERE name = 'schema'")
     answers = iter([None])
     with pytest.raises(StoreError, match="schema version 99"):
         make_store(shared).open()
@@ -90,7 +98,7 @@ class TestAnotherProcessThatMakesThemForLong:
         monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
         store = make_store(mariadb)
         with mariadb.connection() as connection:
-            connection.exec_driver_sql(f"SELECT GET_LOCK('{mariadb.prefix}meta', 0)")
+            connection.exec_driver_sql(f"SELECT GET_LOCK('{mariadb.prefix}schema_info', 0)")
             with pytest.raises(StoreError, match=r"cron.url mariadb.*has been making the tables"):
                 store.open()
         assert claim(store)
@@ -111,7 +119,7 @@ class TestAnotherProcessThatMakesThemForLong:
         monkeypatch.setattr(schema, "SCHEMA_LOCK_SECONDS", 0)
         beside = replace(mariadb, prefix=f"b{mariadb.prefix}")
         with mariadb.connection() as connection:
-            connection.exec_driver_sql(f"SELECT GET_LOCK('{beside.prefix}meta', 0)")
+            connection.exec_driver_sql(f"SELECT GET_LOCK('{beside.prefix}schema_info', 0)")
             assert claim(make_store(mariadb))
 
     def test_the_lock_lasts_until_the_version_is_committed(self, mariadb, make_store):
@@ -120,7 +128,7 @@ class TestAnotherProcessThatMakesThemForLong:
         with mariadb.connection() as connection, store.database.read() as opened:
 
             def on_commit(_):
-                query = f"SELECT IS_USED_LOCK('{mariadb.prefix}meta') IS NOT NULL"
+                query = f"SELECT IS_USED_LOCK('{mariadb.prefix}schema_info') IS NOT NULL"
                 is_locked.append(connection.exec_driver_sql(query).scalar())
 
             event.listen(opened.engine, "commit", on_commit)

@@ -132,10 +132,10 @@ class TestAFileThatGoesBad:
         store = make_store(file)
         claim(store)
         blocker = sqlite3.connect(path)
-        blocker.execute("ALTER TABLE cron_waiting RENAME TO away")
-        with pytest.raises(StoreError, match="no such table: cron_waiting"):
+        blocker.execute("ALTER TABLE cron_runs RENAME TO away")
+        with pytest.raises(StoreError, match="no such table: cron_runs"):
             store.peek(NOON)
-        blocker.execute("ALTER TABLE away RENAME TO cron_waiting")
+        blocker.execute("ALTER TABLE away RENAME TO cron_runs")
         blocker.close()
         assert not store.peek(NOON).has_work
 
@@ -158,7 +158,7 @@ class TestAFileThatGoesBad:
         with pytest.raises(StoreError, match=r"cron.url .*: unable to open database file"):
             store.peek(NOON)
         place.rmdir()
-        assert store.peek(NOON).last_ticks == {}
+        assert store.peek(NOON).window_ends == {}
 
 
 class TestAnUnusablePlace:

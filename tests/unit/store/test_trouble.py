@@ -69,7 +69,7 @@ class TestAServerThatRestarts:
         kill_connection(served, store)
         assert claim(store, slot("b"))
         kill_connection(served, store)
-        assert store.peek(NOON).last_ticks == {}
+        assert store.peek(NOON).window_ends == {}
         kill_connection(served, store)
         assert len(store.history()) == 2
 
@@ -210,8 +210,8 @@ class TestAnotherThatHoldsTheLock:
         store = make_store(served)
         store.open()
         lock = {
-            "postgresql": "BEGIN; LOCK TABLE {}waiting IN ACCESS EXCLUSIVE MODE",
-            "mariadb": "LOCK TABLES {}waiting WRITE",
+            "postgresql": "BEGIN; LOCK TABLE {}runs IN ACCESS EXCLUSIVE MODE",
+            "mariadb": "LOCK TABLES {}runs WRITE",
         }
         with served.connection() as connection:
             connection.exec_driver_sql(lock[served.kind].format(served.prefix))

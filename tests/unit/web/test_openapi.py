@@ -13,7 +13,7 @@ from webtest import TestApp
 
 from pyramid_cron import web
 from pyramid_cron.planning.health import HealthState
-from pyramid_cron.run import RunReason, RunState, Trigger
+from pyramid_cron.run import RunReason, RunState, Trigger, WaitReason
 from pyramid_cron.testing import CronTester
 from pyramid_cron.version import __version__
 from tests.apps import configure
@@ -68,6 +68,7 @@ def test_the_document_has_all_states_triggers_and_reasons():
     assert run["state"]["enum"] == [state.value for state in RunState]
     assert run["trigger"]["enum"] == [trigger.value for trigger in Trigger]
     assert run["reason"]["enum"] == [*(reason.value for reason in RunReason), None]
+    assert run["why"]["enum"] == [*(reason.value for reason in WaitReason), None]
     assert task["state"]["enum"] == [state.value for state in HealthState]
 
 

@@ -272,8 +272,20 @@ def test_a_task_can_be_run_later_from_another_machine():
     app = browse(config)
     body = {"payload": {"id": 7}, "at": "2020-01-01T00:00:00Z", "key": "order 7"}
     answer = app.post_json("/cron/tasks/fine/run", body, status=202)
-    assert answer.json == {"task": "fine", "slot": "2020-01-01T00:00:00Z", "key": "order 7"}
-    app.post_json("/cron/tasks/fine/run", body, status=202)
+    run, moment = answer.json["run"], "2020-01-01T00:00:00Z"
+    assert answer.json == {
+        "run": run,
+        "task": "fine",
+        "slot": moment,
+        "attempt": 1,
+        "trigger": "deferred",
+        "state": "waiting",
+        "not_before": moment,
+        "why": "later",
+        "key": "order 7",
+        "payload": {"id": 7},
+    }
+    assert app.post_json("/cron/tasks/fine/run", body, status=202).json == answer.json
     app.get("/cron")
     runs = app.get("/cron/runs", {"task": "fine"}).json["runs"]
     assert [run["trigger"] for run in runs].count("deferred") == 1

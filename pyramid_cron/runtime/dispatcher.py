@@ -1,0 +1,257 @@
+"""What a process does between ticks: it makes a beat whenever something may begin.
+
+It sleeps until the next slot between two minutes, until a waiting run may begin, or until it is
+woken: a run has ended or was released here, or one was deferred here. What other processes put on
+record it finds within a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..errors import StoreError
+from ..planning.slots import SlotCalendar
+from .supervisor import RELEASE_AFTER_SECONDS, Supervisor
+
+POLL_SECONDS = 1.0
+"""Seconds within which a run is found that another process has put on record."""
+
+TICK_SILENCE_SECONDS = 120.0
+"""Seconds after the last hit in which the process goes on by itself."""
+
+BEAT_WAIT_SECONDS = RELEASE_AFTER_SECONDS + 0.5
+"""Seconds after which a beat that takes long is left alone, and another one may be made."""
+
+MINUTE = timedelta(minutes=1)
+
+log = logging.getLogger("pyramid_cron")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPeek:
+    """What waits on record."""
+
+    #: The ids of runs that may begin now, or of many those that may first.
+    startable_ids: frozenset[str]
+    #: When the next of the others may begin (aware, UTC); None if there is none.
+    next_not_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherPorts:
+    """What a dispatcher asks of its application, and has it do."""
+
+    #: Returns the moment it is, aware and in UTC.
+    clock: Callable[[], datetime]
+    #: Returns the calendar of the slots that are not on a whole minute.
+    calendar: Callable[[], SlotCalendar]
+    #: Returns until when this process has handled slots; None before the first tick.
+    window_end: Callable[[], datetime | None]
+    #: Returns what waits on record at a moment.
+    peek: Callable[[datetime], WaitingPeek]
+    #: Returns whether threads go on with what waits for room by themselves.
+    is_draining: Callable[[], bool]
+    #: Makes a beat; its arguments are the moment, the seconds for what needs time, the URL.
+    beat: Callable[[datetime, float, Mapping[str, Any]], object]
+    #: Makes the tick of a minute.
+    tick: Callable[[datetime, Mapping[str, Any]], object]
+
+
+class Dispatcher:
+    """Makes the beats of one application in this process, and with a self-trigger its ticks.
+
+    ``budget`` is how many seconds a tick has, which its beats share. Without ``makes_beats`` it
+    makes ticks alone.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, ports: DispatcherPorts, budget: float, makes_beats: bool
+    ) -> None:
+        self._supervisor = supervisor
+        self._ports = ports
+        self._budget = budget
+        self._makes_beats = makes_beats
+        self._starts_after_fork = False
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked process: the thread is the parent's, and so are its ticks."""
+        #: Whether this process makes the minutes' ticks itself.
+        self.makes_ticks = False
+        self._is_stopped = False
+        self._lock = threading.Lock()
+        self._wake_event = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last_hit = float("-inf")
+        self._url_environ: Mapping[str, Any] = {}
+        self._has_news = False
+        self._seen_ids: frozenset[str] = frozenset()
+        self._next_not_before: datetime | None = None
+        self._next_tick: datetime | None = None
+        self._cursor: SlotCursor | None = None
+        if self._starts_after_fork:
+            self._starts_after_fork = False
+            self.start_ticking()
+
+    def start_ticking(self, *, after_fork: bool = False, at_once: bool = False) -> None:
+        """Make the ticks of all minutes from the next one on, or ``at_once``; and beats.
+
+        With ``after_fork`` processes that are forked from this one do so instead.
+        """
+        self._starts_after_fork = after_fork
+        if not after_fork:
+            self.makes_ticks = True
+            self._next_tick = self._ports.clock() if at_once else None
+            self.start()
+
+    def stop(self) -> None:
+        """Make no more ticks and beats."""
+        self._is_stopped = True
+        self._wake_event.set()
+
+    # What ticks and threads call.
+
+    def hit(self, url_environ: Mapping[str, Any]) -> None:
+        """Go on between ticks from now on: a hit has come, for this URL."""
+        self._last_hit = time.monotonic()
+        self._url_environ = url_environ
+        self._is_stopped = False
+        if self._makes_beats:
+            self.start()
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it goes on between ticks just now."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Have the thread run, where a thread can be had."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            thread = self._supervisor.make_thread("dispatcher", self.run)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                log.info("no thread between ticks, all waits for the next tick: %s", error)
+            else:
+                self._thread = thread
+
+    def wake(self) -> None:
+        """Look at what waits: there may be more of it, or more room."""
+        self._has_news = True
+        self._wake_event.set()
+
+    # What the thread does.
+
+    def run(self) -> None:
+        """Make beats until ticks stop coming, or the process stops."""
+        while self._goes_on():
+            self._wake_event.wait(self._seconds_until_next())
+            self._wake_event.clear()
+            try:
+                self._make_what_is_due()
+            except StoreError as error:
+                log.info("no beat: %s", error)
+            except Exception:
+                log.exception("no beat: internal error")
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            is_ticking = time.monotonic() - self._last_hit < TICK_SILENCE_SECONDS
+            has_reason = (is_ticking and self._makes_beats) or self.makes_ticks
+            if has_reason and not (self._is_stopped or self._supervisor.is_stopping):
+                return True
+            self._thread = None
+            return False
+
+    def _seconds_until_next(self) -> float:
+        now = self._ports.clock()
+        moments = [self._next_not_before, self._next_slot(), self._next_tick]
+        delays = [(moment - now).total_seconds() for moment in moments if moment is not None]
+        return min(max(0.0, min(delays, default=POLL_SECONDS)), POLL_SECONDS)
+
+    def _next_slot(self) -> datetime | None:
+        """Return the next slot between minutes that this process has not handled."""
+        window_end = self._ports.window_end()
+        if window_end is None:
+            return None
+        calendar = self._ports.calendar()
+        if self._cursor is None or not self._cursor.is_at(calendar, window_end):
+            self._cursor = SlotCursor(calendar, window_end)
+        return self._cursor.next_after(window_end)
+
+    def _make_what_is_due(self) -> None:
+        now = self._ports.clock()
+        if self.makes_ticks and self._is_minute_due(now):
+            environ = self._url_environ
+            self._last_hit = time.monotonic()
+            self._call_in_thread("tick", lambda: self._ports.tick(now, environ))
+            return
+        if not self._makes_beats:
+            return
+        had_news = self._has_news and not self._ports.is_draining()
+        self._has_news = self._has_news and not had_news
+        peek = self._ports.peek(now)
+        new_ids = peek.startable_ids - self._seen_ids
+        self._seen_ids, self._next_not_before = peek.startable_ids, peek.next_not_before
+        slot = self._next_slot()
+        if new_ids or (had_news and peek.startable_ids) or (slot is not None and slot <= now):
+            budget = max(0.0, self._budget - (time.monotonic() - self._last_hit))
+            environ = self._url_environ
+            self._call_in_thread("beat", lambda: self._ports.beat(now, budget, environ))
+
+    def _is_minute_due(self, now: datetime) -> bool:
+        if self._next_tick is not None and now < self._next_tick:
+            return False
+        is_first = self._next_tick is None
+        self._next_tick = now.replace(second=0, microsecond=0) + MINUTE
+        return not is_first
+
+    def _call_in_thread(self, name: str, function: Callable[[], object]) -> None:
+        """Call a function in a thread of its own, so that a task that hangs holds up no beat."""
+        is_over = threading.Event()
+
+        def call() -> None:
+            try:
+                function()
+            except StoreError as error:
+                log.warning("%s failed: %s", name, error)
+            except Exception:
+                log.exception("%s failed: internal error", name)
+            finally:
+                is_over.set()
+
+        if self._supervisor.start_thread(name, call):
+            is_over.wait(BEAT_WAIT_SECONDS)
+
+
+class SlotCursor:
+    """Goes through the slots of a calendar in order."""
+
+    def __init__(self, calendar: SlotCalendar, after: datetime) -> None:
+        self._calendar = calendar
+        self._after = after
+        self._slots: Iterator[tuple[datetime, Sequence[int]]] = calendar.slots_after(after)
+        self._next = self._advance()
+
+    def is_at(self, calendar: SlotCalendar, after: datetime) -> bool:
+        """Return whether it can tell what comes after a moment in this calendar."""
+        return calendar is self._calendar and after >= self._after
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """Return the first slot after a moment, which is not before the last one asked for."""
+        self._after = moment
+        while self._next is not None and self._next <= moment:
+            self._next = self._advance()
+        return self._next
+
+    def _advance(self) -> datetime | None:
+        slot, _ = next(self._slots, (None, ()))
+        return slot

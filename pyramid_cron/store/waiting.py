@@ -1,0 +1,129 @@
+"""Waiting runs: looking at them, deferring, moving and cancelling them.
+
+Each function is a transaction of its own, and raises StoreError if that fails. Moments are aware,
+those returned in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
+
+from ..run import Run, Trigger, WaitReason
+from ..run_transitions import cancelled
+from .results import DeferredRun, Outcome, end_run, insert_deferred_run, write_followups
+from .rows import to_run
+from .schema import Tables, once_per_store
+from .session import Session
+from .store import Store
+
+
+def count_waiting_by_task(store: Store) -> dict[str, int]:
+    """Return the number of waiting runs of each task that has some."""
+    runs = store.tables.runs
+    query = select(runs.c.task, func.count().label("runs")).where(runs.c.not_before.is_not(None))
+    with store.read_session() as session:
+        rows = session.connection.execute(query.group_by(runs.c.task)).all()
+    return {row.task: row.runs for row in rows}
+
+
+def list_waiting(store: Store, task: str | None, limit: int) -> list[Run]:
+    """Return the waiting runs of a task, or of all, with their payloads, the next first."""
+    runs = store.tables.runs
+    query = select(runs).where(_is_waiting(store.tables, task))
+    query = query.order_by(runs.c.not_before, runs.c.slot, runs.c.id).limit(limit)
+    with store.read_session() as session:
+        return [to_run(row) for row in session.connection.execute(query)]
+
+
+def peek_waiting(store: Store, now: datetime, limit: int) -> tuple[list[str], datetime | None]:
+    """Return ids of runs that may begin at a moment, and when the next of the others may.
+
+    Of many, the ids are of the ``limit`` that may begin first. Runs that wait until a tick has time
+    are left out.
+    """
+    with store.read_session() as session:
+        startable = session.connection.scalars(_startable_query(store.tables, limit), {"now": now})
+        ids = list(startable)
+        return ids, session.connection.scalar(_next_query(store.tables), {"now": now})
+
+
+@once_per_store
+def _startable_query(tables: Tables, limit: int) -> Select[Any]:
+    runs = tables.runs
+    is_startable = runs.c.not_before <= bindparam("now")
+    query = select(runs.c.id).where(is_startable, runs.c.reason != WaitReason.TIME.value)
+    return query.order_by(runs.c.not_before).limit(limit)
+
+
+@once_per_store
+def _next_query(tables: Tables) -> Select[Any]:
+    not_before = tables.runs.c.not_before
+    return select(func.min(not_before)).where(not_before > bindparam("now"))
+
+
+def find_by_key(store: Store, task: str, key: str) -> Run | None:
+    """Return the run that was deferred with a key, waiting or over; None if none is on record."""
+    with store.read_session() as session:
+        return _select_by_key(session, task, key)
+
+
+def _select_by_key(session: Session, task: str, key: str) -> Run | None:
+    runs = session.tables.runs
+    query = select(runs).where(runs.c.dedup_key == key, runs.c.task == task)
+    row = session.connection.execute(query).one_or_none()
+    return None if row is None else to_run(row)
+
+
+def defer_run(store: Store, deferred_run: DeferredRun) -> Run | None:
+    """Let a deferred run wait; return the run on record that has its key, None without a key."""
+    task, key = deferred_run.waiting_run.task, deferred_run.waiting_run.key
+    with store.write_session() as session:
+        insert_deferred_run(session, deferred_run)
+        return None if key is None else _select_by_key(session, task, key)
+
+
+def reschedule_run(store: Store, run_id: str, at: datetime) -> Run | None:
+    """Move a waiting run to another moment; return it, None if it does not wait."""
+    with store.write_session() as session:
+        runs = session.tables.runs
+        is_it = (runs.c.id == run_id) & _is_waiting(session.tables)
+        session.connection.execute(update(runs).where(is_it).values(not_before=at))
+        row = session.connection.execute(select(runs).where(is_it)).one_or_none()
+    return None if row is None else to_run(row)
+
+
+def cancel_waiting(
+    store: Store, run_ids: Collection[str], now: datetime, outcome_of: Callable[[Run], Outcome]
+) -> list[Run]:
+    """Cancel those of these runs that wait; return them as they ended.
+
+    ``outcome_of`` returns what follows from a cancelled run.
+    """
+    with store.write_session() as session:
+        runs = session.tables.runs
+        query = select(runs).where(_is_waiting(session.tables), runs.c.id.in_(run_ids))
+        rows = session.connection.execute(query).all()
+        ended = [cancelled(to_run(row), now) for row in rows]
+        for run in ended:
+            end_run(session, run)
+        write_followups(session, [outcome_of(run) for run in ended])
+    return ended
+
+
+def find_waiting_ids(store: Store, task: str, trigger: Trigger | None, limit: int) -> list[str]:
+    """Return ids of waiting runs of a task, and with a trigger only those that have it."""
+    runs = store.tables.runs
+    query = select(runs.c.id).where(_is_waiting(store.tables, task))
+    if trigger is not None:
+        query = query.where(runs.c.trigger == trigger.value)
+    with store.read_session() as session:
+        return list(session.connection.scalars(query.limit(limit)))
+
+
+def _is_waiting(tables: Tables, task: str | None = None) -> ColumnElement[bool]:
+    is_waiting: ColumnElement[bool] = tables.runs.c.not_before.is_not(None)
+    return is_waiting if task is None else is_waiting & (tables.runs.c.task == task)
