@@ -8,6 +8,7 @@ there was none, the process ends by the signal itself in the end, as it would ha
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -25,8 +26,11 @@ from .supervisor import Supervisor
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-SHUTDOWN_SIGNALS = (*TERMINATION_SIGNALS, signal.SIGQUIT)
-"""Gunicorn passes a SIGINT on to its workers as SIGQUIT."""
+SHUTDOWN_SIGNALS = (*TERMINATION_SIGNALS, signal.SIGQUIT, signal.SIGABRT)
+"""Gunicorn passes a SIGINT on to its workers as SIGQUIT, and aborts one that takes too long."""
+
+ABORT_TIMEOUT_SECONDS = 0.5
+"""Seconds that runs have after a SIGABRT: gunicorn kills the worker a second after that."""
 
 DEFAULT_ONLY_SIGNALS = (signal.SIGHUP,)
 """They end a process by default, as when its terminal closes; servers that handle them reload."""
@@ -155,6 +159,10 @@ class _GracefulSignalHandler:
             _resend_after_answer(self._held_signal)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGABRT:
+            self._request_shutdown(ABORT_TIMEOUT_SECONDS)
+            self._next_handler(number, frame)
+            return
         self._request_shutdown()
         is_repeated = self._is_ending or (self.hold_count > 0 and self._held_signal is not None)
         if self.hold_count and not is_repeated:
@@ -167,8 +175,9 @@ class _GracefulSignalHandler:
         else:
             self._next_handler(number, frame)
 
-    def _request_shutdown(self) -> None:
-        for supervisor, timeout in list(self.timeouts.items()):
+    def _request_shutdown(self, max_timeout: float = math.inf) -> None:
+        for supervisor, own_timeout in list(self.timeouts.items()):
+            timeout = min(own_timeout, max_timeout)
             if uses_greenlets():
                 # This may be the hub's greenlet, which can't wait for the start of a thread.
                 sys.modules["gevent"].spawn(supervisor.request_shutdown, timeout)

@@ -32,6 +32,8 @@ def try_claim(
 
     Raises StoreError.
     """
+    if cron.supervisor.is_stopping:
+        return ClaimRefusal.POSTPONED
     task = task_registry.get(waiting_run.task)
     if task.executor == WORKER_EXECUTOR and not (
         cron.has_thread_for(task) and cron.worker_threads().free

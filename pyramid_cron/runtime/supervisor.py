@@ -356,8 +356,13 @@ class Supervisor:
         return time.monotonic() < self._abandon_at + SHUTDOWN_EXPIRY_SECONDS
 
     def request_shutdown(self, timeout: float) -> None:
-        """Start no more runs, and end those that still run after ``timeout`` seconds."""
-        if self.is_stopping or not (self._ticks_in_progress or self.executions):
+        """Start no more runs, and end those that still run after ``timeout`` seconds.
+
+        Of several requests the one with the earliest end counts.
+        """
+        if not (self._ticks_in_progress or self.executions):
+            return
+        if self.is_stopping and self._abandon_at <= time.monotonic() + timeout:
             return
         self._set_deadlines(timeout)
         # A signal handler must not wait, and its thread may be the one that a task runs in.
@@ -383,6 +388,8 @@ class Supervisor:
         self._interrupt_at = self._abandon_at - timeout * SHUTDOWN_CANCEL_SHARE
 
     def _stop_executions(self) -> None:
+        for execution in self.executions.unfinished():
+            self.executions.release(execution)
         self._wait_until_finished(self._interrupt_at)
         for execution in self.executions.unfinished():
             execution.interrupt(TaskCancelled("the process stopped"), by_shutdown=True)

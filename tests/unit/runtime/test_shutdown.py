@@ -8,9 +8,11 @@ import types
 
 import pytest
 
-from pyramid_cron.app import CronApp
+from pyramid_cron import scheduler
+from pyramid_cron.app import CronApp, get_cron
 from pyramid_cron.runtime import shutdown
 from pyramid_cron.settings import parse_settings
+from tests.apps import NOON, configure, cron_of
 from tests.integration.processes import wait_until
 
 
@@ -102,6 +104,50 @@ def test_under_gevent_a_handler_waits_for_nothing(supervisor, sent, monkeypatch)
     assert sent.numbers == []
     end[0]()
     assert sent.numbers == [signal.SIGTERM]
+
+
+@pytest.fixture
+def aborting():
+    """What gunicorn does in a worker that takes too long."""
+    previous = signal.signal(signal.SIGABRT, lambda *_: sys.exit(1))
+    yield
+    signal.signal(signal.SIGABRT, previous)
+
+
+def test_a_tick_that_is_aborted_begins_no_other_run_and_what_it_claimed_waits(aborting):
+    config = configure()
+    config.add_cron_task(lambda: signal.raise_signal(signal.SIGABRT), name="long", priority=1)
+    config.add_cron_task(lambda: None, name="second")
+    config.add_cron_task(lambda: None, name="idle", idle=True)
+    cron = cron_of(config)
+    control = scheduler(cron.registry)
+    [run] = cron.tick(NOON).runs
+    assert (run.task, str(run.state), run.error) == ("long", "failed", "SystemExit: 1")
+    assert {waiting.task for waiting in control.waiting()} == {"second", "idle"}
+    get_cron(cron.registry).supervisor.withdraw_shutdown()
+    assert {run.task for run in cron.tick(NOON).runs} == {"second", "idle"}
+
+
+def test_a_process_that_is_aborted_while_it_stops_gives_its_claims_back_before_it_is_killed(
+    aborting, monkeypatch
+):
+    config = configure()
+    config.add_cron_task(lambda: gate.wait(20), name="long", priority=1)
+    config.add_cron_task(lambda: None, name="second")
+    cron, gate, reports = cron_of(config), threading.Event(), []
+    control, supervisor = scheduler(cron.registry), get_cron(cron.registry).supervisor
+    shutdown.install_shutdown_hooks(supervisor, 20)
+    monkeypatch.setattr(shutdown, "ABORT_TIMEOUT_SECONDS", 0.0)
+    thread = threading.Thread(target=lambda: reports.append(cron.tick(NOON)))
+    thread.start()
+    wait_until(lambda: control.history(state="running"))
+    supervisor.request_shutdown(20)
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGABRT)
+    wait_until(lambda: control.history(state="cancelled"), 10)
+    assert [run.task for run in control.waiting()] == ["second"]
+    gate.set()
+    thread.join()
 
 
 class EndedError(Exception):
