@@ -11,6 +11,7 @@ from .. import events
 from ..app import CronApp, get_cron
 from ..clock import Stopwatch
 from ..errors import StoreError
+from ..planning.snapshot import WaitingRun
 from ..registry import TaskRegistry
 from ..run import Run
 from ..task import THREAD_EXECUTOR, WORKER_EXECUTOR, Task
@@ -18,7 +19,7 @@ from .executions import QueuedEvent
 from .own_request import own_request
 from .queues import send_runs
 from .request_scope import run_in_own_request
-from .single_claims import ClaimRefusal, try_claim
+from .single_claims import ClaimRefusal, try_claims
 from .transactions import without_transaction
 
 
@@ -76,20 +77,21 @@ def _start_thread(
 def _claim_next(cron: CronApp, clock: Stopwatch) -> Run | None:
     """Write how this thread's run ended, and claim the run that takes its room, if one waits."""
     tasks, threads = cron.task_registry, cron.background_threads
-    while (candidate := threads.take_candidate()) is not None:
-        if candidate.task not in tasks.by_name:
-            continue
-        try:
-            claimed = try_claim(cron, tasks, candidate, clock)
-        except StoreError:  # whoever writes the results tells
-            return None
-        if isinstance(claimed, Run):
-            cron.supervisor.supervise([claimed], clock)
-            threads.go_on_with(claimed)
-            return claimed
-        if claimed is not ClaimRefusal.TAKEN:
-            threads.offer(())  # it has no room yet: a beat plans anew
-    return None
+
+    def claim(candidates: Sequence[WaitingRun]) -> list[Run]:
+        known = [candidate for candidate in candidates if candidate.task in tasks.by_name]
+        outcomes = try_claims(cron, tasks, known, clock)
+        claimed = [outcome for outcome in outcomes if isinstance(outcome, Run)]
+        cron.supervisor.supervise(claimed, clock)
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, ClaimRefusal)]
+        if any(refusal is not ClaimRefusal.TAKEN for refusal in refusals):
+            threads.offer(())  # there is no room yet: a beat plans anew
+        return claimed
+
+    try:
+        return threads.claim_next(claim)
+    except StoreError:  # whoever writes the results tells
+        return None
 
 
 def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:

@@ -144,9 +144,13 @@ class Dispatcher:
                 self._thread = thread
 
     def wake(self) -> None:
-        """Look at what waits: there may be more of it, or more room."""
+        """Look at what waits: there may be more of it, or more room.
+
+        Threads that go on with what waits need no help.
+        """
         self._has_news = True
-        self._wake_event.set()
+        if not self._ports.is_draining():
+            self._wake_event.set()
 
     # What the thread does.
 

@@ -1,17 +1,18 @@
-"""Claiming a single waiting run just before it runs."""
+"""Claiming waiting runs just before they run, one or a few at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.pauses import active_pause
-from ..planning.snapshot import WaitingRun
+from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
 from ..planning.tick_plan import blocking_runs
 from ..registry import TaskRegistry
 from ..run import Run
-from ..task import REQUEST_EXECUTOR, WORKER_EXECUTOR
+from ..task import REQUEST_EXECUTOR, WORKER_EXECUTOR, Task
 
 
 class ClaimRefusal(Enum):
@@ -32,26 +33,59 @@ def try_claim(
 
     Raises StoreError.
     """
+    [outcome] = try_claims(cron, task_registry, [waiting_run], clock)
+    return outcome
+
+
+def try_claims(
+    cron: CronApp, task_registry: TaskRegistry, waiting_runs: Sequence[WaitingRun], clock: Stopwatch
+) -> list[Run | ClaimRefusal]:
+    """Claim those of the waiting runs that still may run, in one transaction; return each's fate.
+
+    Results of this process are written along with that. Raises StoreError.
+    """
     if cron.supervisor.is_stopping:
-        return ClaimRefusal.POSTPONED
-    task = task_registry.get(waiting_run.task)
-    if task.executor == WORKER_EXECUTOR and not (
-        cron.has_thread_for(task) and cron.worker_threads().free
-    ):
-        return ClaimRefusal.POSTPONED
+        return [ClaimRefusal.POSTPONED for _ in waiting_runs]
+    outcomes: list[Run | ClaimRefusal] = []
+    with cron.supervisor.claim_transaction(clock, renews_leases=False) as claims:
+        snapshot, rules = claims.active_runs(), claims.pause_rules()
+        for waiting_run in waiting_runs:
+            task = task_registry.get(waiting_run.task)
+            current = claims.find_waiting(waiting_run)
+            if current is None:
+                outcomes.append(ClaimRefusal.TAKEN)
+            elif active_pause(task.name, clock.now(), rules):
+                outcomes.append(ClaimRefusal.POSTPONED)
+            elif refusal := _find_refusal(cron, task, current, snapshot):
+                outcomes.append(refusal)
+            else:
+                claimed, _ = claims.claim([current], weight_of=task_registry.weight)
+                snapshot = _with_claims(snapshot, claimed, task_registry.weight(task.name))
+                outcomes.append(claimed[0] if claimed else ClaimRefusal.TAKEN)
+    return outcomes
+
+
+def _find_refusal(
+    cron: CronApp, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
+) -> ClaimRefusal | None:
+    """Return why a run may not run beside the active ones; None if it may."""
     if task.name in cron.supervisor.executions.stuck_tasks():
         return ClaimRefusal.BLOCKED
-    with cron.supervisor.claim_transaction(clock, renews_leases=False) as claims:
-        current = claims.find_waiting(waiting_run)
-        if current is None:
-            return ClaimRefusal.TAKEN
-        if active_pause(task.name, clock.now(), claims.pause_rules()):
-            return ClaimRefusal.POSTPONED
-        snapshot = claims.active_runs()
-        if blocking_runs(task, snapshot.active_of(task.name), waiting_run.origin):
-            return ClaimRefusal.BLOCKED
-        in_background = task.executor != REQUEST_EXECUTOR
-        if in_background and snapshot.background_weight + task.weight > cron.settings.capacity:
-            return ClaimRefusal.POSTPONED
-        claimed, _ = claims.claim([current], weight_of=task_registry.weight)
-    return claimed[0] if claimed else ClaimRefusal.TAKEN
+    if blocking_runs(task, snapshot.active_of(task.name), waiting_run.origin):
+        return ClaimRefusal.BLOCKED
+    if task.executor == REQUEST_EXECUTOR:
+        return None
+    is_for_worker = task.executor == WORKER_EXECUTOR
+    if is_for_worker and not (cron.has_thread_for(task) and cron.worker_threads().free):
+        return ClaimRefusal.POSTPONED
+    has_room = snapshot.background_weight + task.weight <= cron.settings.capacity
+    return None if has_room else ClaimRefusal.POSTPONED
+
+
+def _with_claims(snapshot: Snapshot, runs: Sequence[Run], weight: int) -> Snapshot:
+    """Return a snapshot in which these runs are active as well."""
+    active = dict(snapshot.active)
+    for run in runs:
+        claim = ActiveRun(run, run.slot, weight)
+        active[run.task] = [*snapshot.active_of(run.task), claim]
+    return Snapshot(active=active)

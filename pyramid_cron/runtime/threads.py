@@ -31,7 +31,12 @@ class BackgroundThreads:
         """Drop all threads in a forked process: they are the parent's."""
         self._threads: dict[str, threading.Thread] = {}
         self._candidates: deque[WaitingRun] = deque()
+        #: Claimed for threads that ask for a run.
+        self._claimed: deque[Run] = deque()
+        #: How many threads ask for one.
+        self._asking = 0
         self._lock = threading.Lock()
+        self._claim_lock = threading.Lock()
 
     # Runs that wait for room.
 
@@ -40,20 +45,37 @@ class BackgroundThreads:
         with self._lock:
             self._candidates = deque(candidates)
 
-    def take_candidate(self) -> WaitingRun | None:
-        """Return the next run that waits for room; None if none is known."""
+    def claim_next(self, claim: Callable[[Sequence[WaitingRun]], list[Run]]) -> Run | None:
+        """Return the run that the calling thread goes on with; None if none waits for room.
+
+        ``claim`` claims several at once. A thread that comes while another one claims has its run
+        claimed along with that: a transaction for each would cost more than many a run.
+        """
         with self._lock:
-            return self._candidates.popleft() if self._candidates else None
+            self._asking += 1
+        try:
+            with self._claim_lock:
+                while not self._claimed and (candidates := self._take_candidates()):
+                    self._claimed.extend(claim(candidates))
+                run = self._claimed.popleft() if self._claimed else None
+        finally:
+            with self._lock:
+                self._asking -= 1
+        if run is not None:
+            with self._lock:
+                self._threads[run.id] = threading.current_thread()
+        return run
+
+    def _take_candidates(self) -> list[WaitingRun]:
+        """Take a candidate for each thread that asks for one."""
+        with self._lock:
+            count = min(self._asking, len(self._candidates))
+            return [self._candidates.popleft() for _ in range(count)]
 
     @property
     def is_draining(self) -> bool:
         """Whether threads go on with what waits by themselves."""
         return bool(self._candidates and self._threads)
-
-    def go_on_with(self, run: Run) -> None:
-        """Take note that the calling thread has this run from now on."""
-        with self._lock:
-            self._threads[run.id] = threading.current_thread()
 
     def start(self, name: str, runs: Sequence[Run], function: Callable[[], object]) -> None:
         """Call ``function`` in a thread, which starts these runs; release those it does not."""
