@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 
 from .run import Progress, Run, RunReason, RunState, WaitReason, evolve, truncate_error
 
-Outputs = Mapping[str, str | None]
-"""What a run has logged and written, by the fields of :class:`Run`: log, stdout and stderr."""
+Outputs = Mapping[str, str | int | None]
+"""What a run leaves behind, by the fields of :class:`Run`: log, stdout, stderr and exit_status."""
 
 NO_OUTPUTS: Outputs = MappingProxyType({})
 
@@ -29,10 +29,6 @@ class Failure:
     error: str
     #: None where the error has none, as a program's.
     traceback: str | None = None
-    #: Whether the error leaves no other attempt.
-    is_given_up: bool = False
-    #: How long after the end of the run the next attempt is due; None as the task's ``retry`` says.
-    retry_after: timedelta | None = None
 
 
 def taken_over(run: Run, host: str, pid: int) -> Run:
@@ -63,8 +59,6 @@ def failed(run: Run, now: datetime, failure: Failure, outputs: Outputs = NO_OUTP
         finished=now,
         error=failure.error,
         traceback=failure.traceback,
-        is_given_up=failure.is_given_up,
-        retry_after=failure.retry_after,
         **outputs,
     )
 

@@ -45,6 +45,7 @@ def run_data(run: Run) -> JSONObject:
         "finished": instant_or_none(run.finished),
         "duration": run.duration,
         "error": run.error,
+        "exit_status": run.exit_status,
         "progress": progress
         and {"done": progress.done, "total": progress.total, "message": progress.message},
         "host": run.host or None,

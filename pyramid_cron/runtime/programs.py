@@ -70,7 +70,11 @@ class Command:
         )
         if (execution := current_execution.get()) is not None:
             execution.kill = process.kill
-            execution.outputs |= {"stdout": process.stdout.text, "stderr": process.stderr.text}
+            execution.outputs |= {
+                "stdout": process.stdout.text,
+                "stderr": process.stderr.text,
+                "exit_status": lambda: process.returncode,
+            }
         process.run()
         if process.error is not None:
             raise self._explain_start_failure(process.error, environ) from process.error

@@ -201,6 +201,8 @@ def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
     if progress is not None:
         total = "" if progress.total is None else f" of {progress.total:g}"
         pairs["progress"] = f"{progress.done:g}{total} {progress.message or ''}".strip()
+    if run.exit_status is not None:
+        pairs["exit status"] = str(run.exit_status)
     if run.error:
         pairs["error"] = run.error
     return pairs

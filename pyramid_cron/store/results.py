@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Update,
     bindparam,
+    func,
     insert,
     null,
     select,
@@ -35,11 +36,20 @@ from .rows import (
     state_by_task_index,
 )
 from .run_stats import count_runs
-from .schema import MYSQL_DIALECTS, Tables, once_per_store
+from .schema import MYSQL_DIALECTS, Tables, Values, once_per_store
 from .session import NO_OWNER, Session, batched, insert_new, upsert
 from .ticks import TickRecord, write_ticks
 
-RUN_UPDATE_COLUMNS = ("state", "reason", "started", "finished", "error", "traceback", "progress")
+RUN_UPDATE_COLUMNS = (
+    "state",
+    "reason",
+    "started",
+    "finished",
+    "error",
+    "traceback",
+    "exit_status",
+    "progress",
+)
 
 
 class Outcome(NamedTuple):
@@ -50,6 +60,8 @@ class Outcome(NamedTuple):
     followups: Sequence[WaitingRun] = ()
     #: Consecutive failures that pause the task; None unless this run failed.
     pause_after_failures: int | None = None
+    #: How many attempts a slot has.
+    max_attempts: int = 1
 
 
 class FailurePause(NamedTuple):
@@ -130,8 +142,7 @@ def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     _update_runs(session, active)
     release_claims(session, waiting)
     _update_runs(session, [outcome.run for outcome in ended], is_over=True)
-    output_rows = make_output_rows(outcome.run for outcome in ended)
-    insert_new(session, session.tables.run_outputs, output_rows)
+    write_outputs(session, make_output_rows(outcome.run for outcome in ended))
     return write_followups(session, ended)
 
 
@@ -183,6 +194,31 @@ def _make_run_overwrite(table: Table, is_over: bool) -> Insert:
     return overwrite
 
 
+def write_outputs(session: Session, rows: list[Values]) -> None:
+    """Write what runs logged and their programs wrote; texts on record that a row lacks stay."""
+    if rows:
+        dialect = session.connection.dialect.name
+        session.connection.execute(_make_output_upsert(dialect, session.tables.run_outputs), rows)
+
+
+@once_per_store
+def _make_output_upsert(dialect: str, table: Table) -> Insert:
+    statement = upsert(dialect, table)
+    is_mysql = dialect in MYSQL_DIALECTS
+    new = statement.inserted if is_mysql else statement.excluded
+    values = {
+        column.name: func.coalesce(new[column.name], column)
+        for column in table.c
+        if not column.primary_key
+    }
+    output_upsert: Insert = (
+        statement.on_duplicate_key_update(values)
+        if is_mysql
+        else statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
+    )
+    return output_upsert
+
+
 def release_claims(session: Session, runs: Sequence[Run]) -> None:
     """Let claimed runs of this process wait again, as they are in the state ``waiting``."""
     table = session.tables.runs
@@ -227,25 +263,27 @@ def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     followups = [followup for outcome in outcomes for followup in outcome.followups]
     insert_new(session, session.tables.runs, make_waiting_rows(followups))
     pauses = [
-        _pause_if_failing(session, outcome.run, outcome.pause_after_failures)
+        _pause_if_failing(session, outcome.run, outcome.pause_after_failures, outcome.max_attempts)
         for outcome in outcomes
         if outcome.pause_after_failures is not None
     ]
     return [pause for pause in pauses if pause is not None]
 
 
-def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | None:
+def _pause_if_failing(
+    session: Session, run: Run, limit: int, max_attempts: int
+) -> FailurePause | None:
     """Pause the run's task if its last ``limit`` slots failed.
 
-    Slots count since the task's last success, pause or resume. One that another attempt follows has
-    not failed yet.
+    Slots count since the task's last success, pause or resume. One with attempts left has not
+    failed yet.
     """
     runs, state = session.tables.runs, state_by_task_index(session.tables)
     failures = [state.value for state in RunState if state.is_failure]
     slots = select(runs.c.slot, runs.c.origin).where(
         runs.c.task == run.task,
         state.in_(failures),
-        ~_has_next_attempt(runs),
+        runs.c.attempt >= max_attempts,
         _is_after_last_success(session, run.task, state),
     )
     if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
@@ -255,14 +293,6 @@ def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | 
     rule = PauseRule(run.finished, True, glob.escape(run.task), None, pause.reason)
     session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
     return pause
-
-
-def _has_next_attempt(runs: Table) -> ColumnElement[bool]:
-    """Return the condition: another attempt at the run's slot is on record."""
-    attempts = runs.alias("attempts")
-    is_next = attempts.c.attempt == runs.c.attempt + 1
-    is_same_slot = [attempts.c[name] == runs.c[name] for name in ("task", "slot", "origin")]
-    return select(attempts.c.id).where(*is_same_slot, is_next).exists()
 
 
 def _is_after_last_success(

@@ -68,6 +68,7 @@ def make_outcome_row(run: Run) -> Values:
         "finished": run.finished,
         "error": run.error,
         "traceback": run.traceback,
+        "exit_status": run.exit_status,
         "progress": run.progress
         and json.dumps([run.progress.done, run.progress.total, run.progress.message]),
     }
@@ -110,6 +111,7 @@ def to_run(row: Row[Any]) -> Run:
         origin=row.origin,
         stdout=row._mapping.get("stdout"),
         stderr=row._mapping.get("stderr"),
+        exit_status=row.exit_status,
         is_cancel_requested=bool(row.cancel_requested),
     )
 

@@ -151,6 +151,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     until when its owner is to renew it; ``cancel_requested`` is 1 once its cancellation is
     requested. ``weight`` is its share of the capacity, 0 in a request. ``slot_count`` is the number
     of slots that a skipped run stands for. ``dedup_key`` is the key of a deferred run.
+    ``exit_status`` is that of a program, or of a run's own process; a signal's number below 0.
     """
     runs = _make_table(
         metadata,
@@ -170,6 +171,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("finished", UtcMicroseconds),
         Column("error", LONG_TEXT),
         Column("traceback", LONG_TEXT),
+        Column("exit_status", Integer),
         Column("progress", LONG_TEXT),
         Column("payload", LONG_TEXT),
         Column("host", String(255), nullable=False),

@@ -61,6 +61,7 @@ FAILED_DATA = {
     "finished": "2026-06-15T12:00:02Z",
     "duration": 2.0,
     "error": "ValueError: no\nway",
+    "exit_status": None,
     "progress": {"done": 1, "total": 3, "message": "half"},
     "host": "h",
     "pid": 7,

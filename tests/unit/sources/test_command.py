@@ -80,16 +80,18 @@ class TestEnding:
 
     def test_a_program_that_writes_nothing_has_no_output(self, config):
         run = ran(config, ["true"])
-        assert (run.stdout, run.stderr) == (None, None)
+        assert (run.stdout, run.stderr, run.exit_status) == (None, None, 0)
 
     def test_an_exit_status_other_than_0_is_a_failure_with_what_was_written(self, config):
         run = ran(config, ["sh", "-c", "echo before; exit 3"])
         assert (run.state, run.error, run.stdout) == ("failed", "exit status 3", "before\n")
+        assert run.exit_status == 3
         assert run.traceback is None
 
     def test_a_signal_is_told_by_its_name(self, config):
         run = ran(config, "kill -KILL $$", shell=True)
         assert (run.state, run.error) == ("failed", "killed by SIGKILL")
+        assert run.exit_status == -9
 
     def test_a_program_that_is_missing_fails_when_it_is_to_run(self, config):
         run = ran(config, ["/nowhere/backup"])
@@ -148,7 +150,7 @@ class TestEnding:
 
         monkeypatch.setattr(os, "waitpid", reaped_elsewhere)
         run = ran(config, f"echo done; exit {status}", shell=True)
-        assert (run.state, run.stdout) == ("failed", "done\n")
+        assert (run.state, run.stdout, run.exit_status) == ("failed", "done\n", None)
         assert run.error.startswith("its exit status is not known: this process ignores SIGCHLD")
 
     def test_where_sigchld_is_ignored_no_program_seems_to_succeed(self, config):

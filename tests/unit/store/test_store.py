@@ -119,6 +119,7 @@ class TestKeeping:
             traceback="Traceback\n  \\'\"`%s %(a)s ? :b \U0001f4a5",
             log="line \r\n\t\U0001f600 ",
             progress=Progress(1.5, 2, "half \U0001f600"),
+            exit_status=-9,
         )
         write(store, done)
         assert store.get_run(run.id) == done

@@ -77,6 +77,17 @@ def test_a_page_shows_text_as_text():
     assert app.get(run["url"]).json["traceback"].startswith("Traceback")
 
 
+def test_the_page_of_a_program_has_its_exit_status():
+    config = shop()
+    config.add_cron_command(["sh", "-c", "exit 3"], name="program")
+    app = browse(config)
+    app.get("/cron")
+    for run in app.get("/cron/runs").json["runs"]:
+        is_program = run["task"] == "program"
+        assert run["exit_status"] == (3 if is_program else None)
+        assert ("<dt>Exit status</dt>" in app.get(run["url"], headers=HTML).text) is is_program
+
+
 def test_durations_are_bars_and_a_failed_run_has_a_dot():
     app = browse(shop())
     assert "<svg" not in app.get("/cron/tasks", headers=HTML).text
