@@ -18,16 +18,18 @@ from .run import Run
 from .runtime.dispatcher import Dispatcher
 from .runtime.executions import Executions, QueuedEvent
 from .runtime.process_hooks import ForkHook
+from .runtime.programs import Command
 from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
 from .runtime.warn_once import WarnOnce
 from .settings import Settings
+from .store.engine import is_in_memory
 from .store.results import Outcome
 from .store.retention import prune
 from .store.store import Store
 from .store.write_buffer import WriteBuffer
-from .task import THREAD_EXECUTOR, WORKER_EXECUTOR, Schedules, Task
+from .task import PROCESS_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR, Schedules, Task
 
 PRUNE_INTERVAL = timedelta(minutes=1)
 
@@ -96,6 +98,9 @@ class CronApp:
         self.window_end: datetime | None = None
         #: When the application came to know the tasks that no tick has recorded yet.
         self.known_since = clock()
+        #: Whether runs may be carried out by processes, which have to see the store; else they
+        #: are by threads.
+        self.starts_processes = not is_in_memory(settings.url)
         #: What this process takes as a worker; None if it is none.
         self.worker: Worker | None = None
         #: Goes on between ticks; None without ``cron.beats`` and ``cron.self_trigger``.
@@ -138,7 +143,15 @@ class CronApp:
         """Return whether runs of a task are for threads of this process."""
         if task.executor == WORKER_EXECUTOR:
             return self.worker is not None and bool(self.worker.takes(task.name))
-        return task.executor == THREAD_EXECUTOR
+        return task.executor in (THREAD_EXECUTOR, PROCESS_EXECUTOR)
+
+    def needs_process(self, task: Task) -> bool:
+        """Return whether a run of a task is carried out by a process of its own.
+
+        A program is a process anyway.
+        """
+        is_for_process = task.executor == PROCESS_EXECUTOR
+        return is_for_process and self.starts_processes and not isinstance(task.function, Command)
 
     def close(self) -> None:
         """Stop the runs of this process, record how they end, and disconnect from the store."""
@@ -156,7 +169,7 @@ class CronApp:
         if task is None or not run.state.is_final:
             return Outcome(run)
         pause_after = task.pause_after if is_exhausted(task, run) else None
-        return Outcome(run, followups(task, run, by_shutdown), pause_after)
+        return Outcome(run, followups(task, run, by_shutdown), pause_after, task.retry.attempts)
 
     def prune_history(self) -> None:
         """Delete runs older than ``cron.retention``, once a minute, in batches."""

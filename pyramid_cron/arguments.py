@@ -230,7 +230,8 @@ def parse_executor(value: Any) -> str:
     """Return the name of an executor; a queue may be added later."""
     if not isinstance(value, str) or not value:
         raise ValueError(
-            f"executor={value!r}: must be 'request', 'thread', 'celery' or the name of a queue"
+            f"executor={value!r}: must be 'request', 'thread', 'process', 'worker', 'celery' or the"
+            " name of a queue"
         )
     return value
 

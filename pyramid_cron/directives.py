@@ -21,6 +21,7 @@ from .schedule.quantities import parse_count, parse_integer
 from .task import (
     BUILT_IN_EXECUTORS,
     CELERY_EXECUTOR,
+    PROCESS_EXECUTOR,
     REQUEST_EXECUTOR,
     CatchUp,
     Overlap,
@@ -116,7 +117,8 @@ def add_cron_task(
     :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
         its runs are not reported.
     :param executor: where it runs: in the tick's ``"request"``, in a ``"thread"`` of this process
-        once the tick has answered, by a ``"celery"`` worker, or by a queue that
+        once the tick has answered, in a ``"process"`` of its own, which needs the setting
+        ``cron.config_uri``, by a ``"worker"``, by a ``"celery"`` worker, or by a queue that
         ``config.add_cron_queue`` has added. Except with ``"request"``, the run has its own request.
     :param celery: options with which Celery sends the task: ``queue``, ``priority``,
         ``exchange``, ``routing_key``, ``headers`` or ``compression``.
@@ -184,6 +186,7 @@ def _register(config: Configurator, task: Task) -> None:
         with arguments.naming_task(task.name):
             arguments.check_slots(bound.schedules, cron.clock())
             check_weight(task.executor, task.weight, cron.settings.capacity)
+            _check_process(task, cron.settings.config_uri)
         cron.register(bound)
         registered.append(bound)
 
@@ -210,7 +213,8 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
     """
     if not isinstance(name, str) or not name or name in (*BUILT_IN_EXECUTORS, CELERY_EXECUTOR):
         raise ConfigurationError(
-            f"cron queue: name={name!r}: must be text, and none of 'request', 'thread', 'celery'"
+            f"cron queue: name={name!r}: must be text, and none of 'request', 'thread', 'process',"
+            " 'worker', 'celery'"
         )
     if not callable(send):
         raise ConfigurationError(f"cron queue {name!r}: send={send!r}: must be callable")
@@ -242,6 +246,15 @@ def check_weight(executor: str, weight: int, capacity: int) -> None:
         raise ValueError(
             f"weight={weight!r}: it would never run, since cron.capacity is {capacity}; make one"
             " smaller or the other larger"
+        )
+
+
+def _check_process(task: Task, config_uri: str | None) -> None:
+    """Refuse a task for processes that could not load the application; a program needs none."""
+    if task.executor == PROCESS_EXECUTOR and not (config_uri or isinstance(task.function, Command)):
+        raise ValueError(
+            "executor='process': needs the setting cron.config_uri, the application's ini file,"
+            " such as production.ini or production.ini#shop"
         )
 
 

@@ -97,6 +97,14 @@ def parse_paths(value: Any) -> tuple[str, ...]:
     return tuple(parse_words(value))
 
 
+def parse_config_uri(value: Any) -> str:
+    """Return ``path`` or ``path#section`` with the path made absolute; another scheme as it is."""
+    path, sign, section = parse_text(value).partition("#")
+    if not path or (sign and not section):
+        raise ValueError(f"{value!r} names no {'section' if path else 'file'}")
+    return (path if ":" in path else os.path.abspath(path)) + sign + section
+
+
 def parse_optional_text(value: Any) -> str | None:
     """Return text, stripped; None for blank text or None."""
     return None if _is_blank(value) else parse_text(value)

@@ -45,6 +45,7 @@ class Settings:
     budget: float
     capacity: int
     base_url: str | None
+    config_uri: str | None
     celery_broker_url: str | None = field(repr=False)
     celery_app: str | None
     lease: timedelta
@@ -200,6 +201,14 @@ SETTINGS: tuple[Setting, ...] = (
         "a URL such as https://example.com or https://example.com/shop",
         "where tasks outside the tick's request find the application; by default where the trigger"
         " was hit",
+    ),
+    Setting(
+        "cron.config_uri",
+        "",
+        setting_parsers.make_optional_parser(setting_parsers.parse_config_uri),
+        "the path of an ini file, such as production.ini or production.ini#shop",
+        'the application\'s ini file, which the processes of tasks with executor="process" load;'
+        " relative to the working directory",
     ),
     Setting(
         "cron.celery.broker_url",

@@ -26,7 +26,8 @@ class CronTester:
 
     Tasks run as in production: with a request, a transaction each, and records in the application's
     store. ``cron.url = sqlite://`` keeps that in memory. After a tick or a run at some moment the
-    application's clock goes on from that moment, also for ``request.cron``.
+    application's clock goes on from that moment, also for ``request.cron``. What would run in a
+    process of its own runs in a thread.
 
     Moments are aware, in any zone. Raises TypeError for any other ``app``, LookupError for an
     application that does not include pyramid_cron.
@@ -35,6 +36,7 @@ class CronTester:
     def __init__(self, app: Any) -> None:
         self.registry = _find_registry(app)
         self._cron = get_cron(self.registry)
+        self._cron.starts_processes = False  # they would have another clock
 
     def tick(self, at: datetime | None = None) -> TickReport:
         """Make one tick at an aware moment (default: the application's clock); return its report.

@@ -14,11 +14,12 @@ from ..errors import StoreError
 from ..planning.snapshot import WaitingRun
 from ..registry import TaskRegistry
 from ..run import Run
-from ..task import THREAD_EXECUTOR, WORKER_EXECUTOR, Task
+from ..task import PROCESS_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR, Task
 from .executions import QueuedEvent
 from .own_request import own_request
 from .queues import send_runs
 from .request_scope import run_in_own_request
+from .run_processes import run_in_process
 from .single_claims import ClaimRefusal, try_claims
 from .transactions import without_transaction
 
@@ -31,7 +32,7 @@ def launch_runs(
     clock: Stopwatch,
     url_environ: Mapping[str, Any],
 ) -> None:
-    """Start runs outside the request, each in a thread, or send them to the queues' workers.
+    """Start runs outside the request, each with a thread, or send them to the queues' workers.
 
     ``task_registry`` is that of the tick; some tasks may have gone since. Runs for which there is
     no thread are released.
@@ -40,7 +41,7 @@ def launch_runs(
     queue_runs: list[Run] = []
     for run in runs:
         task = task_registry.get(run.task)
-        if task.executor in (THREAD_EXECUTOR, WORKER_EXECUTOR):
+        if task.executor in (THREAD_EXECUTOR, PROCESS_EXECUTOR, WORKER_EXECUTOR):
             _start_thread(cron, registry, task, run, clock, url_environ)
         else:
             queue_runs.append(run)
@@ -63,7 +64,12 @@ def _start_thread(
         current: Run | None = run
         current_task, current_clock = task, clock
         while current is not None:
-            run_in_own_request(cron, registry, current_task, current, current_clock, url_environ)
+            if cron.needs_process(current_task):
+                run_in_process(cron, registry, current_task, current)
+            else:
+                run_in_own_request(
+                    cron, registry, current_task, current, current_clock, url_environ
+                )
             ended, current_clock = current, Stopwatch(cron.clock())
             current = _claim_next(cron, current_clock)
             if current is None:

@@ -54,12 +54,14 @@ class Execution:
         self.by_shutdown = False
         #: Whether it was released, or its end is recorded though its thread may go on.
         self.is_abandoned = False
+        #: Whether a process of its own has the run, and this one waits for the end of that.
+        self.is_delegated = False
         #: Whether its thread has left it.
         self.has_returned = False
         #: Whether the store knows that it has started.
         self.is_start_recorded = False
         #: What it has logged and written so far, by the field of the run.
-        self.outputs: dict[str, Callable[[], str | None]] = {}
+        self.outputs: dict[str, Callable[[], str | int | None]] = {}
         #: What is called as the run begins.
         self.on_start: Callable[[], object] | None = None
         #: Kills what runs outside of this process; None where nothing does.
@@ -105,10 +107,37 @@ class Execution:
     def abandon(self, *states: RunState) -> bool:
         """Stop waiting for the run if it is in one of these states; return whether that was new."""
         with self._change_lock:
-            if self.is_abandoned or self.run.state not in states:
+            if self.is_abandoned or self.is_delegated or self.run.state not in states:
                 return False
             self.is_abandoned = True
             return True
+
+    def delegate(self, kill: Callable[[], object]) -> bool:
+        """Leave the run to a process, which ``kill`` kills; False if it was abandoned before."""
+        with self._change_lock:
+            if self.is_abandoned:
+                return False
+            self.is_delegated, self.kill = True, kill
+            return True
+
+    def take_back(self, run: Run, lease_until: datetime) -> None:
+        """Go on with a run whose process has died before it began, as it is on record."""
+        with self._change_lock:
+            self.run, self.lease_until = run, lease_until
+            self.is_delegated, self.kill = False, None
+
+    def end_delegated(
+        self,
+        run: Run,
+        lease_until: datetime,
+        transition: Callable[[Run], Run],
+        on_change: Callable[[Run, bool], None],
+    ) -> None:
+        """End a run whose process has died, as it is on record."""
+        with self._change_lock:  # it can't be interrupted in between
+            self.take_back(run, lease_until)
+            self._on_change = on_change
+            self.update(transition)
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Set how far the run has come; cheap, since it is written a moment later."""
@@ -125,9 +154,9 @@ class Execution:
                 if self._on_change is not None and not self.is_abandoned:
                     self._on_change(self.run, self.by_shutdown)
 
-    def collect_outputs(self) -> dict[str, str | None]:
+    def collect_outputs(self) -> dict[str, str | int | None]:
         """Return what it has logged and written so far."""
-        return {name: text() for name, text in self.outputs.items()}
+        return {name: output() for name, output in self.outputs.items()}
 
     # Interruptions.
 
@@ -230,7 +259,9 @@ class Execution:
 
     def has_valid_lease(self) -> bool:
         """Return whether the lease lasts, as far as this process knows."""
-        return self.clock.now() < self.lease_until and self.wall_clock() < self.lease_until
+        return self.is_delegated or (
+            self.clock.now() < self.lease_until and self.wall_clock() < self.lease_until
+        )
 
     def lease_clock(self) -> datetime:
         """Return the moment from which a lease counts, here and in other processes.

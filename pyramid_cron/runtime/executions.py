@@ -116,6 +116,11 @@ class Executions:
             del self._by_run_id[run_id]
             return True
 
+    def drop(self, run_id: str) -> None:
+        """Drop a run that another process has ended."""
+        with self._lock:
+            self._by_run_id.pop(run_id, None)
+
     def settle(self, batch: WriteBatch, pauses: Iterable[FailurePause]) -> None:
         """Drop executions that are over or released, as the store knows; queue events of pauses."""
         paused = [(events.TaskPaused, pause.task, None, pause.reason) for pause in pauses]
@@ -145,7 +150,8 @@ class Executions:
         due = [
             execution
             for execution in executions
-            if execution.lease_until - execution.lease_clock() < two_thirds
+            if not execution.is_delegated
+            and execution.lease_until - execution.lease_clock() < two_thirds
         ]
         if due:
             self._renew(due)

@@ -64,11 +64,17 @@ def _send_to_queue(cron: CronApp, queue: str, runs: Sequence[Run], clock: Stopwa
         hand_off_run(cron.store, run.id, clock.now() + HANDOFF_TIMEOUT)
 
 
-def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None:
+def run_handed_off(
+    cron: CronApp,
+    registry: Registry,
+    run_id: str,
+    kill: Callable[[], object] | None = None,
+) -> Run | None:
     """Take over a run that was handed off, and run it; return it as it ended.
 
-    Returns None if another worker has taken it over, or it has ended. Raises LookupError for a run
-    or a task that is not known here, StoreError if it could not be taken over.
+    ``kill`` is called to end a task that does not stop. Returns None if another worker has taken
+    the run over, or it has ended. Raises LookupError for a run or a task that is not known here,
+    StoreError if it could not be taken over.
     """
     handed_off = cron.store.get_run(run_id)
     if handed_off is None:
@@ -80,6 +86,8 @@ def run_handed_off(cron: CronApp, registry: Registry, run_id: str) -> Run | None
         log.info("%s run=%s is already taken over or finished", task.name, run_id)
         return None
     with cron.supervisor.supervising([run], clock):
+        if (execution := cron.supervisor.executions.get(run_id)) is not None:
+            execution.kill = kill
         with suppress(StoreError):  # the supervisor asks again in a moment
             if run_id in cron.store.cancel_requests():
                 cron.supervisor.cancel(run_id)  # before it starts

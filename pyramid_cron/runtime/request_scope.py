@@ -98,6 +98,15 @@ def run_in_own_request(
         return _make_runner(cron, request, transactions, clock, time_left).run(task, run)
 
 
+def announce_in_own_request(
+    cron: CronApp, registry: Registry, run: Run, clock: Stopwatch, by_shutdown: bool
+) -> None:
+    """Log how a run ended that another process had, and notify subscribers."""
+    with own_request(registry) as request, without_transaction(request) as transactions:
+        runner = _make_runner(cron, request, transactions, clock, lambda: 0.0)
+        runner.announce_end(run, by_shutdown)
+
+
 def url_environ_of(request: Request) -> Mapping[str, Any]:
     """Return the part of a request's environment that gives the application's URL."""
     return {key: request.environ[key] for key in URL_ENVIRON_KEYS if key in request.environ}

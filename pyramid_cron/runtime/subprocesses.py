@@ -72,8 +72,10 @@ class Process:
         self._file_variables = file_variables
         self._identity = identity
         self._stop_event = threading.Event()
+        self._end_request = threading.Event()
         self._end_event = threading.Event()
         self._term_grace = TERM_GRACE_SECONDS
+        self._pid: int | None = None
         self._process_group: int | None = None
         self._thread = threading.Thread(
             target=self._run_in_thread, name="pyramid_cron command", daemon=True
@@ -82,14 +84,36 @@ class Process:
     def run(self) -> None:
         """Start the program and wait until it is over; stop it if the waiting is interrupted."""
         try:
-            self._thread.start()
-            while not self._end_event.wait(PROCESS_POLL_SECONDS):
+            self.start()
+            while not self.wait(PROCESS_POLL_SECONDS):
                 pass  # an interruption can be raised here
         except BaseException:
             self._stop_event.set()
             if self._thread.ident is not None:
                 self._end_event.wait()
             raise
+
+    def start(self) -> None:
+        """Start the program. Raises RuntimeError where no thread can be had."""
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the program is over, but no longer; return whether it is."""
+        return self._end_event.wait(seconds)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before it has started."""
+        return self._pid
+
+    def request_end(self) -> None:
+        """Send SIGTERM, once, to the program alone: it is to end all that it started."""
+        self._end_request.set()
+
+    def stop(self, grace: float = TERM_GRACE_SECONDS) -> None:
+        """Send SIGTERM to the whole group, and SIGKILL after ``grace`` seconds."""
+        self._term_grace = grace
+        self._stop_event.set()
 
     def kill(self) -> None:
         """Kill the whole group at once, where there is no time left to wait for it."""
@@ -138,7 +162,7 @@ class Process:
                 extra_groups=identity.groups,
             )
             program = _Program(popen)
-            self._process_group = program.pid
+            self._pid = self._process_group = program.pid
             for pipe, buffer in ((popen.stdout, self.stdout), (popen.stderr, self.stderr)):
                 assert pipe is not None
                 selector.register(stack.enter_context(pipe), selectors.EVENT_READ, buffer)
@@ -147,13 +171,17 @@ class Process:
             finally:
                 if self._stop_event.is_set() or not program.has_ended():
                     self._terminate_group(program, selector)
-                self.returncode = popen.returncode
+                self.returncode = None if program.is_status_unknown else popen.returncode
             if program.is_status_unknown:
                 raise UnknownStatusError
 
     def _read_until_exit(self, program: _Program, selector: selectors.BaseSelector) -> None:
         """Read output until the program has ended, or is to be ended."""
+        is_end_requested = False
         while not program.has_ended() and not self._stop_event.is_set():
+            if self._end_request.is_set() and not is_end_requested:
+                is_end_requested = True
+                os.kill(program.pid, signal.SIGTERM)
             _read_output(program, selector)
         # Its children may go on in the background, and keep the pipes open for ever.
         until = time.monotonic() + OUTPUT_LINGER_SECONDS

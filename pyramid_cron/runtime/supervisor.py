@@ -48,6 +48,9 @@ Servers kill a process after a timeout of their own, which may well be as long.
 SHUTDOWN_EXPIRY_SECONDS = 10.0
 """Seconds after the shutdown timeout after which a process that still lives starts runs again."""
 
+SHUTDOWN_PROCESS_SECONDS = 1.0
+"""Seconds for a run's own process to end by itself after the shutdown timeout, and once killed."""
+
 SHUTDOWN_POLL_SECONDS = 0.05
 
 log = logging.getLogger("pyramid_cron")
@@ -399,8 +402,17 @@ class Supervisor:
         for execution in self.executions.unfinished():
             if self.executions.release(execution) is None:
                 self.executions.abandon(execution)
+        self._kill_processes()
         with self._store_warnings.reporting(is_last=True):
             self._flush()
+
+    def _kill_processes(self) -> None:
+        """Kill the processes of runs that have not stopped; their threads record the ends."""
+        self._wait_until_finished(time.monotonic() + SHUTDOWN_PROCESS_SECONDS)
+        for execution in self.executions.unfinished():
+            if execution.kill is not None:
+                execution.kill()
+        self._wait_until_finished(time.monotonic() + SHUTDOWN_PROCESS_SECONDS)
 
     def _wait_until_finished(self, deadline: float) -> None:
         while self.executions.unfinished() and time.monotonic() < deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -84,6 +85,7 @@ def find_problems(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
     yield from _find_proxy_problems(context)
     yield from _find_permission_problems(context)
     yield from _find_monitor_problems(context, tasks)
+    yield from _find_missing_configuration(context, tasks)
     yield from _find_ended(context, tasks)
     yield from _find_duplicates(tasks)
 
@@ -93,6 +95,13 @@ def _find_store_problems(context: CommandContext) -> Iterator[str]:
         context.cron.store.open()
     except StoreError as error:
         yield str(error)
+
+
+def _find_missing_configuration(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
+    path = (context.cron.settings.config_uri or ":").partition("#")[0]
+    has_scheme = ":" in path  # then it may be no file
+    if not (has_scheme or os.path.isfile(path)) and any(map(context.cron.needs_process, tasks)):
+        yield f"cron.config_uri: there is no file {path!r}: tasks with executor='process' will fail"
 
 
 def _find_proxy_problems(context: CommandContext) -> Iterator[str]:

@@ -115,6 +115,13 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument(
         "--only", action="append", metavar="PATTERN", help="the tasks for workers that it runs"
     )
+    command = _add_command(
+        commands,
+        "execute",
+        'carry out a claimed run of a task with executor="process", in this process',
+        json=False,
+    )
+    command.add_argument("run", metavar="RUN")
     _add_command(commands, "prune", "delete the runs that are older than cron.retention")
 
 

@@ -19,7 +19,7 @@ from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..runtime.own_request import complete_request
 from ..text import escape_unprintable
-from . import check, explain, operate, show, upcoming, work
+from . import check, execute, explain, operate, show, upcoming, work
 from .command_line import make_parser
 from .context import (
     EXIT_FINE,
@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "health": show.health,
     "prune": operate.prune,
     "work": work.work,
+    "execute": execute.execute,
 }
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, select, update
 
 from ..run import Run, RunState
 from ..run_transitions import cancelled, released, taken_over
-from .results import Outcome, end_run, release_claims, write_followups
+from .results import Outcome, end_run, release_claims, write_followups, write_outputs
 from .rows import to_run
 from .schema import Tables
 from .session import NO_OWNER, Session
@@ -59,6 +59,33 @@ def take_over_run(store: Store, run_id: str, now: datetime, lease_until: datetim
         }
         session.connection.execute(update(runs).where(runs.c.id == run_id).values(values))
     return taken_over(to_run(row), owner.host, owner.pid)
+
+
+def take_back_run(store: Store, run_id: str, pid: int, lease_until: datetime) -> Run | None:
+    """Make this process the owner of an active run whose process on this host has died.
+
+    Returns the run as it is on record; None if it is over, or another process owns it. ``pid`` is
+    that of the dead process. A run that it had not taken over is returned, too.
+    """
+    with store.write_session() as session:
+        runs, owner = session.tables.runs, session.owner
+        is_of_process = (runs.c.host == owner.host) & (runs.c.pid == pid)
+        is_free = runs.c.owner == NO_OWNER
+        is_active = runs.c.lease_until.is_not(None)
+        query = select(runs).where(runs.c.id == run_id, is_active, is_of_process | is_free)
+        row = session.connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        values = {"owner": owner.token, "lease_until": lease_until}
+        session.connection.execute(update(runs).where(runs.c.id == run_id).values(values))
+    return to_run(row)
+
+
+def record_outputs(store: Store, run_id: str, stdout: str | None, stderr: str | None) -> None:
+    """Write what a run's process has written so far; whoever owns the run writes the rest."""
+    row = {"run_id": run_id, "log": None, "stdout": stdout, "stderr": stderr}
+    with store.write_session() as session:
+        write_outputs(session, [row])
 
 
 def cancel_handed_off_run(

@@ -492,3 +492,28 @@ def test_the_guard_decides_by_the_settings():
         "127.0.0.1", EnvironHeaders({**sent, "HTTP_AUTHORIZATION": ""})
     ).is_allowed
     assert not guard.check("10.0.0.5", EnvironHeaders(sent)).is_allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "absolute"),
+    [
+        ("shop.ini", "{here}/shop.ini"),
+        ("../shop.ini#web", "{above}/shop.ini#web"),
+        ("/etc/shop.ini", "/etc/shop.ini"),
+        ("ini+web://shop.ini#main", "ini+web://shop.ini#main"),
+        (" ", None),
+    ],
+)
+def test_the_configuration_for_processes_does_not_depend_on_the_working_directory(
+    text, absolute, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    expected = absolute and absolute.format(here=tmp_path, above=tmp_path.parent)
+    assert parse(config_uri=text).config_uri == expected
+
+
+@pytest.mark.parametrize("text", ["#web", "shop.ini#", 3])
+def test_a_configuration_for_processes_is_a_file_and_maybe_a_section(text):
+    assert fault(config_uri=text).endswith(
+        "; expected the path of an ini file, such as production.ini or production.ini#shop"
+    )

@@ -555,8 +555,8 @@ def test_a_server_answers_at_once(config, gate):
     ("wrong", "message"),
     [
         (
-            {"executor": "process"},
-            "executor='process': must be one of 'request', 'thread', 'worker', 'celery'",
+            {"executor": "proces"},
+            "executor='proces': must be one of 'request', 'thread', 'process', 'worker', 'celery'",
         ),
         ({"executor": None}, "executor=None: must be 'request'"),
         ({"weight": 0}, "weight=0: must be 1 or more"),

@@ -228,3 +228,13 @@ def test_tasks_that_jitter_keeps_apart_are_no_duplicates(shop):
         '    config.add_cron_task(clean, hour=5, name="two", jitter="1h")\n'
     )
     shop.fine("check")
+
+
+def test_a_configuration_that_is_missing_for_processes_is_a_problem(shop):
+    shop.write(
+        'config.add_cron_task(clean, name="apart", hour=1, executor="process")',
+        "cron.config_uri = /nowhere/shop.ini",
+    )
+    assert shop("check") == 1
+    problem = "cron.config_uri: there is no file '/nowhere/shop.ini': tasks with executor='process'"
+    assert problem in shop.out

@@ -3,10 +3,16 @@
 from datetime import timedelta
 
 from pyramid_cron.run import RunState, Trigger
-from pyramid_cron.store.handoff import hand_off_run, release_runs, take_over_run
+from pyramid_cron.store.handoff import (
+    hand_off_run,
+    record_outputs,
+    release_runs,
+    take_back_run,
+    take_over_run,
+)
 from pyramid_cron.store.results import Outcome
 from tests.apps import NOON
-from tests.records import MINUTE, claim, slot
+from tests.records import MINUTE, claim, ended, slot, write
 
 HOUR = timedelta(hours=1)
 
@@ -99,3 +105,41 @@ def test_the_weight_of_what_goes_on_outside_of_requests_is_known(store):
         claims.claim([slot("c")])
         assert claims.active_runs().background_weight == 5
         assert claims.snapshot().background_weight == 5
+
+
+def test_a_run_whose_process_has_died_is_taken_back(shared, make_store):
+    [run] = claim(store := make_store(shared), slot(payload=7))
+    other = make_store(shared)
+    hand_off_run(store, run.id, NOON + HOUR)
+    take_over_run(other, run.id, NOON, NOON + MINUTE)
+    assert take_back_run(store, run.id, other.owner.pid + 1, NOON + HOUR) is None
+    back = take_back_run(store, run.id, other.owner.pid, NOON + HOUR)
+    assert (back.id, back.state, back.payload) == (run.id, RunState.RUNNING, 7)
+    write(other, ended(run))
+    assert store.get_run(run.id).state is RunState.RUNNING
+    assert store.renew_leases([run.id], NOON + HOUR) == {run.id}
+
+
+def test_so_is_one_that_it_had_not_taken_over(store):
+    [run] = claim(store, slot())
+    hand_off_run(store, run.id, NOON + HOUR)
+    assert take_back_run(store, run.id, 0, NOON + HOUR).state is RunState.CLAIMED
+    release_runs(store, [run], NOON)
+    assert [pending.task for pending in waiting(store)] == [run.task]
+
+
+def test_one_whose_end_is_on_record_is_not(store):
+    [run] = claim(store, slot())
+    write(store, ended(run))
+    assert take_back_run(store, run.id, run.pid, NOON + HOUR) is None
+
+
+def test_what_a_process_has_written_and_what_it_logged_are_kept_whichever_comes_first(store):
+    [early, late] = claim(store, slot("a"), slot("b"))
+    record_outputs(store, early.id, "so far", None)
+    record_outputs(store, early.id, "out", "err")
+    write(store, ended(early, log="log"), ended(late, log="log"))
+    record_outputs(store, late.id, "out", "err")
+    for run in early, late:
+        kept = store.get_run(run.id)
+        assert (kept.log, kept.stdout, kept.stderr) == ("log", "out", "err")
