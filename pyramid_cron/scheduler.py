@@ -15,6 +15,7 @@ from pyramid.request import Request
 
 from . import events, logs
 from .app import CronApp, get_cron
+from .clock import utc_now
 from .health_report import assess_health
 from .planning.followups import floor_to_second, retry_of
 from .planning.health import Health
@@ -38,6 +39,7 @@ from .runtime.request_scope import run_manually
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
+from .serializers import instant_or_none, task_data
 from .store.backfill import SlotRange, add_backfill
 from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
@@ -73,6 +75,19 @@ class TaskStatus:
     #: The pause in effect; None if it is not paused.
     paused: PauseRule | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what it says as JSON values, with the keys that pages and ``pcron`` have."""
+        data = task_data(
+            self.task.name,
+            self.task,
+            now=utc_now(),
+            last=self.last,
+            running=self.running,
+            waiting=self.waiting,
+            pause=self.paused,
+        )
+        return data | {"next": instant_or_none(self.next)}
+
 
 class Scheduler:
     """The tasks of an application and their runs on all hosts; ``request.cron`` is one.
@@ -81,9 +96,10 @@ class Scheduler:
     raises :exc:`~pyramid_cron.StoreError` where the store can't be read or written.
     """
 
-    def __init__(self, registry: Registry, request: Request | None = None) -> None:
+    def __init__(self, registry: Registry, request: Request | None = None, tm: Any = None) -> None:
         self._registry = registry
         self._request = request
+        self._tm = tm
 
     @property
     def _cron(self) -> CronApp:
@@ -164,9 +180,9 @@ class Scheduler:
         over and deleted (``cron.retention``): later ones return the run of the first. With
         ``replace`` a run that still waits is moved, and has the new payload.
 
-        In a transaction (of pyramid_tm, or of the task that calls) the run is recorded at its
-        commit, and dropped if it is aborted, or rolled back to a savepoint before the call;
-        otherwise it is recorded at once.
+        In a transaction (of pyramid_tm, of the task that calls, or of the manager that
+        :func:`scheduler` was given) the run is recorded at its commit, and dropped if it is
+        aborted, or rolled back to a savepoint before the call; otherwise it is recorded at once.
 
         Raises LookupError if there is no such task, TypeError or ValueError for a payload that is
         not JSON, and for a wrong moment, interval or key, StoreError.
@@ -189,7 +205,7 @@ class Scheduler:
             key=key,
         )
         deferred_run = DeferredRun(waiting_run, replaces=replace)
-        return defer_until_commit(self._cron, self._request, deferred_run)
+        return defer_until_commit(self._cron, self._request, deferred_run, self._tm)
 
     def waiting(self, name: str | None = None, limit: int = 50) -> list[Run]:
         """Return the runs that wait, of one task or of all, the next first.
@@ -433,12 +449,16 @@ def _parse_state(state: Any) -> RunState:
         raise ValueError(f"state={state!r}: must be one of {states}") from None
 
 
-def scheduler(registry: Registry) -> Scheduler:
+def scheduler(registry: Registry, tm: Any = None) -> Scheduler:
     """Return the scheduler of this application, for use outside of any request.
+
+    ``tm`` is a transaction manager, as ``transaction.manager``: what is deferred is recorded when
+    its transaction is committed, and dropped if that is aborted. Without one it is recorded at
+    once, or in a task with the task's own transaction.
 
     Its methods raise LookupError if the application does not include pyramid_cron.
     """
-    return Scheduler(registry)
+    return Scheduler(registry, tm=tm)
 
 
 def request_scheduler(request: Request) -> Scheduler:

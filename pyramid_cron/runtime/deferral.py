@@ -27,14 +27,17 @@ from .transactions import current_transaction_manager
 log = logging.getLogger("pyramid_cron")
 
 
-def defer_until_commit(cron: CronApp, request: Request | None, deferred_run: DeferredRun) -> Run:
+def defer_until_commit(
+    cron: CronApp, request: Request | None, deferred_run: DeferredRun, tm: Any = None
+) -> Run:
     """Write it when the caller's transaction is committed; at once where there is none.
 
+    ``tm`` is the manager of that transaction where it is neither a task's nor the request's.
     Returns the run as it waits then; of several with the same key, the one that counts. Raises
     StoreError where the store can't be read, and without a transaction where it can't be written;
     in a transaction a failed write is repeated later.
     """
-    transaction = _find_open_transaction(request)
+    transaction = _find_open_transaction(request, tm)
     pending = PendingRuns() if transaction is None else _pending_runs(cron, transaction)
     waiting_run, known = deferred_run.waiting_run, None
     if waiting_run.key is not None:
@@ -67,9 +70,9 @@ def _pending_runs(cron: CronApp, transaction: Any) -> PendingRuns:
     return pending
 
 
-def _find_open_transaction(request: Request | None) -> Any:
-    """Return the caller's transaction: a task's, or the request's own."""
-    manager = current_transaction_manager()
+def _find_open_transaction(request: Request | None, tm: Any) -> Any:
+    """Return the caller's transaction: of the given manager, a task's, or the request's own."""
+    manager = current_transaction_manager() if tm is None else tm
     if manager is None and request is not None:
         manager = getattr(request, "tm", None)
         # An implicit manager would begin one here, and nothing would commit it.

@@ -304,6 +304,58 @@ class TestInAView:
         assert scheduler(config.registry).status("mail").waiting == 0
 
 
+@pytest.fixture
+def manager():
+    return transaction.TransactionManager(explicit=True)
+
+
+class TestOutsideOfARequest:
+    """``scheduler(registry, tm=...)``: with the transaction of a script."""
+
+    @pytest.fixture
+    def control(self, manager):
+        config = configure()
+        config.add_cron_task(lambda: None, name="mail", on_demand=True)
+        config.commit()
+        return scheduler(config.registry, tm=manager)
+
+    def test_it_is_there_once_the_transaction_is_committed(self, manager, control):
+        with manager:
+            control.defer("mail")
+            assert control.waiting() == []
+        assert [run.task for run in control.waiting()] == ["mail"]
+
+    def test_it_is_dropped_with_the_transaction(self, manager, control):
+        manager.begin()
+        control.defer("mail")
+        manager.abort()
+        assert control.waiting() == []
+
+    def test_it_is_dropped_with_a_savepoint_that_it_came_after(self, manager, control):
+        with manager as transaction_:
+            savepoint = transaction_.savepoint()
+            control.defer("mail")
+            savepoint.rollback()
+        assert control.waiting() == []
+
+    def test_where_no_transaction_has_begun_it_is_there_at_once(self, control):
+        assert control.defer("mail") in control.waiting()
+
+    def test_a_thread_s_own_manager_will_do(self, control):
+        control = scheduler(control._registry, tm=transaction.manager)
+        control.defer("mail")
+        transaction.abort()
+        control.defer("mail", key="kept")
+        transaction.commit()
+        assert [run.key for run in control.waiting()] == ["kept"]
+
+    def test_without_a_manager_no_transaction_is_joined(self, control):
+        control = scheduler(control._registry)
+        with transaction.manager:
+            control.defer("mail")
+            assert len(control.waiting()) == 1
+
+
 @pytest.mark.parametrize("mode", ["none", "inactive"])
 def test_where_nobody_commits_it_is_there_at_once(tmp_path, mode):
     config = configure_with_database(tmp_path, mode=mode)

@@ -1,5 +1,6 @@
 """``request.cron`` and ``pyramid_cron.scheduler``."""
 
+import json
 import math
 from datetime import datetime, timedelta, timezone
 
@@ -73,6 +74,17 @@ def test_status_tells_the_next_slot_and_the_last_run(config):
     assert status.last.state == "succeeded"
     assert status.next.hour == 12
     assert status.running == ()
+
+
+def test_a_status_is_json_with_the_keys_of_the_pages(config):
+    config.add_cron_task(lambda: None, name="a", hour=2)
+    cron = cron_of(config)
+    cron.run("a", at=NOON)
+    data = json.loads(json.dumps(scheduler(config.registry).status("a").as_dict()))
+    assert data["task"] == "a"
+    assert data["next"] == "2026-06-16T02:00:00Z"
+    assert data["last"]["state"] == "succeeded"
+    assert (data["running"], data["waiting"], data["paused"]) == ([], 0, None)
 
 
 def test_status_tells_what_is_running(config):

@@ -1,6 +1,7 @@
 """What a tick runs, in what order, and what is on record afterwards."""
 
 import asyncio
+import functools
 import logging
 import re
 import threading
@@ -154,6 +155,22 @@ def test_async_tasks_and_conditions_are_awaited(config, calls):
     assert calls == ["b"]
     assert "from a coroutine" in report.runs[0].output
     assert [(run.task, run.reason) for run in report.skipped] == [("a", "condition")]
+
+
+def test_async_tasks_may_take_no_argument(config, calls):
+    async def task():
+        await asyncio.sleep(0)
+        calls.append("ran")
+
+    class Task:
+        async def __call__(self):
+            calls.append("called")
+
+    config.add_cron_task(task, name="a", executor="thread")
+    config.add_cron_task(functools.partial(task), name="b")
+    config.add_cron_task(Task(), name="c")
+    assert [run.state for run in cron_of(config).tick(NOON).runs] == ["succeeded"] * 3
+    assert sorted(calls) == ["called", "ran", "ran"]
 
 
 def test_a_condition_that_raises_is_a_failure_of_that_run_alone(config, calls):
