@@ -12,7 +12,7 @@ from pyramid.registry import Registry
 from .app import CronApp, ICronApp, get_cron
 from .decorator import cron_task
 from .directives import AFTER_APPLICATION_ORDER, add_cron_queue, add_cron_task
-from .errors import StoreError
+from .errors import GiveUp, RetryLater, StoreError
 from .monitors import check_monitors, subscribe_monitors
 from .planning.forecast import PlannedRun
 from .planning.health import Health, HealthState, TaskHealth
@@ -44,6 +44,7 @@ __all__ = [
     "Cron",
     "Every",
     "EveryDays",
+    "GiveUp",
     "Health",
     "HealthState",
     "Overlap",
@@ -51,6 +52,7 @@ __all__ = [
     "PlannedRun",
     "Progress",
     "Retry",
+    "RetryLater",
     "Run",
     "RunReason",
     "RunState",

@@ -169,7 +169,7 @@ class CronApp:
         if task is None or not run.state.is_final:
             return Outcome(run)
         pause_after = task.pause_after if is_exhausted(task, run) else None
-        return Outcome(run, followups(task, run, by_shutdown), pause_after, task.retry.attempts)
+        return Outcome(run, followups(task, run, by_shutdown), pause_after)
 
     def prune_history(self) -> None:
         """Delete runs older than ``cron.retention``, once a minute, in batches."""

@@ -17,7 +17,7 @@ from functools import wraps
 from logging.handlers import TimedRotatingFileHandler
 from typing import Any, ParamSpec, TypeVar
 
-from .errors import CommandError
+from .errors import CommandError, RetryLater
 from .run import Run, TaskInterrupted
 from .serializers import run_data, run_detail, select_keys
 from .text import escape_unprintable, format_instant
@@ -81,10 +81,10 @@ def _never_raise(function: Callable[P, None]) -> Callable[P, None]:
 def log_failure(run: Run, error: BaseException) -> None:
     """Log the error of a run at ERROR, with its traceback.
 
-    An interruption is one line at WARNING, a program's failure one line at ERROR: the run's record
-    has the rest.
+    An interruption or a RetryLater is one line at WARNING, a program's failure one line at ERROR:
+    the run's record has the rest.
     """
-    if isinstance(error, TaskInterrupted):
+    if isinstance(error, (TaskInterrupted, RetryLater)):
         log.warning(
             "%s run=%s %s", run.task, run.id, escape_unprintable(str(error)), extra=_run_fields(run)
         )

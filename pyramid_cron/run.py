@@ -6,7 +6,7 @@ import json
 import random
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -177,6 +177,10 @@ class Run:
     exit_status: int | None = None
     #: Whether its cancellation was requested when the store was read.
     is_cancel_requested: bool = field(default=False, compare=False, repr=False)
+    #: Whether its error leaves no other attempt; known to the process that it ended in.
+    is_given_up: bool = field(default=False, compare=False, repr=False)
+    #: How long after its end the next attempt is due, where its error says so; known there alone.
+    retry_after: timedelta | None = field(default=None, compare=False, repr=False)
 
     @property
     def output(self) -> str | None:

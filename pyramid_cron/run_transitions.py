@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from .run import Progress, Run, RunReason, RunState, WaitReason, evolve, truncate_error
@@ -29,6 +29,10 @@ class Failure:
     error: str
     #: None where the error has none, as a program's.
     traceback: str | None = None
+    #: Whether the error leaves no other attempt.
+    is_given_up: bool = False
+    #: How long after the end of the run the next attempt is due; None as the task's ``retry`` says.
+    retry_after: timedelta | None = None
 
 
 def taken_over(run: Run, host: str, pid: int) -> Run:
@@ -59,6 +63,8 @@ def failed(run: Run, now: datetime, failure: Failure, outputs: Outputs = NO_OUTP
         finished=now,
         error=failure.error,
         traceback=failure.traceback,
+        is_given_up=failure.is_given_up,
+        retry_after=failure.retry_after,
         **outputs,
     )
 

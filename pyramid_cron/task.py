@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -57,7 +57,10 @@ class Retry:
     """How often and when a failed slot is retried.
 
     ``delay`` and ``max_delay`` are seconds, text such as ``"5m"``, or a timedelta; ``max_delay``
-    must not be less than ``delay``.
+    must not be less than ``delay``. ``on`` is a class of errors, or several, after which alone
+    there is another attempt; a run that took longer than its ``timeout`` ended by
+    :class:`~pyramid_cron.TaskTimeout`. A run that was lost with its process, or cancelled because
+    that stopped, raised none: whatever ``on`` says, it is tried again.
 
     Raises ValueError naming the argument, the value and what would be right.
     """
@@ -70,6 +73,8 @@ class Retry:
     factor: float
     #: Seconds that no delay exceeds.
     max_delay: float
+    #: The errors after which there is another attempt.
+    on: tuple[type[BaseException], ...]
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Retry:
         delay: float | str | timedelta = 30,
         factor: float = 2,
         max_delay: float | str | timedelta = 3600,
+        on: type[BaseException] | Iterable[type[BaseException]] = (BaseException,),
     ) -> None:
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             raise ValueError(f"factor={factor!r}: must be a number")
@@ -95,6 +101,7 @@ class Retry:
         object.__setattr__(self, "delay", first.total_seconds())
         object.__setattr__(self, "factor", factor)
         object.__setattr__(self, "max_delay", longest.total_seconds())
+        object.__setattr__(self, "on", _parse_error_classes(on))
 
     def delay_after(self, attempt: int) -> timedelta:
         """Return how long after the attempt of this number (from 1) the next one is due."""
@@ -103,6 +110,20 @@ class Retry:
         except OverflowError:
             delay = self.max_delay
         return timedelta(seconds=min(delay, self.max_delay))
+
+    def covers(self, error_class: type[BaseException]) -> bool:
+        """Return whether there is another attempt after an error of this class."""
+        return issubclass(error_class, self.on)
+
+
+def _parse_error_classes(on: Any) -> tuple[type[BaseException], ...]:
+    classes = (on,) if isinstance(on, type) else tuple(on) if isinstance(on, Iterable) else ()
+    are_errors = all(isinstance(one, type) and issubclass(one, BaseException) for one in classes)
+    if not (classes and are_errors):
+        raise ValueError(
+            f"on={on!r}: must be a class of errors such as ConnectionError, or several"
+        )
+    return classes
 
 
 REQUEST_EXECUTOR = "request"

@@ -113,9 +113,14 @@ def next_waiting(
     """Return the next run of a task with fixed delay, of those that wait.
 
     Ones further ahead than :func:`max_wait` are stale: their interval was longer once, or a clock
-    was wrong.
+    was wrong. The retry of a slot that is over may be as far ahead as the task has asked for.
     """
-    near = [run for run in waiting_runs if run.not_before - now <= max_wait(task)]
+    near = [
+        run
+        for run in waiting_runs
+        if run.not_before - now <= max_wait(task)
+        or (run.trigger is Trigger.RETRY and run.slot <= now)
+    ]
     return min(near, key=lambda run: run.not_before, default=None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ..run import SCHEDULE_ORIGIN, Run, RunState, Trigger, WaitReason
+from ..run import SCHEDULE_ORIGIN, Run, RunState, TaskTimeout, Trigger, WaitReason
 from ..task import Task
 from .snapshot import WaitingRun
 
@@ -29,8 +29,8 @@ def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRu
     assert run.finished is not None
     has_failed = run.state.is_failure and not run.is_cancel_requested
     is_stopped = is_shutdown and run.state is RunState.CANCELLED
-    if (has_failed or is_stopped) and run.attempt < task.retry.attempts:
-        delay = task.retry.delay_after(run.attempt)
+    delay = next_attempt_delay(task, run) if has_failed or is_stopped else None
+    if delay is not None:
         return [retry_of(run, floor_to_second(run.finished) + delay)]
     if task.fixed_delay is None or run.origin != SCHEDULE_ORIGIN:
         return []
@@ -57,6 +57,18 @@ def retry_of(run: Run, not_before: datetime) -> WaitingRun:
     )
 
 
+def next_attempt_delay(task: Task, run: Run) -> timedelta | None:
+    """Return how long after the end of a failed run another attempt is due; None without one.
+
+    The run's own error has the say, as far as the task has attempts left.
+    """
+    if run.attempt >= task.retry.attempts or run.is_given_up:
+        return None
+    if run.state is RunState.TIMED_OUT and not task.retry.covers(TaskTimeout):
+        return None
+    return task.retry.delay_after(run.attempt) if run.retry_after is None else run.retry_after
+
+
 def is_exhausted(task: Task, run: Run) -> bool:
     """Return whether a run is a failure that will not be retried."""
-    return run.state.is_failure and run.attempt >= task.retry.attempts
+    return run.state.is_failure and next_attempt_delay(task, run) is None

@@ -12,12 +12,13 @@ from pyramid.request import Request
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..errors import CommandError, StoreError
+from ..errors import CommandError, GiveUp, RetryLater, StoreError
 from ..request_callbacks import guarded_callbacks
 from ..run import (
     Run,
     RunState,
     TaskCancelled,
+    TaskInterrupted,
     TaskTimeout,
     Trigger,
     evolve,
@@ -27,7 +28,7 @@ from ..run import (
 from ..run_transitions import Failure, condition_not_met, failed, succeeded
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
-from ..task import Task
+from ..task import ONE_ATTEMPT, Retry, Task
 from .error_text import format_traceback, summarize_error
 from .execution import Execution, current_execution
 from .log_capture import LogCapture
@@ -81,7 +82,7 @@ class RequestRunner:
             self._start_and_finish(task, execution)
         except BaseException as error:
             # Not the task's own, such as one of a logging filter; the run must not stay running.
-            execution.update(self._failed(execution, describe_failure(error)))
+            execution.update(self._failed(execution, describe_failure(error, task.retry)))
             if not isinstance(error, Exception):
                 raise
             logs.log_internal_error(execution.run, error)
@@ -137,24 +138,26 @@ class RequestRunner:
             return lambda run: condition_not_met(run, now, outputs)
         except BaseException as error:
             self._announce_start(execution.run)
-            return self._failed_by(execution, error)
+            return self._failed_by(task, execution, error)
         self._announce_start(execution.run)
         try:
             with capture:
                 values = (task.function, system) if task.takes_system else (task.function,)
                 self._run_in_transaction(task, execution.call_interruptibly, *values)
         except BaseException as error:
-            return self._failed_by(execution, error)
+            return self._failed_by(task, execution, error)
         now, outputs = self.clock.now(), execution.collect_outputs()
         return lambda run: succeeded(run, now, outputs)
 
     def _run_in_transaction(self, task: Task, function: Callable[..., Any], *values: Any) -> None:
         self.transactions.run(f"cron {task.name}", function, *values)
 
-    def _failed_by(self, execution: Execution, error: BaseException) -> Callable[[Run], Run]:
+    def _failed_by(
+        self, task: Task, execution: Execution, error: BaseException
+    ) -> Callable[[Run], Run]:
         """Return the transition of a run that ends with an error."""
         logs.log_failure(execution.run, error)
-        failure = describe_failure(error)
+        failure = describe_failure(error, task.retry)
         caller = current_execution.get()
         if caller is not None and caller.interruption is not None:
             # The caller was interrupted, not this run.
@@ -194,13 +197,23 @@ def _state_for_error(error: BaseException) -> RunState:
     return RunState.CANCELLED if isinstance(error, TaskCancelled) else RunState.FAILED
 
 
-def describe_failure(error: BaseException) -> Failure:
-    """Return how a run ends whose task raised this."""
+def describe_failure(error: BaseException, retry: Retry = ONE_ATTEMPT) -> Failure:
+    """Return how a run ends whose task raised this, and what that means for the next attempt."""
     try:
-        return Failure(_state_for_error(error), *_error_and_traceback(error))
+        failure = Failure(_state_for_error(error), *_error_and_traceback(error))
     except Exception as format_error:  # an exception's own methods may raise
         kind = type(format_error).__name__
-        return Failure(RunState.FAILED, f"raised what can't be shown, but raises {kind}")
+        failure = Failure(RunState.FAILED, f"raised what can't be shown, but raises {kind}")
+    if isinstance(error, RetryLater):
+        return replace(failure, retry_after=error.after)
+    return replace(failure, is_given_up=not _is_covered(error, retry))
+
+
+def _is_covered(error: BaseException, retry: Retry) -> bool:
+    # An interruption says how the run ended, not why: a process that stops interrupts, too.
+    return not isinstance(error, GiveUp) and (
+        isinstance(error, TaskInterrupted) or retry.covers(type(error))
+    )
 
 
 def _error_and_traceback(error: BaseException) -> tuple[str, str | None]:

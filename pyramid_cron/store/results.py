@@ -60,8 +60,6 @@ class Outcome(NamedTuple):
     followups: Sequence[WaitingRun] = ()
     #: Consecutive failures that pause the task; None unless this run failed.
     pause_after_failures: int | None = None
-    #: How many attempts a slot has.
-    max_attempts: int = 1
 
 
 class FailurePause(NamedTuple):
@@ -263,27 +261,25 @@ def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     followups = [followup for outcome in outcomes for followup in outcome.followups]
     insert_new(session, session.tables.runs, make_waiting_rows(followups))
     pauses = [
-        _pause_if_failing(session, outcome.run, outcome.pause_after_failures, outcome.max_attempts)
+        _pause_if_failing(session, outcome.run, outcome.pause_after_failures)
         for outcome in outcomes
         if outcome.pause_after_failures is not None
     ]
     return [pause for pause in pauses if pause is not None]
 
 
-def _pause_if_failing(
-    session: Session, run: Run, limit: int, max_attempts: int
-) -> FailurePause | None:
+def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | None:
     """Pause the run's task if its last ``limit`` slots failed.
 
-    Slots count since the task's last success, pause or resume. One with attempts left has not
-    failed yet.
+    Slots count since the task's last success, pause or resume. One that another attempt follows has
+    not failed yet.
     """
     runs, state = session.tables.runs, state_by_task_index(session.tables)
     failures = [state.value for state in RunState if state.is_failure]
     slots = select(runs.c.slot, runs.c.origin).where(
         runs.c.task == run.task,
         state.in_(failures),
-        runs.c.attempt >= max_attempts,
+        ~_has_next_attempt(runs),
         _is_after_last_success(session, run.task, state),
     )
     if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
@@ -293,6 +289,14 @@ def _pause_if_failing(
     rule = PauseRule(run.finished, True, glob.escape(run.task), None, pause.reason)
     session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
     return pause
+
+
+def _has_next_attempt(runs: Table) -> ColumnElement[bool]:
+    """Return the condition: another attempt at the run's slot is on record."""
+    attempts = runs.alias("attempts")
+    is_next = attempts.c.attempt == runs.c.attempt + 1
+    is_same_slot = [attempts.c[name] == runs.c[name] for name in ("task", "slot", "origin")]
+    return select(attempts.c.id).where(*is_same_slot, is_next).exists()
 
 
 def _is_after_last_success(

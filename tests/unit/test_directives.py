@@ -1,6 +1,8 @@
 """``config.add_cron_task``: what can be registered, and what every mistake is answered with."""
 
 import functools
+import pickle
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -189,6 +191,21 @@ def test_a_longer_wait_between_attempts_is_refused():
         Retry(delay="36526d")
     with pytest.raises(ValueError, match=r"^max_delay='36526d': .* at most 36525d$"):
         Retry(max_delay="36526d")
+
+
+def test_a_retry_is_after_some_errors_only():
+    retry = Retry(on=ConnectionError)
+    assert retry == Retry(on=[ConnectionError])
+    assert (retry.covers(ConnectionResetError), retry.covers(ValueError)) == (True, False)
+    assert Retry().covers(SystemExit)
+    assert pickle.loads(pickle.dumps(retry)) == retry
+
+
+@pytest.mark.parametrize("on", [(), None, int, "ConnectionError", (ConnectionError, "x"), 5])
+def test_what_is_no_error_to_retry_after_is_refused(on):
+    message = f"on={on!r}: must be a class of errors such as ConnectionError, or several"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Retry(on=on)
 
 
 def test_one_function_may_have_several_tasks(config):

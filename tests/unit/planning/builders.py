@@ -112,6 +112,8 @@ def run(
     error: str | None = None,
     payload: str | None = None,
     is_cancel_requested: bool = False,
+    is_given_up: bool = False,
+    retry_after: timedelta | None = None,
 ) -> Run:
     """Return a run that began when it was due and is over; by default it took one second."""
     began = at(slot)
@@ -131,6 +133,8 @@ def run(
         origin=origin,
         claimed=began,
         is_cancel_requested=is_cancel_requested,
+        is_given_up=is_given_up,
+        retry_after=retry_after,
     )
 
 

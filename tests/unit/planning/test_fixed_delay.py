@@ -440,6 +440,11 @@ class TestNextWaiting:
         assert next_waiting(policy, [waiting("a", "12:06")], at("12:00")) == waiting("a", "12:06")
         assert next_waiting(policy, [waiting("a", "12:06:01")], at("12:00")) is None
 
+    def test_a_retry_counts_however_far_ahead_it_is(self) -> None:
+        policy = task("a", Every("5m"), overlap="delay")
+        retry = waiting("a", "12:00", Trigger.RETRY, since="18:00", attempt=2)
+        assert next_waiting(policy, [retry], at("12:00")) == retry
+
     def test_there_is_no_next_run_where_nothing_waits(self) -> None:
         assert next_waiting(task("a", Every("5m"), overlap="delay"), [], at("12:00")) is None
 

@@ -14,13 +14,14 @@ from pyramid_cron.run import (
     BACKFILL_ORIGIN,
     PARALLEL_BACKFILL_ORIGIN,
     RunState,
+    TaskTimeout,
     Trigger,
     WaitReason,
 )
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry
 
-from .builders import BY_HAND, SECOND, at, run, show, slots, task
+from .builders import BY_HAND, HOUR, SECOND, at, run, show, slots, task
 
 FAILURES = [RunState.FAILED, RunState.TIMED_OUT, RunState.LOST]
 TWICE = Retry(attempts=2, delay=60)
@@ -81,6 +82,38 @@ class TestRetry:
         slot = run("a", "12:00", RunState.FAILED, finished="12:00:10.500")
         [retry] = followups(task(retry=Retry(attempts=2, delay=0)), slot)
         assert retry.not_before == at("12:00:10")
+
+
+class TestWhatTheErrorSays:
+    def test_nothing_follows_a_run_that_gave_up(self) -> None:
+        assert followups(task(retry=TWICE), run(state=RunState.FAILED, is_given_up=True)) == []
+
+    def test_the_next_attempt_is_when_the_error_says(self) -> None:
+        slot = run("a", "12:00", RunState.FAILED, finished="12:00:10", retry_after=2 * HOUR)
+        [retry] = followups(task(retry=TWICE), slot)
+        assert (retry.attempt, retry.not_before) == (2, at("14:00:10"))
+
+    def test_it_counts_as_an_attempt(self) -> None:
+        slot = run("a", "12:00", RunState.FAILED, attempt=2, retry_after=HOUR)
+        assert followups(task(retry=TWICE), slot) == []
+        assert followups(task(), run("a", "12:00", RunState.FAILED, retry_after=HOUR)) == []
+
+    @pytest.mark.parametrize(
+        ("on", "follows"), [(TaskTimeout, True), (BaseException, True), (Exception, False)]
+    )
+    def test_a_timeout_is_an_error_of_its_own(self, on: type[BaseException], follows: bool) -> None:
+        policy = task(retry=Retry(attempts=2, on=on))
+        assert len(followups(policy, run("a", "12:00", RunState.TIMED_OUT))) == follows
+
+    def test_a_lost_run_and_one_that_was_stopped_raised_none(self) -> None:
+        policy = task(retry=Retry(attempts=2, on=ConnectionError))
+        assert followups(policy, run("a", "12:00", RunState.LOST))
+        assert followups(policy, run("a", "12:00", RunState.CANCELLED), is_shutdown=True)
+
+    def test_a_run_that_gave_up_has_failed_for_good(self) -> None:
+        assert is_exhausted(task(retry=TWICE), run(state=RunState.FAILED, is_given_up=True))
+        policy = task(retry=Retry(attempts=2, on=ConnectionError))
+        assert is_exhausted(policy, run(state=RunState.TIMED_OUT))
 
 
 class TestCancelled:

@@ -1,10 +1,13 @@
 """What is on record of an error that carries SQL, and its parameters, in its text."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, insert, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
+from pyramid_cron import GiveUp, Retry, RetryLater, TaskTimeout
 from pyramid_cron.runtime.runner import describe_failure
 from tests.apps import NOON, configure, cron_of
 
@@ -125,3 +128,46 @@ def test_an_error_of_sqlalchemy_without_a_driver_s_is_shown():
 
 def test_the_lines_of_other_errors_stay():
     assert describe_failure(ValueError("one\ntwo")).error == "ValueError: one\ntwo"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_given_up"),
+    [
+        (ConnectionResetError(), False),
+        (ValueError(), True),
+        (GiveUp("no such order"), True),
+        (RetryLater("10m"), False),
+        (SystemExit(), True),
+        (TaskTimeout(), False),  # what follows goes by the run's state
+    ],
+)
+def test_an_error_that_retry_does_not_name_leaves_no_other_attempt(error, is_given_up):
+    retry = Retry(attempts=3, on=(ConnectionError, TimeoutError))
+    assert describe_failure(error, retry).is_given_up is is_given_up
+
+
+def test_every_error_is_tried_again_but_one_that_gives_up():
+    retry = Retry(attempts=3)
+    assert not describe_failure(SystemExit(), retry).is_given_up
+    assert describe_failure(GiveUp("no such order"), retry).is_given_up
+
+
+def test_an_error_that_can_t_be_shown_says_as_much_about_the_next_attempt():
+    class Unshowable(GiveUp):
+        def __str__(self):
+            raise ValueError
+
+    failure = describe_failure(Unshowable(), Retry(attempts=3))
+    assert failure.is_given_up
+
+
+def test_retry_later_says_how_long_in_its_text_too():
+    failure = describe_failure(RetryLater("10m", "the bank is closed"))
+    assert failure.retry_after == timedelta(minutes=10)
+    assert failure.error.endswith("RetryLater: the bank is closed (not before 0:10:00 have passed)")
+    assert describe_failure(RetryLater(5)).error.endswith("not before 0:00:05 have passed")
+
+
+def test_a_wrong_wait_is_refused_where_it_is_raised():
+    with pytest.raises(ValueError, match=r"^after='soon': "):
+        RetryLater("soon")

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron import Retry, TaskCancelled, TaskTimeout, events, scheduler
+from pyramid_cron import GiveUp, Retry, RetryLater, TaskCancelled, TaskTimeout, events, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.clock import Stopwatch
 from pyramid_cron.store import backfill
@@ -277,6 +277,39 @@ class TestRetry:
             (2, 2, "retry", NOON, "failed"),
             (5, 3, "retry", NOON, "succeeded"),
         ]
+
+    def test_a_task_says_when_to_try_again_and_when_not(self, config):
+        errors = iter([RetryLater("10m", "closed"), RetryLater(60), GiveUp("no such order")])
+
+        def task(system):
+            raise next(errors)
+
+        config.add_cron_task(task, name="a", hour=12, retry=Retry(attempts=9, max_delay=30))
+        cron = cron_of(config)
+        runs = [(n, run) for n in range(30) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert [(n, run.attempt) for n, run in runs] == [(0, 1), (10, 2), (11, 3)]
+        assert runs[-1][1].error == "pyramid_cron.errors.GiveUp: no such order"
+
+    def test_a_wait_that_a_task_asks_for_counts_as_an_attempt(self, config):
+        def task(system):
+            raise RetryLater(0)
+
+        config.add_cron_task(task, name="a", hour=12, retry=2)
+        cron = cron_of(config)
+        runs = [run for n in range(5) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert [run.attempt for run in runs] == [1, 2]
+
+    def test_only_some_errors_are_tried_again(self, config):
+        errors = iter([ConnectionResetError(), ValueError()])
+
+        def task(system):
+            raise next(errors)
+
+        retry = Retry(attempts=9, delay=0, on=ConnectionError)
+        config.add_cron_task(task, name="a", hour=12, retry=retry)
+        cron = cron_of(config)
+        runs = [run for n in range(5) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert [run.attempt for run in runs] == [1, 2]
 
     def test_one_that_is_asked_for_is_made_by_a_tick_at_the_same_moment(self, config):
         config.add_cron_task(fail, name="a", hour=12)
@@ -585,6 +618,19 @@ class TestPause:
         assert [run.slot for run in failed if run.attempt == 2] == [
             NOON + n * MINUTE for n in (2, 1, 0)
         ]
+        assert scheduler(config.registry).status("a").paused.reason == "3 failures in a row"
+
+    def test_a_slot_that_gave_up_has_failed_whatever_attempts_it_had(self, config):
+        errors = iter([GiveUp("closed"), ValueError("no"), RetryLater("10m"), GiveUp("closed")])
+
+        def task(system):
+            raise next(errors)
+
+        retry = Retry(attempts=3, on=ConnectionError)
+        config.add_cron_task(task, name="a", min="*", pause_after=3, retry=retry)
+        cron = cron_of(config)
+        runs = [run for n in range(5) for run in cron.tick(NOON + n * MINUTE).runs]
+        assert [run.attempt for run in runs] == [1, 1, 1, 1]
         assert scheduler(config.registry).status("a").paused.reason == "3 failures in a row"
 
     def test_a_success_in_between_starts_the_count_again(self, config):
