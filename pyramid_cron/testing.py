@@ -37,6 +37,7 @@ class CronTester:
         self.registry = _find_registry(app)
         self._cron = get_cron(self.registry)
         self._cron.starts_processes = False  # they would have another clock
+        self._has_begun = False
 
     def tick(self, at: datetime | None = None) -> TickReport:
         """Make one tick at an aware moment (default: the application's clock); return its report.
@@ -74,6 +75,9 @@ class CronTester:
         if at is None:
             return self._cron.clock()
         moment = to_utc(at, "at")
+        if not self._has_begun:
+            self._has_begun = True
+            self._cron.known_since = moment
         self._cron.clock = Stopwatch(moment).now
         return moment
 

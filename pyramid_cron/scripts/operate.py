@@ -44,6 +44,7 @@ def tick(context: CommandContext) -> int:
     if context.args.at is not None:
         now = context.parse_moment(context.args.at, "--at")
         cron.clock = Stopwatch(now).now
+        cron.known_since = now
     report = run_tick_and_wait(cron, context.request.registry, now)
     if out.is_json:
         out.print_json(tick_report_data(report))
