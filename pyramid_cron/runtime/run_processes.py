@@ -23,7 +23,7 @@ from ..clock import utc_now
 from ..errors import StoreError
 from ..run import Run, RunState, truncate_error
 from ..run_transitions import Failure, failed
-from ..store.handoff import hand_off_run, record_outputs, take_back_run
+from ..store.handoff import hand_off_run, record_outputs, sustain_lease, take_back_run
 from ..task import Task
 from .execution import Execution
 from .programs import outer_environment
@@ -136,21 +136,24 @@ class _Watch:
         except RuntimeError as error:
             process.error = error
             return
-        look_at = time.monotonic() + LOOK_SECONDS
+        look_seconds = min(LOOK_SECONDS, self._cron.settings.lease.total_seconds() / 4)
+        look_at = time.monotonic() + look_seconds
         while not process.wait(WATCH_SECONDS):
             if supervisor.is_stopping:
                 process.request_end()
             if time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_SECONDS
                 self._look()
+                look_at = time.monotonic() + look_seconds
             if time.monotonic() >= self._stop_at:
                 process.stop(TERM_SECONDS)
 
     def _look(self) -> None:
         """See on record what has become of the run; write what its process has written."""
+        store, pid = self._cron.store, self._process.pid or 0
         try:
-            self._run = self._cron.store.get_run(self._run_id) or self._run
+            self._run = store.get_run(self._run_id) or self._run
             self._write_outputs()
+            sustain_lease(store, self._run_id, pid, utc_now(), self._cron.settings.lease)
         except StoreError as error:
             log.info("run=%s: the store can't be asked how it is: %s", self._run_id, error)
         self._set_stop()

@@ -6,7 +6,7 @@ Each function is a transaction of its own, and raises StoreError if that fails. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, select, update
@@ -79,6 +79,22 @@ def take_back_run(store: Store, run_id: str, pid: int, lease_until: datetime) ->
         values = {"owner": owner.token, "lease_until": lease_until}
         session.connection.execute(update(runs).where(runs.c.id == run_id).values(values))
     return to_run(row)
+
+
+def sustain_lease(store: Store, run_id: str, pid: int, now: datetime, lease: timedelta) -> None:
+    """Renew the lease of an active run whose process on this host lives, but renews it too late.
+
+    It does so itself, unless something keeps all of its threads from going on. ``pid`` is its id.
+    """
+    runs, owner = store.tables.runs, store.owner
+    is_its = (runs.c.id == run_id) & (runs.c.host == owner.host) & (runs.c.pid == pid)
+    is_late = runs.c.lease_until < now + lease / 2
+    with store.read_session() as session:
+        if session.connection.scalar(select(runs.c.id).where(is_its, is_late)) is None:
+            return
+    with store.write_session() as session:
+        statement = update(runs).where(is_its, is_late)
+        session.connection.execute(statement.values(lease_until=now + lease))
 
 
 def record_outputs(store: Store, run_id: str, stdout: str | None, stderr: str | None) -> None:

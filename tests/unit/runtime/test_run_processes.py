@@ -170,6 +170,23 @@ class TestAtItsEnd:
         assert run_processes.describe_end(process) == "its process was ended by signal 99"
 
 
+def test_as_long_as_it_lives_its_run_is_not_lost(shop):
+    program = """
+write(lease_until=int(time.time() * 1e6))
+give_up = time.time() + 30
+while time.time() < give_up:
+    with sqlite3.connect(sys.argv[1], timeout=30) as db:
+        query = "select lease_until from cron_runs where id = ?"
+        [[lease_until]] = db.execute(query, sys.argv[2:])
+    if lease_until / 1e6 > time.time() + 30:
+        break
+    time.sleep(0.01)
+else:
+    os._exit(1)
+"""
+    assert shop(TAKE_OVER + program + END).run().state is RunState.SUCCEEDED
+
+
 class TestItIsEnded:
     def test_at_the_timeout(self, shop):
         run = shop(TAKE_OVER + SLEEP, timeout=0.01).run()

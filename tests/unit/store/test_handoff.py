@@ -7,6 +7,7 @@ from pyramid_cron.store.handoff import (
     hand_off_run,
     record_outputs,
     release_runs,
+    sustain_lease,
     take_back_run,
     take_over_run,
 )
@@ -143,3 +144,16 @@ def test_what_a_process_has_written_and_what_it_logged_are_kept_whichever_comes_
     for run in early, late:
         kept = store.get_run(run.id)
         assert (kept.log, kept.stdout, kept.stderr) == ("log", "out", "err")
+
+
+def test_the_lease_of_a_process_that_lives_is_renewed_where_it_is_late(store):
+    [run] = claim(store, slot())
+    sustain_lease(store, run.id, run.pid + 1, NOON + MINUTE, MINUTE)
+    sustain_lease(store, run.id, run.pid, NOON, MINUTE)
+    sustain_lease(store, run.id, run.pid, NOON + MINUTE / 2, MINUTE)  # not late
+    assert lost(store, NOON + MINUTE) == []
+    sustain_lease(store, run.id, run.pid, NOON + MINUTE, MINUTE)
+    assert lost(store, NOON + 2 * MINUTE) == []
+    assert lost(store, NOON + 2 * MINUTE + timedelta(seconds=1)) == [run.id]
+    sustain_lease(store, run.id, run.pid, NOON + 9 * MINUTE, MINUTE)
+    assert store.get_run(run.id).state is RunState.LOST
