@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -95,6 +95,9 @@ class Dispatcher:
         self._next_not_before: datetime | None = None
         self._next_tick: datetime | None = None
         self._cursor: SlotCursor | None = None
+        #: The latest tick or beat, and whether one has failed since the last that did not.
+        self._latest: _Call | None = None
+        self._has_failed = False
         if self._starts_after_fork:
             self._starts_after_fork = False
             self.start_ticking()
@@ -162,8 +165,10 @@ class Dispatcher:
             try:
                 self._make_what_is_due()
             except StoreError as error:
+                self._has_failed = True
                 log.info("no beat: %s", error)
             except Exception:
+                self._has_failed = True
                 log.exception("no beat: internal error")
 
     def _goes_on(self) -> bool:
@@ -176,8 +181,12 @@ class Dispatcher:
             return False
 
     def _seconds_until_next(self) -> float:
+        if self._has_failed or self._is_claiming():
+            return POLL_SECONDS
         now = self._ports.clock()
-        moments = [self._next_not_before, self._next_slot(), self._next_tick]
+        moments = [self._next_tick]
+        if self._makes_beats:
+            moments += [self._next_not_before, self._next_slot()]
         delays = [(moment - now).total_seconds() for moment in moments if moment is not None]
         return min(max(0.0, min(delays, default=POLL_SECONDS)), POLL_SECONDS)
 
@@ -191,12 +200,22 @@ class Dispatcher:
             self._cursor = SlotCursor(calendar, window_end)
         return self._cursor.next_after(window_end)
 
+    def _is_claiming(self) -> bool:
+        """Return whether the latest tick or beat still waits for its claims: the store is busy."""
+        window_end, latest = self._ports.window_end(), self._latest
+        if latest is None or latest.is_over.is_set() or window_end is None:
+            return False
+        return window_end < latest.at
+
     def _make_what_is_due(self) -> None:
         now = self._ports.clock()
+        if self._is_claiming():
+            return
+        has_failed, self._has_failed = self._has_failed, False
         if self.makes_ticks and self._is_minute_due(now):
             environ = self._url_environ
             self._last_hit = time.monotonic()
-            self._call_in_thread("tick", lambda: self._ports.tick(now, environ))
+            self._call_in_thread("tick", now, lambda: self._ports.tick(now, environ))
             return
         if not self._makes_beats:
             return
@@ -206,10 +225,11 @@ class Dispatcher:
         new_ids = peek.startable_ids - self._seen_ids
         self._seen_ids, self._next_not_before = peek.startable_ids, peek.next_not_before
         slot = self._next_slot()
-        if new_ids or (had_news and peek.startable_ids) or (slot is not None and slot <= now):
+        is_slot_due = slot is not None and slot <= now
+        if new_ids or (had_news and peek.startable_ids) or is_slot_due or has_failed:
             budget = max(0.0, self._budget - (time.monotonic() - self._last_hit))
             environ = self._url_environ
-            self._call_in_thread("beat", lambda: self._ports.beat(now, budget, environ))
+            self._call_in_thread("beat", now, lambda: self._ports.beat(now, budget, environ))
 
     def _is_minute_due(self, now: datetime) -> bool:
         if self._next_tick is not None and now < self._next_tick:
@@ -218,22 +238,35 @@ class Dispatcher:
         self._next_tick = now.replace(second=0, microsecond=0) + MINUTE
         return not is_first
 
-    def _call_in_thread(self, name: str, function: Callable[[], object]) -> None:
+    def _call_in_thread(self, name: str, at: datetime, function: Callable[[], object]) -> None:
         """Call a function in a thread of its own, so that a task that hangs holds up no beat."""
-        is_over = threading.Event()
+        started = _Call(at)
 
         def call() -> None:
             try:
                 function()
             except StoreError as error:
+                self._has_failed = True
                 log.warning("%s failed: %s", name, error)
             except Exception:
+                self._has_failed = True
                 log.exception("%s failed: internal error", name)
             finally:
-                is_over.set()
+                started.is_over.set()
 
         if self._supervisor.start_thread(name, call):
-            is_over.wait(BEAT_WAIT_SECONDS)
+            self._latest = started
+            started.is_over.wait(BEAT_WAIT_SECONDS)
+        else:
+            self._has_failed = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A tick or beat in a thread of its own."""
+
+    at: datetime
+    is_over: threading.Event = field(default_factory=threading.Event)
 
 
 class SlotCursor:
