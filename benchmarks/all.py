@@ -15,6 +15,7 @@ SCRIPTS = {
     "following": ([], ["--quick"]),
     "idle_tick": ([], ["--quick"]),
     "runs": ([], ["--quick"]),
+    "drain": ([], ["--quick"]),
     "lateness": ([], ["--quick"]),
     "memory": ([], []),
     "importing": ([], ["--quick"]),

@@ -8,7 +8,7 @@ from enum import Enum
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.pauses import active_pause
-from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
+from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun, as_run
 from ..planning.tick_plan import blocking_runs
 from ..registry import TaskRegistry
 from ..run import Run
@@ -46,23 +46,27 @@ def try_claims(
     """
     if cron.supervisor.is_stopping:
         return [ClaimRefusal.POSTPONED for _ in waiting_runs]
-    outcomes: list[Run | ClaimRefusal] = []
     with cron.supervisor.claim_transaction(clock, renews_leases=False) as claims:
         snapshot, rules = claims.active_runs(), claims.pause_rules()
-        for waiting_run in waiting_runs:
+        refusals: list[ClaimRefusal | None] = []
+        accepted: list[WaitingRun] = []
+        for current, waiting_run in zip(
+            claims.find_waiting(waiting_runs), waiting_runs, strict=True
+        ):
             task = task_registry.get(waiting_run.task)
-            current = claims.find_waiting(waiting_run)
             if current is None:
-                outcomes.append(ClaimRefusal.TAKEN)
+                refusals.append(ClaimRefusal.TAKEN)
             elif active_pause(task.name, clock.now(), rules):
-                outcomes.append(ClaimRefusal.POSTPONED)
+                refusals.append(ClaimRefusal.POSTPONED)
             elif refusal := _find_refusal(cron, task, current, snapshot):
-                outcomes.append(refusal)
+                refusals.append(refusal)
             else:
-                claimed, _ = claims.claim([current], weight_of=task_registry.weight)
-                snapshot = _with_claims(snapshot, claimed, task_registry.weight(task.name))
-                outcomes.append(claimed[0] if claimed else ClaimRefusal.TAKEN)
-    return outcomes
+                refusals.append(None)
+                accepted.append(current)
+                snapshot = _with_claim(snapshot, current, task_registry.weight(task.name))
+        claimed, _ = claims.claim(accepted, weight_of=task_registry.weight)
+    runs = iter(claimed)
+    return [next(runs) if refusal is None else refusal for refusal in refusals]
 
 
 def _find_refusal(
@@ -82,10 +86,8 @@ def _find_refusal(
     return None if has_room else ClaimRefusal.POSTPONED
 
 
-def _with_claims(snapshot: Snapshot, runs: Sequence[Run], weight: int) -> Snapshot:
-    """Return a snapshot in which these runs are active as well."""
-    active = dict(snapshot.active)
-    for run in runs:
-        claim = ActiveRun(run, run.slot, weight)
-        active[run.task] = [*snapshot.active_of(run.task), claim]
-    return Snapshot(active=active)
+def _with_claim(snapshot: Snapshot, waiting_run: WaitingRun, weight: int) -> Snapshot:
+    """Return a snapshot in which a run is active as well."""
+    claim = ActiveRun(as_run(waiting_run), waiting_run.slot, weight)
+    runs = [*snapshot.active_of(waiting_run.task), claim]
+    return Snapshot(active={**snapshot.active, waiting_run.task: runs})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,6 +64,9 @@ CLAIM_COLUMNS = (
     "weight",
 )
 
+CLAIM_KEY = ("task", "slot", "attempt", "origin")
+"""The columns by which a run exists once."""
+
 UNKNOWN_TASK_LEASES = 5
 """Leases for which an application that does not know a task waits for a version that does."""
 
@@ -81,6 +84,8 @@ class ClaimTransaction:
         self._claim_template = Run(
             "", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid, claimed=now
         )
+        #: The ids of runs that this transaction has seen waiting, and left as they were.
+        self._seen_waiting: set[str] = set()
         #: What was claimed in this transaction.
         self.claimed: list[Run] = []
         #: The tasks that were paused in this transaction because they kept failing.
@@ -134,8 +139,10 @@ class ClaimTransaction:
         """Return what a tick plan needs; ``fixed_delay_names`` are the tasks with a fixed delay."""
         parameters = {"now": self._now}
         startable = self._connection.execute(_startable_query(self._tables), parameters)
+        waiting = [to_waiting_run(row) for row in startable]
+        self._seen_waiting |= {run.id for run in waiting if run.id is not None}
         return Snapshot(
-            waiting=[to_waiting_run(row) for row in startable],
+            waiting=waiting,
             active=self._active_runs_by_task(),
             fixed_delay_waiting=self._select_fixed_delay_waiting(fixed_delay_names),
             pause_rules=self.pause_rules(),
@@ -205,15 +212,27 @@ class ClaimTransaction:
         self.claimed += own_claims
         return own_claims, own_skips
 
-    def find_waiting(self, waiting_run: WaitingRun) -> WaitingRun | None:
-        """Return the run as it waits on record; None if it does not wait any more."""
-        runs = self._tables.runs
-        keys = ("task", "slot", "attempt", "origin")
-        query = select(runs).where(
-            *(runs.c[key] == getattr(waiting_run, key) for key in keys),
-            runs.c.not_before.is_not(None),
-        )
-        row = self._connection.execute(query).one_or_none()
+    def find_waiting(self, waiting_runs: Sequence[WaitingRun]) -> list[WaitingRun | None]:
+        """Return the runs as they wait on record, in order; None for those that do not any more."""
+        known = {run.id: None for run in waiting_runs if run.id is not None}
+        current = {run.id: run for run in self._select_waiting(known)}
+        return [
+            self._find_by_claim_key(run) if run.id is None else current.get(run.id)
+            for run in waiting_runs
+        ]
+
+    def _select_waiting(self, run_ids: Iterable[str]) -> Iterator[WaitingRun]:
+        query = _waiting_query(self._tables)
+        for ids in batched(run_ids):
+            for row in self._connection.execute(query, {"ids": ids}):
+                self._seen_waiting.add(row.id)
+                yield to_waiting_run(row)
+
+    def _find_by_claim_key(self, waiting_run: WaitingRun) -> WaitingRun | None:
+        """Return what was put on record without its id being known."""
+        query = _claim_key_query(self._tables)
+        values = {f"a_{key}": getattr(waiting_run, key) for key in CLAIM_KEY}
+        row = self._connection.execute(query, values).one_or_none()
         return None if row is None else to_waiting_run(row)
 
     @property
@@ -245,15 +264,14 @@ class ClaimTransaction:
     ) -> set[str]:
         """Return the ids of those that are on record and still wait."""
         skipped_runs = [skip.waiting_run for skip in skips if skip.waiting_run is not None]
-        known = [run.id for run in (*waiting_runs, *skipped_runs) if run.id is not None]
-        runs = self._tables.runs
-        return {
-            run_id
-            for ids in batched(known)
-            for run_id in self._connection.scalars(
-                select(runs.c.id).where(runs.c.id.in_(ids), runs.c.not_before.is_not(None))
-            )
-        }
+        known = {run.id for run in (*waiting_runs, *skipped_runs) if run.id is not None}
+        unseen = known - self._seen_waiting
+        query = _waiting_ids_query(self._tables)
+        waiting = known & self._seen_waiting
+        for ids in batched(unseen):
+            waiting |= set(self._connection.scalars(query, {"ids": ids}))
+        self._seen_waiting -= known
+        return waiting
 
     def _update_waiting(self, runs: Sequence[Run], weights: Mapping[str, int]) -> None:
         rows = [
@@ -304,6 +322,27 @@ class ClaimTransaction:
 @once_per_store
 def _expired_query(tables: Tables) -> Select[Any]:
     return select(tables.runs).where(tables.runs.c.lease_until < bindparam("now"))
+
+
+@once_per_store
+def _waiting_query(tables: Tables) -> Select[Any]:
+    runs = tables.runs
+    is_one = runs.c.id.in_(bindparam("ids", expanding=True))
+    return select(runs).where(is_one, runs.c.not_before.is_not(None))
+
+
+@once_per_store
+def _waiting_ids_query(tables: Tables) -> Select[Any]:
+    runs = tables.runs
+    is_one = runs.c.id.in_(bindparam("ids", expanding=True))
+    return select(runs.c.id).where(is_one, runs.c.not_before.is_not(None))
+
+
+@once_per_store
+def _claim_key_query(tables: Tables) -> Select[Any]:
+    runs = tables.runs
+    is_same = [runs.c[key] == bindparam(f"a_{key}") for key in CLAIM_KEY]
+    return select(runs).where(*is_same, runs.c.not_before.is_not(None))
 
 
 @once_per_store
