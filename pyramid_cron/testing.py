@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import TracebackType
 from typing import Any
 
 from pyramid.registry import Registry
+from sqlalchemy import make_url
 
-from .app import get_cron
+from .app import CronApp, get_cron
 from .clock import Stopwatch
 from .planning.forecast import PlannedRun, forecast
 from .run import Run
 from .runtime.own_request import own_request
 from .runtime.request_scope import run_manually
-from .runtime.tick import run_tick_and_wait
+from .runtime.tick import run_beat, run_tick_and_wait, wait_for_background_runs
 from .schedule.zones import to_utc
+from .store.engine import is_in_memory
+from .store.retention import forget_all
+from .store.waiting import peek_waiting
 from .tick_report import TickReport
+
+MINUTE = timedelta(minutes=1)
 
 
 class CronTester:
@@ -25,9 +32,12 @@ class CronTester:
         application's registry.
 
     Tasks run as in production: with a request, a transaction each, and records in the application's
-    store. ``cron.url = sqlite://`` keeps that in memory. After a tick or a run at some moment the
-    application's clock goes on from that moment, also for ``request.cron``. What would run in a
-    process of its own runs in a thread.
+    store. Where ``cron.url`` is not set, that is in memory. After a tick or a run at some moment
+    the application's clock goes on from that moment, also for ``request.cron``. Nothing happens
+    between ticks but by :meth:`advance`.
+
+    As a context manager it calls :meth:`reset` in the end, and the application has its own store
+    and its own beats again.
 
     Moments are aware, in any zone. Raises TypeError for any other ``app``, LookupError for an
     application that does not include pyramid_cron.
@@ -36,20 +46,118 @@ class CronTester:
     def __init__(self, app: Any) -> None:
         self.registry = _find_registry(app)
         self._cron = get_cron(self.registry)
-        self._cron.starts_processes = False  # they would have another clock
-        self._has_begun = False
+        self._original = _State(self._cron)
+        if self._cron.dispatcher is not None:
+            self._cron.dispatcher.stop()
+            self._cron.dispatcher = None
+        is_url_set = "cron.url" in self.registry.settings
+        if not (is_url_set or is_in_memory(self._cron.store.database.url)):
+            self._cron.store.connect_to(make_url("sqlite://"))
+        self._forget_moments()
+
+    def _forget_moments(self) -> None:
+        #: The moment of the last tick, beat or run; None before the first.
+        self._moment: datetime | None = None
+        #: Whether a moment was given, so that the clock is no longer the real one.
+        self._is_clock_set = False
+
+    def __enter__(self) -> CronTester:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.reset()
+        self._original.restore_store(self._cron)
+
+    def reset(self) -> None:
+        """Forget all that is on record, and put the application's clock back.
+
+        A store that ``cron.url`` names is emptied, too: let that be the tests' own. Raises
+        StoreError if it can't be used.
+        """
+        self._cron.supervisor.flush()
+        if is_in_memory(self._cron.store.database.url):
+            self._cron.store.database.dispose()
+        else:
+            forget_all(self._cron.store)
+        self._original.restore_clock(self._cron)
+        self._forget_moments()
 
     def tick(self, at: datetime | None = None) -> TickReport:
         """Make one tick at an aware moment (default: the application's clock); return its report.
 
-        The first tick runs the slots of its own minute, later ones those since the tick before. The
-        tick waits for the runs in threads of this process and reports how they ended. Runs that it
-        sends to a queue are reported as ``claimed``, those that can't be sent as ``waiting``.
+        The first window begins with the minute of the first moment that was given, as to
+        :meth:`run`; later ticks run the slots since the tick before. The tick waits for the runs in
+        threads of this process and reports how they ended. Runs that it sends to a queue are
+        reported as ``claimed``, those that can't be sent as ``waiting``.
 
         Raises ValueError if ``at`` is naive, StoreError if the store can't be used.
         """
         moment = self._set_clock(at)
         return run_tick_and_wait(self._cron, self.registry, moment)
+
+    def advance(self, until: datetime) -> list[TickReport]:
+        """Make the ticks and beats up to an aware moment, in order; return their reports.
+
+        There is a tick at every full minute after the last tick or run. Between them, unless
+        ``cron.beats`` is false, there is a beat at each moment at which something may begin: slots
+        between minutes, retries, deferred runs, and what waits for room as soon as there is some.
+        Before the first tick or run there is nothing to go on from, and so one tick, at ``until``.
+
+        Raises ValueError if ``until`` is naive or before the last tick or run, StoreError if the
+        store can't be used.
+        """
+        end = to_utc(until, "until")
+        if self._moment is None:
+            return [self.tick(end)]
+        if end < self._moment:
+            last = self._moment.isoformat()
+            raise ValueError(f"until={until!r}: is before the last tick or run, at {last}")
+        reports: list[TickReport] = []
+        while (moment := self._next_moment()) <= end:
+            if moment == _floor_to_minute(moment):
+                reports.append(self.tick(moment))
+            if self._cron.settings.beats:
+                reports += self._beat_until_at_rest(moment)
+        self._set_clock(end)
+        return reports
+
+    def _next_moment(self) -> datetime:
+        """Return the next moment after the last one at which there is a tick or a beat."""
+        assert self._moment is not None
+        next_minute = _floor_to_minute(self._moment) + MINUTE
+        if not self._cron.settings.beats:
+            return next_minute
+        calendar = self._cron.task_registry.between_calendar
+        slot, _ = next(calendar.slots_after(self._moment), (None, ()))
+        _, not_before = peek_waiting(self._cron.store, self._moment, 1)
+        return min(moment for moment in (next_minute, slot, not_before) if moment is not None)
+
+    def _beat_until_at_rest(self, moment: datetime) -> list[TickReport]:
+        """Make beats at a moment as long as there is something that begins."""
+        reports: list[TickReport] = []
+        while self._is_due(moment):
+            self._set_clock(moment)
+            beat = run_beat(self._cron, self.registry, moment, budget=0, url_environ={})
+            reports.append(wait_for_background_runs(self._cron, beat))
+            if not reports[-1].runs:
+                break
+        self._set_clock(moment)
+        return reports
+
+    def _is_due(self, moment: datetime) -> bool:
+        """Return whether there is a slot since the last tick or beat, or a run that may begin."""
+        startable_ids, _ = peek_waiting(self._cron.store, moment, 1)
+        window_end = self._cron.window_end
+        if startable_ids or window_end is None:
+            return bool(startable_ids)
+        calendar = self._cron.task_registry.between_calendar
+        slot, _ = next(calendar.slots_after(window_end), (None, ()))
+        return slot is not None and slot <= moment
 
     def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
         """Run one task by hand at an aware moment (default: now); return the run as it ended.
@@ -73,13 +181,35 @@ class CronTester:
     def _set_clock(self, at: datetime | None) -> datetime:
         """Set the application's clock, unless ``at`` is None; return its moment in UTC."""
         if at is None:
-            return self._cron.clock()
-        moment = to_utc(at, "at")
-        if not self._has_begun:
-            self._has_begun = True
-            self._cron.known_since = moment
+            self._moment = self._cron.clock()
+            return self._moment
+        self._moment = moment = to_utc(at, "at")
+        if not self._is_clock_set:
+            self._is_clock_set, self._cron.known_since = True, moment
         self._cron.clock = Stopwatch(moment).now
         return moment
+
+
+class _State:
+    """What of an application a tester changes, as it was before."""
+
+    def __init__(self, cron: CronApp) -> None:
+        self._clock, self._known_since = cron.clock, cron.known_since
+        self._last_tick, self._window_end = cron.last_tick, cron.window_end
+        self._dispatcher, self._database = cron.dispatcher, cron.store.database
+
+    def restore_clock(self, cron: CronApp) -> None:
+        cron.clock, cron.known_since = self._clock, self._known_since
+        cron.last_tick, cron.window_end = self._last_tick, self._window_end
+
+    def restore_store(self, cron: CronApp) -> None:
+        cron.dispatcher = self._dispatcher
+        if cron.store.database is not self._database:
+            cron.store.use(self._database)
+
+
+def _floor_to_minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
 
 
 def _find_registry(app: Any) -> Registry:

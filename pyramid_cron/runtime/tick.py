@@ -262,6 +262,14 @@ def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickR
     """
     with own_request(registry) as request:
         report = run_tick(cron, request, now)
+    return wait_for_background_runs(cron, report)
+
+
+def wait_for_background_runs(cron: CronApp, report: TickReport) -> TickReport:
+    """Return the report of a tick or beat once its runs in threads have ended.
+
+    Raises StoreError if the store can't be used.
+    """
     background_ids = [run.id for run in report.runs if not run.state.is_final]
     if not background_ids:
         return report

@@ -38,6 +38,16 @@ def prune(
     return deleted
 
 
+def forget_all(store: Store) -> None:
+    """Delete all that is on record: runs, ticks, pauses. Raises StoreError."""
+    with store.write_session() as session:
+        for table in reversed(session.tables.metadata.sorted_tables):
+            statement = delete(table)
+            if table is session.tables.schema_info:
+                statement = statement.where(table.c.name != "schema")
+            session.connection.execute(statement)
+
+
 def _prune_runs(session: Session, before: datetime, limit: int) -> int:
     runs = session.tables.runs
     query = select(runs.c.id).where(runs.c.claimed < before, runs.c.lease_until.is_(None))

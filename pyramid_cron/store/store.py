@@ -79,6 +79,16 @@ class Store:
             ensure_schema(self.database, self.tables)
             self.is_open = True
 
+    def connect_to(self, url: URL) -> None:
+        """Read and write another database from now on; the one before stays as it is."""
+        self.use(Database(url, on_identity_change=self._mark_closed))
+
+    def use(self, database: Database) -> None:
+        """Read and write another database from now on, which was this store's before."""
+        self.database.dispose()
+        self.database = database
+        self.is_open = False
+
     def _mark_closed(self) -> None:
         self.is_open = False
 
