@@ -18,7 +18,16 @@ from .planning.forecast import PlannedRun
 from .planning.health import Health, HealthState, TaskHealth
 from .planning.pauses import PauseRule
 from .planning.snapshot import WaitingRun
-from .run import Progress, Run, RunReason, RunState, TaskCancelled, TaskTimeout, Trigger
+from .run import (
+    Progress,
+    Run,
+    RunReason,
+    RunState,
+    TaskCancelled,
+    TaskTimeout,
+    Trigger,
+    WaitReason,
+)
 from .runtime.background import notify_in_thread
 from .runtime.beats import make_dispatcher
 from .runtime.process_hooks import is_preloading
@@ -66,6 +75,7 @@ __all__ = [
     "TaskTimeout",
     "TickReport",
     "Trigger",
+    "WaitReason",
     "WaitingRun",
     "__version__",
     "cron_task",

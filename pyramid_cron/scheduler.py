@@ -52,8 +52,14 @@ ORIGIN_BY_OVERLAP = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN
 CANCEL_BATCH_SIZE = 500
 """Waiting runs that one transaction cancels, so that it is short."""
 
-RUN_ID_BEGINNING = re.compile(r"[0-9a-f]{4,25}")
-"""Matches what a run's id may be shortened to."""
+RUN_ID_BEGINNING = re.compile(r"[0-9a-f]{1,25}")
+"""Matches the beginning of a run's id."""
+
+MIN_RUN_ID_CHARACTERS = 4
+"""Characters that a run's id may be shortened to."""
+
+MAX_NAMED_RUNS = 3
+"""Runs that the error of an ambiguous id names."""
 
 FINAL_STATES = tuple(state for state in RunState if state.is_final)
 
@@ -207,13 +213,18 @@ class Scheduler:
         deferred_run = DeferredRun(waiting_run, replaces=replace)
         return defer_until_commit(self._cron, self._request, deferred_run, self._tm)
 
-    def waiting(self, name: str | None = None, limit: int = 50) -> list[Run]:
-        """Return the runs that wait, of one task or of all, the next first.
+    def waiting(
+        self, name: str | None = None, limit: int = 50, *, trigger: Trigger | str | None = None
+    ) -> list[Run]:
+        """Return the runs that wait, the next first: of one task, or with one trigger, or all.
 
         Each has the moment ``not_before``, ``why`` it waits, its ``key`` and ``payload``. Raises
-        ValueError for a limit below 1 or above 2147483647, StoreError.
+        ValueError for an unknown trigger, or a limit below 1 or above 2147483647, StoreError.
         """
-        return list_waiting(self._cron.store, name, parse_count("limit", limit))
+        limit, wanted = parse_count("limit", limit), _parse_trigger(trigger)
+        if name is not None and not _may_be_name(name):
+            return []
+        return list_waiting(self._cron.store, name, limit, wanted)
 
     def reschedule(
         self,
@@ -241,14 +252,16 @@ class Scheduler:
         Raises LookupError if there is no such task and nothing of it waits, ValueError for an
         unknown trigger, StoreError.
         """
-        cron, count = self._cron, 0
-        wanted = None if trigger is None else _parse_trigger(trigger)
-        while run_ids := find_waiting_ids(cron.store, name, wanted, CANCEL_BATCH_SIZE):
-            ended = cancel_waiting(cron.store, run_ids, cron.clock(), cron.outcome_of)
+        cron, count, wanted = self._cron, 0, _parse_trigger(trigger)
+        # Found once: a cancelled slot of a task with fixed delay has one that follows.
+        run_ids = find_waiting_ids(cron.store, name, wanted) if _may_be_name(name) else []
+        if not run_ids:
+            cron.task_registry.get(name)
+        for start in range(0, len(run_ids), CANCEL_BATCH_SIZE):
+            batch = run_ids[start : start + CANCEL_BATCH_SIZE]
+            ended = cancel_waiting(cron.store, batch, cron.clock(), cron.outcome_of)
             self._announce_cancelled(ended)
             count += len(ended)
-        if not count:
-            cron.task_registry.get(name)
         return count
 
     def execute(self, run_id: str) -> Run | None:
@@ -317,11 +330,12 @@ class Scheduler:
             raise LookupError(f"no cron task matches {rule.pattern!r}")
         return names, self._cron.store.add_pause_rule(rule)
 
-    def cancel(self, run_id: str) -> None:
+    def cancel(self, run_id: str) -> Run:
         """Cancel a waiting run, or request that of an active one, which ends a moment later.
 
-        An active run may be on any host. Raises LookupError if there is no such run, ValueError if
-        it is over, StoreError.
+        Returns the run: ``cancelled``, or still active with ``is_cancel_requested``. An active run
+        may be on any host. Raises LookupError if there is no such run, ValueError if it is over,
+        StoreError.
         """
         run, cron = self._get_run(run_id), self._cron
         if run.state.is_final:
@@ -332,19 +346,21 @@ class Scheduler:
             ended = [] if handed_off is None else [handed_off]
         if ended:
             self._announce_cancelled(ended)
-        else:
-            cron.store.request_cancel(run.id)
-            cron.supervisor.cancel(run.id)  # without delay, if it is in this process
+            return ended[0]
+        cron.store.request_cancel(run.id)
+        cron.supervisor.cancel(run.id)  # without delay, if it is in this process
+        return self._get_run(run.id)
 
     def _announce_cancelled(self, runs: Sequence[Run]) -> None:
         for run in runs:
             logs.log_finished(run)
         self._notify([(events.RunCancelled, run) for run in runs])
 
-    def retry(self, run_id: str) -> None:
-        """Run the slot of a run that failed or was cancelled again, at the next tick.
+    def retry(self, run_id: str) -> Run:
+        """Run the slot of a run that failed or was cancelled again, as soon as possible.
 
-        Raises LookupError if there is no such run, ValueError if it has not failed, StoreError.
+        Returns the next attempt, which waits. Raises LookupError if there is no such run,
+        ValueError if it has not failed, StoreError.
         """
         run = self._get_run(run_id)
         if not (run.state.is_failure or run.state is RunState.CANCELLED):
@@ -352,8 +368,11 @@ class Scheduler:
         self._cron.task_registry.get(run.task)
         retry = retry_of(run, floor_to_second(self._cron.clock()))
         attempt = self._cron.store.newest_ended_attempt(run) + 1
-        self._cron.store.enqueue_or_advance(dataclasses.replace(retry, attempt=attempt))
+        waiting_run = self._cron.store.enqueue_or_advance(
+            dataclasses.replace(retry, attempt=attempt)
+        )
         self._cron.on_deferred()
+        return waiting_run
 
     def backfill(
         self,
@@ -400,13 +419,27 @@ class Scheduler:
         store = self._cron.store
         run = store.get_run(run_id)
         if run is None and isinstance(run_id, str) and RUN_ID_BEGINNING.fullmatch(run_id):
-            found = store.find_run_ids(run_id, 2)
-            if len(found) > 1:
-                raise LookupError(f"several runs begin with {run_id!r}; give more of the id")
-            run = store.get_run(found[0]) if found else None
+            run = store.get_run(self._complete_run_id(run_id))
         if run is None:
             raise LookupError(f"there is no run {run_id!r}")
         return run
+
+    def _complete_run_id(self, beginning: str) -> str:
+        """Return the id that begins so; what is no id where there is none."""
+        if len(beginning) < MIN_RUN_ID_CHARACTERS:
+            raise LookupError(
+                f"{beginning!r} is too short for a run's id: give {MIN_RUN_ID_CHARACTERS}"
+                " characters or more"
+            )
+        found = self._cron.store.find_run_ids(beginning, MAX_NAMED_RUNS + 1)
+        if len(found) > 1:
+            named, is_all = ", ".join(found[:MAX_NAMED_RUNS]), len(found) <= MAX_NAMED_RUNS
+            number = f"{len(found)} runs" if is_all else f"more than {MAX_NAMED_RUNS} runs"
+            raise LookupError(
+                f"the ids of {number} begin with {beginning!r}: {named}{'' if is_all else '…'};"
+                " give more characters"
+            )
+        return found[0] if found else beginning
 
     @contextmanager
     def _own_request(self) -> Iterator[Request]:
@@ -433,7 +466,14 @@ def _check_key(key: Any) -> None:
         raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
 
 
-def _parse_trigger(trigger: Any) -> Trigger:
+def _may_be_name(name: Any) -> bool:
+    """Return whether a task may have this name; some databases refuse to compare others."""
+    return isinstance(name, str) and TASK_NAME_PATTERN.fullmatch(name) is not None
+
+
+def _parse_trigger(trigger: Any) -> Trigger | None:
+    if trigger is None:
+        return None
     try:
         return Trigger(trigger)
     except ValueError:

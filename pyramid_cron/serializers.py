@@ -57,6 +57,7 @@ def run_detail(run: Run) -> JSONObject:
     """Return a run with its payload and its long texts."""
     return {
         **run_data(run),
+        "cancel_requested": run.is_cancel_requested,
         "payload": run.payload,
         "traceback": run.traceback,
         "output": run.output,

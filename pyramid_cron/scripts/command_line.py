@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from ..run import RunState
+from ..run import RunState, Trigger
 from .context import CommandFailedError, parse_count
 
 HELP_DESCRIPTION = """\
@@ -18,6 +18,9 @@ HELP_EPILOG = """\
 Exit status: 0 fine; 1 the answer is bad (a run failed, unhealthy, problems found); 2 wrong use,
 or something needed is missing.
 """
+
+
+RUN_HELP = "the id of a run, or its first characters, at least 4"
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -41,6 +44,7 @@ def make_parser() -> CommandParser:
     _add_show_commands(commands)
     _add_run_commands(commands)
     _add_control_commands(commands)
+    _add_waiting_commands(commands)
     return parser
 
 
@@ -79,7 +83,7 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument("--state", choices=[str(state) for state in RunState], metavar="STATE")
     command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")
     command = _add_command(commands, "show", "show all details of a run")
-    command.add_argument("run", metavar="RUN")
+    _add_run_argument(command)
     command = _add_command(commands, "simulate", "show what would run, and run nothing")
     _add_range_options(command)
     command.add_argument("--summary", action="store_true", help="count the slots of each task")
@@ -121,7 +125,7 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
         'carry out a claimed run of a task with executor="process", in this process',
         json=False,
     )
-    command.add_argument("run", metavar="RUN")
+    _add_run_argument(command)
     _add_command(commands, "prune", "delete the runs that are older than cron.retention")
 
 
@@ -134,10 +138,52 @@ def _add_control_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument("--reason", metavar="TEXT")
     command = _add_command(commands, "resume", "end the pauses of the tasks whose names match")
     command.add_argument("pattern", metavar="PATTERN", help="a glob, or re: and a regex")
-    command = _add_command(commands, "cancel", "request the cancellation of a run", json=False)
-    command.add_argument("run", metavar="RUN")
-    command = _add_command(commands, "retry", "retry a failed run at the next tick", json=False)
-    command.add_argument("run", metavar="RUN")
+
+
+def _add_waiting_commands(commands: SubParsers[CommandParser]) -> None:
+    command = _add_command(commands, "waiting", "list what waits, the next first")
+    command.add_argument("task", nargs="?", metavar="TASK")
+    _add_trigger_option(command)
+    command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")
+    command = _add_command(commands, "defer", "run a task once, at a moment or soon after")
+    command.add_argument("task", metavar="TASK")
+    command.add_argument("--payload", metavar="JSON", help="the payload of the run")
+    _add_moment_options(command, required=False)
+    command.add_argument(
+        "--key", metavar="KEY", help="of the runs with a key only the first counts"
+    )
+    command.add_argument(
+        "--replace", action="store_true", help="move the run that waits with the key"
+    )
+    command = _add_command(commands, "reschedule", "let a waiting run begin at another moment")
+    _add_run_argument(command)
+    _add_moment_options(command, required=True)
+    command = _add_command(
+        commands, "cancel", "cancel a run that waits or is active, or all that waits of a task"
+    )
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("run", nargs="?", metavar="RUN", help=RUN_HELP)
+    what.add_argument("--all", metavar="TASK", help="cancel all waiting runs of this task")
+    _add_trigger_option(command)
+    command = _add_command(commands, "retry", "try a failed run again at the next tick")
+    _add_run_argument(command)
+
+
+def _add_run_argument(command: CommandParser) -> None:
+    command.add_argument("run", metavar="RUN", help=RUN_HELP)
+
+
+def _add_trigger_option(command: CommandParser) -> None:
+    triggers = [str(trigger) for trigger in Trigger]
+    command.add_argument(
+        "--trigger", choices=triggers, metavar="TRIGGER", help="only these, such as backfill"
+    )
+
+
+def _add_moment_options(command: CommandParser, *, required: bool) -> None:
+    when = command.add_mutually_exclusive_group(required=required)
+    when.add_argument("--at", metavar="MOMENT")
+    when.add_argument("--after", metavar="DURATION", help="such as 10m")
 
 
 def _add_range_options(command: CommandParser) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
@@ -105,6 +107,16 @@ def parse_duration_option(text: str, option: str) -> timedelta:
         raise CommandFailedError(
             f"{option} {text!r} is no duration; use 90s, 30m, 2h or 1d"
         ) from None
+
+
+def parse_payload_option(text: str | None) -> Any:
+    """Return the JSON value of ``--payload``; None without it. Raises CommandFailedError."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandFailedError(f"--payload {text!r} is no JSON: {error}") from None
 
 
 def join_negative_moments(arguments: Sequence[str]) -> list[str]:

@@ -1,12 +1,10 @@
-"""The commands that act: tick, run, backfill, prune, pause, resume, cancel, retry."""
+"""The commands that act: tick, run, backfill, prune, pause, resume."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 from ..app import CronApp
 from ..clock import Stopwatch
@@ -24,6 +22,7 @@ from .context import (
     CommandContext,
     CommandFailedError,
     parse_duration_option,
+    parse_payload_option,
 )
 from .output import format_seconds
 
@@ -96,7 +95,7 @@ def _show_report(context: CommandContext, report: TickReport) -> None:
 def run_task(context: CommandContext) -> int:
     """``pcron … run``: exit status 1 unless the run succeeded."""
     args, out = context.args, context.output
-    run = context.scheduler.run(args.task, _parse_payload(args.payload))
+    run = context.scheduler.run(args.task, parse_payload_option(args.payload))
     if out.is_json:
         out.print_json(run_detail(run))
     else:
@@ -110,15 +109,6 @@ def run_task(context: CommandContext) -> int:
             + (f": {escape_unprintable(str(why))}" if why else "")
         )
     return EXIT_FINE if run.state is RunState.SUCCEEDED else EXIT_BAD_ANSWER
-
-
-def _parse_payload(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise CommandFailedError(f"--payload {text!r} is no JSON: {error}") from None
 
 
 def backfill(context: CommandContext) -> int:
@@ -216,20 +206,6 @@ def resume(context: CommandContext) -> int:
         context.output.print_line("none of them was paused")
     for name in names:
         context.output.print_line(f"resumed {escape_unprintable(name)}")
-    return EXIT_FINE
-
-
-def cancel(context: CommandContext) -> int:
-    """``pcron … cancel``."""
-    context.scheduler.cancel(context.args.run)
-    context.output.print_line(f"cancellation requested for run {context.args.run}")
-    return EXIT_FINE
-
-
-def retry(context: CommandContext) -> int:
-    """``pcron … retry``."""
-    context.scheduler.retry(context.args.run)
-    context.output.print_line(f"run {context.args.run} is retried at the next tick")
     return EXIT_FINE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -62,6 +63,18 @@ class CommandOutput:
         for text in align_columns([list(heads), *cells]):
             print(text)
 
+    def print_entries(self, heads: Row, entries: Iterable[tuple[Row, str]]) -> None:
+        """Print a table whose rows have a line of details below; no column is folded.
+
+        On a terminal the details are cut at its width.
+        """
+        rows, details = [list(heads)], [""]
+        for cells, detail in entries:
+            rows.append([escape_unprintable(cell) for cell in cells])
+            details.append(_fit(f"    {escape_unprintable(detail)}"))
+        for text, detail in zip(align_columns(rows), details, strict=True):
+            print(text, *filter(None, [detail]), sep="\n")
+
     def print_pairs(self, pairs: Mapping[str, str]) -> None:
         """Print a line with name and value for each pair."""
         width = max(map(len, pairs), default=0) + 1
@@ -75,6 +88,13 @@ def align_columns(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
+
+
+def _fit(line: str) -> str:
+    """Return a line cut with an ellipsis at the width of the terminal, if there is one."""
+    width = shutil.get_terminal_size().columns
+    is_cut = sys.stdout.isatty() and len(line) > width
+    return f"{line[: width - 1]}…" if is_cut else line
 
 
 def format_seconds(value: float | None) -> str:

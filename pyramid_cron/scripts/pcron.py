@@ -19,7 +19,7 @@ from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..runtime.own_request import complete_request
 from ..text import escape_unprintable
-from . import check, execute, explain, operate, show, upcoming, work
+from . import check, execute, explain, operate, show, upcoming, waiting_commands, work
 from .command_line import make_parser
 from .context import (
     EXIT_FINE,
@@ -42,8 +42,11 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "show": show.show,
     "pause": operate.pause,
     "resume": operate.resume,
-    "cancel": operate.cancel,
-    "retry": operate.retry,
+    "waiting": waiting_commands.waiting,
+    "defer": waiting_commands.defer,
+    "reschedule": waiting_commands.reschedule,
+    "cancel": waiting_commands.cancel,
+    "retry": waiting_commands.retry,
     "backfill": operate.backfill,
     "simulate": upcoming.simulate,
     "export": show.export,

@@ -12,7 +12,7 @@ from ..errors import StoreError
 from ..export import export_crontab
 from ..health_report import assess_health
 from ..planning.pauses import active_pause
-from ..run import Run
+from ..run import Run, RunState
 from ..scheduler import TaskStatus
 from ..serializers import health_data, run_data, run_detail, task_data
 from ..store.queries import read_overview
@@ -165,9 +165,7 @@ def _run_row(context: CommandContext, run: Run) -> list[str]:
 def show(context: CommandContext) -> int:
     """``pcron … show``."""
     out = context.output
-    run = context.cron.store.get_run(context.args.run)
-    if run is None:
-        raise CommandFailedError(f"there is no run {context.args.run!r}")
+    run = context.scheduler.get_run(context.args.run)
     texts = {"traceback": run.traceback, "stdout": run.stdout, "stderr": run.stderr}
     if out.is_json:
         out.print_json(run_detail(run))
@@ -180,6 +178,12 @@ def show(context: CommandContext) -> int:
     return EXIT_FINE
 
 
+def _describe_state(run: Run) -> str:
+    if run.state.is_active and run.is_cancel_requested:
+        return f"{run.state}, cancellation requested"
+    return f"{run.state} ({run.reason})" if run.reason else run.state.value
+
+
 def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
     """Return the short values of a run as text."""
     time = context.output.format_time
@@ -187,15 +191,22 @@ def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
     pairs = {
         "run": run.id,
         "task": run.task,
-        "state": run.state.value + (f" ({run.reason})" if run.reason else ""),
+        "state": _describe_state(run),
         "slot": time(run.slot) + (f", the newest of {run.count}" if run.count > 1 else ""),
         "attempt": str(run.attempt),
         "trigger": run.trigger.value,
-        "started": time(run.started),
-        "finished": time(run.finished),
-        "duration": format_seconds(run.duration),
-        "where": f"{run.host}, process {run.pid}",
     }
+    if run.key is not None:
+        pairs["key"] = run.key
+    if run.state is RunState.WAITING:
+        pairs |= {"not before": time(run.not_before), "why": run.why.value if run.why else "-"}
+    else:
+        pairs |= {
+            "started": time(run.started),
+            "finished": time(run.finished),
+            "duration": format_seconds(run.duration),
+            "where": f"{run.host}, process {run.pid}" if run.host else "-",
+        }
     if run.payload is not None:
         pairs["payload"] = repr(run.payload)
     if progress is not None:

@@ -195,15 +195,18 @@ def list_runs(
     """
     query = _short_runs_query(store.tables)
     if before is not None:
-        query = query.where(_is_older(store.tables, before))
+        query = query.where(_is_older(store.tables, before, states))
     query = newest_first(query, store.tables, limit, task, states or None)
     return [to_run(row) for row in _select_rows(store, query)]
 
 
-def _is_older(tables: Tables, run_id: str) -> ColumnElement[bool]:
+def _is_older(tables: Tables, run_id: str, states: Collection[RunState]) -> ColumnElement[bool]:
     runs, same = tables.runs, tables.runs.alias()
     claimed = select(same.c.claimed).where(same.c.id == run_id).scalar_subquery()
-    return (runs.c.claimed < claimed) | ((runs.c.claimed == claimed) & (runs.c.id < run_id))
+    is_older = (runs.c.claimed < claimed) | ((runs.c.claimed == claimed) & (runs.c.id < run_id))
+    if RunState.WAITING in states:  # waiting runs come after all others
+        is_older |= runs.c.claimed.is_(None) & (claimed.is_not(None) | (runs.c.id < run_id))
+    return is_older
 
 
 def runs_between(store: Store, since: datetime, until: datetime, limit: int) -> list[Run]:

@@ -239,17 +239,32 @@ def release_claims(session: Session, runs: Sequence[Run]) -> None:
 
 def end_run(session: Session, run: Run) -> None:
     """Write that a run of any owner is over, whose process did not write that."""
-    runs = session.tables.runs
-    values = {
-        "state": str(run.state),
-        "reason": None,
-        "finished": run.finished,
-        "error": run.error,
-        "lease_until": None,
-        "not_before": None,
-        "claimed": run.claimed,
+    end_runs(session, [run])
+
+
+def end_runs(session: Session, runs: Sequence[Run]) -> None:
+    """Write that runs of any owner are over, whose processes did not write that."""
+    rows = [
+        {
+            "run_id": run.id,
+            "state": str(run.state),
+            "finished": run.finished,
+            "error": run.error,
+            "claimed": run.claimed,
+        }
+        for run in runs
+    ]
+    if rows:
+        session.connection.execute(_make_run_end(session.tables.runs), rows)
+
+
+@once_per_store
+def _make_run_end(table: Table) -> Update:
+    values: dict[str, Any] = {
+        name: bindparam(name) for name in ("state", "finished", "error", "claimed")
     }
-    session.connection.execute(update(runs).where(runs.c.id == run.id).values(values))
+    values |= {"reason": null(), "lease_until": null(), "not_before": null()}
+    return update(table).where(table.c.id == bindparam("run_id")).values(values)
 
 
 def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[FailurePause]:

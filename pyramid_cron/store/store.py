@@ -16,7 +16,7 @@ from sqlalchemy import URL, Select, bindparam, func, insert, select, true, updat
 from ..planning.pauses import PauseRule
 from ..planning.slots import TaskSet
 from ..planning.snapshot import WaitingRun
-from ..run import RUN_ID_PATTERN, Run, RunState
+from ..run import RUN_ID_PATTERN, Run, RunState, Trigger
 from ..task import TASK_NAME_PATTERN
 from .claims import ClaimTransaction
 from .engine import Database
@@ -178,8 +178,11 @@ class Store:
 
     # Waiting runs.
 
-    def enqueue_or_advance(self, waiting_run: WaitingRun) -> None:
-        """Let a run wait; one that waits already may run as early as this one."""
+    def enqueue_or_advance(self, waiting_run: WaitingRun) -> Run:
+        """Let a run wait; one that waits already may run as early as this one.
+
+        Returns the run as it is on record then.
+        """
         runs = self.tables.runs
         keys = ("task", "slot", "attempt", "origin")
         is_same = [runs.c[key] == getattr(waiting_run, key) for key in keys]
@@ -188,13 +191,16 @@ class Store:
         with self.write_session() as session:
             insert_new(session, runs, make_waiting_rows([waiting_run]))
             session.connection.execute(statement.values(not_before=waiting_run.not_before))
+            return to_run(session.connection.execute(select(runs).where(*is_same)).one())
 
-    def count_waiting(self, task: str | None = None) -> int:
-        """Return the number of waiting runs, of one task or of all."""
+    def count_waiting(self, task: str | None = None, trigger: Trigger | None = None) -> int:
+        """Return the number of waiting runs: of one task, or with one trigger, or all."""
         runs = self.tables.runs
         query = select(func.count()).where(runs.c.not_before.is_not(None))
         if task is not None:
             query = query.where(runs.c.task == task)
+        if trigger is not None:
+            query = query.where(runs.c.trigger == trigger.value)
         return int(self._select_scalar(query) or 0)
 
     # Pauses.

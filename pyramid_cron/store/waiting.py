@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 
 from ..run import Run, Trigger, WaitReason
 from ..run_transitions import cancelled
-from .results import DeferredRun, Outcome, end_run, insert_deferred_run, write_followups
+from .results import DeferredRun, Outcome, end_runs, insert_deferred_run, write_followups
 from .rows import to_run
 from .schema import Tables, once_per_store
 from .session import Session
@@ -30,10 +30,12 @@ def count_waiting_by_task(store: Store) -> dict[str, int]:
     return {row.task: row.runs for row in rows}
 
 
-def list_waiting(store: Store, task: str | None, limit: int) -> list[Run]:
-    """Return the waiting runs of a task, or of all, with their payloads, the next first."""
+def list_waiting(
+    store: Store, task: str | None, limit: int, trigger: Trigger | None = None
+) -> list[Run]:
+    """Return waiting runs with payloads, the next first: of a task, with a trigger, or all."""
     runs = store.tables.runs
-    query = select(runs).where(_is_waiting(store.tables, task))
+    query = select(runs).where(_is_waiting(store.tables, task, trigger))
     query = query.order_by(runs.c.not_before, runs.c.slot, runs.c.id).limit(limit)
     with store.read_session() as session:
         return [to_run(row) for row in session.connection.execute(query)]
@@ -108,22 +110,25 @@ def cancel_waiting(
         query = select(runs).where(_is_waiting(session.tables), runs.c.id.in_(run_ids))
         rows = session.connection.execute(query).all()
         ended = [cancelled(to_run(row), now) for row in rows]
-        for run in ended:
-            end_run(session, run)
+        end_runs(session, ended)
         write_followups(session, [outcome_of(run) for run in ended])
     return ended
 
 
-def find_waiting_ids(store: Store, task: str, trigger: Trigger | None, limit: int) -> list[str]:
+def find_waiting_ids(store: Store, task: str, trigger: Trigger | None) -> list[str]:
     """Return ids of waiting runs of a task, and with a trigger only those that have it."""
     runs = store.tables.runs
-    query = select(runs.c.id).where(_is_waiting(store.tables, task))
-    if trigger is not None:
-        query = query.where(runs.c.trigger == trigger.value)
+    query = select(runs.c.id).where(_is_waiting(store.tables, task, trigger))
     with store.read_session() as session:
-        return list(session.connection.scalars(query.limit(limit)))
+        return list(session.connection.scalars(query))
 
 
-def _is_waiting(tables: Tables, task: str | None = None) -> ColumnElement[bool]:
+def _is_waiting(
+    tables: Tables, task: str | None = None, trigger: Trigger | None = None
+) -> ColumnElement[bool]:
     is_waiting: ColumnElement[bool] = tables.runs.c.not_before.is_not(None)
-    return is_waiting if task is None else is_waiting & (tables.runs.c.task == task)
+    if task is not None:
+        is_waiting &= tables.runs.c.task == task
+    if trigger is not None:
+        is_waiting &= tables.runs.c.trigger == trigger.value
+    return is_waiting

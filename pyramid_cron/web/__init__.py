@@ -22,6 +22,7 @@ from .tasks import task_view, tasks_view
 from .timeline import timeline_view
 from .trigger import tick_view
 from .urls import TRIGGER_ROUTE
+from .waiting_page import cancel_waiting_view, waiting_view
 
 STATIC_FILE_TYPES = {"cron.css": "text/css", "cron.js": "text/javascript"}
 
@@ -55,6 +56,8 @@ PAGE_ROUTES = (
     (f"{TRIGGER_ROUTE}.task", "/tasks/{name:.+}", task_view),
     (f"{TRIGGER_ROUTE}.runs", "/runs", runs_view),
     (f"{TRIGGER_ROUTE}.run", "/runs/{id:.+}", run_view),
+    (f"{TRIGGER_ROUTE}.waiting", "/waiting", waiting_view),
+    (f"{TRIGGER_ROUTE}.cancel_waiting", "/waiting/cancel", cancel_waiting_view),
     (f"{TRIGGER_ROUTE}.timeline", "/timeline", timeline_view),
     (f"{TRIGGER_ROUTE}.health", "/health", health_view),
     (f"{TRIGGER_ROUTE}.metrics", "/metrics", metrics_view),

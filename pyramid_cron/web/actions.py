@@ -1,55 +1,83 @@
-"""The actions by POST: run, pause and resume tasks, cancel and retry runs."""
+"""The actions by POST: run, pause and resume tasks; cancel, retry and reschedule runs."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
 from ..planning.pauses import active_pause
-from ..run import Run, RunState, as_payload
+from ..run import Run, RunState, Trigger, as_payload
 from ..schedule.quantities import parse_duration
 from ..schedule.zones import parse_moment
-from ..serializers import pause_data, run_detail, waiting_run_data
+from ..serializers import pause_data, run_detail
+from ..setting_parsers import parse_boolean
 from . import urls
 from .access import CSRF_FIELD, is_csrf_safe, may_act
 from .pages import render_page
-from .responses import HTTPProblem, html_response, json_response, redirect, wants_html
+from .responses import (
+    HTTPProblem,
+    check_storable,
+    html_response,
+    json_response,
+    parse_trigger,
+    redirect,
+    wants_html,
+)
 
 TASK_ACTION_FIELDS = {
-    "run": {"payload", "at", "after", "key"},
+    "run": {"payload", "at", "after", "key", "replace"},
     "pause": {"until", "for", "reason"},
     "resume": set[str](),
 }
 """The actions on a task, with the fields that a request may send."""
 
-RUN_ACTIONS = ("cancel", "retry")
+RUN_ACTION_FIELDS = {"cancel": set[str](), "retry": set[str](), "reschedule": {"at", "after"}}
+"""The actions on a run, with the fields that a request may send."""
 
 
 def available_actions(run: Run) -> list[str]:
     """Return the actions that a run in its state allows."""
-    if not run.state.is_final:
-        return ["cancel"]
+    if run.state is RunState.WAITING:
+        return ["reschedule", "cancel"]
+    if run.state.is_active:
+        return [] if run.is_cancel_requested else ["cancel"]
     return ["retry"] if run.state.is_failure or run.state is RunState.CANCELLED else []
 
 
 def confirm_task(request: Request, name: str, action: str) -> Response:
     """Return the page that confirms an action on a task."""
-    return _confirm(request, action, tuple(TASK_ACTION_FIELDS), name, urls.task_path(request, name))
+    target_path = urls.task_path(request, name)
+    return _confirm(request, action, TASK_ACTION_FIELDS, target_path, task=name)
 
 
 def confirm_run(request: Request, run: Run, action: str) -> Response:
     """Return the page that confirms an action on a run."""
-    return _confirm(request, action, RUN_ACTIONS, run.task, urls.run_path(request, run.id))
+    target_path = urls.run_path(request, run.id)
+    return _confirm(request, action, RUN_ACTION_FIELDS, target_path, task=run.task)
+
+
+def confirm_on_waiting(
+    request: Request, task: str | None, trigger: Trigger | None, action: str, count: int
+) -> Response:
+    """Return the page that confirms an action on the waiting runs of a task."""
+    if task is None:
+        raise HTTPProblem(400, f"confirm={action!r}: needs a task, whose waiting runs are meant")
+    query = {"task": task, "trigger": trigger and trigger.value}
+    back = urls.page_path(request, "waiting", **query)
+    target_path = urls.page_path(request, "waiting")
+    return _confirm(request, action, ("cancel",), target_path, **query, count=count, back=back)
 
 
 def _confirm(
-    request: Request, action: str, actions: tuple[str, ...], task: str, target_path: str
+    request: Request, action: str, actions: Collection[str], target_path: str, **more: Any
 ) -> Response:
     if action not in actions:
         raise HTTPProblem(400, f"confirm={action!r}: must be one of {', '.join(actions)}")
@@ -57,11 +85,9 @@ def _confirm(
         raise HTTPProblem(400, f"a confirmation is a page; POST to {target_path}/{action} instead")
     if not may_act(request):
         raise HTTPProblem(403, "you may look, and not act")
-    title = f"{action.capitalize()} {task}"
-    html = render_page(
-        request, "confirm.html", action=action, task=task, back=target_path, title=title
-    )
-    return html_response(html)
+    title = f"{action.capitalize()} {more['task']}"
+    values = {"action": action, "target": target_path, "back": target_path} | more
+    return html_response(render_page(request, "confirm.html", title=title, **values))
 
 
 def needs_post(action: str) -> HTTPProblem:
@@ -75,8 +101,7 @@ def act_on_task(request: Request, name: str, action: str) -> Response:
         raise HTTPProblem(
             404, f"a task has no action {action!r}, only {', '.join(TASK_ACTION_FIELDS)}"
         )
-    _check_csrf(request)
-    body = _parse_body(request, TASK_ACTION_FIELDS[action])
+    body = read_body(request, TASK_ACTION_FIELDS[action])
     if name not in get_cron(request.registry).task_registry.by_name:
         raise HTTPProblem(409, f"the task {name!r} is orphaned: it is not registered any more")
     if action == "run":
@@ -92,36 +117,90 @@ def act_on_task(request: Request, name: str, action: str) -> Response:
 
 
 def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response:
-    """Run a task now; with ``at``, ``after`` or ``key`` defer it."""
+    """Run a task now; with ``at``, ``after``, ``key`` or ``replace`` defer it.
+
+    The status is 202 if the run waits; not so if its key is that of one that has begun.
+    """
     try:
         payload = as_payload(body.get("payload"))
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
-    if not body.keys() & {"at", "after", "key"}:
+    if not body.keys() & {"at", "after", "key", "replace"}:
         run = request.cron.run(name, payload)
         url = urls.run_path(request, run.id)
         return _respond(request, url, {**run_detail(run), "url": url})
-    at, after, key = (body.get(field) for field in ("at", "after", "key"))
+    when = _parse_when(request, body)
     try:
-        run = request.cron.defer(name, payload, at=at, after=after, key=key)
+        replace = parse_boolean(body.get("replace", False))
+    except ValueError:
+        raise HTTPProblem(400, f"replace={body['replace']!r}: must be true or false") from None
+    try:
+        run = request.cron.defer(name, payload, **when, key=body.get("key"), replace=replace)
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
-    data = waiting_run_data(run)
-    return _respond(request, urls.task_path(request, name), data, status=202)
+    return _respond_with_waiting(request, run)
+
+
+def _parse_when(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``at`` and ``after``; in a form ``at`` may be local time, as pages show it."""
+    at, after = body.get("at"), body.get("after")
+    if at is not None and request.content_type != "application/json":
+        zone = ZoneInfo(get_cron(request.registry).settings.timezone)
+        try:
+            at = parse_moment(str(at), zone)
+        except ValueError as error:
+            raise HTTPProblem(400, f"at: {error}") from None
+    return {"at": at, "after": after}
 
 
 def act_on_run(request: Request, run: Run, action: str) -> Response:
-    """Cancel or retry a run."""
-    if action not in RUN_ACTIONS:
-        raise HTTPProblem(404, f"a run has no action {action!r}, only {', '.join(RUN_ACTIONS)}")
-    _check_csrf(request)
-    _parse_body(request, set())
+    """Cancel, retry or reschedule a run."""
+    if action not in RUN_ACTION_FIELDS:
+        allowed = ", ".join(RUN_ACTION_FIELDS)
+        raise HTTPProblem(404, f"a run has no action {action!r}, only {allowed}")
+    body = read_body(request, RUN_ACTION_FIELDS[action])
+    if action == "reschedule":
+        return _reschedule(request, run, body)
     try:
-        (request.cron.cancel if action == "cancel" else request.cron.retry)(run.id)
+        if action == "retry":
+            return _respond_with_waiting(request, request.cron.retry(run.id))
+        run = request.cron.cancel(run.id)
     except (ValueError, LookupError) as error:
         raise HTTPProblem(409, str(error)) from None
-    run = get_cron(request.registry).store.get_run(run.id) or run
-    return _respond(request, urls.run_path(request, run.id), urls.linked_run(request, run))
+    data = {**urls.linked_run(request, run), "cancel_requested": run.is_cancel_requested}
+    status = 200 if run.state.is_final else 202
+    return _respond(request, urls.run_path(request, run.id), data, status)
+
+
+def _reschedule(request: Request, run: Run, body: dict[str, Any]) -> Response:
+    try:
+        moved = request.cron.reschedule(run.id, **_parse_when(request, body))
+    except (TypeError, ValueError) as error:
+        is_against_state = run.state is not RunState.WAITING
+        raise HTTPProblem(409 if is_against_state else 400, str(error)) from None
+    return _respond_with_waiting(request, moved, 200)
+
+
+def _respond_with_waiting(request: Request, run: Run, status: int = 202) -> Response:
+    """Answer with a run that waits, or lead to its page; 200 if it does not wait any more."""
+    data = urls.linked_waiting_run(request, run)
+    return _respond(request, data["url"], data, status if run.state is RunState.WAITING else 200)
+
+
+def cancel_waiting(request: Request) -> Response:
+    """Cancel all waiting runs of the task in the body, or those with its trigger."""
+    body = read_body(request, {"task", "trigger"})
+    task, text = _optional_text(body, "task"), _optional_text(body, "trigger")
+    if not task:
+        raise HTTPProblem(400, "task: must be the name of the task whose waiting runs to cancel")
+    check_storable("task", task)
+    trigger = parse_trigger(text)
+    try:
+        count = request.cron.cancel_all(task, trigger)
+    except LookupError as error:
+        raise HTTPProblem(404, str(error)) from None
+    data = {"task": task, "trigger": trigger and trigger.value, "cancelled": count}
+    return _respond(request, urls.page_path(request, "waiting", task=task), data)
 
 
 def exact_pattern(name: str) -> str:
@@ -129,18 +208,18 @@ def exact_pattern(name: str) -> str:
     return f"re:\\A{re.escape(name)}\\Z"
 
 
-def _check_csrf(request: Request) -> None:
-    _read_form(request)  # it may have the token
-    if not is_csrf_safe(request):
-        raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
-
-
 def _respond(request: Request, path: str, data: Any, status: int = 200) -> Response:
     return redirect(path) if wants_html(request) else json_response(data, status)
 
 
-def _parse_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
-    """Return the body's fields, of JSON or of a form, whose empty fields are left out."""
+def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
+    """Return the body's fields, of JSON or of a form, whose empty fields are left out.
+
+    Raises HTTPProblem 403 without a CSRF token, 400 for fields that are not allowed.
+    """
+    _read_form(request)  # it may have the token
+    if not is_csrf_safe(request):
+        raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
     is_json = request.content_type == "application/json"
     body = _parse_json(request) if is_json else _parse_form(request)
     unknown = sorted(set(body) - allowed_fields)

@@ -20,6 +20,10 @@ from .access import csrf_token, may_act
 RELATIVE_UNITS_SECONDS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
+MAX_CELL_CHARACTERS = 80
+"""Characters of a payload that a table shows."""
+
+
 class TemplatesMissingError(Exception):
     """Pages need the package jinja2."""
 
@@ -69,14 +73,18 @@ def template_environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        seconds=format_seconds, percent=format_percent, label=format_label, json=format_json
+        seconds=format_seconds,
+        percent=format_percent,
+        label=format_label,
+        json=format_json,
+        short_json=format_short_json,
     )
     return environment
 
 
 def navigation_links(request: Request) -> list[tuple[str, str]]:
     """Return the names and paths of the pages; metrics only with their extra."""
-    pages = ("tasks", "runs", "timeline")
+    pages = ("tasks", "runs", "waiting", "timeline")
     links = [(name.capitalize(), urls.page_path(request, name)) for name in pages]
     introspector = request.registry.introspector
     for name in ("health", "metrics") if find_spec("prometheus_client") else ("health",):
@@ -140,3 +148,9 @@ def format_label(name: str) -> str:
 def format_json(value: Any) -> str:
     """Return a JSON value as indented text."""
     return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def format_short_json(value: Any) -> str:
+    """Return a JSON value as text for a cell of a table, with an ellipsis where it was cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_CELL_CHARACTERS else f"{text[:MAX_CELL_CHARACTERS]}…"

@@ -12,7 +12,7 @@ from pyramid.response import Response
 
 from ..app import get_cron
 from ..errors import StoreError
-from ..run import RUN_ID_PATTERN, RunState
+from ..run import RUN_ID_PATTERN, RunState, Trigger
 from ..schedule.quantities import parse_integer_text
 from .access import require_access
 from .pages import TemplatesMissingError, render_page
@@ -172,6 +172,13 @@ def accept_weights(request: Request) -> dict[str, float]:
     return weights
 
 
+def check_parameters(request: Request, *names: str) -> None:
+    """Refuse parameters of the query that are none of these."""
+    unknown = next((name for name in request.GET if name not in names), None)
+    if unknown is not None:
+        raise HTTPProblem(400, f"{unknown!r} is no parameter; there is {', '.join(sorted(names))}")
+
+
 def query_number(request: Request, name: str, default: int, maximum: int) -> int:
     """Return a query parameter that is a whole number from 1 to ``maximum``."""
     try:
@@ -190,6 +197,20 @@ def query_states(request: Request) -> list[RunState]:
             allowed = ", ".join(RunState)
             raise HTTPProblem(400, f"state={text!r}: must be one of {allowed}") from None
     return states
+
+
+def query_trigger(request: Request) -> Trigger | None:
+    """Return the trigger of the query; None means any."""
+    return parse_trigger(request.GET.get("trigger"))
+
+
+def parse_trigger(text: str | None) -> Trigger | None:
+    """Return the trigger that a request names; None without one."""
+    try:
+        return Trigger(text) if text else None
+    except ValueError:
+        allowed = ", ".join(Trigger)
+        raise HTTPProblem(400, f"trigger={text!r}: must be one of {allowed}") from None
 
 
 def query_before(request: Request) -> str | None:

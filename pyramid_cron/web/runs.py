@@ -81,15 +81,19 @@ def run_view(request: Request) -> Response:
 def _find_shown_run(request: Request, path: str) -> Run:
     """Return the run whose page has this path; HTTPProblem 405 if it is that of an action."""
     run_id, _, action = path.rpartition("/")
-    if action not in actions.RUN_ACTIONS:
+    if action not in actions.RUN_ACTION_FIELDS:
         return find_run(request, path)
     find_run(request, run_id)
     raise actions.needs_post(action)
 
 
 def find_run(request: Request, run_id: str) -> Run:
-    """Return the run with this id. Raises HTTPProblem 404 if there is none."""
-    run = get_cron(request.registry).store.get_run(run_id)
-    if run is None:
-        raise HTTPProblem(404, f"there is no run {run_id!r}")
+    """Return the run with this id, which may be shortened.
+
+    Raises HTTPProblem 404 if there is none, or if there are several.
+    """
+    try:
+        run: Run = request.cron.get_run(run_id)
+    except LookupError as error:
+        raise HTTPProblem(404, str(error)) from None
     return run

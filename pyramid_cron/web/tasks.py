@@ -15,7 +15,7 @@ from ..app import CronApp, get_cron
 from ..planning.forecast import following_slots
 from ..planning.pauses import PauseRule, active_pause
 from ..run import Run, RunState
-from ..serializers import JSONObject, policy_data, task_data, waiting_run_data
+from ..serializers import JSONObject, policy_data, task_data
 from ..store import queries
 from ..store.waiting import count_waiting_by_task, list_waiting
 from ..task import Task
@@ -207,7 +207,7 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
     data = {
         **task_values,
         "next_slots": [format_instant(slot) for slot in next_slots],
-        "waiting_slots": [waiting_run_data(waiting_run) for waiting_run in waiting_runs],
+        "waiting_runs": [urls.linked_waiting_run(request, run) for run in waiting_runs],
         "policies": policy_data(task) if task else None,
         "runs": [urls.linked_run(request, run) for run in runs],
     }

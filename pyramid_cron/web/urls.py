@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlencode
 from pyramid.request import Request
 
 from ..run import Run
-from ..serializers import JSONObject, run_data
+from ..serializers import JSONObject, run_data, waiting_run_data
 
 TRIGGER_ROUTE = "pyramid_cron"
 """The name of the trigger's route; an application may have a route "cron" of its own."""
@@ -33,6 +33,11 @@ def run_path(request: Request, run_id: str, *segments: str, **query: object) -> 
 def linked_run(request: Request, run: Run) -> JSONObject:
     """Return a run without its long texts, with the path of its page."""
     return {**run_data(run), "url": run_path(request, run.id)}
+
+
+def linked_waiting_run(request: Request, run: Run) -> JSONObject:
+    """Return a waiting run with its payload and the path of its page."""
+    return {**waiting_run_data(run), "url": run_path(request, run.id)}
 
 
 def unquote_name(name: str) -> str:

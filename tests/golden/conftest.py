@@ -103,6 +103,12 @@ def newest(played):
 
 
 @pytest.fixture
+def newest_waiting(played):
+    """Return the id of the run of a task that waits."""
+    return lambda task: played[1].waiting(task)[-1].id
+
+
+@pytest.fixture
 def store(played, tmp_path, clock):
     """The URL of a copy of that store; the clock shows a moment soon after."""
     clock.moment = AFTER_SCENE

@@ -45,6 +45,7 @@ def send(web, method, path, body, headers, environ):
         ("tasks", ["/cron/tasks", "/cron/tasks?q=a&limit=2&page=2"]),
         ("task", [f"/cron/tasks/{task}" for task in ("orders", "audit", "sweep", "parcels")]),
         ("runs", ["/cron/runs", "/cron/runs?task=mail&state=failed&state=lost&limit=2"]),
+        ("waiting", ["/cron/waiting", "/cron/waiting?task=sweep&trigger=deferred&limit=2"]),
         ("timeline", ["/cron/timeline"]),
         ("health", ["/cron/health"]),
         ("openapi", ["/cron/openapi.json"]),
@@ -86,6 +87,7 @@ def test_actions_on_tasks(ask, golden, clock):
         ("orders/resume", {}),
         ("refund/run", {"after": "90s", "key": "a", "payload": 1}),
         ("refund/run", {"at": "2026-06-15T18:00:00Z"}),
+        ("refund/run", {"after": "90s", "key": "a", "payload": 2, "replace": True}),
     ]
     answers = []
     for path, body in steps:
@@ -98,6 +100,23 @@ def test_actions_on_runs(ask, golden, newest):
     mail, parcels = newest("mail"), newest("parcels")
     steps = [f"{mail}/retry", f"{parcels}/cancel", f"{mail}/cancel", f"{parcels}/fly"]
     golden("pages/actions_on_runs.json", [ask("POST", f"/cron/runs/{step}", {}) for step in steps])
+
+
+def test_actions_on_what_waits(ask, golden, newest_waiting):
+    run = newest_waiting("refund")
+    steps = [
+        (f"runs/{run}/reschedule", {"at": "2026-06-16T09:00:00+02:00"}),
+        (f"runs/{run}/reschedule", {"after": "soon"}),
+        (f"runs/{run}/cancel", {}),
+        (f"runs/{run}/reschedule", {"after": "10m"}),
+        ("waiting/cancel", {"task": "sweep", "trigger": "backfill"}),
+        ("waiting/cancel", {"task": "sweep", "trigger": "odd"}),
+        ("waiting/cancel", {"task": "nope"}),
+        ("waiting/cancel", {}),
+        (f"runs/{run[:3]}/cancel", {}),
+    ]
+    answers = [ask("POST", f"/cron/{path}", body) for path, body in steps]
+    golden("pages/actions_on_waiting.json", answers)
 
 
 @pytest.mark.parametrize("page", ["tasks", "tasks/orders", "runs", "health", "metrics", ""])
@@ -118,7 +137,7 @@ def test_what_is_not_there(ask, golden):
 
 
 def test_methods_that_are_not_allowed(ask, golden):
-    pages = ("", "/tasks", "/tasks/orders", "/runs", "/timeline", "/health", "/metrics")
+    pages = ("", "/tasks", "/tasks/orders", "/runs", "/waiting", "/timeline", "/health", "/metrics")
     asked = [("DELETE", f"/cron{page}") for page in pages]
     asked += [("POST", "/cron/tasks"), ("POST", "/cron/runs"), ("HEAD", "/cron")]
     golden("pages/not_allowed.json", [ask(*each) for each in asked])
@@ -134,6 +153,9 @@ def test_what_is_no_query(ask, golden):
         "runs?limit=0",
         "runs?state=odd",
         "runs?before=x",
+        "waiting?trigger=odd",
+        "waiting?state=failed",
+        "waiting?confirm=cancel",
     ]
     golden("pages/wrong_query.json", [ask("GET", f"/cron/{query}") for query in queries])
 
@@ -146,6 +168,7 @@ def test_what_is_no_action(ask, golden):
         ("run", {"after": "soon"}),
         ("run", {"at": "2026-06-15T18:00:00"}),
         ("run", {"key": ""}),
+        ("run", {"replace": True}),
         ("pause", {"until": "2020-01-01"}),
         ("pause", {"until": "2020-01-01", "for": "1h"}),
         ("pause", {"for": "soon"}),

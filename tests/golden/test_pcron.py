@@ -19,7 +19,19 @@ cron.url = sqlite:///%(here)s/cron.sqlite
 cron.retention = 1d
 """
 COMMANDS = ("list", "next", "explain", "check", "tick", "run", "history", "show", "pause")
-COMMANDS += ("resume", "cancel", "retry", "backfill", "simulate", "export", "health", "prune")
+COMMANDS += (
+    "waiting",
+    "defer",
+    "reschedule",
+    "resume",
+    "cancel",
+    "retry",
+    "backfill",
+    "simulate",
+    "export",
+    "health",
+    "prune",
+)
 BEFORE_AUTUMN = datetime(2026, 10, 24, tzinfo=timezone.utc)
 SPAN = ("--since", "2026-06-15T10:00", "--until", "2026-06-15T14:00")
 
@@ -164,6 +176,35 @@ def test_cancel_and_retry(pcron, transcript, newest):
     transcript("cancel_and_retry")
 
 
+def test_waiting(pcron, transcript):
+    pcron.both("waiting")
+    pcron("waiting", "refund", "--limit", "1")
+    pcron("waiting", "--trigger", "retry")
+    transcript("waiting")
+
+
+def test_defer(pcron, transcript):
+    pcron("defer", "refund", "--after", "10m")
+    pcron("defer", "refund", "--after", "20m", "--json")
+    pcron("defer", "refund", "--at", "2026-06-16T09:00", "--payload", '{"order": 9}')
+    pcron("defer", "refund", "--key", "order-8")
+    pcron.both("defer", "refund", "--key", "order-8", "--at", "+1h", "--replace")
+    pcron("waiting", "refund")
+    transcript("defer")
+
+
+def test_moving_and_ending_what_waits(pcron, transcript, newest_waiting):
+    run = newest_waiting("refund")
+    pcron.both("reschedule", run, "--after", "1h")
+    pcron("show", run)
+    pcron("cancel", run)
+    pcron.both("cancel", "--all", "sweep", "--trigger", "backfill")
+    pcron("reschedule", run, "--after", "1h")
+    pcron("defer", "refund", "--key", "order-8")
+    pcron("waiting")
+    transcript("moving_and_ending")
+
+
 def test_backfill(pcron, transcript):
     pcron.both("backfill", "poll", *SPAN)
     pcron("backfill", "orders", *SPAN, "--overlap", "allow", "--json")
@@ -214,6 +255,14 @@ def test_the_usual_errors(pcron, transcript):
         ["show", "nope"],
         ["cancel", "nope"],
         ["retry", "nope"],
+        ["retry", "0a1"],
+        ["waiting", "nope"],
+        ["defer", "nope"],
+        ["defer", "refund", "--after", "soon"],
+        ["defer", "refund", "--replace"],
+        ["reschedule", "nope"],
+        ["cancel"],
+        ["cancel", "--all", "nope"],
         ["backfill", "nope", *SPAN],
         ["backfill", "orders", "--since", "-2h", "--until", "+2h"],
         ["backfill", "orders"],

@@ -12,14 +12,14 @@ from pyramid_cron import directives, events
 from pyramid_cron.app import get_cron
 from pyramid_cron.metrics import render_metrics
 from pyramid_cron.planning.health import HealthState
-from pyramid_cron.run import RunReason, RunState, Trigger
+from pyramid_cron.run import RunReason, RunState, Trigger, WaitReason
 from pyramid_cron.scheduler import Scheduler
 from pyramid_cron.scripts.command_line import make_parser
 from pyramid_cron.settings import SETTINGS
 from pyramid_cron.sources.command import add_cron_command
 from pyramid_cron.sources.folder import add_cron_folder
 from pyramid_cron.web import PAGE_ROUTES
-from pyramid_cron.web.actions import RUN_ACTIONS, TASK_ACTION_FIELDS
+from pyramid_cron.web.actions import RUN_ACTION_FIELDS, TASK_ACTION_FIELDS
 from tests.apps import NOON, configure, cron_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -116,11 +116,9 @@ def test_every_page_and_what_can_be_done_there_is_explained():
     paths = [re.sub(r":[^}]*}", "}", pattern) for _, pattern, _ in PAGE_ROUTES]
     text = page("pages") + page("monitoring")
     assert [path for path in paths if f"/cron{path}``" not in text] == ["/static/{file}"]
-    assert (
-        missing([f"/{action}" for action in (*TASK_ACTION_FIELDS, *RUN_ACTIONS)], page("pages"))
-        == []
-    )
-    for fields in TASK_ACTION_FIELDS.values():
+    actions = [f"/{action}" for action in (*TASK_ACTION_FIELDS, *RUN_ACTION_FIELDS)]
+    assert missing(actions, page("pages")) == []
+    for fields in (*TASK_ACTION_FIELDS.values(), *RUN_ACTION_FIELDS.values()):
         assert missing(fields, page("pages")) == []
 
 
@@ -128,6 +126,8 @@ def test_states_reasons_triggers_and_health_are_explained():
     text = page("recording")
     for kind in (RunState, RunReason, Trigger):
         assert [each.value for each in kind if f"\n``{each.value}``" not in text] == []
+    text = page("policies")
+    assert [each.value for each in WaitReason if f"\n``{each.value}``" not in text] == []
     text = page("monitoring")
     assert [each.value for each in HealthState if f"\n``{each.value}``" not in text] == []
 

@@ -96,14 +96,15 @@ def test_a_run() -> None:
 
 
 def test_a_run_with_its_texts() -> None:
-    texts = {
+    more = {
+        "cancel_requested": False,
         "payload": {"order": 7},
         "traceback": "T",
         "output": "line\n",
         "stdout": None,
         "stderr": None,
     }
-    assert run_detail(FAILED) == FAILED_DATA | texts
+    assert run_detail(FAILED) == FAILED_DATA | more
 
 
 def test_a_waiting_run() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from pyramid_cron import RunState, events, scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.run import evolve
+from pyramid_cron.store.queries import list_runs
 from pyramid_cron.store.waiting import find_by_key
 from tests.apps import NOON, Note, configure, configure_with_database, cron_of
 from tests.records import MINUTE, SECOND, slot, wait
@@ -171,6 +173,11 @@ class TestRescheduling:
         assert cron.tick(NOON + 10 * MINUTE).runs == ()
         assert [run.id for run in cron.tick(NOON + HOUR).runs] == [run.id]
 
+    def test_nothing_else_of_it_changes(self, control):
+        run = control.defer("mail", {"order": 7}, after="10m", key="order 7")
+        moved = control.reschedule(run.id, at=NOON + HOUR)
+        assert moved == evolve(run, not_before=NOON + HOUR) == control.get_run(run.id)
+
     def test_a_run_may_begin_earlier(self, cron, control):
         run = control.defer("mail", after="1h")
         assert control.reschedule(run.id[:20]).not_before == NOON
@@ -198,8 +205,9 @@ class TestCancelling:
         control = scheduler(cron.registry)
         run = control.defer("mail", {"order": 7})
         with caplog.at_level("INFO", "pyramid_cron"):
-            control.cancel(run.id)
+            returned = control.cancel(run.id)
         [over] = control.history()
+        assert returned == over
         assert (over.id, over.state, over.payload) == (run.id, RunState.CANCELLED, {"order": 7})
         assert (over.error, over.started) == ("was cancelled before it began", None)
         assert (over.not_before, over.why) == (None, None)
@@ -209,6 +217,20 @@ class TestCancelling:
         assert cron.tick().runs == ()
         with pytest.raises(ValueError, match="is over"):
             control.cancel(run.id)
+
+    def test_of_an_active_run_it_is_requested(self, config, monkeypatch):
+        def cancel_itself(system):
+            returned.append(scheduler(config.registry).cancel(system["run"].id))
+
+        returned = []
+        config.add_cron_task(cancel_itself, name="active", on_demand=True)
+        cron = cron_of(config)
+        # As if it ran in another process: it is not interrupted here.
+        monkeypatch.setattr(get_cron(cron.registry).supervisor, "cancel", lambda run_id: None)
+        run = cron.run("active")
+        [active] = returned
+        assert (active.id, active.is_cancel_requested) == (run.id, True)
+        assert active.state.is_active
 
     def test_all_that_wait_of_a_task_are_cancelled(self, control):
         for name in ("mail", "mail", "other"):
@@ -229,6 +251,21 @@ class TestCancelling:
             control.defer("mail")
         assert control.cancel_all("mail") == 5
 
+    def test_what_follows_a_slot_of_a_fixed_delay_goes_on_waiting(self, config):
+        config.add_cron_task(lambda system: None, name="poll", every="10m", overlap="delay")
+        cron = cron_of(config)
+        control = scheduler(cron.registry)
+        cron.tick(NOON)
+        assert [run.slot for run in control.waiting("poll")] == [NOON + 10 * MINUTE]
+        cron.tick(NOON + MINUTE)
+        assert control.cancel_all("poll") == 1
+        assert [run.slot for run in control.waiting("poll")] == [NOON + 11 * MINUTE]
+
+    @pytest.mark.parametrize("name", ["nope", "no\0name", 5])
+    def test_there_is_nothing_to_cancel_of_what_is_no_task(self, control, name):
+        with pytest.raises(LookupError, match="there is no cron task named"):
+            control.cancel_all(name)
+
     def test_what_waits_of_a_removed_task_is_cancelled_too(self, control):
         wait(store_of(control), [slot("gone")])
         assert control.cancel_all("gone") == 1
@@ -247,7 +284,15 @@ class TestLists:
         assert control.waiting() == [soon, late]
         assert control.waiting(limit=1) == [soon]
         assert control.waiting("mail") == [late]
-        assert control.waiting("unknown") == []
+        assert control.waiting("unknown") == control.waiting("no\0name") == []
+
+    def test_only_those_with_a_trigger_are_listed(self, control):
+        wait(store_of(control), [slot("mail")])
+        run = control.defer("mail")
+        assert control.waiting(trigger="deferred") == [run]
+        assert control.waiting("other", trigger="deferred") == []
+        with pytest.raises(ValueError, match="trigger='hand': must be one of schedule, catch_up"):
+            control.waiting(trigger="hand")
 
     def test_a_limit_that_makes_no_sense_is_refused(self, control):
         with pytest.raises(ValueError, match="limit=0"):
@@ -258,11 +303,39 @@ class TestLists:
         assert control.history() == []
         assert control.history(state="waiting") == [run]
 
+    def test_pages_of_all_states_end_with_them(self, control):
+        for _ in range(3):
+            control.defer("mail", after="1h")
+        control.run("mail")
+        pages, before = [], None
+        while page := list_runs(store_of(control), 1, states=list(RunState), before=before):
+            before = page[0].id
+            pages += page
+        assert [run.state.value for run in pages] == ["succeeded", *["waiting"] * 3]
+        assert len({run.id for run in pages}) == 4
+
+
+class TestRetries:
+    def test_it_returns_the_next_attempt(self, control):
+        run = control.cancel(control.defer("mail", {"order": 7}).id)
+        retry = control.retry(run.id)
+        assert (retry.state, retry.attempt, retry.why) == (RunState.WAITING, 2, "retry")
+        assert (retry.slot, retry.payload, retry.not_before) == (run.slot, {"order": 7}, NOON)
+        assert control.waiting() == [retry]
+        assert control.get_run(retry.id) == retry
+
+    def test_twice_is_one_run_which_may_begin_at_once(self, control):
+        run = control.cancel(control.defer("mail").id)
+        retry = control.retry(run.id)
+        assert control.reschedule(retry.id, after="1h").not_before == NOON + HOUR
+        assert control.retry(run.id) == retry
+
 
 class TestShortIds:
-    def runs(self, control):
-        """Two runs whose ids have twelve characters in common, and no more."""
-        return [control.defer("mail", at=NOON + number * SECOND / 1000) for number in range(2)]
+    def runs(self, control, count=2):
+        """Runs whose ids have ten characters or more in common."""
+        moments = [NOON + number * SECOND / 1000 for number in range(count)]
+        return [control.defer("mail", at=moment) for moment in moments]
 
     def test_an_unambiguous_beginning_will_do(self, control):
         first, second = (
@@ -274,14 +347,25 @@ class TestShortIds:
         assert control.get_run(second.id).id == second.id
 
     def test_an_ambiguous_one_is_refused(self, control):
-        first, _ = self.runs(control)
-        with pytest.raises(LookupError, match=r"several runs begin with .*; give more of the id"):
-            control.get_run(first.id[:4])
+        ids = [run.id for run in self.runs(control)]
+        with pytest.raises(LookupError) as refused:
+            control.get_run(ids[0][:4])
+        assert refused.value.args[0] == (
+            f"the ids of 2 runs begin with {ids[0][:4]!r}: {ids[0]}, {ids[1]}; give more characters"
+        )
 
-    def test_one_of_less_than_four_characters_is_none(self, control):
+    def test_of_many_only_some_are_named(self, control):
+        ids = [run.id for run in self.runs(control, 5)]
+        with pytest.raises(LookupError) as refused:
+            control.get_run(ids[0][:4])
+        message = refused.value.args[0]
+        assert message.startswith(f"the ids of more than 3 runs begin with {ids[0][:4]!r}: ")
+        assert sum(run_id in message for run_id in ids) == 3
+
+    def test_one_of_less_than_four_characters_is_too_short(self, control):
         run = control.defer("mail")
         assert control.get_run(run.id[:4]).id == run.id
-        with pytest.raises(LookupError, match=f"there is no run '{run.id[:3]}'"):
+        with pytest.raises(LookupError, match=f"'{run.id[:3]}' is too short .* 4 characters or"):
             control.get_run(run.id[:3])
 
     @pytest.mark.parametrize("run_id", ["ffff", "0" * 27, "%%%%", "abcg", "", None, 7])

@@ -249,7 +249,7 @@ def test_retry_tries_a_failed_run_again_and_cancel_refuses_one_that_is_over(shop
     [run] = shop.json("history")
     run_slot = run["slot"]
     assert "is over" in shop.wrong("cancel", run["run"])
-    assert "next tick" in shop.fine("retry", run["run"])
+    assert " waits, attempt 2, " in shop.fine("retry", run["run"])
     assert shop("tick") == 1
     attempts = [run["attempt"] for run in shop.json("history", "fails") if run["slot"] == run_slot]
     assert attempts == [2, 1]

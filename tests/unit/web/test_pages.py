@@ -48,7 +48,7 @@ def failing(system):
     raise ValueError("<script>alert(1)</script>\x1b[31m\u202e")
 
 
-@pytest.mark.parametrize("page", ["tasks", "tasks/failing", "runs", "timeline"])
+@pytest.mark.parametrize("page", ["tasks", "tasks/failing", "runs", "waiting", "timeline"])
 def test_a_browser_gets_a_page_and_others_the_same_as_json(page):
     app = browse(shop())
     app.get("/cron")
@@ -205,8 +205,8 @@ def test_a_run_that_succeeded_is_neither_cancelled_nor_retried():
     for action in ("cancel", "retry"):
         app.post_json(f"{run['url']}/{action}", {}, status=409)
     failed = app.post_json("/cron/tasks/failing/run", {}).json
-    assert app.post_json(f"{failed['url']}/retry", {}).json["run"] == failed["run"]
-    assert app.get("/cron/tasks/failing").json["waiting_slots"][0]["attempt"] == 2
+    retry = app.post_json(f"{failed['url']}/retry", {}, status=202).json
+    assert app.get("/cron/tasks/failing").json["waiting_runs"] == [retry]
 
 
 def test_a_form_needs_the_token_of_its_page_without_any_session():
@@ -264,7 +264,7 @@ def test_a_token_takes_the_place_of_the_csrf_check():
 
 def test_a_stranger_sees_nothing():
     app = browse(shop(), REMOTE_ADDR="203.0.113.9")
-    for page in ("tasks", "runs", "timeline", "openapi.json", "tasks/fine"):
+    for page in ("tasks", "runs", "waiting", "timeline", "openapi.json", "tasks/fine"):
         app.get(f"/cron/{page}", status=403)
 
 
@@ -295,6 +295,7 @@ def test_a_task_can_be_run_later_from_another_machine():
         "why": "later",
         "key": "order 7",
         "payload": {"id": 7},
+        "url": f"/cron/runs/{run}",
     }
     assert app.post_json("/cron/tasks/fine/run", body, status=202).json == answer.json
     app.get("/cron")
@@ -359,7 +360,7 @@ def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatc
 
 @pytest.mark.parametrize(
     ("page", "queries"),
-    [("tasks", 5), ("tasks/task-1", 5), ("runs", 1), ("timeline", 1), ("run", 2)],
+    [("tasks", 5), ("tasks/task-1", 5), ("runs", 1), ("waiting", 2), ("timeline", 1), ("run", 2)],
 )
 def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, queries):
     config = configure()
