@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -15,13 +12,12 @@ from pyramid.response import Response
 from ..app import get_cron
 from ..planning.pauses import active_pause
 from ..run import Run, RunState, Trigger, as_payload
-from ..schedule.quantities import parse_duration
-from ..schedule.zones import parse_moment
 from ..serializers import pause_data, run_detail
 from ..setting_parsers import parse_boolean
 from . import urls
-from .access import CSRF_FIELD, is_csrf_safe, may_act
+from .access import may_act
 from .pages import render_page
+from .request_bodies import optional_text, parse_until, parse_when, read_body
 from .responses import (
     HTTPProblem,
     check_storable,
@@ -108,7 +104,7 @@ def act_on_task(request: Request, name: str, action: str) -> Response:
         return _run_or_defer(request, name, body)
     pattern = exact_pattern(name)
     if action == "pause":
-        request.cron.pause(pattern, _parse_until(request, body), _optional_text(body, "reason"))
+        request.cron.pause(pattern, parse_until(request, body), optional_text(body, "reason"))
     else:
         request.cron.resume(pattern)
     cron = get_cron(request.registry)
@@ -129,7 +125,7 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
         run = request.cron.run(name, payload)
         url = urls.run_path(request, run.id)
         return _respond(request, url, {**run_detail(run), "url": url})
-    when = _parse_when(request, body)
+    when = parse_when(request, body)
     try:
         replace = parse_boolean(body.get("replace", False))
     except ValueError:
@@ -139,18 +135,6 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
     return _respond_with_waiting(request, run)
-
-
-def _parse_when(request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``at`` and ``after``; in a form ``at`` may be local time, as pages show it."""
-    at, after = body.get("at"), body.get("after")
-    if at is not None and request.content_type != "application/json":
-        zone = ZoneInfo(get_cron(request.registry).settings.timezone)
-        try:
-            at = parse_moment(str(at), zone)
-        except ValueError as error:
-            raise HTTPProblem(400, f"at: {error}") from None
-    return {"at": at, "after": after}
 
 
 def act_on_run(request: Request, run: Run, action: str) -> Response:
@@ -174,7 +158,7 @@ def act_on_run(request: Request, run: Run, action: str) -> Response:
 
 def _reschedule(request: Request, run: Run, body: dict[str, Any]) -> Response:
     try:
-        moved = request.cron.reschedule(run.id, **_parse_when(request, body))
+        moved = request.cron.reschedule(run.id, **parse_when(request, body))
     except (TypeError, ValueError) as error:
         is_against_state = run.state is not RunState.WAITING
         raise HTTPProblem(409 if is_against_state else 400, str(error)) from None
@@ -190,7 +174,7 @@ def _respond_with_waiting(request: Request, run: Run, status: int = 202) -> Resp
 def cancel_waiting(request: Request) -> Response:
     """Cancel all waiting runs of the task in the body, or those with its trigger."""
     body = read_body(request, {"task", "trigger"})
-    task, text = _optional_text(body, "task"), _optional_text(body, "trigger")
+    task, text = optional_text(body, "task"), optional_text(body, "trigger")
     if not task:
         raise HTTPProblem(400, "task: must be the name of the task whose waiting runs to cancel")
     check_storable("task", task)
@@ -210,79 +194,3 @@ def exact_pattern(name: str) -> str:
 
 def _respond(request: Request, path: str, data: Any, status: int = 200) -> Response:
     return redirect(path) if wants_html(request) else json_response(data, status)
-
-
-def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
-    """Return the body's fields, of JSON or of a form, whose empty fields are left out.
-
-    Raises HTTPProblem 403 without a CSRF token, 400 for fields that are not allowed.
-    """
-    _read_form(request)  # it may have the token
-    if not is_csrf_safe(request):
-        raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
-    is_json = request.content_type == "application/json"
-    body = _parse_json(request) if is_json else _parse_form(request)
-    unknown = sorted(set(body) - allowed_fields)
-    if unknown:
-        allowed = ", ".join(sorted(allowed_fields))
-        hint = f"there is {allowed}" if allowed else "nothing is taken here"
-        raise HTTPProblem(400, f"{unknown[0]!r} is no field; {hint}")
-    return body
-
-
-def _parse_json(request: Request) -> dict[str, Any]:
-    if not request.body.strip():
-        return {}
-    try:
-        body = json.loads(request.body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise HTTPProblem(400, "the body is no JSON") from None
-    if not isinstance(body, dict):
-        raise HTTPProblem(400, "the body must be a JSON object")
-    return body
-
-
-def _parse_form(request: Request) -> dict[str, Any]:
-    fields = _read_form(request).items()
-    body = {name: text for name, text in fields if name != CSRF_FIELD and text != ""}
-    if "payload" in body:
-        try:
-            body["payload"] = json.loads(str(body["payload"]), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise HTTPProblem(400, 'payload: must be JSON, as "text" or {"id": 7}') from None
-    return body
-
-
-def _read_form(request: Request) -> Any:
-    try:
-        return request.POST
-    except (ValueError, DeprecationWarning):  # WebOb warns of any charset but UTF-8
-        raise HTTPProblem(400, "the body is no form in UTF-8") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-def _optional_text(body: dict[str, Any], name: str) -> str | None:
-    text = body.get(name)
-    if text is not None and not isinstance(text, str):
-        raise HTTPProblem(400, f"{name}={text!r}: must be text")
-    return text
-
-
-def _parse_until(request: Request, body: dict[str, Any]) -> datetime | None:
-    """Return the end of a pause from ``for`` or ``until``; None without an end."""
-    until, duration = _optional_text(body, "until"), body.get("for")
-    now = get_cron(request.registry).clock()
-    if until is not None and duration is not None:
-        raise HTTPProblem(400, "for: can't go with until")
-    try:
-        if duration is not None:
-            return now + parse_duration(duration, argument="for", min_seconds=1)
-        moment = parse_moment(until) if until else None
-    except (ValueError, TypeError, OverflowError) as error:
-        raise HTTPProblem(400, f"for or until: {error}") from None
-    if moment is not None and moment <= now:
-        raise HTTPProblem(400, f"until={until!r}: must be in the future")
-    return moment

@@ -1,0 +1,105 @@
+"""What a request for an action sends: a body in JSON or a form, and the fields in it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyramid.request import Request
+
+from ..app import get_cron
+from ..schedule.quantities import parse_duration
+from ..schedule.zones import parse_moment
+from .access import CSRF_FIELD, is_csrf_safe
+from .responses import HTTPProblem
+
+
+def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
+    """Return the body's fields, of JSON or of a form, whose empty fields are left out.
+
+    Raises HTTPProblem 403 without a CSRF token, 400 for fields that are not allowed.
+    """
+    _read_form(request)  # it may have the token
+    if not is_csrf_safe(request):
+        raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
+    is_json = request.content_type == "application/json"
+    body = _parse_json(request) if is_json else _parse_form(request)
+    unknown = sorted(set(body) - allowed_fields)
+    if unknown:
+        allowed = ", ".join(sorted(allowed_fields))
+        hint = f"there is {allowed}" if allowed else "nothing is taken here"
+        raise HTTPProblem(400, f"{unknown[0]!r} is no field; {hint}")
+    return body
+
+
+def _parse_json(request: Request) -> dict[str, Any]:
+    if not request.body.strip():
+        return {}
+    try:
+        body = json.loads(request.body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise HTTPProblem(400, "the body is no JSON") from None
+    if not isinstance(body, dict):
+        raise HTTPProblem(400, "the body must be a JSON object")
+    return body
+
+
+def _parse_form(request: Request) -> dict[str, Any]:
+    fields = _read_form(request).items()
+    body = {name: text for name, text in fields if name != CSRF_FIELD and text != ""}
+    if "payload" in body:
+        try:
+            body["payload"] = json.loads(str(body["payload"]), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            raise HTTPProblem(400, 'payload: must be JSON, as "text" or {"id": 7}') from None
+    return body
+
+
+def _read_form(request: Request) -> Any:
+    try:
+        return request.POST
+    except (ValueError, DeprecationWarning):  # WebOb warns of any charset but UTF-8
+        raise HTTPProblem(400, "the body is no form in UTF-8") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def optional_text(body: dict[str, Any], name: str) -> str | None:
+    """Return a field that is text; None if it is missing."""
+    text = body.get(name)
+    if text is not None and not isinstance(text, str):
+        raise HTTPProblem(400, f"{name}={text!r}: must be text")
+    return text
+
+
+def parse_until(request: Request, body: dict[str, Any]) -> datetime | None:
+    """Return the end of a pause from ``for`` or ``until``; None without an end."""
+    until, duration = optional_text(body, "until"), body.get("for")
+    now = get_cron(request.registry).clock()
+    if until is not None and duration is not None:
+        raise HTTPProblem(400, "for: can't go with until")
+    try:
+        if duration is not None:
+            return now + parse_duration(duration, argument="for", min_seconds=1)
+        moment = parse_moment(until) if until else None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise HTTPProblem(400, f"for or until: {error}") from None
+    if moment is not None and moment <= now:
+        raise HTTPProblem(400, f"until={until!r}: must be in the future")
+    return moment
+
+
+def parse_when(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``at`` and ``after``; in a form ``at`` may be local time, as pages show it."""
+    at, after = body.get("at"), body.get("after")
+    if at is not None and request.content_type != "application/json":
+        zone = ZoneInfo(get_cron(request.registry).settings.timezone)
+        try:
+            at = parse_moment(str(at), zone)
+        except ValueError as error:
+            raise HTTPProblem(400, f"at: {error}") from None
+    return {"at": at, "after": after}
