@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from pyramid.request import Request
@@ -17,7 +18,7 @@ from ..setting_parsers import parse_boolean
 from . import urls
 from .access import may_act
 from .pages import render_page
-from .request_bodies import optional_text, parse_until, parse_when, read_body
+from .request_bodies import optional_text, parse_until, parse_when, read_body, read_form
 from .responses import (
     HTTPProblem,
     check_storable,
@@ -27,6 +28,8 @@ from .responses import (
     redirect,
     wants_html,
 )
+
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 TASK_ACTION_FIELDS = {
     "run": {"payload", "at", "after", "key", "replace"},
@@ -48,16 +51,20 @@ def available_actions(run: Run) -> list[str]:
     return ["retry"] if run.state.is_failure or run.state is RunState.CANCELLED else []
 
 
-def confirm_task(request: Request, name: str, action: str) -> Response:
-    """Return the page that confirms an action on a task."""
+def confirm_task(
+    request: Request, name: str, action: str, problem: HTTPProblem | None = None
+) -> Response:
+    """Return the page that confirms an action on a task, with what was wrong with its form."""
     target_path = urls.task_path(request, name)
-    return _confirm(request, action, TASK_ACTION_FIELDS, target_path, task=name)
+    return _confirm(request, action, TASK_ACTION_FIELDS, target_path, problem, task=name)
 
 
-def confirm_run(request: Request, run: Run, action: str) -> Response:
-    """Return the page that confirms an action on a run."""
+def confirm_run(
+    request: Request, run: Run, action: str, problem: HTTPProblem | None = None
+) -> Response:
+    """Return the page that confirms an action on a run, with what was wrong with its form."""
     target_path = urls.run_path(request, run.id)
-    return _confirm(request, action, RUN_ACTION_FIELDS, target_path, task=run.task)
+    return _confirm(request, action, RUN_ACTION_FIELDS, target_path, problem, task=run.task)
 
 
 def confirm_on_waiting(
@@ -66,14 +73,21 @@ def confirm_on_waiting(
     """Return the page that confirms an action on the waiting runs of a task."""
     if task is None:
         raise HTTPProblem(400, f"confirm={action!r}: needs a task, whose waiting runs are meant")
-    query = {"task": task, "trigger": trigger and trigger.value}
-    back = urls.page_path(request, "waiting", **query)
-    target_path = urls.page_path(request, "waiting")
-    return _confirm(request, action, ("cancel",), target_path, **query, count=count, back=back)
+    path = urls.page_path(request, "waiting")
+    text = trigger and trigger.value
+    back = urls.page_path(request, "waiting", task=task, trigger=text)
+    return _confirm(
+        request, action, ("cancel",), path, task=task, trigger=text, count=count, back=back
+    )
 
 
 def _confirm(
-    request: Request, action: str, actions: Collection[str], target_path: str, **more: Any
+    request: Request,
+    action: str,
+    actions: Collection[str],
+    target_path: str,
+    problem: HTTPProblem | None = None,
+    **more: Any,
 ) -> Response:
     if action not in actions:
         raise HTTPProblem(400, f"confirm={action!r}: must be one of {', '.join(actions)}")
@@ -83,7 +97,20 @@ def _confirm(
         raise HTTPProblem(403, "you may look, and not act")
     title = f"{action.capitalize()} {more['task']}"
     values = {"action": action, "target": target_path, "back": target_path} | more
-    return html_response(render_page(request, "confirm.html", title=title, **values))
+    fields = read_form(request) if problem else {}
+    values |= {"problem": problem, "typed": lambda name: fields.get(name, "")}
+    html = render_page(request, "confirm.html", title=title, **values)
+    return html_response(html, problem.status if problem else 200)
+
+
+def _explain_in_form(
+    request: Request, problem: HTTPProblem, show_form: Callable[[HTTPProblem], Response]
+) -> Response:
+    """Return a browser's form again, as it was filled in; raise the problem where there is none."""
+    if problem.status != 400 or request.content_type not in FORM_TYPES or not wants_html(request):
+        raise problem
+    read_form(request)
+    return show_form(problem)
 
 
 def needs_post(action: str) -> HTTPProblem:
@@ -93,6 +120,13 @@ def needs_post(action: str) -> HTTPProblem:
 
 def act_on_task(request: Request, name: str, action: str) -> Response:
     """Run, pause or resume a task."""
+    try:
+        return _act_on_task(request, name, action)
+    except HTTPProblem as problem:
+        return _explain_in_form(request, problem, partial(confirm_task, request, name, action))
+
+
+def _act_on_task(request: Request, name: str, action: str) -> Response:
     if action not in TASK_ACTION_FIELDS:
         raise HTTPProblem(
             404, f"a task has no action {action!r}, only {', '.join(TASK_ACTION_FIELDS)}"
@@ -139,6 +173,13 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
 
 def act_on_run(request: Request, run: Run, action: str) -> Response:
     """Cancel, retry or reschedule a run."""
+    try:
+        return _act_on_run(request, run, action)
+    except HTTPProblem as problem:
+        return _explain_in_form(request, problem, partial(confirm_run, request, run, action))
+
+
+def _act_on_run(request: Request, run: Run, action: str) -> Response:
     if action not in RUN_ACTION_FIELDS:
         allowed = ", ".join(RUN_ACTION_FIELDS)
         raise HTTPProblem(404, f"a run has no action {action!r}, only {allowed}")

@@ -21,7 +21,7 @@ def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
 
     Raises HTTPProblem 403 without a CSRF token, 400 for fields that are not allowed.
     """
-    _read_form(request)  # it may have the token
+    read_form(request)  # it may have the token
     if not is_csrf_safe(request):
         raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
     is_json = request.content_type == "application/json"
@@ -47,7 +47,7 @@ def _parse_json(request: Request) -> dict[str, Any]:
 
 
 def _parse_form(request: Request) -> dict[str, Any]:
-    fields = _read_form(request).items()
+    fields = read_form(request).items()
     body = {name: text for name, text in fields if name != CSRF_FIELD and text != ""}
     if "payload" in body:
         try:
@@ -57,7 +57,8 @@ def _parse_form(request: Request) -> dict[str, Any]:
     return body
 
 
-def _read_form(request: Request) -> Any:
+def read_form(request: Request) -> Any:
+    """Return the fields of a form; none for JSON. Raises HTTPProblem 400 if it can't be read."""
     try:
         return request.POST
     except (ValueError, DeprecationWarning):  # WebOb warns of any charset but UTF-8

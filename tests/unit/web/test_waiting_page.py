@@ -304,3 +304,30 @@ def test_the_id_in_a_path_may_be_shortened(app, defer, action):
     defer()
     both = ask(f"/cron/runs/{run['run'][:6]}{action}", *arguments, status=404)
     assert "the ids of 2 runs begin with" in both.json["error"]
+
+
+def test_a_wrong_form_is_shown_again_as_it_was_filled_in(app, defer):
+    form = page(app, "/cron/tasks/fine?confirm=run").forms[0]
+    form["payload"], form["after"], form["key"] = "{", "soon", "order 7"
+    for message in ("payload: must be JSON", "after='soon': use"):
+        answer = form.submit(headers=HTML, status=400)
+        assert message in answer.html.find(class_="notice", role="alert").text
+        form = answer.forms[0]
+        assert (form["after"].value, form["key"].value) == ("soon", "order 7")
+        form["payload"] = "7"
+    form["after"] = "10m"
+    assert "its moment" in form.submit(headers=HTML, status=303).follow(headers=HTML).text
+    form = page(app, f"{defer()['url']}?confirm=reschedule").forms[0]
+    form["after"] = "soon"
+    answer = form.submit(headers=HTML, status=400)
+    assert answer.forms[0]["after"].value == "soon"
+    form = page(app, "/cron/tasks/fine?confirm=pause").forms[0]
+    form["for"], form["reason"] = "soon", "moving"
+    answer = form.submit(headers=HTML, status=400)
+    assert (answer.forms[0]["for"].value, answer.forms[0]["reason"].value) == ("soon", "moving")
+
+
+def test_a_form_that_is_none_is_a_page_with_the_error(app):
+    body = {"headers": HTML | {"Content-Type": "multipart/form-data; boundary="}, "status": 400}
+    answer = app.request("/cron/tasks/fine/run", method="POST", body=b"a=b", **body)
+    assert "the body is no form in UTF-8" in answer.html.find(class_="notice").text
