@@ -30,18 +30,19 @@ def waiting(context: CommandContext) -> int:
         out.print_line("nothing waits")
     else:
         entries = [(_waiting_row(context, run), _describe_waiting(context, run)) for run in runs]
-        out.print_entries(["RUN", "NOT BEFORE", "TASK"], entries)
+        out.print_entries(["RUN", "NOT BEFORE", "WHY", "TRIGGER"], entries)
         _print_rest(context, len(runs))
     return EXIT_FINE
 
 
 def _waiting_row(context: CommandContext, run: Run) -> list[str]:
-    return [run.id, context.output.format_time(run.not_before), run.task]
+    why = run.why.value if run.why else "-"
+    return [run.id, context.output.format_time(run.not_before), why, run.trigger.value]
 
 
 def _describe_waiting(context: CommandContext, run: Run) -> str:
-    """Return why a run waits, and what else is known of it, in a line."""
-    facts = [] if run.why == run.trigger.value else [run.trigger.value.replace("_", "-")]
+    """Return the task of a run, which may be long, and what else is known of it, in a line."""
+    facts = [run.task]
     if run.attempt > 1:
         facts.append(f"attempt {run.attempt}")
     if run.slot != run.not_before:
@@ -50,8 +51,7 @@ def _describe_waiting(context: CommandContext, run: Run) -> str:
         facts.append(f"key {run.key}")
     if run.payload is not None:
         facts.append(f"payload {json.dumps(run.payload, ensure_ascii=False)}")
-    why = run.why.value if run.why else ""
-    return f"{why}: {', '.join(facts)}" if facts else why
+    return ", ".join(facts)
 
 
 def _print_rest(context: CommandContext, shown: int) -> None:

@@ -30,11 +30,11 @@ def test_waiting_lists_what_waits_the_next_first(shop, defer):
     first = defer()
     lines = shop.fine("waiting").splitlines()
     assert lines == [
-        "RUN                         NOT BEFORE               TASK",
-        f"{first['run']}  2100-01-01 09:00:00 CET  clean",
-        "    later: deferred",
-        f"{second['run']}  2100-01-02 00:00:00 CET  clean",
-        '    later: deferred, key order 7, payload {"id": "ü"}',
+        "RUN                         NOT BEFORE               WHY    TRIGGER",
+        f"{first['run']}  2100-01-01 09:00:00 CET  later  deferred",
+        "    clean",
+        f"{second['run']}  2100-01-02 00:00:00 CET  later  deferred",
+        '    clean, key order 7, payload {"id": "ü"}',
     ]
     assert shop.json("waiting") == [first, second]
     assert shop.json("waiting", "clean", "--trigger", "retry") == []
@@ -49,9 +49,9 @@ def test_waiting_lists_what_waits_the_next_first(shop, defer):
 def test_waiting_says_which_attempt_and_slot_it_is(shop):
     shop("run", "fails")
     shop.fine("retry", shop.json("history")[0]["run"])
-    assert re.search(r"\n    retry: attempt 2, slot 20", shop.fine("waiting"))
+    assert re.search(r"  retry  retry\n    fails, attempt 2, slot 20", shop.fine("waiting"))
     shop.fine("backfill", "nightly", "--since", "2026-05-01", "--until", "2026-05-03")
-    assert "\n    time: backfill\n" in shop.fine("waiting", "nightly")
+    assert "  time  backfill\n    nightly\n" in shop.fine("waiting", "nightly")
 
 
 def test_defer_says_when_and_takes_a_payload(shop, defer):
@@ -180,7 +180,7 @@ def test_an_ambiguous_id_names_the_runs(shop, defer, command):
 
 @pytest.mark.system
 def test_waiting_fits_into_80_columns(shop, defer):
-    defer(*LATER, "--payload", json.dumps({"text": "x" * 100}))
+    defer("--at", "2100-07-01T09:00", "--payload", json.dumps({"text": "x" * 100}))
     lines = terminal(shop, "waiting", COLUMNS="80").splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) == 80
