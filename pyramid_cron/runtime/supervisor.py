@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from ..clock import Stopwatch
@@ -20,6 +20,7 @@ from ..errors import StoreError
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
 from ..store.claims import ClaimTransaction
 from ..store.handoff import release_runs
+from ..store.refused import write_what_can_be
 from ..store.results import FailurePause, WriteBatch
 from ..store.store import Store
 from ..store.write_buffer import WriteBuffer
@@ -173,7 +174,7 @@ class Supervisor:
         pauses: Sequence[FailurePause] = ()
         with self._write_buffer.drain() as batch:
             if batch:
-                pauses = self._store.write_batch(batch)
+                pauses = write_what_can_be(self._store, batch)
         self._settle(batch, pauses)
 
     def _settle(self, batch: WriteBatch, pauses: Sequence[FailurePause]) -> None:
@@ -192,6 +193,21 @@ class Supervisor:
         caller reports.
         """
         run_ids = self.executions.run_ids() if renews_leases else []
+        with ExitStack() as stack:
+            try:
+                claims = stack.enter_context(self._begin_claims(clock, run_ids))
+            except StoreError:
+                if self._write_buffer.is_empty:
+                    raise
+                # One of the results may be what the database refuses.
+                self.flush()
+                claims = stack.enter_context(self._begin_claims(clock, run_ids))
+            yield claims
+
+    @contextmanager
+    def _begin_claims(
+        self, clock: Stopwatch, run_ids: Collection[str]
+    ) -> Iterator[ClaimTransaction]:
         lease_until = self.executions.new_lease(clock)
         claimed: list[Run] = []
         try:
@@ -300,10 +316,10 @@ class Supervisor:
         for execution in self.executions.all():
             self._check(execution)
         self._release_held_up()
-        with self._store_warnings.reporting():
-            self._flush()
-            self.executions.heartbeat()
-            self._release_uncertain()
+        # Each by itself: results that can't be written must not cost the leases.
+        for step in (self.executions.heartbeat, self._flush, self._release_uncertain):
+            with self._store_warnings.reporting():
+                step()
         # A tick calls subscribers itself before it answers; but it may take long, or be stuck.
         if self.executions.has_events and (self._events_waited or not self._ticks_in_progress):
             self._notify(self.executions.drain_events())

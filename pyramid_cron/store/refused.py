@@ -1,0 +1,92 @@
+"""Writing results of which the database refuses one: the others are written all the same.
+
+A text may be longer than the server takes in a packet, or have what its encoding lacks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from ..errors import StoreError
+from ..run import Run, evolve
+from .results import FailurePause, WriteBatch
+from .store import Store
+
+log = logging.getLogger("pyramid_cron")
+
+
+def write_what_can_be(store: Store, batch: WriteBatch) -> list[FailurePause]:
+    """Write a batch; where the database refuses it, each result by itself.
+
+    A run that is refused is written without its texts, and what is refused even then is dropped
+    with an ERROR. Returns the tasks that were paused because they kept failing. Raises StoreError
+    where the store can't be reached: nothing is dropped then.
+    """
+    try:
+        return store.write_batch(batch)
+    except StoreError:
+        if not _is_reachable(store):
+            raise
+    return [pause for part in _split(batch) for pause in _write_part(store, part)]
+
+
+def _is_reachable(store: Store) -> bool:
+    try:
+        store.pause_rules()
+    except StoreError:
+        return False
+    return True
+
+
+def _split(batch: WriteBatch) -> Iterator[WriteBatch]:
+    """Yield each result in a batch of its own."""
+    for tick in batch.ticks:
+        yield WriteBatch(ticks=[tick])
+    for deferred_run in batch.deferred_runs:
+        yield WriteBatch(deferred_runs=[deferred_run])
+    for outcome in batch.outcomes:
+        yield WriteBatch(outcomes=[outcome])
+
+
+def _write_part(store: Store, part: WriteBatch) -> list[FailurePause]:
+    try:
+        return store.write_batch(part)
+    except StoreError as error:
+        if not _is_reachable(store):
+            raise
+        return _write_shortened(store, part, error)
+
+
+def _write_shortened(store: Store, part: WriteBatch, refusal: StoreError) -> list[FailurePause]:
+    """Write a run without its texts, then without what follows from it; else drop the part."""
+    for loss in ("its texts", "its texts and its next attempt") if part.outcomes else ():
+        [outcome] = part.outcomes
+        run = _without_texts(outcome.run)
+        followups = outcome.followups if loss == "its texts" else ()
+        shortened = WriteBatch([outcome._replace(run=run, followups=followups)])
+        try:
+            pauses = store.write_batch(shortened)
+        except StoreError as error:
+            if not _is_reachable(store):
+                raise
+            refusal = error
+        else:
+            log.error("%s run=%s is recorded without %s: %s", run.task, run.id, loss, refusal)
+            return pauses
+    log.error("%s can't be recorded and is dropped: %s", _describe(part), refusal)
+    return []
+
+
+def _without_texts(run: Run) -> Run:
+    error = None if run.error is None else ascii(run.error)[1:-1][:200]
+    texts = dict.fromkeys(("log", "stdout", "stderr", "traceback", "progress"))
+    return evolve(run, error=error, **texts)
+
+
+def _describe(part: WriteBatch) -> str:
+    for outcome in part.outcomes:
+        return f"{outcome.run.task} run={outcome.run.id}"
+    for deferred_run in part.deferred_runs:
+        return f"a deferred run of {deferred_run.waiting_run.task}"
+    return "a tick"

@@ -1,0 +1,74 @@
+"""A result that the database refuses costs no other: neither runs nor ticks nor leases."""
+
+import logging
+
+import pytest
+
+from pyramid_cron import RunState
+from pyramid_cron.errors import StoreError
+from pyramid_cron.planning.snapshot import WaitingRun
+from pyramid_cron.run import Trigger
+from pyramid_cron.store.refused import write_what_can_be
+from pyramid_cron.store.results import DeferredRun, Outcome, WriteBatch
+from tests.apps import NOON
+from tests.records import claim, ended, slot
+
+
+class Choosy:
+    """A store that refuses what has a certain word in it, in any text of a run or payload."""
+
+    def __init__(self, store, word, is_there=True):
+        self.store, self.word, self.is_there = store, word, is_there
+
+    def write_batch(self, batch):
+        if not self.is_there or self.word in repr(batch):
+            raise StoreError("cron.url …: packet too large")
+        return self.store.write_batch(batch)
+
+    def pause_rules(self):
+        if not self.is_there:
+            raise StoreError("cron.url …: gone")
+        return self.store.pause_rules()
+
+
+@pytest.fixture
+def runs(store):
+    return claim(store, slot("good"), slot("bad"))
+
+
+def batch_of(runs, **texts):
+    good, bad = runs
+    return WriteBatch(outcomes=[Outcome(ended(good)), Outcome(ended(bad, **texts))])
+
+
+def test_a_run_with_a_text_that_is_refused_is_recorded_without_its_texts(store, runs, caplog):
+    with caplog.at_level(logging.ERROR):
+        write_what_can_be(Choosy(store, "HUGE"), batch_of(runs, log="HUGE", stdout="fine"))
+    good, bad = map(store.get_run, [run.id for run in runs])
+    assert (good.state, bad.state) == (RunState.SUCCEEDED, RunState.SUCCEEDED)
+    assert (bad.log, bad.stdout) == (None, None)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert f"bad run={bad.id} is recorded without its texts" in caplog.text
+
+
+def test_what_is_refused_even_then_is_dropped_and_all_else_is_written(store, runs, caplog):
+    write_what_can_be(Choosy(store, runs[1].id), batch_of(runs))
+    assert store.get_run(runs[0].id).state is RunState.SUCCEEDED
+    assert store.get_run(runs[1].id).state is RunState.CLAIMED
+    assert f"bad run={runs[1].id} can't be recorded and is dropped" in caplog.text
+
+
+def test_a_deferred_run_with_a_payload_that_is_refused_is_dropped(store, caplog):
+    deferred = [
+        DeferredRun(WaitingRun(name, NOON, Trigger.DEFERRED, NOON, origin=f"adhoc:{name}"))
+        for name in ("good", "BAD")
+    ]
+    write_what_can_be(Choosy(store, "BAD"), WriteBatch(deferred_runs=deferred))
+    assert store.count_waiting() == 1
+    assert "a deferred run of BAD can't be recorded and is dropped" in caplog.text
+
+
+def test_nothing_is_dropped_while_the_store_is_away(store, runs, caplog):
+    with pytest.raises(StoreError):
+        write_what_can_be(Choosy(store, "HUGE", is_there=False), batch_of(runs))
+    assert caplog.records == []
