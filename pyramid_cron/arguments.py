@@ -24,8 +24,10 @@ from .schedule.quantities import MAX_DURATION, parse_count, parse_duration, pars
 from .schedule.zones import get_zone
 from .task import (
     CELERY_EXECUTOR,
+    LABEL_NAME_PATTERN,
     ONE_ATTEMPT,
     TASK_NAME_PATTERN,
+    Overlap,
     Retry,
     Schedules,
     compute_jitter_offset,
@@ -54,6 +56,8 @@ FOREIGN_ARGUMENTS = {
     "executor": ("queue", "backend"),
     "catch_up": ("coalesce", "catchup", "misfire"),
     "overlap": ("max_instances", "concurrency", "without_overlapping"),
+    "lock": ("mutex", "concurrency_key", "queueing_lock", "locks"),
+    "labels": ("tags", "label", "metadata"),
     "schedule=Every('1h').starting(moment)": ("starting", "start_date", "start"),
     "schedule=Every('1h').ending(moment)": ("ending", "end_date", "end"),
     "schedule=Every('1h').excluding(dates)": ("excluding", "exclude", "holidays"),
@@ -307,6 +311,39 @@ def parse_description(function: Callable[[Any], Any], description: Any) -> str:
     if not isinstance(description, str):
         raise ValueError(f"description={description!r}: must be text")
     return description
+
+
+def parse_lock(lock: Any, overlap: Any) -> str | None:
+    """Return the name of the lock that runs of the task hold; None for none."""
+    if lock is None:
+        return None
+    if not isinstance(lock, str) or not TASK_NAME_PATTERN.fullmatch(lock):
+        raise ValueError(f"lock={lock!r}: must be text of 1 to 200 printable characters")
+    if overlap == Overlap.ALLOW:
+        raise ValueError(
+            f"lock={lock!r}: means nothing with overlap='allow', by which runs go on side by side;"
+            " use 'skip', 'delay' or 'restart'"
+        )
+    return lock
+
+
+def parse_labels(labels: Any) -> dict[str, str]:
+    """Return the labels by their names; none for None."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        raise ValueError(f"labels={labels!r}: must be a mapping such as {{'team': 'billing'}}")
+    for name, text in labels.items():
+        if not isinstance(name, str) or not LABEL_NAME_PATTERN.fullmatch(name):
+            raise ValueError(
+                f"labels={labels!r}: the name {name!r} must be ASCII letters, digits, '_', '-' and"
+                " '.', no more than 63"
+            )
+        if not isinstance(text, str) or not TASK_NAME_PATTERN.fullmatch(text):
+            raise ValueError(
+                f"labels={labels!r}: {name!r} must be text of 1 to 200 printable characters"
+            )
+    return dict(labels)
 
 
 ArgumentT = TypeVar("ArgumentT")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -65,6 +65,8 @@ def add_cron_task(
     jitter: str | float | timedelta | None = None,
     weight: int = 1,
     executor: str = "request",
+    lock: str | None = None,
+    labels: Mapping[str, str] | None = None,
     monitor: str | None = None,
     celery: dict[str, Any] | None = None,
     description: str | None = None,
@@ -114,6 +116,11 @@ def add_cron_task(
         shift is in whole minutes.
     :param weight: the task's share of ``cron.capacity`` while it runs outside the request; from 1
         to ``cron.capacity``.
+    :param lock: the name of a lock: runs of tasks with the same one never go on side by side, on
+        whatever hosts. ``overlap``, which can't be ``"allow"`` then, says what to do with a slot
+        while another run has the lock.
+    :param labels: what the task is listed and found by, such as ``{"team": "billing"}``: on pages,
+        by ``pcron list`` and in metrics.
     :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
         its runs are not reported.
     :param executor: where it runs: in the tick's ``"request"``, in a ``"thread"`` of this process
@@ -161,6 +168,8 @@ def add_cron_task(
             executor=arguments.parse_executor(executor),
             celery=arguments.parse_send_options(celery, executor),
             weight=parse_count("weight", weight),
+            lock=arguments.parse_lock(lock, overlap),
+            labels=arguments.parse_labels(labels),
             monitor=arguments.parse_monitor(monitor),
             description=arguments.parse_description(function, description),
         )
@@ -277,6 +286,8 @@ def _introspection_of(task: Task) -> dict[str, Any]:
         "jitter": task.offset,
         "weight": task.weight,
         "executor": task.executor,
+        "lock": task.lock,
+        "labels": task.labels,
         "monitor": task.monitor,
         "celery": task.celery,
         "description": task.description,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from .planning.slots import SlotCalendar, compute_task_set_id, is_on_minutes
@@ -65,6 +65,17 @@ class TaskRegistry:
         """Return a run's share of ``cron.capacity``: 0 for a task that runs in the request."""
         task = self.by_name[name]
         return 0 if task.executor == REQUEST_EXECUTOR else task.weight
+
+    def lock(self, name: str) -> str | None:
+        """Return the lock that a task's runs hold; None if they hold none."""
+        return self.by_name[name].lock
+
+    def with_same_lock(self, names: Collection[str]) -> Collection[str]:
+        """Return these names, and those of the tasks that share a lock with one of them."""
+        locks = {self.by_name[name].lock for name in names if name in self.by_name} - {None}
+        if not locks:
+            return names
+        return {*names, *(task.name for task in self.tasks if task.lock in locks)}
 
     def position(self, name: str) -> int:
         """Return a task's position in the order of registration, from 0."""

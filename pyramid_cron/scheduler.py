@@ -404,6 +404,8 @@ class Scheduler:
             )
         if overlap not in ORIGIN_BY_OVERLAP:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
+        if overlap == "allow" and task.lock is not None:
+            raise ValueError(f"overlap={overlap!r}: {name} has the lock {task.lock!r}; use 'delay'")
         slots = SlotRange(name, since, until, task.between(since, until))
         return add_backfill(self._cron.store, slots, ORIGIN_BY_OVERLAP[overlap])
 

@@ -24,6 +24,9 @@ TASK_NAME_PATTERN = re.compile(
 )
 """Matches the name of a task: printable, and not too long."""
 
+LABEL_NAME_PATTERN = re.compile("[A-Za-z0-9_.-]{1,63}")
+"""Matches the name of a task's label."""
+
 Schedules = tuple[Schedule, ...]
 
 System = Mapping[str, Any]
@@ -184,6 +187,10 @@ class Task:
     executor: str = REQUEST_EXECUTOR
     #: Its share of ``cron.capacity`` while it runs outside the request.
     weight: int = 1
+    #: Runs of tasks with the same lock never go on at the same time, on whatever hosts.
+    lock: str | None = None
+    #: What it is listed and found by, such as its team.
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: Options for Celery when it is sent there.
     celery: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -56,16 +56,21 @@ class Allocation:
 
 
 def allocate(
-    candidates: Iterable[Candidate], room: int, now: datetime, worker: WorkerThreads = NO_WORKER
+    candidates: Iterable[Candidate],
+    room: int,
+    now: datetime,
+    worker: WorkerThreads = NO_WORKER,
+    held_locks: Collection[str | None] = (),
 ) -> Allocation:
     """Share out free capacity among candidates, which come in order.
 
     One that does not fit keeps those behind it waiting, however light they are: a heavy one would
-    otherwise never have its turn. One that waits for another run of its own task, or for a worker,
-    keeps nobody.
+    otherwise never have its turn. One that waits for another run of its own task, for a worker, or
+    for a lock, which ``held_locks`` are those that this tick's own runs hold, keeps nobody.
     """
     allocation = Allocation()
     exclusive_tasks: set[str] = set()
+    locks = {*held_locks} - {None}
     free_threads = worker.free
     for candidate in candidates:
         task, run = candidate
@@ -75,13 +80,18 @@ def allocate(
             room < task.weight or not _can_wait_for_itself(task)
         ):
             allocation.expired.append(run)
-        elif not has_thread or (candidate.is_exclusive and task.name in exclusive_tasks):
+        elif (
+            not has_thread
+            or task.lock in locks
+            or (candidate.is_exclusive and task.name in exclusive_tasks)
+        ):
             allocation.wait.append(run)
         elif task.weight <= room:
             room -= task.weight
             free_threads -= is_for_worker
             if candidate.is_exclusive:
                 exclusive_tasks.add(task.name)
+            locks |= {task.lock} - {None}
             allocation.start.append(run)
         else:
             room = 0

@@ -89,6 +89,8 @@ class ActiveRun:
     lease_until: datetime
     #: Its share of the capacity; 0 if it runs in a request.
     weight: int = 0
+    #: The lock that it holds; None if it holds none.
+    lock: str | None = None
 
     def __str__(self) -> str:
         return self.describe(datetime.isoformat)
@@ -120,6 +122,13 @@ class Snapshot:
     def active_of(self, task: str) -> Sequence[ActiveRun]:
         """Return the active runs of a task, oldest first."""
         return self.active.get(task, ())
+
+    def lock_holders(self, lock: str | None) -> Sequence[ActiveRun]:
+        """Return the active runs of whatever tasks that hold a lock; none for None."""
+        if lock is None:
+            return ()
+        active_runs = (run for runs in self.active.values() for run in runs)
+        return [active_run for active_run in active_runs if active_run.lock == lock]
 
     @property
     def background_weight(self) -> int:

@@ -114,7 +114,8 @@ def plan_tick(
         candidates = _split_off_background(plan, tasks)
         candidates.sort(key=lambda candidate: (candidate.is_last, *rank(candidate.waiting_run)))
         room = capacity - snapshot.background_weight
-        _apply_allocation(plan, allocate(candidates, room, now, worker))
+        held_locks = {tasks[run.task].task.lock for run in plan.run_now}
+        _apply_allocation(plan, allocate(candidates, room, now, worker, held_locks))
     return plan
 
 
@@ -135,7 +136,9 @@ def _plan_task(
     """Plan all runs of one task: first which of its slots still count, then what runs."""
     task = due_task.task
     active_runs = snapshot.active.get(task.name, ())
-    if not (waiting_runs or active_runs or snapshot.pause_rules) and _is_routine(due_task, now):
+    holders = snapshot.lock_holders(task.lock)
+    is_alone = not (waiting_runs or active_runs or holders or snapshot.pause_rules)
+    if is_alone and _is_routine(due_task, now):
         slot = due_task.slots[0]
         plan.run_now.append(WaitingRun(task.name, slot, Trigger.SCHEDULE, slot))
         return
@@ -165,7 +168,8 @@ def _plan_task(
         return
     runs, skipped = catch_up(task, slots, now, due_task.counts)
     plan.skipped += skipped
-    _plan_runs(plan, task, [*new_runs, *runs], waiting_runs, active_runs, now)
+    blocking = find_blocking(task, snapshot)
+    _plan_runs(plan, task, [*new_runs, *runs], waiting_runs, blocking, now)
 
 
 def _is_routine(due_task: DueTask, now: datetime) -> bool:
@@ -213,24 +217,26 @@ def _plan_runs(
     task: Task,
     new_runs: list[WaitingRun],
     waiting_runs: Sequence[WaitingRun],
-    active_runs: Sequence[ActiveRun],
+    blocking: Sequence[ActiveRun],
     now: datetime,
 ) -> None:
     """Plan the runs of a task that is not paused: of its new slots, and those that waited."""
     scheduled = [run for run in waiting_runs if run.trigger.is_scheduled]
     unscheduled = [run for run in waiting_runs if not run.trigger.is_scheduled]
     heirs: list[WaitingRun] = []
-    if task.catch_up is not CatchUp.ALL:
+    # A new slot that is skipped must not take its turn from one that waits for the lock.
+    has_turn = bool(blocking) and task.lock is not None and task.overlap is Overlap.SKIP
+    if task.catch_up is not CatchUp.ALL and not has_turn:
         stored = scheduled
         new_runs, scheduled = _supersede_older(plan, task, new_runs, scheduled)
         heirs = [run for run in scheduled if run not in stored]
-    blocking = blocking_runs(task, active_runs)
     if blocking or task.idle or task.executor != REQUEST_EXECUTOR:
         plan.enqueue += heirs  # each goes on waiting in the place that it inherited
     if blocking:
         _apply_overlap(plan, task, new_runs, scheduled, blocking, now)
-        parallel = [run for run in unscheduled if run.origin == PARALLEL_BACKFILL_ORIGIN]
-        _run_or_backlog(plan, parallel)
+        if task.lock is None:
+            parallel = [run for run in unscheduled if run.origin == PARALLEL_BACKFILL_ORIGIN]
+            _run_or_backlog(plan, parallel)
     elif task.idle:
         new_runs = _waiting_for(WaitReason.TIME, new_runs)
         plan.idle += [*scheduled, *new_runs, *unscheduled]
@@ -333,11 +339,28 @@ def blocking_runs(
     ]
 
 
+def find_blocking(
+    task: Task, snapshot: Snapshot, origin: str = SCHEDULE_ORIGIN
+) -> Sequence[ActiveRun]:
+    """Return the active runs that keep a run of this origin from beginning.
+
+    They are of its own task, or hold the task's lock.
+    """
+    own = blocking_runs(task, snapshot.active_of(task.name), origin)
+    if task.lock is None:
+        return own
+    own_ids = {active_run.run.id for active_run in own}
+    holders = snapshot.lock_holders(task.lock)
+    return [*own, *(holder for holder in holders if holder.run.id not in own_ids)]
+
+
 def skipped_for_overlap(
     task: Task, slots: Sequence[datetime], blocking: Sequence[ActiveRun]
 ) -> SkippedSlots:
     """Return slots as skipped since other runs block them; the newest of these is named."""
-    detail = f"still going on: {blocking[-1]}"
+    last = blocking[-1]
+    holder = "" if last.run.task == task.name else f"{last.run.task}, which has the same lock: "
+    detail = f"still going on: {holder}{last}"
     return SkippedSlots(task.name, slots[-1], len(slots), RunReason.OVERLAP, detail)
 
 

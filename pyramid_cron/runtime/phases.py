@@ -74,15 +74,15 @@ def run_claimed(
 def run_restarts(scope: TickScope, plan: TickPlan, progress: TickProgress) -> None:
     """Run what waits for a run to stop, if that stops soon; else a later tick does."""
     wait_until = time.monotonic() + RESTART_WAIT_SECONDS
-    launched: set[str] = set()
+    launched: set[str | None] = set()
     for waiting_run in plan.restarts:
-        if waiting_run.task in launched:  # a background run ends only after this tick
+        task = scope.task_registry.get(waiting_run.task)
+        if launched & {task.name, task.lock}:  # a background run ends only after this tick
             progress.waiting.append(waiting_run)
             continue
         run = _claim_when_unblocked(scope, waiting_run, lambda: time.monotonic() < wait_until)
-        task = scope.task_registry.get(waiting_run.task)
         if isinstance(run, Run) and task.executor != REQUEST_EXECUTOR:
-            launched.add(task.name)
+            launched |= {task.name, task.lock} - {None}
             scope.launch([run])
             progress.add(run)
         else:

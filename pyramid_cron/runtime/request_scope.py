@@ -18,7 +18,7 @@ from pyramid.request import Request
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.snapshot import WaitingRun
-from ..planning.tick_plan import blocking_runs, skipped_for_overlap
+from ..planning.tick_plan import find_blocking, skipped_for_overlap
 from ..run import Run, RunState, Trigger, as_payload, make_adhoc_origin
 from ..schedule.zones import get_zone
 from ..task import Task
@@ -169,8 +169,9 @@ def run_manually(
 
     Earlier work of the request is committed; with ``commit_first`` an error of that is raised.
     The run is skipped, with the reason ``overlap``, while another run of the task is active, unless
-    the task's ``overlap`` allows that. Raises TypeError or ValueError for a payload that is not
-    JSON, StoreError if the run can't be claimed or its result can't be written.
+    the task's ``overlap`` allows that, and while one of another task has its lock. Raises TypeError
+    or ValueError for a payload that is not JSON, StoreError if the run can't be claimed or its
+    result can't be written.
     """
     waiting_run = WaitingRun(
         task.name,
@@ -189,11 +190,11 @@ def run_manually(
         commit_first=commit_first or caller is not None,
     ) as runner:
         with cron.supervisor.claim_transaction(runner.clock) as claims:
-            if active := blocking_runs(task, claims.active_runs().active_of(task.name)):
+            if active := find_blocking(task, claims.active_runs()):
                 skip = replace(skipped_for_overlap(task, [now], active), waiting_run=waiting_run)
                 _, [run] = claims.claim([], [skip])
             else:
-                [run], _ = claims.claim([waiting_run])
+                [run], _ = claims.claim([waiting_run], lock_of=lambda _: task.lock)
         if run.state is RunState.SKIPPED:
             runner.announce_end(run)
         else:

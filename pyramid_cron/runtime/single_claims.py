@@ -9,7 +9,7 @@ from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.pauses import active_pause
 from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun, as_run
-from ..planning.tick_plan import blocking_runs
+from ..planning.tick_plan import find_blocking
 from ..registry import TaskRegistry
 from ..run import Run
 from ..task import REQUEST_EXECUTOR, WORKER_EXECUTOR, Task
@@ -63,8 +63,11 @@ def try_claims(
             else:
                 refusals.append(None)
                 accepted.append(current)
-                snapshot = _with_claim(snapshot, current, task_registry.weight(task.name))
-        claimed, _ = claims.claim(accepted, weight_of=task_registry.weight)
+                weight = task_registry.weight(task.name)
+                snapshot = _with_claim(snapshot, current, weight, task.lock)
+        claimed, _ = claims.claim(
+            accepted, weight_of=task_registry.weight, lock_of=task_registry.lock
+        )
     runs = iter(claimed)
     return [next(runs) if refusal is None else refusal for refusal in refusals]
 
@@ -73,9 +76,10 @@ def _find_refusal(
     cron: CronApp, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
 ) -> ClaimRefusal | None:
     """Return why a run may not run beside the active ones; None if it may."""
-    if task.name in cron.supervisor.executions.stuck_tasks():
+    stuck = cron.supervisor.executions.stuck_tasks()
+    if task.name in cron.task_registry.with_same_lock(stuck):
         return ClaimRefusal.BLOCKED
-    if blocking_runs(task, snapshot.active_of(task.name), waiting_run.origin):
+    if find_blocking(task, snapshot, waiting_run.origin):
         return ClaimRefusal.BLOCKED
     if task.executor == REQUEST_EXECUTOR:
         return None
@@ -86,8 +90,10 @@ def _find_refusal(
     return None if has_room else ClaimRefusal.POSTPONED
 
 
-def _with_claim(snapshot: Snapshot, waiting_run: WaitingRun, weight: int) -> Snapshot:
+def _with_claim(
+    snapshot: Snapshot, waiting_run: WaitingRun, weight: int, lock: str | None
+) -> Snapshot:
     """Return a snapshot in which a run is active as well."""
-    claim = ActiveRun(as_run(waiting_run), waiting_run.slot, weight)
+    claim = ActiveRun(as_run(waiting_run), waiting_run.slot, weight, lock)
     runs = [*snapshot.active_of(waiting_run.task), claim]
     return Snapshot(active={**snapshot.active, waiting_run.task: runs})

@@ -196,7 +196,7 @@ def _execute_plan(
         last_end = record.at if executors else claims.record_tick(record, tasks.by_name)
         if last_end is not None:  # else the clock of this host may be wrong
             claims.cap_far_leases(snapshot.active)
-        stuck = cron.supervisor.executions.stuck_tasks()
+        stuck = tasks.with_same_lock(cron.supervisor.executions.stuck_tasks())
         snapshot = replace(snapshot, last_tick=last_end, stuck_tasks=stuck)
         due = _add_tasks_with_waiting_runs(_drop_handled(work.due, last_end), tasks, snapshot)
         due = (one for one in due if executors is None or one.task.executor in executors)
@@ -204,8 +204,9 @@ def _execute_plan(
         claims.dequeue(plan.dequeue)
         claims.enqueue(plan.enqueue)
         claims.request_cancels(plan.cancel_ids)
-        claimed, skipped = claims.claim(plan.run_now, [*work.missed, *plan.skipped])
-        background, _ = claims.claim(plan.background, weight_of=tasks.weight)
+        skips = [*work.missed, *plan.skipped]
+        claimed, skipped = claims.claim(plan.run_now, skips, lock_of=tasks.lock)
+        background, _ = claims.claim(plan.background, weight_of=tasks.weight, lock_of=tasks.lock)
     if not executors:
         cron.window_end = record.at
         cron.last_tick = cron.last_tick if record.is_beat else record.at

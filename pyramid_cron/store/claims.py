@@ -62,7 +62,13 @@ CLAIM_COLUMNS = (
     "owner",
     "lease_until",
     "weight",
+    "lock_name",
 )
+
+Shares = tuple[int, str | None]
+"""What a claim takes of what tasks share: its weight, and its lock."""
+
+NO_SHARES: Shares = (0, None)
 
 CLAIM_KEY = ("task", "slot", "attempt", "origin")
 """The columns by which a run exists once."""
@@ -167,7 +173,7 @@ class ClaimTransaction:
         for active_run in select_active_runs(self._session):
             is_expired = active_run.lease_until < self._now  # as good as lost: it takes no room
             active.setdefault(active_run.run.task, []).append(
-                replace(active_run, weight=0) if is_expired else active_run
+                replace(active_run, weight=0, lock=None) if is_expired else active_run
             )
         return active
 
@@ -184,11 +190,12 @@ class ClaimTransaction:
         waiting_runs: Sequence[WaitingRun],
         skips: Sequence[SkippedSlots] = (),
         weight_of: Callable[[str], int] = lambda _: 0,
+        lock_of: Callable[[str], str | None] = lambda _: None,
     ) -> tuple[list[Run], list[Run]]:
         """Claim runs and record skipped ones; return both.
 
         What another process has claimed, skipped or ended is left out of them. ``weight_of``
-        returns what a task's run takes of the capacity.
+        returns what a task's run takes of the capacity, ``lock_of`` the lock that it holds.
         """
         ids = make_run_ids(self._now, len(skips) + len(waiting_runs))
         # Lists are sorted by id: a run is newer than the slots that it supersedes.
@@ -197,15 +204,15 @@ class ClaimTransaction:
         waiting_ids = self._select_waiting_ids(waiting_runs, skips)
         new_ids = set(ids)
         runs = [*claimed_runs, *skipped_runs]
-        weights = {run.id: weight_of(run.task) for run in claimed_runs}
+        shares = {run.id: (weight_of(run.task), lock_of(run.task)) for run in claimed_runs}
         new_rows = [
-            make_run_row(run, *self._claim_values, weights.get(run.id, 0))
+            make_run_row(run, *self._claim_values, *shares.get(run.id, NO_SHARES))
             for run in runs
             if run.id in new_ids
         ]
         are_all_new = insert_new(self._session, self._tables.runs, new_rows)
         own_ids = waiting_ids | (new_ids if are_all_new else self._select_ids(ids))
-        self._update_waiting([run for run in runs if run.id in waiting_ids], weights)
+        self._update_waiting([run for run in runs if run.id in waiting_ids], shares)
         own_skips = [run for run in skipped_runs if run.id in own_ids]
         count_runs(self._session, own_skips)
         own_claims = [run for run in claimed_runs if run.id in own_ids]
@@ -273,9 +280,12 @@ class ClaimTransaction:
         self._seen_waiting -= known
         return waiting
 
-    def _update_waiting(self, runs: Sequence[Run], weights: Mapping[str, int]) -> None:
+    def _update_waiting(self, runs: Sequence[Run], shares: Mapping[str, Shares]) -> None:
         rows = [
-            {"run_id": run.id, **make_claim_row(run, *self._claim_values, weights.get(run.id, 0))}
+            {
+                "run_id": run.id,
+                **make_claim_row(run, *self._claim_values, *shares.get(run.id, NO_SHARES)),
+            }
             for run in runs
         ]
         if rows:

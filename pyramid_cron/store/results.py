@@ -231,6 +231,7 @@ def release_claims(session: Session, runs: Sequence[Run]) -> None:
             "owner": NO_OWNER,
             "lease_until": None,
             "weight": 0,
+            "lock_name": None,
         }
         is_own_claim = (table.c.id == run.id) & (table.c.owner == session.owner.token)
         is_unstarted = table.c.state == RunState.CLAIMED.value

@@ -14,7 +14,7 @@ from ..run_transitions import cancelled
 from .results import end_run
 from .rows import to_run
 from .run_stats import count_runs
-from .session import Session
+from .session import WORKER_SEEN_INFO, Session
 from .store import Store
 
 
@@ -41,10 +41,10 @@ def prune(
 def forget_all(store: Store) -> None:
     """Delete all that is on record: runs, ticks, pauses. Raises StoreError."""
     with store.write_session() as session:
-        for table in reversed(session.tables.metadata.sorted_tables):
+        for table in session.tables.metadata.sorted_tables:
             statement = delete(table)
             if table is session.tables.schema_info:
-                statement = statement.where(table.c.name != "schema")
+                statement = statement.where(table.c.name == WORKER_SEEN_INFO)
             session.connection.execute(statement)
 
 

@@ -25,7 +25,13 @@ from .schema import Tables, Values, once_per_store
 from .session import NO_OWNER, Owner, Session
 
 
-def make_run_row(run: Run, owner: Owner, lease_until: datetime | None, weight: int = 0) -> Values:
+def make_run_row(
+    run: Run,
+    owner: Owner,
+    lease_until: datetime | None,
+    weight: int = 0,
+    lock: str | None = None,
+) -> Values:
     """Return the row that claims a slot, or records that it is skipped."""
     return {
         "id": run.id,
@@ -36,11 +42,17 @@ def make_run_row(run: Run, owner: Owner, lease_until: datetime | None, weight: i
         "payload": dump_payload(run.payload),
         "dedup_key": run.key,
         "cancel_requested": 0,
-        **make_claim_row(run, owner, lease_until, weight),
+        **make_claim_row(run, owner, lease_until, weight, lock),
     }
 
 
-def make_claim_row(run: Run, owner: Owner, lease_until: datetime | None, weight: int = 0) -> Values:
+def make_claim_row(
+    run: Run,
+    owner: Owner,
+    lease_until: datetime | None,
+    weight: int = 0,
+    lock: str | None = None,
+) -> Values:
     """Return the columns that change when a waiting run is claimed or skipped."""
     return {
         "trigger": str(run.trigger),
@@ -56,6 +68,7 @@ def make_claim_row(run: Run, owner: Owner, lease_until: datetime | None, weight:
         "owner": owner.token,
         "lease_until": None if run.state.is_final else lease_until,
         "weight": weight,
+        "lock_name": lock,
     }
 
 
@@ -122,7 +135,9 @@ def select_active_runs(session: Session) -> list[ActiveRun]:
     Filters on the lease only: with ORDER BY or a task filter SQLite scans the whole table.
     """
     rows = session.connection.execute(_active_runs_query(session.tables))
-    active_runs = [ActiveRun(to_run(row), row.lease_until, row.weight) for row in rows]
+    active_runs = [
+        ActiveRun(to_run(row), row.lease_until, row.weight, row.lock_name) for row in rows
+    ]
     return sorted(active_runs, key=lambda active_run: newness(active_run.run))
 
 

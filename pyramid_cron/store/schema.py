@@ -149,8 +149,9 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     begin, and no other run has one; its ``reason`` is why it waits. ``claimed`` is when a process
     claimed or skipped the run, and ``owner`` is that process. An active run has ``lease_until``,
     until when its owner is to renew it; ``cancel_requested`` is 1 once its cancellation is
-    requested. ``weight`` is its share of the capacity, 0 in a request. ``slot_count`` is the number
-    of slots that a skipped run stands for. ``dedup_key`` is the key of a deferred run.
+    requested. ``weight`` is its share of the capacity, 0 in a request, and ``lock_name`` the lock
+    that it holds. ``slot_count`` is the number of slots that a skipped run stands for.
+    ``dedup_key`` is the key of a deferred run.
     ``exit_status`` is that of a program, or of a run's own process; a signal's number below 0.
     """
     runs = _make_table(
@@ -180,6 +181,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("lease_until", UtcMicroseconds),
         Column("cancel_requested", Integer, nullable=False),
         Column("weight", Integer, nullable=False),
+        Column("lock_name", TaskName),
         Column("dedup_key", TaskName),
         UniqueConstraint("slot", "task", "attempt", "origin", name=f"{prefix}runs_claim_key"),
     )

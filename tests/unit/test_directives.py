@@ -208,6 +208,34 @@ def test_what_is_no_error_to_retry_after_is_refused(on):
         Retry(on=on)
 
 
+def test_a_task_may_have_a_lock_and_labels(config):
+    config.add_cron_task(
+        task, name="a", lock="disk", labels={"team": "billing", "cost.center": "7"}
+    )
+    config.add_cron_task(task, name="b")
+    a, b = registered(config)
+    assert (a.lock, a.labels) == ("disk", {"team": "billing", "cost.center": "7"})
+    assert (b.lock, b.labels) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lock": ""}, "lock='': must be text of 1 to 200 printable characters"),
+        ({"lock": 5}, "lock=5: must be text of 1 to 200 printable characters"),
+        ({"lock": "disk", "overlap": "allow"}, "lock='disk': means nothing with overlap='allow', "),
+        ({"labels": ["a"]}, "labels=['a']: must be a mapping such as {'team': 'billing'}"),
+        ({"labels": {"a:b": "c"}}, "labels={'a:b': 'c'}: the name 'a:b' must be ASCII letters, "),
+        ({"labels": {1: "c"}}, "labels={1: 'c'}: the name 1 must be ASCII letters, "),
+        ({"labels": {"a": 7}}, "labels={'a': 7}: 'a' must be text of 1 to 200 printable "),
+        ({"tags": {}}, "tags={}: add_cron_task has no such argument; did you mean 'labels'?"),
+    ],
+)
+def test_wrong_locks_and_labels_are_refused(config, arguments, message):
+    with pytest.raises(ConfigurationError, match="^" + re.escape(f"cron task 'a': {message}")):
+        config.add_cron_task(task, name="a", **arguments)
+
+
 def test_one_function_may_have_several_tasks(config):
     config.add_cron_task(task, name="a", hour=1)
     config.add_cron_task(task, name="b", hour=2)

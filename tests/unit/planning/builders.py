@@ -60,6 +60,7 @@ def task(
     offset: int = 0,
     executor: str = REQUEST_EXECUTOR,
     weight: int = 1,
+    lock: str | None = None,
 ) -> Task:
     """Return a task, due each minute unless its schedule says otherwise; None is on demand."""
     return Task(
@@ -77,6 +78,7 @@ def task(
         offset=offset,
         executor=executor,
         weight=weight,
+        lock=lock,
     )
 
 
@@ -151,12 +153,13 @@ def active(
     lease: str = "13:00",
     origin: str = SCHEDULE_ORIGIN,
     weight: int = 0,
+    lock: str | None = None,
 ) -> ActiveRun:
     """Return a run that began at its slot, or was only claimed then."""
     began = at(slot)
     started = began if state is RunState.RUNNING else None
     ongoing = replace(run(name, slot, state, origin=origin), started=started, finished=None)
-    return ActiveRun(ongoing, at(lease), weight)
+    return ActiveRun(ongoing, at(lease), weight, lock)
 
 
 def pause(

@@ -112,6 +112,24 @@ class TestOneAtATime:
         assert slots(shares(background("a"), deferred, room=8).wait) == ["a 11:00"]
 
 
+class TestLocks:
+    def test_runs_of_one_lock_begin_one_after_the_other(self) -> None:
+        allocation = shares(*self.candidates("disk", "mail", "disk", None, None), room=9)
+        assert slots(allocation.start) == ["a 12:00", "b 12:00", "d 12:00", "e 12:00"]
+        assert slots(allocation.wait) == ["c 12:00"]
+
+    def test_nothing_begins_whose_lock_is_held(self) -> None:
+        candidates = self.candidates("disk", None)
+        allocation = allocate(candidates, 9, at("12:00"), held_locks={"disk", None})
+        assert slots(allocation.start) == ["b 12:00"]
+
+    def candidates(self, *locks: str | None) -> list[Candidate]:
+        return [
+            Candidate(task(name, executor="thread", lock=lock), waiting(name))
+            for name, lock in zip("abcdefgh", locks, strict=False)
+        ]
+
+
 class TestGrace:
     @pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.CATCH_UP])
     @pytest.mark.parametrize("room", [0, 8])

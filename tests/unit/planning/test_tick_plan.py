@@ -969,6 +969,75 @@ class TestBlockingRuns:
         assert blocking_runs(task(), running, BY_HAND) == running[1:]
 
 
+class TestLock:
+    """Runs of tasks with the same lock do not go on side by side."""
+
+    HELD = active("backup", "11:59", lock="disk")
+
+    @pytest.mark.parametrize("executor", ["request", "thread"])
+    def test_a_slot_is_skipped_while_another_task_has_the_lock(self, executor: str) -> None:
+        policy = task(lock="disk", executor=executor)
+        plan = plan_at("12:00", due(policy, "12:00"), running=[self.HELD], capacity=8)
+        assert (plan.run_now, plan.background, skips(plan)) == ([], [], ["a 12:00 overlap 1"])
+        [skip] = plan.skipped
+        assert str(skip.detail).startswith("still going on: backup, which has the same lock: run ")
+
+    @pytest.mark.parametrize("lock", [None, "mail"])
+    def test_a_task_with_another_lock_or_none_begins(self, lock: str | None) -> None:
+        plan = plan_at("12:00", due(task(lock=lock), "12:00"), running=[self.HELD])
+        assert slots(plan.run_now) == ["a 12:00"]
+
+    def test_with_delay_the_slot_waits(self) -> None:
+        policy = task(lock="disk", overlap="delay")
+        plan = plan_at("12:00", due(policy, "12:00"), running=[self.HELD])
+        assert [(run.task, run.why) for run in plan.enqueue] == [("a", WaitReason.OVERLAP)]
+        assert (plan.run_now, plan.skipped) == ([], [])
+
+    def test_with_restart_whoever_has_the_lock_is_cancelled(self) -> None:
+        policy = task(lock="disk", overlap="restart")
+        plan = plan_at("12:00", due(policy, "12:00"), running=[self.HELD])
+        assert plan.cancel_ids == [self.HELD.run.id]
+        assert slots(plan.restarts) == ["a 12:00"]
+
+    def test_in_the_request_they_run_one_after_the_other(self) -> None:
+        tasks = [due(task(name, lock="disk"), "12:00") for name in "ab"]
+        assert slots(plan_at("12:00", *tasks).run_now) == ["a 12:00", "b 12:00"]
+
+    def test_in_threads_one_waits(self) -> None:
+        tasks = [due(task(name, lock="disk", executor="thread"), "12:00") for name in "ab"]
+        plan = plan_at("12:00", *tasks, capacity=8)
+        assert slots(plan.background) == ["a 12:00"]
+        assert [(run.task, run.why) for run in plan.enqueue] == [("b", WaitReason.ROOM)]
+
+    def test_a_thread_waits_for_what_runs_in_the_request(self) -> None:
+        quick = task("b", lock="disk", executor="thread")
+        plan = plan_at(
+            "12:00", due(task("a", lock="disk"), "12:00"), due(quick, "12:00"), capacity=8
+        )
+        assert (slots(plan.run_now), plan.background) == (["a 12:00"], [])
+        assert slots(plan.over_capacity) == ["b 12:00"]
+
+    def test_a_slot_that_waits_for_the_lock_keeps_its_turn(self) -> None:
+        plan = plan_at(
+            "12:01",
+            due(task(lock="disk"), "12:01"),
+            stored=[replace(waiting("a", "12:00"), why=WaitReason.ROOM)],
+            running=[self.HELD],
+        )
+        assert skips(plan) == ["a 12:01 overlap 1"]
+        assert (plan.run_now, plan.enqueue, skipped_runs(plan)) == ([], [], [])
+
+    def test_a_deferred_run_waits_for_the_lock(self) -> None:
+        deferred = waiting("a", "12:00", Trigger.DEFERRED, origin=BY_HAND)
+        plan = plan_at("12:00", due(task(lock="disk")), stored=[deferred], running=[self.HELD])
+        assert (plan.run_now, plan.skipped) == ([], [])
+
+    def test_a_parallel_backfill_from_before_there_was_a_lock_waits_as_well(self) -> None:
+        slot = waiting("a", "10:00", Trigger.RETRY, origin=PARALLEL_BACKFILL_ORIGIN)
+        plan = plan_at("12:00", due(task(lock="disk")), stored=[slot], running=[self.HELD])
+        assert (plan.run_now, plan.backlog) == ([], [])
+
+
 def test_slots_that_overlap_are_one_record_of_the_newest() -> None:
     ongoing = active()
     skip = skipped_for_overlap(task(), moments("12:01", "12:02"), [ongoing])

@@ -6,6 +6,7 @@ import pytest
 
 from pyramid_cron.planning.pauses import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger
+from pyramid_cron.run_transitions import released
 from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.ticks import TickRecord
 from pyramid_cron.store.write_buffer import WriteBuffer
@@ -71,6 +72,22 @@ class TestLeases:
             assert claims.active_runs().background_weight == 0
         [lost] = expire(store, now=NOON + 6 * MINUTE + SECOND, known="bc")
         assert (lost.id, lost.state) == (run.id, "lost")
+
+    def test_a_lock_is_held_until_the_lease_of_the_run_is_over(self, store):
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            [run], _ = claims.claim([slot("a")], lock_of=lambda _: "disk")
+        for now, holders in ((NOON + MINUTE, [run.id]), (LATER, [])):
+            with store.claim_transaction(now, now + MINUTE) as claims:
+                active = claims.active_runs()
+                assert [holder.run.id for holder in active.lock_holders("disk")] == holders
+                assert (active.lock_holders("mail"), active.lock_holders(None)) == ([], ())
+
+    def test_a_run_that_is_over_or_released_holds_no_lock(self, store):
+        with store.claim_transaction(NOON, LATER) as claims:
+            runs, _ = claims.claim([slot("a"), slot("b")], lock_of=lambda _: "disk")
+        write(store, ended(runs[0]), released(runs[1], NOON))
+        with store.claim_transaction(NOON, LATER) as claims:
+            assert claims.active_runs().lock_holders("disk") == []
 
 
 class TestOwnership:
