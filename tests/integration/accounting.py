@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from pyramid_cron.app import CronApp
 from pyramid_cron.run import Run
 from pyramid_cron.store.store import Store
+from pyramid_cron.store.waiting import list_waiting
 
 FAULTS = ("twice", "unrecorded", "unfounded", "counted_twice", "stuck")
 
@@ -79,9 +80,7 @@ def lines(path: Path) -> list[str]:
 
 def waiting_slots(store: Store) -> set[tuple[str, datetime]]:
     """Return what waits for a later tick."""
-    table = store.tables.waiting
-    with store.database.read() as connection:
-        return {(row.task, row.slot) for row in connection.execute(select(table))}
+    return {(run.task, run.slot) for run in list_waiting(store, None, 10**7)}
 
 
 def _span(store: Store) -> tuple[datetime, datetime, int]:
@@ -89,7 +88,7 @@ def _span(store: Store) -> tuple[datetime, datetime, int]:
     ticks, task_sets, runs = store.tables.ticks, store.tables.task_sets, store.tables.runs
     with store.database.read() as connection:
         first = connection.scalar(select(func.min(runs.c.id)))
-        last = connection.scalar(select(func.max(task_sets.c.last_tick)))
+        last = connection.scalar(select(func.max(task_sets.c.window_end)))
         count = connection.scalar(select(func.count()).select_from(ticks))
     begin = datetime.fromtimestamp(int(first[:12], 16) / 1000, timezone.utc)
     return begin.replace(second=0, microsecond=0) - timedelta.resolution, last, count

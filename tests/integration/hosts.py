@@ -191,9 +191,9 @@ class Deployment:
         """Return what is not over of what was due until ``end``."""
         store = self.cron.store
         runs, task_sets = store.tables.runs, store.tables.task_sets
-        going_on = select(runs.c.id).where(runs.c.lease.is_not(None), runs.c.slot <= end)
+        going_on = select(runs.c.id).where(runs.c.lease_until.is_not(None), runs.c.slot <= end)
         with store.database.read() as connection:
-            last = connection.scalar(select(func.max(task_sets.c.last_tick)))
+            last = connection.scalar(select(func.max(task_sets.c.window_end)))
             found = list(connection.scalars(going_on))
         found += [task for task, slot in waiting_slots(store) if slot <= end]
         return found if last > end else [*found, "no tick"]

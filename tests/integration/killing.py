@@ -171,7 +171,7 @@ def _outlast_leases(store: Store) -> None:
     """Wait until no lease is left that a dead process has taken."""
     runs = store.tables.runs
     with store.database.read() as connection:
-        lease = connection.scalar(select(func.max(runs.c.lease)))
+        lease = connection.scalar(select(func.max(runs.c.lease_until)))
     while lease is not None and utc_now() <= lease:
         time.sleep(0.05)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 from pyramid_cron.store.store import Store
@@ -13,10 +13,7 @@ def late(store: Store, starts: Path, task: str) -> list[float]:
 
     A line is ``task slot attempt moment``.
     """
-    claims = {
-        (run.slot, run.attempt): datetime.fromtimestamp(int(run.id[:12], 16) / 1000, timezone.utc)
-        for run in store.history(task, limit=10**7)
-    }
+    claims = {(run.slot, run.attempt): run.claimed for run in store.history(task, limit=10**7)}
     found = []
     for name, slot, attempt, moment in map(str.split, starts.read_text().splitlines()):
         claimed = claims.get((datetime.fromisoformat(slot), int(attempt)))

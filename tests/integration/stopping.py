@@ -38,7 +38,7 @@ def configured(folder, **settings):
     executor = os.environ.get("CRON_EXECUTOR", "request")
     retry = Retry(attempts=int(os.environ.get("CRON_ATTEMPTS", "1")), delay=0)
     config.add_cron_task(task, name="long", priority=1, executor=executor, retry=retry, **when)
-    config.add_cron_task(following, name="following", **when)
+    config.add_cron_task(following, name="following", catch_up="all", **when)
     return config
 
 
