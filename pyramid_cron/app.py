@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from zope.interface import Interface
 from .clock import utc_now
 from .planning.capacity import NO_WORKER, WorkerThreads
 from .planning.followups import followups, is_exhausted
+from .planning.schedule_book import BookEntry, ScheduleBook
 from .registry import TaskRegistry, TaskSource
 from .run import Run
 from .runtime.dispatcher import Dispatcher
@@ -23,11 +25,13 @@ from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
 from .runtime.warn_once import WarnOnce
+from .schedule_arguments import make_times
 from .settings import Settings
 from .store.engine import is_in_memory
 from .store.results import Outcome
 from .store.retention import prune
 from .store.store import Store
+from .store.stored_schedules import ScheduleChange, read_changes, read_version
 from .store.write_buffer import WriteBuffer
 from .task import PROCESS_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR, Schedules, Task
 
@@ -38,6 +42,9 @@ PRUNE_BATCH_SIZE = 500
 
 PRUNE_MAX_BATCHES = 20
 """Batches that are deleted in a row."""
+
+
+log = logging.getLogger("pyramid_cron")
 
 
 class ICronApp(Interface):  # type: ignore[misc]
@@ -96,6 +103,11 @@ class CronApp:
         self.last_tick: datetime | None = None
         #: Until when this process has handled slots; None before the first tick or beat.
         self.window_end: datetime | None = None
+        #: With which version of the stored schedules it has handled them.
+        self.handled_version = 0
+        #: The stored schedules as far as this process knows.
+        self.schedule_book = ScheduleBook()
+        self.fork_hook.add(self.schedule_book.renew_lock)
         #: When the application came to know the tasks that no tick has recorded yet.
         self.known_since = clock()
         #: Whether runs may be carried out by processes, which have to see the store; else they
@@ -165,7 +177,7 @@ class CronApp:
 
         ``by_shutdown``: the run was interrupted because its process stops.
         """
-        task = self._tasks_by_name.get(run.task)
+        task = self.find_task(run.task, run.schedule)
         if task is None or not run.state.is_final:
             return Outcome(run)
         pause_after = task.pause_after if is_exhausted(task, run) else None
@@ -200,9 +212,68 @@ class CronApp:
                 self._invalidate()
                 del self._tasks_by_name[name]
 
-    def find_task(self, name: str) -> Task | None:
-        """Return the task of this name, or None."""
-        return self._tasks_by_name.get(name)
+    def find_task(self, name: str, schedule: str | None = None) -> Task | None:
+        """Return the task of this name, or None; with a stored schedule as it is for that.
+
+        For one that is gone it has no schedule.
+        """
+        task = self._tasks_by_name.get(name)
+        if task is None or schedule is None:
+            return task
+        entry = self.schedule_book.get(schedule)
+        if entry is None or entry.task != name:
+            return replace(task, schedules=(), schedule_name=schedule)
+        return entry.as_task(task)
+
+    def next_slot_between(self, after: datetime) -> datetime | None:
+        """Return the first slot after a moment that is not on a whole minute; None without one."""
+        calendars = self.task_registry.between_calendar, self.schedule_book.between_calendar
+        slots = [calendar.next_slot(after) for calendar in calendars]
+        return min((slot for slot in slots if slot is not None), default=None)
+
+    def note_window(self, end: datetime, version: int) -> None:
+        """Take note that slots up to a moment are handled, with this version of the schedules."""
+        self.window_end, self.handled_version = end, version
+
+    def refresh_schedules(self, version: int | None = None) -> None:
+        """Learn what has changed of the stored schedules up to a version; by default up to now.
+
+        Raises StoreError.
+        """
+        book = self.schedule_book
+        if version is not None and version == book.version:
+            return
+        with self.store.read_session() as session:
+            version = read_version(session)
+            if version < book.version:  # another store, or one that was emptied
+                book.clear()
+            changes = [] if version == book.version else read_changes(session, book.version)
+        pool: dict[Schedules, Schedules] = {}
+        for change in changes:
+            self._apply_change(change, pool)
+        book.note_version(version)
+
+    def _apply_change(self, change: ScheduleChange, pool: dict[Schedules, Schedules]) -> None:
+        schedule = change.schedule
+        if change.is_off:
+            self.schedule_book.drop(schedule.name, schedule.version)
+            return
+        try:
+            times = make_times(schedule.name, schedule.arguments, self.settings.timezone)
+        except Exception as error:  # kept by a version that knows more, or a zone that is gone
+            log.error("schedule %s is left out: %s", schedule.name, error)
+            self.schedule_book.drop(schedule.name, schedule.version)
+            return
+        entry = BookEntry(
+            schedule.name,
+            schedule.task,
+            pool.setdefault(times.schedules, times.schedules),  # most of an entry's memory
+            times.offset,
+            times.timezone,
+            schedule.changed,
+            schedule.version,
+        )
+        self.schedule_book.put(entry)
 
     def _invalidate(self) -> None:
         """Leave running ticks the registry they have; the next one reads its last tick anew."""

@@ -45,7 +45,8 @@ def assess_overview(
     own_id = tasks.task_set_id
     last_ticks = _with_own(overview.last_ticks, own_id, cron.last_tick)
     window_ends = _with_own(overview.window_ends, own_id, cron.window_end)
-    stuck = cron.supervisor.executions.stuck_tasks()
+    stuck_keys = cron.supervisor.executions.stuck_tasks()
+    stuck = {key if isinstance(key, str) else key[0] for key in stuck_keys}
     task_inputs = [
         replace(task_input, is_stuck=task_input.name in stuck)
         for task_input in _make_task_inputs(tasks, overview, window_ends, now)

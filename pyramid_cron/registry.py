@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from .planning.slots import SlotCalendar, compute_task_set_id, is_on_minutes
+from .run import TaskKey
 from .task import REQUEST_EXECUTOR, Task
 from .text import suggest
 
@@ -70,12 +71,13 @@ class TaskRegistry:
         """Return the lock that a task's runs hold; None if they hold none."""
         return self.by_name[name].lock
 
-    def with_same_lock(self, names: Collection[str]) -> Collection[str]:
-        """Return these names, and those of the tasks that share a lock with one of them."""
+    def with_same_lock(self, keys: Collection[TaskKey]) -> Collection[TaskKey]:
+        """Return these keys, and the names of the tasks that share a lock with one of them."""
+        names = {key if isinstance(key, str) else key[0] for key in keys}
         locks = {self.by_name[name].lock for name in names if name in self.by_name} - {None}
         if not locks:
-            return names
-        return {*names, *(task.name for task in self.tasks if task.lock in locks)}
+            return keys
+        return {*keys, *(task.name for task in self.tasks if task.lock in locks)}
 
     def position(self, name: str) -> int:
         """Return a task's position in the order of registration, from 0."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 
 class RunState(str, Enum):
@@ -96,6 +97,25 @@ PARALLEL_BACKFILL_ORIGIN = "backfill:allow"
 BACKFILL_ORIGINS = (BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN)
 
 
+TaskKey: TypeAlias = str | tuple[str, str]
+"""A task's name; with a stored schedule of the task the names of both."""
+
+
+def make_task_key(task: str, schedule: str | None) -> TaskKey:
+    """Return the key of a task or, with the name of a stored schedule, of the two."""
+    return task if schedule is None else (task, schedule)
+
+
+def make_schedule_origin(schedule: str | None) -> str:
+    """Return the origin of the slots of a stored schedule; of None, of the task's own schedule.
+
+    Names are longer than an origin may be.
+    """
+    if schedule is None:
+        return SCHEDULE_ORIGIN
+    return f"stored:{hashlib.sha256(schedule.encode()).hexdigest()[:32]}"
+
+
 def make_adhoc_origin() -> str:
     """Return the origin of a run that somebody asked for: it competes with no other run."""
     return f"adhoc:{random.getrandbits(64):016x}"
@@ -159,8 +179,11 @@ class Run:
     progress: Progress | None = None
     #: A JSON value.
     payload: Any = None
-    #: What made it: ``schedule``, ``backfill`` or ``adhoc:…``. Runs of other origins compete not.
+    #: What made it: ``schedule``, ``stored:…``, ``backfill`` or ``adhoc:…``. Runs of other origins
+    #: compete not.
     origin: str = SCHEDULE_ORIGIN
+    #: The name of the stored schedule that it is of; None if it is of none.
+    schedule: str | None = None
     #: When it may begin, while it waits; None afterwards.
     not_before: datetime | None = None
     #: Why it waits; None afterwards.
@@ -181,6 +204,11 @@ class Run:
     is_given_up: bool = field(default=False, compare=False, repr=False)
     #: How long after its end the next attempt is due, where its error says so; known there alone.
     retry_after: timedelta | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def task_key(self) -> TaskKey:
+        """The task, with the stored schedule if there is one."""
+        return make_task_key(self.task, self.schedule)
 
     @property
     def output(self) -> str | None:

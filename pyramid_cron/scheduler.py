@@ -20,6 +20,7 @@ from .health_report import assess_health
 from .planning.followups import floor_to_second, retry_of
 from .planning.health import Health
 from .planning.pauses import PauseRule, active_pause, name_matcher
+from .planning.schedule_book import StoredSchedule
 from .planning.snapshot import WaitingRun
 from .run import (
     BACKFILL_ORIGIN,
@@ -32,17 +33,23 @@ from .run import (
     make_run_ids,
 )
 from .runtime.beats import go_on_with_queue
-from .runtime.deferral import defer_until_commit
+from .runtime.deferral import (
+    change_schedule_at_commit,
+    defer_until_commit,
+    find_pending_change,
+)
 from .runtime.own_request import own_request
 from .runtime.queues import run_handed_off
 from .runtime.request_scope import run_manually
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
+from .schedule_control import ScheduleStatus, describe_schedule, make_schedule
 from .serializers import instant_or_none, task_data
 from .store.backfill import SlotRange, add_backfill
 from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
+from .store.stored_schedules import ScheduleChange, find_schedule, list_schedules
 from .store.waiting import cancel_waiting, find_waiting_ids, list_waiting, reschedule_run
 from .task import TASK_NAME_PATTERN, Task
 
@@ -213,6 +220,71 @@ class Scheduler:
         deferred_run = DeferredRun(waiting_run, replaces=replace)
         return defer_until_commit(self._cron, self._request, deferred_run, self._tm)
 
+    def schedule(
+        self, name: str, task: str, payload: Any = None, enabled: bool = True, **when: Any
+    ) -> ScheduleStatus:
+        """Make a recurring schedule of a registered task, or replace the one of this name.
+
+        ``when`` says when, as in :func:`~pyramid_cron.directives.add_cron_task`: the fields
+        ``min``, ``hour``, ``day``, ``month``, ``dow``, or ``schedule``, ``every``, ``at``; with
+        ``timezone`` (default: the task's), ``jitter``, and the moments ``starting`` and ``ending``.
+        ``payload`` is a JSON value, which the task has as ``system["payload"]``. One that is not
+        ``enabled`` is kept, and makes no slots.
+
+        Slots count that are later than the call. All of the task's policies apply to each of its
+        schedules by itself: they do not overlap each other, and each is retried and paused alone.
+        It is recorded with the transaction as in :meth:`defer`; every process and host acts on it
+        with its next tick or beat.
+
+        Raises ValueError naming the argument that is wrong (an unknown task, the name of a task, a
+        payload that is not JSON), StoreError.
+        """
+        cron = self._cron
+        stored, _ = make_schedule(cron, name, task, payload, enabled, when)
+        change_schedule_at_commit(cron, self._request, ScheduleChange(stored), self._tm)
+        return describe_schedule(cron, stored, cron.store.pause_rules())
+
+    def unschedule(self, name: str) -> None:
+        """Remove the stored schedule of this name; what waits for it is cancelled.
+
+        Raises LookupError if there is none, StoreError.
+        """
+        stored = self._find_schedule(name)
+        removed = dataclasses.replace(stored, changed=self._cron.clock(), is_enabled=False)
+        change = ScheduleChange(removed, is_removed=True)
+        change_schedule_at_commit(self._cron, self._request, change, self._tm)
+
+    def schedules(self, task: str | None = None) -> list[ScheduleStatus]:
+        """Return the stored schedules of a task, or all, by their names.
+
+        Those of a task that is away are among them. What the current transaction has changed is
+        not. Raises StoreError.
+        """
+        cron = self._cron
+        with cron.store.read_session() as session:
+            stored = list_schedules(session, task)
+        rules = cron.store.pause_rules()
+        return [describe_schedule(cron, one, rules) for one in stored]
+
+    def get_schedule(self, name: str) -> ScheduleStatus:
+        """Return the stored schedule of this name; LookupError if there is none, StoreError."""
+        stored = self._find_schedule(name)
+        return describe_schedule(self._cron, stored, self._cron.store.pause_rules())
+
+    def _find_schedule(self, name: str) -> StoredSchedule:
+        cron = self._cron
+        pending = find_pending_change(cron, self._request, name, self._tm)
+        if pending is not None:
+            stored = None if pending.is_removed else pending.schedule
+        elif isinstance(name, str) and TASK_NAME_PATTERN.fullmatch(name):
+            with cron.store.read_session() as session:
+                stored = find_schedule(session, name)
+        else:
+            stored = None
+        if stored is None:
+            raise LookupError(f"there is no stored schedule named {name!r}")
+        return stored
+
     def waiting(
         self, name: str | None = None, limit: int = 50, *, trigger: Trigger | str | None = None
     ) -> list[Run]:
@@ -283,7 +355,7 @@ class Scheduler:
     def pause(
         self, pattern: str = "*", until: datetime | None = None, reason: str | None = None
     ) -> list[str]:
-        """Pause the tasks whose names match; return those names.
+        """Pause the tasks and stored schedules whose names match; return those names.
 
         ``pattern`` is a glob, or with ``re:`` in front a regular expression. A pause lasts until
         the aware moment ``until``, or until :meth:`resume`. Active runs go on; slots that fall due
@@ -301,7 +373,7 @@ class Scheduler:
         return names
 
     def resume(self, pattern: str = "*") -> list[str]:
-        """End the pauses of the tasks whose names match; return those that were paused.
+        """End the pauses of tasks and stored schedules whose names match; return those paused.
 
         All tasks that match count their failures for ``pause_after`` anew.
 
@@ -309,7 +381,12 @@ class Scheduler:
         """
         rule = PauseRule(self._cron.clock(), False, pattern)
         matching, earlier_rules = self._add_pause_rule(rule)
-        names = [name for name in matching if active_pause(name, rule.since, earlier_rules)]
+        schedules = self._cron.schedule_book
+        names = [
+            name
+            for name in matching
+            if active_pause(schedules.task_of(name), rule.since, earlier_rules, name)
+        ]
         self._notify([(events.TaskResumed, name) for name in names])
         return names
 
@@ -325,7 +402,10 @@ class Scheduler:
                 f"pattern={rule.pattern!r}: must be text, a glob, or a regular expression after re:"
             )
         matches = name_matcher(rule.pattern)
-        names = [name for name in self._cron.task_registry.by_name if matches(name)]
+        cron = self._cron
+        cron.refresh_schedules()
+        known = *cron.task_registry.by_name, *cron.schedule_book.names()
+        names = [name for name in known if matches(name)]
         if not names:
             raise LookupError(f"no cron task matches {rule.pattern!r}")
         return names, self._cron.store.add_pause_rule(rule)

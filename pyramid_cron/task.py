@@ -10,6 +10,7 @@ from enum import Enum
 from itertools import chain
 from typing import Any
 
+from .run import TaskKey, make_schedule_origin, make_task_key
 from .schedule import Every, Schedule
 from .schedule.base import ask_between, ask_following
 from .schedule.fields import hash_name
@@ -193,6 +194,20 @@ class Task:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: Options for Celery when it is sent there.
     celery: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    #: The name of the stored schedule for which this is the task; None for its own schedules.
+    schedule_name: str | None = None
+    #: What the stored schedule has its runs receive, a JSON value.
+    payload: Any = field(default=None, hash=False)
+
+    @property
+    def key(self) -> TaskKey:
+        """Its name, with that of the stored schedule if there is one."""
+        return make_task_key(self.name, self.schedule_name)
+
+    @property
+    def origin(self) -> str:
+        """The origin of its slots."""
+        return make_schedule_origin(self.schedule_name)
 
     @property
     def fixed_delay(self) -> timedelta | None:
@@ -208,25 +223,43 @@ class Task:
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after an aware moment, in UTC; None if there is none."""
-        shift = timedelta(seconds=self.offset)
-        slots = [ask_following(schedule, after - shift) for schedule in self.schedules]
-        return min((slot + shift for slot in slots if slot is not None), default=None)
+        return following_slot_of(self.schedules, self.offset, after)
 
     def between(self, since: datetime, until: datetime) -> list[datetime]:
         """Return the slots with ``since < slot <= until`` (aware moments), in order and in UTC."""
-        shift = timedelta(seconds=self.offset)
-        by_schedule = [
-            ask_between(schedule, since - shift, until - shift) for schedule in self.schedules
-        ]
-        slots = by_schedule[0] if len(by_schedule) == 1 else sorted(set(chain(*by_schedule)))
-        return [slot + shift for slot in slots] if self.offset else slots
+        return slots_between(self.schedules, self.offset, since, until)
 
     def describe(self) -> str:
         """Return its schedule in plain English."""
         if not self.schedules:
             return "on demand"
-        text = ", and ".join(schedule.describe() for schedule in self.schedules)
-        return f"{text}, {timedelta(seconds=self.offset)} later" if self.offset else text
+        return describe_schedules(self.schedules, self.offset)
+
+
+def slots_between(
+    schedules: Schedules, offset: int, since: datetime, until: datetime
+) -> list[datetime]:
+    """Return the slots of any of the schedules, ``offset`` seconds later, in order and in UTC.
+
+    They are those with ``since < slot <= until`` (aware moments).
+    """
+    shift = timedelta(seconds=offset)
+    by_schedule = [ask_between(schedule, since - shift, until - shift) for schedule in schedules]
+    slots = by_schedule[0] if len(by_schedule) == 1 else sorted(set(chain(*by_schedule)))
+    return [slot + shift for slot in slots] if offset else slots
+
+
+def following_slot_of(schedules: Schedules, offset: int, after: datetime) -> datetime | None:
+    """Return the first slot of the schedules, ``offset`` seconds later, after an aware moment."""
+    shift = timedelta(seconds=offset)
+    slots = [ask_following(schedule, after - shift) for schedule in schedules]
+    return min((slot + shift for slot in slots if slot is not None), default=None)
+
+
+def describe_schedules(schedules: Schedules, offset: int) -> str:
+    """Return in plain English when any of the schedules is, ``offset`` seconds later."""
+    text = ", and ".join(schedule.describe() for schedule in schedules)
+    return f"{text}, {timedelta(seconds=offset)} later" if offset else text
 
 
 def compute_jitter_offset(name: str, jitter: int) -> int:

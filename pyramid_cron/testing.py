@@ -84,6 +84,7 @@ class CronTester:
             self._cron.store.database.dispose()
         else:
             forget_all(self._cron.store)
+        self._cron.schedule_book.clear()
         self._original.restore_clock(self._cron)
         self._forget_moments()
 
@@ -132,8 +133,8 @@ class CronTester:
         next_minute = _floor_to_minute(self._moment) + MINUTE
         if not self._cron.settings.beats:
             return next_minute
-        calendar = self._cron.task_registry.between_calendar
-        slot, _ = next(calendar.slots_after(self._moment), (None, ()))
+        self._cron.refresh_schedules()
+        slot = self._cron.next_slot_between(self._moment)
         _, not_before = peek_waiting(self._cron.store, self._moment, 1)
         return min(moment for moment in (next_minute, slot, not_before) if moment is not None)
 
@@ -155,8 +156,7 @@ class CronTester:
         window_end = self._cron.window_end
         if startable_ids or window_end is None:
             return bool(startable_ids)
-        calendar = self._cron.task_registry.between_calendar
-        slot, _ = next(calendar.slots_after(window_end), (None, ()))
+        slot = self._cron.next_slot_between(window_end)
         return slot is not None and slot <= moment
 
     def run(self, name: str, payload: Any = None, at: datetime | None = None) -> Run:
@@ -201,6 +201,7 @@ class _State:
     def restore_clock(self, cron: CronApp) -> None:
         cron.clock, cron.known_since = self._clock, self._known_since
         cron.last_tick, cron.window_end = self._last_tick, self._window_end
+        cron.handled_version = 0
 
     def restore_store(self, cron: CronApp) -> None:
         cron.dispatcher = self._dispatcher

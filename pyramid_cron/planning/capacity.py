@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ..run import PARALLEL_BACKFILL_ORIGIN, Trigger
+from ..run import PARALLEL_BACKFILL_ORIGIN, TaskKey, Trigger
 from ..task import WORKER_EXECUTOR, CatchUp, Overlap, Task
 from .snapshot import WaitingRun
 
@@ -65,11 +65,12 @@ def allocate(
     """Share out free capacity among candidates, which come in order.
 
     One that does not fit keeps those behind it waiting, however light they are: a heavy one would
-    otherwise never have its turn. One that waits for another run of its own task, for a worker, or
-    for a lock, which ``held_locks`` are those that this tick's own runs hold, keeps nobody.
+    otherwise never have its turn. One that waits for another run of its own task or stored
+    schedule, for a worker, or for a lock keeps nobody. ``held_locks`` are those that this tick's
+    own runs hold.
     """
     allocation = Allocation()
-    exclusive_tasks: set[str] = set()
+    exclusive_tasks: set[TaskKey] = set()
     locks = {*held_locks} - {None}
     free_threads = worker.free
     for candidate in candidates:
@@ -83,14 +84,14 @@ def allocate(
         elif (
             not has_thread
             or task.lock in locks
-            or (candidate.is_exclusive and task.name in exclusive_tasks)
+            or (candidate.is_exclusive and run.task_key in exclusive_tasks)
         ):
             allocation.wait.append(run)
         elif task.weight <= room:
             room -= task.weight
             free_threads -= is_for_worker
             if candidate.is_exclusive:
-                exclusive_tasks.add(task.name)
+                exclusive_tasks.add(run.task_key)
             locks |= {task.lock} - {None}
             allocation.start.append(run)
         else:

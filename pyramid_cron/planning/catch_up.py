@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from ..run import RunReason, Trigger
 from ..task import CatchUp, Task
-from .snapshot import WaitingRun
+from .snapshot import WaitingRun, make_slot_run
 
 SLOT_ON_TIME_LIMIT = timedelta(minutes=1)
 """A slot that a tick comes for within this time was not missed."""
@@ -36,6 +36,22 @@ class SkippedSlots:
     detail: str | None = None
     #: The waiting run that is skipped, if one is.
     waiting_run: WaitingRun | None = None
+    #: The name of the stored schedule whose slots they are; None for the task's own.
+    schedule: str | None = None
+
+
+def skip_slots(
+    task: Task,
+    newest: datetime,
+    count: int,
+    reason: RunReason,
+    detail: str | None = None,
+    waiting_run: WaitingRun | None = None,
+) -> SkippedSlots:
+    """Return slots of a task's schedule, own or stored, that do not run."""
+    return SkippedSlots(
+        task.name, newest, count, reason, detail, waiting_run, schedule=task.schedule_name
+    )
 
 
 def catch_up(
@@ -56,13 +72,11 @@ def catch_up(
     last = first if task.catch_up is CatchUp.ALL else max(first, len(slots) - 1)
     parts = ((slots[:first], RunReason.MISSED), (slots[first:last], RunReason.SUPERSEDED))
     skipped = [
-        SkippedSlots(task.name, part[-1], count_slots(part, counts), reason)
+        skip_slots(task, part[-1], count_slots(part, counts), reason)
         for part, reason in parts
         if part
     ]
-    return [
-        WaitingRun(task.name, slot, _trigger(slot, now), slot) for slot in slots[last:]
-    ], skipped
+    return [make_slot_run(task, slot, _trigger(slot, now)) for slot in slots[last:]], skipped
 
 
 def _trigger(slot: datetime, now: datetime) -> Trigger:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..run import SCHEDULE_ORIGIN, RunReason, Trigger
+from ..run import RunReason, Trigger
 from ..task import Task
-from .catch_up import SkippedSlots, catch_up, is_on_time
+from .catch_up import SkippedSlots, catch_up, is_on_time, skip_slots
 from .followups import TICK_INTERVAL
 from .pauses import active_pause
 from .snapshot import Snapshot, WaitingRun
@@ -50,7 +50,7 @@ def plan_fixed_delay(
     late_slots = {run.slot for run in work.late}
     upcoming = [
         run
-        for run in snapshot.fixed_delay_waiting.get(task.name, ())
+        for run in snapshot.fixed_delay_waiting.get(task.key, ())
         if run not in skipped and run.slot not in late_slots
     ]
     next_run = next_waiting(task, [*upcoming, *work.late], now)
@@ -61,8 +61,7 @@ def plan_fixed_delay(
     ]
     # A run by hand, or of a backfill, has no follow-up.
     has_followup = any(
-        active_run.run.origin == SCHEDULE_ORIGIN
-        for active_run in snapshot.active.get(task.name, ())
+        active_run.run.origin == task.origin for active_run in snapshot.active_of(task.key)
     )
     if next_run is None and not has_followup:
         work.slots = _newest_runnable(task, slots, snapshot, now) if skipped else slots
@@ -77,8 +76,9 @@ def _triage(
         work.waiting.append(waiting_run)
         return
     is_new = snapshot.last_tick is None or waiting_run.due_since > snapshot.last_tick
-    at_now = active_pause(task.name, now, snapshot.pause_rules)
-    pause = active_pause(task.name, waiting_run.slot, snapshot.pause_rules)
+    rules, schedule = snapshot.pause_rules, task.schedule_name
+    at_now = active_pause(task.name, now, rules, schedule)
+    pause = active_pause(task.name, waiting_run.slot, rules, schedule)
     if at_now or (not pause and (not is_new or is_on_time(waiting_run.slot, now))):
         # Until a pause ends, it stands for the task's next slot.
         work.waiting.append(waiting_run)
@@ -94,7 +94,7 @@ def _triage(
 def _skip(
     task: Task, waiting_run: WaitingRun, reason: RunReason, detail: str | None = None
 ) -> SkippedSlots:
-    return SkippedSlots(task.name, waiting_run.slot, 1, reason, detail, waiting_run)
+    return skip_slots(task, waiting_run.slot, 1, reason, detail, waiting_run)
 
 
 def _newest_runnable(
@@ -102,7 +102,8 @@ def _newest_runnable(
 ) -> Sequence[datetime]:
     """Return the newest slot of the schedule if it may still run; older ones were never its own."""
     rules = snapshot.pause_rules
-    newest = [slot for slot in slots if not active_pause(task.name, slot, rules)][-1:]
+    schedule = task.schedule_name
+    newest = [slot for slot in slots if not active_pause(task.name, slot, rules, schedule)][-1:]
     runs, _ = catch_up(task, newest, now)
     return newest if runs else ()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..run import SCHEDULE_ORIGIN, Run, RunState, TaskTimeout, Trigger, WaitReason
+from ..run import Run, RunState, TaskTimeout, Trigger, WaitReason
 from ..task import Task
-from .snapshot import WaitingRun
+from .snapshot import WaitingRun, make_slot_run
 
 TICK_INTERVAL = timedelta(minutes=1)
 
@@ -32,7 +33,7 @@ def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRu
     delay = next_attempt_delay(task, run) if has_failed or is_stopped else None
     if delay is not None:
         return [retry_of(run, floor_to_second(run.finished) + delay)]
-    if task.fixed_delay is None or run.origin != SCHEDULE_ORIGIN:
+    if task.fixed_delay is None or run.origin != task.origin:
         return []
     # From the beginning of the minute it ended in: ticks come by the minute, and a task that takes
     # a second must not lose a minute each time.
@@ -40,7 +41,7 @@ def followups(task: Task, run: Run, is_shutdown: bool = False) -> list[WaitingRu
     if task.fixed_delay >= TICK_INTERVAL:
         end = end.replace(second=0)
     slot = end + task.fixed_delay
-    return [WaitingRun(task.name, slot, Trigger.SCHEDULE, slot)]
+    return [replace(make_slot_run(task, slot), payload=run.payload)]
 
 
 def retry_of(run: Run, not_before: datetime) -> WaitingRun:
@@ -54,6 +55,7 @@ def retry_of(run: Run, not_before: datetime) -> WaitingRun:
         origin=run.origin,
         payload=run.payload,
         why=WaitReason.RETRY,
+        schedule=run.schedule,
     )
 
 

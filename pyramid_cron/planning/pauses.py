@@ -24,13 +24,23 @@ class PauseRule:
     reason: str | None = None
 
 
-def active_pause(name: str, at: datetime, rules: Sequence[PauseRule]) -> PauseRule | None:
-    """Return the pause that a task is in at a moment, or None. ``rules`` are oldest first."""
+def active_pause(
+    name: str, at: datetime, rules: Sequence[PauseRule], schedule: str | None = None
+) -> PauseRule | None:
+    """Return the pause that a task is in at a moment, or None. ``rules`` are oldest first.
+
+    Of a stored schedule of the task, rules may match the one name or the other.
+    """
     for rule in reversed(rules):
-        if rule.since <= at and name_matcher(rule.pattern)(name):
+        if rule.since <= at and _applies(rule, name, schedule):
             is_paused = rule.is_pause and (rule.until is None or at < rule.until)
             return rule if is_paused else None
     return None
+
+
+def _applies(rule: PauseRule, name: str, schedule: str | None) -> bool:
+    matches = name_matcher(rule.pattern)
+    return bool(matches(name) or (schedule is not None and matches(schedule)))
 
 
 def list_pause_changes(rules: Sequence[PauseRule]) -> set[datetime]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from array import array
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -22,7 +23,7 @@ from ..schedule.base import Limited, ask_following
 from ..schedule.every_days import EveryDays
 from ..schedule.zones import to_utc
 from ..task import Schedules, Task
-from .catch_up import SkippedSlots
+from .catch_up import SkippedSlots, skip_slots
 
 SLOT_RESOLUTION = timedelta.resolution
 
@@ -75,7 +76,7 @@ def window_start(
 def missed_one_shots(tasks: Iterable[Task], start: datetime) -> list[SkippedSlots]:
     """Return the moments of one-shot tasks up to a moment, before which nothing knew the tasks."""
     return [
-        SkippedSlots(task.name, slot, 1, RunReason.MISSED)
+        skip_slots(task, slot, 1, RunReason.MISSED)
         for task in tasks
         for schedule in task.schedules
         if isinstance(schedule, At)
@@ -168,15 +169,43 @@ class SlotCalendar:
 
     Entries are known by their position, and equal schedules are asked once. Only ``following`` is
     asked of a schedule. To go on where the last window ended costs what is due; any other window
-    costs at most one question for each distinct schedule. Threads may share a calendar.
+    costs at most one question for each distinct schedule. An entry that comes or goes costs what it
+    has itself. Threads may share a calendar.
     """
 
-    __slots__ = ("_lock", "_schedules", "_walks")
+    __slots__ = ("_lock", "_shared", "_walks")
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._schedules = _shared_schedules(entries)
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._shared: dict[tuple[Schedule, int], _SharedSchedule] = {}
         self._walks: list[_Walk] = []
         self._lock = threading.Lock()
+        for position, entry in enumerate(entries):
+            self.add(position, entry)
+
+    def add(self, position: int, entry: Entry) -> None:
+        """Take an entry in at a position that no other has."""
+        schedules, offset = entry
+        with self._lock:
+            for schedule in dict.fromkeys(schedules):
+                shared = self._shared.get((schedule, offset))
+                if shared is None:
+                    shared = _SharedSchedule(schedule, offset, array("I"))
+                    self._shared[schedule, offset] = shared
+                    for walk in self._walks:
+                        walk.add(shared)
+                insort(shared.positions, position)
+
+    def drop(self, position: int, entry: Entry) -> None:
+        """Leave out the entry at a position, as it was taken in."""
+        schedules, offset = entry
+        with self._lock:
+            for schedule in dict.fromkeys(schedules):
+                shared = self._shared[schedule, offset]
+                shared.positions.remove(position)
+                if not shared.positions:
+                    del self._shared[schedule, offset]
+                    for walk in self._walks:
+                        walk.note_drop()
 
     def due(self, since: datetime, until: datetime) -> list[tuple[datetime, int]]:
         """Return every slot in (since, until] with the position of its entry, sorted and each once.
@@ -197,12 +226,13 @@ class SlotCalendar:
     def next_slot(self, after: datetime) -> datetime | None:
         """Return the first slot of all after an aware moment, in UTC; None if there is none.
 
-        At the end of the last window it is known already.
+        To ask for one moment after the other costs what is passed by.
         """
         after = to_utc(after, "after")
         with self._lock:
             walk = self._take_walk(after)
-            slot = walk.peek(after)
+            walk.skip(after)
+            slot = walk.first()
             self._put_back(walk)
         return slot
 
@@ -211,7 +241,9 @@ class SlotCalendar:
 
         They may have no end. It is a walk of its own, and costs :meth:`due` nothing.
         """
-        return _Walk(self._schedules, to_utc(since, "since")).go()
+        with self._lock:
+            shared = tuple(self._shared.values())
+        return _Walk(shared, to_utc(since, "since")).go()
 
     def _take_walk(self, since: datetime) -> _Walk:
         """Take the walk that has come nearest to a moment, or begin one there.
@@ -224,7 +256,7 @@ class SlotCalendar:
             default=None,
         )
         if nearest is None:
-            return _Walk(self._schedules, since)
+            return _Walk(self._shared.values(), since)
         self._walks.remove(nearest)
         return nearest
 
@@ -233,11 +265,14 @@ class SlotCalendar:
 
 
 class _SharedSchedule(NamedTuple):
-    """A schedule, how many seconds later the slots are, and the positions of its entries."""
+    """A schedule, how many seconds later the slots are, and the positions of its entries, sorted.
+
+    Without positions it is one that no entry has any more.
+    """
 
     schedule: Schedule
     offset: int
-    positions: Sequence[int]
+    positions: array[int]
 
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after a moment; None if there is none."""
@@ -246,39 +281,56 @@ class _SharedSchedule(NamedTuple):
         return None if slot is None else slot + shift
 
 
-def _shared_schedules(entries: Iterable[Entry]) -> tuple[_SharedSchedule, ...]:
-    positions: dict[tuple[Schedule, int], array[int]] = {}
-    for position, (schedules, offset) in enumerate(entries):
-        for schedule in dict.fromkeys(schedules):
-            positions.setdefault((schedule, offset), array("I")).append(position)
-    return tuple(_SharedSchedule(*key, at) for key, at in positions.items())
+MIN_DROPS = 100
+"""So many dropped schedules may stay in a walk, and more only while they are fewer than others."""
 
 
 class _Walk:
     """A heap of the next slot of each schedule, all of them after the moment that is reached.
 
     One that has none and may have some later, as it failed or gave up a search, is asked again when
-    the walk goes on.
+    the walk goes on. One that was dropped goes when its slot comes, if not before.
     """
 
-    __slots__ = ("_heap", "_schedules", "_silent", "reached")
+    __slots__ = ("_drops", "_heap", "_silent", "_taken", "reached")
 
-    def __init__(self, schedules: Sequence[_SharedSchedule], since: datetime) -> None:
-        self._schedules = schedules
+    def __init__(self, schedules: Iterable[_SharedSchedule], since: datetime) -> None:
         self.reached = since
-        self._heap: list[tuple[datetime, int]] = []
-        self._silent = list(range(len(schedules)))
-        self._ask_silent(since)
+        self._heap: list[tuple[datetime, int, _SharedSchedule]] = []
+        self._silent: list[_SharedSchedule] = []
+        self._taken = self._drops = 0
+        for shared in schedules:
+            self.add(shared)
+
+    def add(self, shared: _SharedSchedule) -> None:
+        """Take in a schedule, from the moment that is reached."""
+        slot = shared.following(self.reached)
+        if slot is not None:
+            self._push(slot, shared)
+        elif not shared.schedule.none_is_final:
+            self._silent.append(shared)
+
+    def note_drop(self) -> None:
+        """Take note that a schedule has no entries any more; leave out such ones once many."""
+        self._drops += 1
+        if self._drops > MIN_DROPS and self._drops > len(self._heap) // 2:
+            self._drops = 0
+            self._heap = [item for item in self._heap if item[2].positions]
+            heapify(self._heap)
+            self._silent = [shared for shared in self._silent if shared.positions]
+
+    def _push(self, slot: datetime, shared: _SharedSchedule) -> None:
+        self._taken += 1  # schedules have no order
+        heappush(self._heap, (slot, self._taken, shared))
 
     def _ask_silent(self, after: datetime) -> None:
-        numbers, self._silent = self._silent, []
-        for number in numbers:
-            schedule = self._schedules[number]
-            slot = schedule.following(after)
+        silent, self._silent = self._silent, []
+        for shared in silent:
+            slot = shared.following(after) if shared.positions else None
             if slot is not None:
-                heappush(self._heap, (slot, number))
-            elif not schedule.schedule.none_is_final:
-                self._silent.append(number)
+                self._push(slot, shared)
+            elif shared.positions and not shared.schedule.none_is_final:
+                self._silent.append(shared)
 
     def skip(self, until: datetime) -> None:
         """Leave out the slots up to a moment."""
@@ -290,35 +342,31 @@ class _Walk:
 
     def go(self, until: datetime | None = None) -> Iterator[tuple[datetime, Sequence[int]]]:
         """Yield the slots up to a moment, in order, with their positions in order."""
-        heap = self._heap
-        while heap and (until is None or heap[0][0] <= until):
-            slot = heap[0][0]
+        while self._heap and (until is None or self._heap[0][0] <= until):
+            slot = self._heap[0][0]
             due: list[Sequence[int]] = []
-            while heap and heap[0][0] == slot:
-                due.append(self._advance(slot).positions)
-            yield slot, due[0] if len(due) == 1 else sorted(set(chain.from_iterable(due)))
+            while self._heap and self._heap[0][0] == slot:
+                if positions := self._advance(slot).positions:
+                    due.append(positions)
+            if due:
+                yield slot, due[0] if len(due) == 1 else sorted(set(chain.from_iterable(due)))
         if until is not None:
             self.reached = until
 
-    def peek(self, after: datetime) -> datetime | None:
-        """Return the first slot after a moment, which is not before the one reached."""
-        if self._heap and self._heap[0][0] > after:
-            return self._heap[0][0]
-        slots = [
-            slot if slot > after else self._schedules[number].following(after)
-            for slot, number in self._heap
-        ]
-        return min((slot for slot in slots if slot is not None), default=None)
+    def first(self) -> datetime | None:
+        """Return the first slot after the moment that is reached; None if there is none."""
+        while self._heap and not self._heap[0][2].positions:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
 
     def _advance(self, after: datetime) -> _SharedSchedule:
         """Put the slot that follows a moment in place of the first one; return its schedule."""
-        _, number = self._heap[0]
-        schedule = self._schedules[number]
-        slot = schedule.following(after)
-        if slot is None:
-            heappop(self._heap)
-            if not schedule.schedule.none_is_final:
-                self._silent.append(number)
-        else:
-            heapreplace(self._heap, (slot, number))
-        return schedule
+        _, number, shared = self._heap[0]
+        slot = shared.following(after) if shared.positions else None
+        if slot is not None:
+            heapreplace(self._heap, (slot, number, shared))
+            return shared
+        heappop(self._heap)
+        if shared.positions and not shared.schedule.none_is_final:
+            self._silent.append(shared)
+        return shared

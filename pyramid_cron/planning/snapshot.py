@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..run import BACKFILL_ORIGINS, SCHEDULE_ORIGIN, Run, RunState, Trigger, WaitReason
+from ..run import (
+    BACKFILL_ORIGINS,
+    SCHEDULE_ORIGIN,
+    Run,
+    RunState,
+    TaskKey,
+    Trigger,
+    WaitReason,
+    make_task_key,
+)
+from ..task import Task
 from .pauses import PauseRule
 
 
@@ -32,6 +42,13 @@ class WaitingRun:
     why: WaitReason = field(default=WaitReason.LATER, compare=False)
     #: The key that it was deferred with.
     key: str | None = field(default=None, compare=False)
+    #: The name of the stored schedule that it is of; None if it is of none.
+    schedule: str | None = None
+
+    @property
+    def task_key(self) -> TaskKey:
+        """The task, with the stored schedule if there is one."""
+        return make_task_key(self.task, self.schedule)
 
     @property
     def due_since(self) -> datetime:
@@ -42,6 +59,19 @@ class WaitingRun:
     def is_backfill(self) -> bool:
         """Whether a backfill runs this slot, so that the schedule does not."""
         return self.origin in BACKFILL_ORIGINS
+
+
+def make_slot_run(task: Task, slot: datetime, trigger: Trigger = Trigger.SCHEDULE) -> WaitingRun:
+    """Return the first attempt at a slot of a task's schedule, own or stored."""
+    return WaitingRun(
+        task.name,
+        slot,
+        trigger,
+        slot,
+        origin=task.origin,
+        payload=task.payload,
+        schedule=task.schedule_name,
+    )
 
 
 def as_run(waiting_run: WaitingRun) -> Run:
@@ -61,6 +91,7 @@ def as_run(waiting_run: WaitingRun) -> Run:
         not_before=waiting_run.not_before,
         why=waiting_run.why,
         key=waiting_run.key,
+        schedule=waiting_run.schedule,
     )
 
 
@@ -77,6 +108,7 @@ def as_waiting_run(run: Run) -> WaitingRun:
         id=run.id,
         why=run.why or WaitReason.LATER,
         key=run.key,
+        schedule=run.schedule,
     )
 
 
@@ -102,26 +134,31 @@ class ActiveRun:
         return f"run {run.id} on {run.host} (pid {run.pid}), lease until {until}"
 
 
+def is_stuck(task: Task, stuck: Collection[TaskKey]) -> bool:
+    """Return whether a task or stored schedule is among stuck ones, or one with its lock is."""
+    return task.key in stuck or (task.lock is not None and task.name in stuck)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What the store knew at the moment of a tick."""
 
     #: The waiting runs that may begin.
     waiting: Sequence[WaitingRun] = ()
-    #: By task, oldest first.
-    active: Mapping[str, Sequence[ActiveRun]] = field(default_factory=dict)
-    #: By task with fixed delay, all that wait of its schedule, due or not.
-    fixed_delay_waiting: Mapping[str, Sequence[WaitingRun]] = field(default_factory=dict)
+    #: By task or stored schedule, oldest first.
+    active: Mapping[TaskKey, Sequence[ActiveRun]] = field(default_factory=dict)
+    #: By task or stored schedule with fixed delay, all that wait of it, due or not.
+    fixed_delay_waiting: Mapping[TaskKey, Sequence[WaitingRun]] = field(default_factory=dict)
     #: Oldest first.
     pause_rules: Sequence[PauseRule] = ()
     #: The tick before this one; None if it is unknown.
     last_tick: datetime | None = None
-    #: Tasks of which this process has given up a run that still has its thread.
-    stuck_tasks: Collection[str] = ()
+    #: Those of which this process has given up a run that still has its thread.
+    stuck_tasks: Collection[TaskKey] = ()
 
-    def active_of(self, task: str) -> Sequence[ActiveRun]:
-        """Return the active runs of a task, oldest first."""
-        return self.active.get(task, ())
+    def active_of(self, key: TaskKey) -> Sequence[ActiveRun]:
+        """Return the active runs of a task, or of a stored schedule, oldest first."""
+        return self.active.get(key, ())
 
     def lock_holders(self, lock: str | None) -> Sequence[ActiveRun]:
         """Return the active runs of whatever tasks that hold a lock; none for None."""

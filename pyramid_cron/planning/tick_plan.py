@@ -11,9 +11,9 @@ from typing import NamedTuple
 from ..run import (
     BACKFILL_ORIGIN,
     PARALLEL_BACKFILL_ORIGIN,
-    SCHEDULE_ORIGIN,
     RunReason,
     RunState,
+    TaskKey,
     Trigger,
     WaitReason,
 )
@@ -26,18 +26,19 @@ from .catch_up import (
     catch_up,
     count_slots,
     is_on_time,
+    skip_slots,
 )
 from .fixed_delay import plan_fixed_delay
-from .pauses import active_pause
+from .pauses import PauseRule, active_pause
 from .slots import SLOT_RESOLUTION
-from .snapshot import ActiveRun, Snapshot, WaitingRun
+from .snapshot import ActiveRun, Snapshot, WaitingRun, is_stuck, make_slot_run
 
 FRESH_CLAIM_LIMIT = timedelta(seconds=2)
 """How long after its claim a run that has not begun is about to begin, or to be released."""
 
 
 class DueTask(NamedTuple):
-    """A task that has due slots or waiting runs at a tick."""
+    """A task that has due slots or waiting runs at a tick, of its own or of a stored schedule."""
 
     task: Task
     #: Its place in the order of registration.
@@ -46,6 +47,8 @@ class DueTask(NamedTuple):
     slots: Sequence[datetime] = ()
     #: How many slots a slot stands for, itself included, where these are several.
     counts: Mapping[datetime, int] = NO_COUNTS
+    #: Whether it is a stored schedule that has changed since the last tick, which knew nothing.
+    is_news: bool = False
 
     def after(self, since: datetime) -> Sequence[datetime]:
         """Return all of its slots after a moment."""
@@ -80,8 +83,8 @@ class TickPlan:
     #: Waiting for what will not come: taken off the record.
     dequeue: list[WaitingRun] = field(default_factory=list)
     cancel_ids: list[str] = field(default_factory=list)
-    #: By task, the runs to cancel for an idle run if there is time for it at all.
-    idle_restart_ids: dict[str, list[str]] = field(default_factory=dict)
+    #: By task or stored schedule, the runs to cancel for an idle run if there is time for it.
+    idle_restart_ids: dict[TaskKey, list[str]] = field(default_factory=dict)
 
 
 def plan_tick(
@@ -98,14 +101,14 @@ def plan_tick(
     """
     plan = TickPlan()
     waiting_runs = _group_by_task(snapshot.waiting)
-    tasks: dict[str, DueTask] = {}
+    tasks: dict[TaskKey, DueTask] = {}
     for due_task in due_tasks:
-        name = due_task.task.name
-        tasks[name] = due_task
-        _plan_task(plan, due_task, waiting_runs.get(name, ()), snapshot, now)
+        key = due_task.task.key
+        tasks[key] = due_task
+        _plan_task(plan, due_task, waiting_runs.get(key, ()), snapshot, now)
 
     def rank(waiting_run: WaitingRun) -> tuple[int, datetime, int]:
-        due_task = tasks[waiting_run.task]
+        due_task = tasks[waiting_run.task_key]
         return -due_task.task.priority, waiting_run.due_since, due_task.position
 
     for runs in (plan.run_now, plan.backlog, plan.idle, plan.restarts):
@@ -114,15 +117,15 @@ def plan_tick(
         candidates = _split_off_background(plan, tasks)
         candidates.sort(key=lambda candidate: (candidate.is_last, *rank(candidate.waiting_run)))
         room = capacity - snapshot.background_weight
-        held_locks = {tasks[run.task].task.lock for run in plan.run_now}
+        held_locks = {tasks[run.task_key].task.lock for run in plan.run_now}
         _apply_allocation(plan, allocate(candidates, room, now, worker, held_locks))
     return plan
 
 
-def _group_by_task(waiting_runs: Iterable[WaitingRun]) -> Mapping[str, list[WaitingRun]]:
-    by_task: dict[str, list[WaitingRun]] = {}
+def _group_by_task(waiting_runs: Iterable[WaitingRun]) -> Mapping[TaskKey, list[WaitingRun]]:
+    by_task: dict[TaskKey, list[WaitingRun]] = {}
     for run in waiting_runs:
-        by_task.setdefault(run.task, []).append(run)
+        by_task.setdefault(run.task_key, []).append(run)
     return by_task
 
 
@@ -135,17 +138,16 @@ def _plan_task(
 ) -> None:
     """Plan all runs of one task: first which of its slots still count, then what runs."""
     task = due_task.task
-    active_runs = snapshot.active.get(task.name, ())
+    active_runs = snapshot.active_of(task.key)
     holders = snapshot.lock_holders(task.lock)
     is_alone = not (waiting_runs or active_runs or holders or snapshot.pause_rules)
     if is_alone and _is_routine(due_task, now):
-        slot = due_task.slots[0]
-        plan.run_now.append(WaitingRun(task.name, slot, Trigger.SCHEDULE, slot))
+        plan.run_now.append(make_slot_run(task, due_task.slots[0]))
         return
     active_slots = {active_run.run.slot for active_run in active_runs}
     # A slot may be due again where the clock was set back.
     waiting_slots = {
-        run.slot for run in waiting_runs if run.is_backfill or run.origin == SCHEDULE_ORIGIN
+        run.slot for run in waiting_runs if run.is_backfill or run.origin == task.origin
     }
     due_task = _in_full_around(active_slots | waiting_slots, due_task)
     slots: Sequence[datetime] = [slot for slot in due_task.slots if slot not in waiting_slots]
@@ -157,14 +159,14 @@ def _plan_task(
         plan.dequeue += work.dequeue
         plan.skipped += work.skipped
     slots = _skip_paused(plan, due_task, slots, snapshot, now)
-    if snapshot.pause_rules and active_pause(task.name, now, snapshot.pause_rules):
+    if _is_paused(task, now, snapshot):
         return
     slots = [slot for slot in slots if slot not in active_slots]
-    if task.name in snapshot.stuck_tasks:
+    if is_stuck(task, snapshot.stuck_tasks):
         if slots:
             count = count_slots(slots, due_task.counts)
             reason, detail = RunReason.OVERLAP, "a run was given up, and still has its thread here"
-            plan.skipped.append(SkippedSlots(task.name, slots[-1], count, reason, detail))
+            plan.skipped.append(skip_slots(task, slots[-1], count, reason, detail))
         return
     runs, skipped = catch_up(task, slots, now, due_task.counts)
     plan.skipped += skipped
@@ -182,6 +184,11 @@ def _is_routine(due_task: DueTask, now: datetime) -> bool:
         and task.fixed_delay is None
         and (task.grace is None or task.grace >= SLOT_ON_TIME_LIMIT)
     )
+
+
+def _is_paused(task: Task, now: datetime, snapshot: Snapshot) -> bool:
+    rules = snapshot.pause_rules
+    return bool(rules) and active_pause(task.name, now, rules, task.schedule_name) is not None
 
 
 def _in_full_around(moments: Collection[datetime], due_task: DueTask) -> DueTask:
@@ -202,13 +209,17 @@ def _skip_paused(
     """Return the slots that no pause covers; paused time is not missed time."""
     if not (slots and snapshot.pause_rules):
         return slots
-    name, rules = due_task.task.name, snapshot.pause_rules
-    at_now = active_pause(name, now, rules)
-    pauses = {slot: pause for slot in slots if (pause := at_now or active_pause(name, slot, rules))}
+    task, rules = due_task.task, snapshot.pause_rules
+
+    def pause_at(moment: datetime) -> PauseRule | None:
+        return active_pause(task.name, moment, rules, task.schedule_name)
+
+    at_now = pause_at(now)
+    pauses = {slot: pause for slot in slots if (pause := at_now or pause_at(slot))}
     if pauses:
         newest, count = max(pauses), count_slots(list(pauses), due_task.counts)
         detail = pauses[newest].reason
-        plan.skipped.append(SkippedSlots(name, newest, count, RunReason.PAUSED, detail))
+        plan.skipped.append(skip_slots(task, newest, count, RunReason.PAUSED, detail))
     return [slot for slot in slots if slot not in pauses]
 
 
@@ -266,10 +277,10 @@ def _supersede_older(
     newest, *older = newest_first
     new = [run for run in older if run.id is None]
     if new:
-        skip = SkippedSlots(task.name, new[0].slot, len(new), RunReason.SUPERSEDED)
+        skip = skip_slots(task, new[0].slot, len(new), RunReason.SUPERSEDED)
         plan.skipped.append(skip)
     plan.skipped += [
-        SkippedSlots(task.name, run.slot, 1, RunReason.SUPERSEDED, waiting_run=run)
+        skip_slots(task, run.slot, 1, RunReason.SUPERSEDED, waiting_run=run)
         for run in older
         if run.id is not None
     ]
@@ -304,7 +315,7 @@ def _apply_overlap(
         run_ids = [active_run.run.id for active_run in blocking if new_runs or waiting_runs]
         if task.idle and task.executor == REQUEST_EXECUTOR:
             plan.idle += [*waiting_runs, *new_runs]
-            plan.idle_restart_ids[task.name] = run_ids
+            plan.idle_restart_ids[task.key] = run_ids
         else:
             plan.restarts += [*waiting_runs, *new_runs]
             plan.cancel_ids += run_ids
@@ -327,9 +338,12 @@ def _is_fresh_claim(active_run: ActiveRun, now: datetime) -> bool:
 
 
 def blocking_runs(
-    task: Task, active_runs: Sequence[ActiveRun], origin: str = SCHEDULE_ORIGIN
+    task: Task, active_runs: Sequence[ActiveRun], origin: str | None = None
 ) -> Sequence[ActiveRun]:
-    """Return which of a task's active runs keep a run of this origin from beginning."""
+    """Return which active runs of a task, or of a stored schedule, keep a run from beginning.
+
+    ``origin`` is that of the run; by default that of the task's slots.
+    """
     if task.overlap is Overlap.ALLOW or origin == PARALLEL_BACKFILL_ORIGIN:
         return ()
     return [
@@ -339,14 +353,12 @@ def blocking_runs(
     ]
 
 
-def find_blocking(
-    task: Task, snapshot: Snapshot, origin: str = SCHEDULE_ORIGIN
-) -> Sequence[ActiveRun]:
+def find_blocking(task: Task, snapshot: Snapshot, origin: str | None = None) -> Sequence[ActiveRun]:
     """Return the active runs that keep a run of this origin from beginning.
 
-    They are of its own task, or hold the task's lock.
+    They are of its own task or stored schedule, or hold the task's lock.
     """
-    own = blocking_runs(task, snapshot.active_of(task.name), origin)
+    own = blocking_runs(task, snapshot.active_of(task.key), origin)
     if task.lock is None:
         return own
     own_ids = {active_run.run.id for active_run in own}
@@ -361,7 +373,7 @@ def skipped_for_overlap(
     last = blocking[-1]
     holder = "" if last.run.task == task.name else f"{last.run.task}, which has the same lock: "
     detail = f"still going on: {holder}{last}"
-    return SkippedSlots(task.name, slots[-1], len(slots), RunReason.OVERLAP, detail)
+    return skip_slots(task, slots[-1], len(slots), RunReason.OVERLAP, detail)
 
 
 def _limit_to_oldest(
@@ -387,13 +399,13 @@ def _run_or_backlog(plan: TickPlan, waiting_runs: Sequence[WaitingRun]) -> None:
             plan.run_now.append(run)
 
 
-def _split_off_background(plan: TickPlan, tasks: Mapping[str, DueTask]) -> list[Candidate]:
+def _split_off_background(plan: TickPlan, tasks: Mapping[TaskKey, DueTask]) -> list[Candidate]:
     """Take what is to run outside the request out of what would run in it."""
     candidates: list[Candidate] = []
     for runs in (plan.run_now, plan.backlog, plan.idle):
         in_request: list[WaitingRun] = []
         for run in runs:
-            task = tasks[run.task].task
+            task = tasks[run.task_key].task
             if task.executor == REQUEST_EXECUTOR:
                 in_request.append(run)
             else:
@@ -410,7 +422,9 @@ def _apply_allocation(plan: TickPlan, allocation: Allocation) -> None:
     plan.enqueue = [run for run in plan.enqueue if run not in planned]
     plan.enqueue += _waiting_for(WaitReason.ROOM, new)
     plan.skipped += [
-        SkippedSlots(run.task, run.slot, 1, RunReason.CAPACITY, waiting_run=run)
+        SkippedSlots(
+            run.task, run.slot, 1, RunReason.CAPACITY, waiting_run=run, schedule=run.schedule
+        )
         for run in allocation.expired
     ]
 

@@ -46,6 +46,7 @@ def make_dispatcher(cron: CronApp, registry: Registry, *, is_worker: bool = Fals
     """
 
     def peek(now: datetime) -> WaitingPeek:
+        cron.refresh_schedules()
         startable_ids, next_not_before = peek_waiting(cron.store, now, PEEK_LIMIT)
         return WaitingPeek(frozenset(startable_ids), next_not_before)
 
@@ -61,7 +62,7 @@ def make_dispatcher(cron: CronApp, registry: Registry, *, is_worker: bool = Fals
 
     ports = DispatcherPorts(
         clock=lambda: cron.clock(),
-        calendar=lambda: cron.task_registry.between_calendar,
+        next_slot=cron.next_slot_between,
         window_end=lambda: cron.window_end,
         peek=peek,
         is_draining=lambda: cron.background_threads.is_draining,

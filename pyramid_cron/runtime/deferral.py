@@ -1,14 +1,15 @@
-"""Deferring a run along with the transaction of the task or request that asks for it.
+"""Deferring a run, or changing a schedule, along with the transaction of whoever asks for it.
 
 The store has connections of its own, so the two can't be one transaction. A deferred run waits in
 memory for the commit, and is written right after it; an abort, or the rollback of a savepoint
-before it, drops it. A process killed between the two loses it.
+before it, drops it. So does the change of a schedule. A process killed between the two loses it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,8 @@ from ..app import CronApp
 from ..errors import StoreError
 from ..planning.snapshot import as_run
 from ..run import Run, RunState
-from ..store.results import DeferredRun
+from ..store.results import DeferredRun, write_schedule_change
+from ..store.stored_schedules import ScheduleChange
 from ..store.waiting import defer_run, find_by_key
 from .transactions import current_transaction_manager
 
@@ -53,12 +55,75 @@ def defer_until_commit(
         run = defer_run(cron.store, deferred_run) or run
         cron.on_deferred()
         return run
+
+    def write() -> None:
+        cron.write_buffer.add_deferred_run(deferred_run)
+
+    pending.add(run, _join(transaction, cron, write, f"{run.task} will be deferred"))
+    return run
+
+
+def change_schedule_at_commit(
+    cron: CronApp, request: Request | None, change: ScheduleChange, tm: Any = None
+) -> None:
+    """Write it when the caller's transaction is committed; at once where there is none.
+
+    ``tm`` is as above. Raises StoreError where there is no transaction and it can't be written; in
+    a transaction a failed write is repeated later.
+    """
+    transaction = _find_open_transaction(request, tm)
+    if transaction is None:
+        with cron.store.write_session() as session:
+            write_schedule_change(session, change)
+        cron.on_deferred()
+        return
+
+    def write() -> None:
+        cron.write_buffer.add_schedule_change(change)
+
+    data_manager = _join(transaction, cron, write, f"schedule {change.schedule.name} will change")
+    _pending_changes(cron, transaction).append((change, data_manager))
+
+
+def find_pending_change(
+    cron: CronApp, request: Request | None, name: str, tm: Any = None
+) -> ScheduleChange | None:
+    """Return how the caller's transaction has changed a schedule; None if it has not."""
+    transaction = _find_open_transaction(request, tm)
+    if transaction is None:
+        return None
+    changes = reversed(_pending_changes(cron, transaction))
+    return next(
+        (
+            change
+            for change, data_manager in changes
+            if change.schedule.name == name and not data_manager.is_dropped
+        ),
+        None,
+    )
+
+
+def _pending_changes(
+    cron: CronApp, transaction: Any
+) -> list[tuple[ScheduleChange, _DeferredDataManager]]:
+    changes: list[tuple[ScheduleChange, _DeferredDataManager]]
+    try:
+        changes = transaction.data(cron.schedule_book)
+    except KeyError:
+        changes = []
+        transaction.set_data(cron.schedule_book, changes)
+    return changes
+
+
+def _join(
+    transaction: Any, cron: CronApp, write: Callable[[], None], intent: str
+) -> _DeferredDataManager:
+    """Call ``write`` once the transaction is committed; return what knows if that is off."""
     data_manager = _DeferredDataManager()
     with suppress(ValueError, TransactionFailedError):  # it is being ended already
         transaction.join(data_manager)
-    transaction.addAfterCommitHook(_write_after_commit, (cron, deferred_run, data_manager))
-    pending.add(run, data_manager)
-    return run
+    transaction.addAfterCommitHook(_write_after_commit, (cron, write, intent, data_manager))
+    return data_manager
 
 
 def _pending_runs(cron: CronApp, transaction: Any) -> PendingRuns:
@@ -85,9 +150,9 @@ def _find_open_transaction(request: Request | None, tm: Any) -> Any:
 
 
 class _DeferredDataManager:
-    """Drops a deferred run when the transaction rolls back to a savepoint before it.
+    """Drops what was asked for when the transaction rolls back to a savepoint before it.
 
-    A run deferred before the savepoint stays.
+    What was asked for before the savepoint stays.
     """
 
     is_dropped = False
@@ -129,14 +194,18 @@ class PendingRuns:
 
 
 def _write_after_commit(
-    is_committed: bool, cron: CronApp, deferred_run: DeferredRun, data_manager: _DeferredDataManager
+    is_committed: bool,
+    cron: CronApp,
+    write: Callable[[], None],
+    intent: str,
+    data_manager: _DeferredDataManager,
 ) -> None:
     if not is_committed or data_manager.is_dropped:
         return
-    cron.write_buffer.add_deferred_run(deferred_run)
+    write()
     try:
         cron.supervisor.flush()
         cron.on_deferred()
     except StoreError as error:
-        log.warning("%s will be deferred later: %s", deferred_run.waiting_run.task, error)
+        log.warning("%s later: %s", intent, error)
         cron.supervisor.wake()

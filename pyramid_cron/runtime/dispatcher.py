@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import StoreError
-from ..planning.slots import SlotCalendar
 from .supervisor import RELEASE_AFTER_SECONDS, Supervisor
 
 POLL_SECONDS = 1.0
@@ -49,8 +48,8 @@ class DispatcherPorts:
 
     #: Returns the moment it is, aware and in UTC.
     clock: Callable[[], datetime]
-    #: Returns the calendar of the slots that are not on a whole minute.
-    calendar: Callable[[], SlotCalendar]
+    #: Returns the first slot after a moment that is not on a whole minute; None if there is none.
+    next_slot: Callable[[datetime], datetime | None]
     #: Returns until when this process has handled slots; None before the first tick.
     window_end: Callable[[], datetime | None]
     #: Returns what waits on record at a moment.
@@ -94,7 +93,6 @@ class Dispatcher:
         self._seen_ids: frozenset[str] = frozenset()
         self._next_not_before: datetime | None = None
         self._next_tick: datetime | None = None
-        self._cursor: SlotCursor | None = None
         #: The latest tick or beat, and whether one has failed since the last that did not.
         self._latest: _Call | None = None
         self._has_failed = False
@@ -195,10 +193,7 @@ class Dispatcher:
         window_end = self._ports.window_end()
         if window_end is None:
             return None
-        calendar = self._ports.calendar()
-        if self._cursor is None or not self._cursor.is_at(calendar, window_end):
-            self._cursor = SlotCursor(calendar, window_end)
-        return self._cursor.next_after(window_end)
+        return self._ports.next_slot(window_end)
 
     def _is_claiming(self) -> bool:
         """Return whether the latest tick or beat still waits for its claims: the store is busy."""
@@ -267,28 +262,3 @@ class _Call:
 
     at: datetime
     is_over: threading.Event = field(default_factory=threading.Event)
-
-
-class SlotCursor:
-    """Goes through the slots of a calendar in order."""
-
-    def __init__(self, calendar: SlotCalendar, after: datetime) -> None:
-        self._calendar = calendar
-        self._after = after
-        self._slots: Iterator[tuple[datetime, Sequence[int]]] = calendar.slots_after(after)
-        self._next = self._advance()
-
-    def is_at(self, calendar: SlotCalendar, after: datetime) -> bool:
-        """Return whether it can tell what comes after a moment in this calendar."""
-        return calendar is self._calendar and after >= self._after
-
-    def next_after(self, moment: datetime) -> datetime | None:
-        """Return the first slot after a moment, which is not before the last one asked for."""
-        self._after = moment
-        while self._next is not None and self._next <= moment:
-            self._next = self._advance()
-        return self._next
-
-    def _advance(self) -> datetime | None:
-        slot, _ = next(self._slots, (None, ()))
-        return slot

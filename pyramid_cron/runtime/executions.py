@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import events, logs
 from ..clock import Stopwatch
-from ..run import Run, RunState, TaskCancelled, TaskTimeout
+from ..run import Run, RunState, TaskCancelled, TaskKey, TaskTimeout
 from ..run_transitions import abandoned, cancelled, released
 from ..store.results import FailurePause, Outcome, WriteBatch
 from ..store.store import Store
@@ -218,15 +218,15 @@ class Executions:
                 self._abandoned.append(execution)
         self._record_end(run, execution.by_shutdown)
 
-    def stuck_tasks(self) -> frozenset[str]:
-        """Return the tasks of which a run was abandoned whose thread has not left it."""
+    def stuck_tasks(self) -> frozenset[TaskKey]:
+        """Return the tasks, or stored schedules, of which a run was abandoned and goes on here."""
         if not self._abandoned:
             return frozenset()
         with self._lock:
             self._abandoned = [
                 execution for execution in self._abandoned if not execution.has_returned
             ]
-            return frozenset(execution.run.task for execution in self._abandoned)
+            return frozenset(execution.run.task_key for execution in self._abandoned)
 
     def _record_end(self, run: Run, by_shutdown: bool = False) -> None:
         self._write_buffer.add_outcome(self._outcome_of(run, by_shutdown))

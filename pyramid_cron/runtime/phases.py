@@ -11,7 +11,7 @@ from ..app import CronApp
 from ..planning.snapshot import WaitingRun, as_waiting_run
 from ..planning.tick_plan import TickPlan, median_duration
 from ..registry import TaskRegistry
-from ..run import Run, RunState
+from ..run import Run, RunState, TaskKey
 from ..task import REQUEST_EXECUTOR
 from .runner import RequestRunner
 from .single_claims import ClaimRefusal, try_claim
@@ -74,15 +74,16 @@ def run_claimed(
 def run_restarts(scope: TickScope, plan: TickPlan, progress: TickProgress) -> None:
     """Run what waits for a run to stop, if that stops soon; else a later tick does."""
     wait_until = time.monotonic() + RESTART_WAIT_SECONDS
-    launched: set[str | None] = set()
+    launched: set[TaskKey | None] = set()
     for waiting_run in plan.restarts:
         task = scope.task_registry.get(waiting_run.task)
-        if launched & {task.name, task.lock}:  # a background run ends only after this tick
+        # A background run ends only after this tick.
+        if launched & {waiting_run.task_key, task.lock}:
             progress.waiting.append(waiting_run)
             continue
         run = _claim_when_unblocked(scope, waiting_run, lambda: time.monotonic() < wait_until)
         if isinstance(run, Run) and task.executor != REQUEST_EXECUTOR:
-            launched |= {task.name, task.lock} - {None}
+            launched |= {waiting_run.task_key, task.lock} - {None}
             scope.launch([run])
             progress.add(run)
         else:
@@ -96,7 +97,7 @@ def run_backlog_and_idle(scope: TickScope, plan: TickPlan, progress: TickProgres
         run = _try_claim(scope, waiting_run) if has_time else ClaimRefusal.POSTPONED
         _run_or_postpone(scope, waiting_run, run, progress)
     for waiting_run in plan.idle:
-        restart_ids = plan.idle_restart_ids.get(waiting_run.task, ())
+        restart_ids = plan.idle_restart_ids.get(waiting_run.task_key, ())
         run = _claim_idle(scope, waiting_run, restart_ids, progress)
         _run_or_postpone(scope, waiting_run, run, progress)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.pauses import active_pause
-from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun, as_run
+from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun, as_run, is_stuck
 from ..planning.tick_plan import find_blocking
 from ..registry import TaskRegistry
 from ..run import Run
@@ -53,10 +54,10 @@ def try_claims(
         for current, waiting_run in zip(
             claims.find_waiting(waiting_runs), waiting_runs, strict=True
         ):
-            task = task_registry.get(waiting_run.task)
+            task = replace(task_registry.get(waiting_run.task), schedule_name=waiting_run.schedule)
             if current is None:
                 refusals.append(ClaimRefusal.TAKEN)
-            elif active_pause(task.name, clock.now(), rules):
+            elif active_pause(task.name, clock.now(), rules, current.schedule):
                 refusals.append(ClaimRefusal.POSTPONED)
             elif refusal := _find_refusal(cron, task, current, snapshot):
                 refusals.append(refusal)
@@ -77,7 +78,7 @@ def _find_refusal(
 ) -> ClaimRefusal | None:
     """Return why a run may not run beside the active ones; None if it may."""
     stuck = cron.supervisor.executions.stuck_tasks()
-    if task.name in cron.task_registry.with_same_lock(stuck):
+    if is_stuck(task, cron.task_registry.with_same_lock(stuck)):
         return ClaimRefusal.BLOCKED
     if find_blocking(task, snapshot, waiting_run.origin):
         return ClaimRefusal.BLOCKED
@@ -95,5 +96,5 @@ def _with_claim(
 ) -> Snapshot:
     """Return a snapshot in which a run is active as well."""
     claim = ActiveRun(as_run(waiting_run), waiting_run.slot, weight, lock)
-    runs = [*snapshot.active_of(waiting_run.task), claim]
-    return Snapshot(active={**snapshot.active, waiting_run.task: runs})
+    key = waiting_run.task_key
+    return Snapshot(active={**snapshot.active, key: [*snapshot.active_of(key), claim]})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from pyramid.registry import Registry
@@ -15,12 +15,20 @@ from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.catch_up import CONDENSE_LIMIT_SLOTS, NO_COUNTS, SkippedSlots, condense
 from ..planning.pauses import list_pause_changes
-from ..planning.slots import missed_one_shots, slots_since, window_start, window_starts
+from ..planning.schedule_book import DueEntry, TaskWindow
+from ..planning.slots import (
+    SLOT_LOOK_BACK,
+    missed_one_shots,
+    slots_since,
+    window_start,
+    window_starts,
+)
 from ..planning.snapshot import Snapshot, as_waiting_run
 from ..planning.tick_plan import DueTask, plan_tick
 from ..registry import TaskRegistry
 from ..run import Run, RunState, make_id_prefix
 from ..store.store import StorePeek
+from ..store.stored_schedules import read_payloads
 from ..store.ticks import TickRecord
 from ..tick_report import TickReport
 from .background import launch_runs
@@ -53,6 +61,7 @@ def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
     tasks = cron.task_registry
     _ensure_store_open(cron, request)
     peek = cron.store.peek(now)
+    cron.refresh_schedules(peek.schedules_version)
     record = _make_record(cron, tasks, now)
     _notify_tick(request, events.TickStarted, record.id, now)
     work = _find_due(cron, tasks, peek, now)
@@ -84,12 +93,14 @@ def run_beat(
     """
     cron.refresh_sources(now)
     tasks = cron.task_registry
+    peek = cron.store.peek(now)
+    cron.refresh_schedules(peek.schedules_version)
     record = replace(_make_record(cron, tasks, now), is_beat=True)
     blank_request = make_request(registry, cron.settings.base_url, url_environ)
     with own_request(registry, blank_request) as request:
         work = DueWork([], [], is_new_task_set=False)
         if executors is None:
-            work = _find_due(cron, tasks, cron.store.peek(now), now)
+            work = _find_due(cron, tasks, peek, now)
         with runner_in_request(cron, request, Stopwatch(now), budget=budget) as runner:
             progress = _execute_plan(cron, runner, tasks, record, work, executors)
     return _make_report(record, progress)
@@ -97,7 +108,14 @@ def run_beat(
 
 def _make_record(cron: CronApp, tasks: TaskRegistry, now: datetime) -> TickRecord:
     owner = cron.store.owner
-    return TickRecord(make_id_prefix(now), now, tasks.task_set_id, owner.host, owner.pid)
+    return TickRecord(
+        make_id_prefix(now),
+        now,
+        tasks.task_set_id,
+        owner.host,
+        owner.pid,
+        schedules_version=cron.schedule_book.version,
+    )
 
 
 def _make_report(record: TickRecord, progress: TickProgress) -> TickReport:
@@ -115,7 +133,8 @@ def _record_idle_tick(
 ) -> TickReport:
     """Record a tick with nothing to do; a moment later, unless it is the first of its task set."""
     logs.log_nothing_due(record.at)
-    cron.last_tick = cron.window_end = record.at
+    cron.last_tick = record.at
+    cron.note_window(record.at, record.schedules_version)
     cron.write_buffer.add_tick(record, tasks.by_name)
     if work.is_new_task_set:
         cron.supervisor.flush()
@@ -147,10 +166,12 @@ def _find_due(cron: CronApp, tasks: TaskRegistry, peek: StorePeek, now: datetime
     """Return the tasks that have slots since the last tick or beat that knew them."""
     window_ends = dict(peek.window_ends)
     window_end = window_ends.pop(tasks.task_set_id, None)
+    handled_version = peek.handled_versions.get(tasks.task_set_id, 0)
     is_new_task_set = window_end is None
     if cron.window_end is not None and cron.window_end <= now:
         # The record of a tick with nothing due reaches the store a moment later.
-        window_end = cron.window_end if window_end is None else max(window_end, cron.window_end)
+        known = (window_end or cron.window_end, handled_version)
+        window_end, handled_version = max(known, (cron.window_end, cron.handled_version))
     # A window that ends in the future is of a clock that was wrong.
     newer = [
         set_id
@@ -162,23 +183,71 @@ def _find_due(cron: CronApp, tasks: TaskRegistry, peek: StorePeek, now: datetime
     task_sets = cron.store.task_sets(newer) if newer else []
     if task_sets:
         starts = window_starts(tasks.by_name, now, window_end, task_sets, known_since)
-    due: list[DueTask] = []
-    pauses: Collection[datetime] | None = None
-    for position, slots in slots_since(tasks.tasks, tasks.calendar, starts, now):
-        task, counts = tasks.tasks[position], NO_COUNTS
-        if len(slots) > CONDENSE_LIMIT_SLOTS:
-            # Other ticks wait while this one holds the claim transaction: condense before it.
-            # A pause rule that comes meanwhile applies from now on, not to earlier slots.
-            pauses = list_pause_changes(cron.store.pause_rules()) if pauses is None else pauses
-            slots, counts = condense(task, slots, now, pauses)
-        due.append(DueTask(task, position, slots, counts))
+        if window_end is None:
+            newest = max(newer, key=window_ends.__getitem__)
+            handled_version = peek.handled_versions[newest]
+    slots = [
+        DueTask(tasks.tasks[position], position, slots)
+        for position, slots in slots_since(tasks.tasks, tasks.calendar, starts, now)
+    ]
+    slots += _find_due_schedules(cron, tasks, starts, now, handled_version)
+    due = [_condense_many(cron, due_task, now) for due_task in slots]
     due.sort(key=lambda due_task: (due_task.slots[0], due_task.position))
     missed: list[SkippedSlots] = []
     if window_end is None:
-        known = frozenset[str]().union(*(task_set.task_names for task_set in task_sets))
-        unknown = [task for task in tasks.tasks if task.name not in known]
+        known_names = frozenset[str]().union(*(task_set.task_names for task_set in task_sets))
+        unknown = [task for task in tasks.tasks if task.name not in known_names]
         missed = missed_one_shots(unknown, window_start(now, None, known_since))
     return DueWork(due, missed, is_new_task_set)
+
+
+def _find_due_schedules(
+    cron: CronApp,
+    tasks: TaskRegistry,
+    starts: Sequence[datetime] | datetime,
+    now: datetime,
+    handled_version: int,
+) -> list[DueTask]:
+    """Return the stored schedules that have slots, with their payloads as they are now."""
+    book = cron.schedule_book
+    if not len(book):
+        return []
+
+    def window_of(name: str) -> TaskWindow | None:
+        task = tasks.by_name.get(name)
+        if task is None:
+            return None
+        start = starts if isinstance(starts, datetime) else starts[tasks.position(name)]
+        if task.grace is None:
+            return TaskWindow(start, datetime.min.replace(tzinfo=timezone.utc))
+        return TaskWindow(start, now - max(SLOT_LOOK_BACK, task.grace))
+
+    first = starts if isinstance(starts, datetime) else min(starts, default=now)
+    due = book.due(window_of, first, now, handled_version)
+    if not due:
+        return []
+    with cron.store.read_session() as session:
+        payloads = read_payloads(session, [due_entry.entry.name for due_entry in due])
+
+    def as_due_task(due_entry: DueEntry) -> DueTask:
+        entry, slots, is_news = due_entry
+        task = entry.as_task(tasks.by_name[entry.task], payloads.get(entry.name))
+        return DueTask(task, tasks.position(entry.task), slots, is_news=is_news)
+
+    return [as_due_task(due_entry) for due_entry in due]
+
+
+def _condense_many(cron: CronApp, due_task: DueTask, now: datetime) -> DueTask:
+    """Return a task with a few slots that stand for all, where these are very many.
+
+    Other ticks wait while this one holds the claim transaction: condense before it. A pause rule
+    that comes meanwhile applies from now on, not to earlier slots.
+    """
+    if len(due_task.slots) <= CONDENSE_LIMIT_SLOTS:
+        return due_task
+    pauses = list_pause_changes(cron.store.pause_rules())
+    slots, counts = condense(due_task.task, due_task.slots, now, pauses)
+    return due_task._replace(slots=slots, counts=counts)
 
 
 def _execute_plan(
@@ -192,13 +261,13 @@ def _execute_plan(
     """Claim and run due slots, then backlog and idle tasks while there is time."""
     with cron.supervisor.claim_transaction(runner.clock) as claims:
         lost = claims.expire_leases(cron.outcome_of, tasks.by_name)
-        snapshot = claims.snapshot(tasks.fixed_delay_names)
+        snapshot = claims.snapshot(tasks.fixed_delay_names, _fixed_delay_origins(work.due))
         last_end = record.at if executors else claims.record_tick(record, tasks.by_name)
         if last_end is not None:  # else the clock of this host may be wrong
             claims.cap_far_leases(snapshot.active)
         stuck = tasks.with_same_lock(cron.supervisor.executions.stuck_tasks())
         snapshot = replace(snapshot, last_tick=last_end, stuck_tasks=stuck)
-        due = _add_tasks_with_waiting_runs(_drop_handled(work.due, last_end), tasks, snapshot)
+        due = _add_waiting(cron, _drop_handled(work.due, last_end), tasks, snapshot)
         due = (one for one in due if executors is None or one.task.executor in executors)
         plan = plan_tick(due, snapshot, record.at, cron.settings.capacity, cron.worker_threads())
         claims.dequeue(plan.dequeue)
@@ -208,7 +277,7 @@ def _execute_plan(
         claimed, skipped = claims.claim(plan.run_now, skips, lock_of=tasks.lock)
         background, _ = claims.claim(plan.background, weight_of=tasks.weight, lock_of=tasks.lock)
     if not executors:
-        cron.window_end = record.at
+        cron.note_window(record.at, record.schedules_version)
         cron.last_tick = cron.last_tick if record.is_beat else record.at
     environ, registry = url_environ_of(runner.request), runner.request.registry
 
@@ -236,23 +305,33 @@ def _execute_plan(
 def _drop_handled(due: Iterable[DueTask], window_end: datetime | None) -> Iterator[DueTask]:
     """Yield due tasks without the slots that another tick has handled since this one looked."""
     for due_task in due:
-        if window_end is None or due_task.slots[0] > window_end:
+        if window_end is None or due_task.is_news or due_task.slots[0] > window_end:
             yield due_task
         elif slots := due_task.after(window_end):
             yield due_task._replace(slots=slots, counts=NO_COUNTS)
 
 
-def _add_tasks_with_waiting_runs(
-    due: Iterable[DueTask], tasks: TaskRegistry, snapshot: Snapshot
+def _fixed_delay_origins(due: Iterable[DueTask]) -> set[str]:
+    """Return the stored schedules with fixed delay among what is due."""
+    return {
+        due_task.task.origin
+        for due_task in due
+        if due_task.task.schedule_name is not None and due_task.task.fixed_delay is not None
+    }
+
+
+def _add_waiting(
+    cron: CronApp, due: Iterable[DueTask], tasks: TaskRegistry, snapshot: Snapshot
 ) -> Iterator[DueTask]:
-    """Yield the due tasks, and those for which only a waiting run is ready."""
-    names = {waiting_run.task for waiting_run in snapshot.waiting}
+    """Yield what is due, and that for which only a waiting run is ready."""
+    keys = {run.task_key: run for run in snapshot.waiting}
     for due_task in due:
-        names.discard(due_task.task.name)
+        keys.pop(due_task.task.key, None)
         yield due_task
-    for name in names:
-        if name in tasks.by_name:
-            yield DueTask(tasks.by_name[name], tasks.position(name))
+    for run in keys.values():
+        if run.task in tasks.by_name:
+            task = cron.find_task(run.task, run.schedule) if run.schedule else None
+            yield DueTask(task or tasks.by_name[run.task], tasks.position(run.task))
 
 
 def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:

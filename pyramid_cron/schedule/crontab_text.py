@@ -42,15 +42,23 @@ def cron_to_expression(fields: CronFields) -> str:
 
 def repr_arguments(fields: CronFields) -> str:
     """Return the arguments of an equal `Cron`, without its zone."""
+    arguments = cron_arguments(fields)
+    if "schedule" in arguments:
+        return repr(arguments["schedule"])
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+def cron_arguments(fields: CronFields) -> dict[str, str]:
+    """Return the arguments of an equal task: a schedule, or fields where both days must match."""
     if _format_day_and_weekday(fields.dates) is not None:
-        return repr(cron_to_expression(fields))
+        return {"schedule": cron_to_expression(fields)}
     minute, hour = _format_minute_and_hour(fields)
     day, month, dow = (
         _format_monthdays(fields.dates, 0),
         _format_field(MONTH_FIELD, fields.dates.months),
         _format_weekdays(fields.dates, 0),
     )
-    return f"min={minute!r}, hour={hour!r}, day={day!r}, month={month!r}, dow={dow!r}"
+    return {"min": minute, "hour": hour, "day": day, "month": month, "dow": dow}
 
 
 def interval_to_crontab(seconds: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, Update, bindparam, delete, select, update
+from sqlalchemy import Row, Select, Update, bindparam, delete, select, update
 
 from ..planning.catch_up import SkippedSlots
 from ..planning.pauses import PauseRule
@@ -17,9 +17,11 @@ from ..run import (
     Run,
     RunReason,
     RunState,
+    TaskKey,
     Trigger,
     evolve,
     make_run_ids,
+    make_schedule_origin,
 )
 from ..run_transitions import lost, skipped
 from .results import (
@@ -128,7 +130,7 @@ class ClaimTransaction:
         )
         return lost_runs
 
-    def cap_far_leases(self, active: Mapping[str, Sequence[ActiveRun]]) -> None:
+    def cap_far_leases(self, active: Mapping[TaskKey, Sequence[ActiveRun]]) -> None:
         """Shorten leases written by a host whose clock was far ahead; a live owner renews them."""
         far_ids = [
             active_run.run.id
@@ -141,8 +143,14 @@ class ClaimTransaction:
             statement = update(runs).where(runs.c.id.in_(ids))
             self._connection.execute(statement.values(lease_until=self._lease_until))
 
-    def snapshot(self, fixed_delay_names: Collection[str] = ()) -> Snapshot:
-        """Return what a tick plan needs; ``fixed_delay_names`` are the tasks with a fixed delay."""
+    def snapshot(
+        self, fixed_delay_names: Collection[str] = (), fixed_delay_origins: Collection[str] = ()
+    ) -> Snapshot:
+        """Return what a tick plan needs.
+
+        ``fixed_delay_names`` are the tasks with a fixed delay, ``fixed_delay_origins`` the stored
+        schedules with one that are due.
+        """
         parameters = {"now": self._now}
         startable = self._connection.execute(_startable_query(self._tables), parameters)
         waiting = [to_waiting_run(row) for row in startable]
@@ -150,29 +158,37 @@ class ClaimTransaction:
         return Snapshot(
             waiting=waiting,
             active=self._active_runs_by_task(),
-            fixed_delay_waiting=self._select_fixed_delay_waiting(fixed_delay_names),
+            fixed_delay_waiting=self._select_fixed_delay_waiting(
+                fixed_delay_names, fixed_delay_origins
+            ),
             pause_rules=self.pause_rules(),
         )
 
     def _select_fixed_delay_waiting(
-        self, task_names: Collection[str]
-    ) -> dict[str, list[WaitingRun]]:
-        waiting_by_task: dict[str, list[WaitingRun]] = {}
-        query = _fixed_delay_query(self._tables)
-        for names in batched(task_names):
-            for row in self._connection.execute(query, {"tasks": names}):
-                waiting_by_task.setdefault(row.task, []).append(to_waiting_run(row))
-        return waiting_by_task
+        self, task_names: Collection[str], origins: Collection[str]
+    ) -> dict[TaskKey, list[WaitingRun]]:
+        by_task, by_origin = _fixed_delay_query(self._tables), _origins_query(self._tables)
+        rows = [
+            *(row for names in batched(task_names) for row in self._execute(by_task, tasks=names)),
+            *(row for some in batched(origins) for row in self._execute(by_origin, origins=some)),
+        ]
+        waiting: dict[TaskKey, list[WaitingRun]] = {}
+        for run in map(to_waiting_run, rows):
+            waiting.setdefault(run.task_key, []).append(run)
+        return waiting
+
+    def _execute(self, query: Select[Any], **parameters: Any) -> Iterable[Row[Any]]:
+        return self._connection.execute(query, parameters)
 
     def active_runs(self) -> Snapshot:
         """Return a snapshot with nothing but the active runs."""
         return Snapshot(active=self._active_runs_by_task())
 
-    def _active_runs_by_task(self) -> dict[str, list[ActiveRun]]:
-        active: dict[str, list[ActiveRun]] = {}
+    def _active_runs_by_task(self) -> dict[TaskKey, list[ActiveRun]]:
+        active: dict[TaskKey, list[ActiveRun]] = {}
         for active_run in select_active_runs(self._session):
             is_expired = active_run.lease_until < self._now  # as good as lost: it takes no room
-            active.setdefault(active_run.run.task, []).append(
+            active.setdefault(active_run.run.task_key, []).append(
                 replace(active_run, weight=0, lock=None) if is_expired else active_run
             )
         return active
@@ -257,12 +273,16 @@ class ClaimTransaction:
             payload=waiting_run.payload,
             origin=waiting_run.origin,
             key=waiting_run.key,
+            schedule=waiting_run.schedule,
         )
 
     def _make_skipped_run(self, new_id: str, skip: SkippedSlots) -> Run:
         is_late = skip.reason in (RunReason.MISSED, RunReason.SUPERSEDED)
         trigger = Trigger.CATCH_UP if is_late else Trigger.SCHEDULE
-        due_run = WaitingRun(skip.task, skip.newest, trigger, self._now)
+        origin = make_schedule_origin(skip.schedule)
+        due_run = WaitingRun(
+            skip.task, skip.newest, trigger, self._now, origin=origin, schedule=skip.schedule
+        )
         claim = self._make_claim(new_id, skip.waiting_run or due_run)
         return skipped(claim, skip.reason, skip.count, skip.detail)
 
@@ -366,6 +386,13 @@ def _fixed_delay_query(tables: Tables) -> Select[Any]:
     is_named = runs.c.task.in_(bindparam("tasks", expanding=True))
     is_of_schedule = runs.c.origin == SCHEDULE_ORIGIN
     return select(runs).where(is_named, is_of_schedule, runs.c.not_before.is_not(None))
+
+
+@once_per_store
+def _origins_query(tables: Tables) -> Select[Any]:
+    runs = tables.runs
+    is_of_schedule = runs.c.origin.in_(bindparam("origins", expanding=True))
+    return select(runs).where(is_of_schedule, runs.c.not_before.is_not(None))
 
 
 @once_per_store

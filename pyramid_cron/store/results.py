@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Update,
     bindparam,
+    delete,
     func,
     insert,
     null,
@@ -24,7 +25,8 @@ from sqlalchemy import (
 
 from ..planning.pauses import PauseRule, name_matcher
 from ..planning.snapshot import WaitingRun
-from ..run import Run, RunState, evolve
+from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
+from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
 from .rows import (
     make_outcome_row,
@@ -34,10 +36,12 @@ from .rows import (
     make_waiting_rows,
     select_pause_rules,
     state_by_task_index,
+    to_run,
 )
 from .run_stats import count_runs
 from .schema import MYSQL_DIALECTS, Tables, Values, once_per_store
 from .session import NO_OWNER, Session, batched, insert_new, upsert
+from .stored_schedules import ScheduleChange, put_change
 from .ticks import TickRecord, write_ticks
 
 RUN_UPDATE_COLUMNS = (
@@ -63,7 +67,7 @@ class Outcome(NamedTuple):
 
 
 class FailurePause(NamedTuple):
-    """A task that was paused because it kept failing, and the reason on record."""
+    """A task or stored schedule that was paused as it kept failing, and the reason on record."""
 
     task: str
     reason: str
@@ -86,9 +90,10 @@ class WriteBatch:
     #: Each with the names in its task set.
     ticks: Sequence[tuple[TickRecord, Collection[str]]] = ()
     deferred_runs: Sequence[DeferredRun] = ()
+    schedule_changes: Sequence[ScheduleChange] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.ticks or self.deferred_runs)
+        return bool(self.outcomes or self.ticks or self.deferred_runs or self.schedule_changes)
 
 
 def apply_batch(session: Session, batch: WriteBatch) -> list[FailurePause]:
@@ -99,6 +104,8 @@ def apply_batch(session: Session, batch: WriteBatch) -> list[FailurePause]:
     write_ticks(session, batch.ticks)
     for deferred_run in batch.deferred_runs:
         insert_deferred_run(session, deferred_run)
+    for change in batch.schedule_changes:
+        write_schedule_change(session, change)
     return _write_outcomes(session, batch.outcomes)
 
 
@@ -113,6 +120,25 @@ def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> None:
         if session.connection.execute(statement.values(moved)).rowcount:
             return
     insert_new(session, runs, [row])
+
+
+def write_schedule_change(session: Session, change: ScheduleChange) -> None:
+    """Write a stored schedule as it is from now on, and end what waits for what it was."""
+    put_change(session, change)
+    runs, schedule = session.tables.runs, change.schedule
+    origin = make_schedule_origin(schedule.name)
+    is_waiting = runs.c.not_before.is_not(None) & (runs.c.origin == origin)
+    # The next run of one with fixed delay. Its slot may be one of the new schedule, too.
+    is_next = (runs.c.trigger == Trigger.SCHEDULE.value) & (runs.c.not_before > schedule.changed)
+    session.connection.execute(delete(runs).where(is_waiting, is_next))
+    if not change.is_off:
+        return
+    rows = session.connection.execute(select(runs).where(is_waiting)).all()
+    cause = "its schedule was removed" if change.is_removed else "its schedule was disabled"
+    ended = [cancelled(to_run(row), schedule.changed, cause) for row in rows]
+    for run in ended:
+        end_run(session, run)
+    count_runs(session, ended)
 
 
 def extend_leases(session: Session, run_ids: Collection[str], lease_until: datetime) -> set[str]:
@@ -285,7 +311,7 @@ def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
 
 
 def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | None:
-    """Pause the run's task if its last ``limit`` slots failed.
+    """Pause the run's task, or its stored schedule, if its last ``limit`` slots failed.
 
     Slots count since the task's last success, pause or resume. One that another attempt follows has
     not failed yet.
@@ -293,16 +319,16 @@ def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | 
     runs, state = session.tables.runs, state_by_task_index(session.tables)
     failures = [state.value for state in RunState if state.is_failure]
     slots = select(runs.c.slot, runs.c.origin).where(
-        runs.c.task == run.task,
+        _is_same_series(session, run),
         state.in_(failures),
         ~_has_next_attempt(runs),
-        _is_after_last_success(session, run.task, state),
+        _is_after_last_success(session, run, state),
     )
     if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
         return None
-    pause = FailurePause(run.task, f"{limit} failures in a row")
+    pause = FailurePause(run.schedule or run.task, f"{limit} failures in a row")
     assert run.finished is not None
-    rule = PauseRule(run.finished, True, glob.escape(run.task), None, pause.reason)
+    rule = PauseRule(run.finished, True, glob.escape(pause.task), None, pause.reason)
     session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
     return pause
 
@@ -315,16 +341,27 @@ def _has_next_attempt(runs: Table) -> ColumnElement[bool]:
     return select(attempts.c.id).where(*is_same_slot, is_next).exists()
 
 
-def _is_after_last_success(
-    session: Session, task: str, state: ColumnElement[str]
-) -> ColumnElement[bool]:
-    """Return the condition: claimed after the task's last success and its last pause rule."""
+def _is_same_series(session: Session, run: Run) -> ColumnElement[bool]:
+    """Return the condition: of the task of a run, and of its stored schedule if it is of one."""
     runs = session.tables.runs
-    rules = [rule for rule in select_pause_rules(session) if name_matcher(rule.pattern)(task)]
+    is_same: ColumnElement[bool] = runs.c.task == run.task
+    return is_same if run.schedule is None else is_same & (runs.c.origin == run.origin)
+
+
+def _is_after_last_success(
+    session: Session, run: Run, state: ColumnElement[str]
+) -> ColumnElement[bool]:
+    """Return the condition: claimed after the last success and the last pause rule."""
+    runs = session.tables.runs
+    rules = [
+        rule
+        for rule in select_pause_rules(session)
+        if any(map(name_matcher(rule.pattern), {run.task, run.schedule or run.task}))
+    ]
     since = rules[-1].since if rules else EPOCH
     is_since_rule: ColumnElement[bool] = runs.c.claimed >= since
     successes = select(runs.c.claimed, runs.c.id).where(
-        runs.c.task == task, state == RunState.SUCCEEDED.value, is_since_rule
+        _is_same_series(session, run), state == RunState.SUCCEEDED.value, is_since_rule
     )
     newest_first = successes.order_by(runs.c.claimed.desc(), runs.c.id.desc())
     success = session.connection.execute(newest_first.limit(1)).one_or_none()

@@ -16,6 +16,7 @@ from .rows import to_run
 from .run_stats import count_runs
 from .session import WORKER_SEEN_INFO, Session
 from .store import Store
+from .stored_schedules import prune_removed, remove_all
 
 
 def prune(
@@ -24,8 +25,8 @@ def prune(
     """Delete up to ``limit`` runs, and as many ticks, from before a moment; return how many.
 
     Active and waiting runs stay, but runs that wait since then for a task that is neither in
-    ``task_names`` nor in a task set are cancelled. Task sets and pause rules without further use
-    are deleted as well.
+    ``task_names`` nor in a task set are cancelled. Task sets, pause rules and removed
+    schedules without further use are deleted as well.
 
     One short transaction, so that no process waits long: call it until it returns less than
     ``limit``. Raises StoreError.
@@ -34,15 +35,19 @@ def prune(
         deleted = _prune_runs(session, before, limit) + _prune_ticks(session, before, limit)
         _prune_task_sets(session, before)
         _prune_pause_rules(session, before)
+        prune_removed(session, before)
         _cancel_orphaned(session, before, task_names, now)
     return deleted
 
 
 def forget_all(store: Store) -> None:
-    """Delete all that is on record: runs, ticks, pauses. Raises StoreError."""
+    """Delete all that is on record: runs, ticks, pauses, schedules. Raises StoreError."""
     with store.write_session() as session:
         for table in session.tables.metadata.sorted_tables:
             statement = delete(table)
+            if table is session.tables.schedules:
+                remove_all(session)
+                continue
             if table is session.tables.schema_info:
                 statement = statement.where(table.c.name == WORKER_SEEN_INFO)
             session.connection.execute(statement)

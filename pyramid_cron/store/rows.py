@@ -41,6 +41,7 @@ def make_run_row(
         "origin": run.origin,
         "payload": dump_payload(run.payload),
         "dedup_key": run.key,
+        "schedule": run.schedule,
         "cancel_requested": 0,
         **make_claim_row(run, owner, lease_until, weight, lock),
     }
@@ -113,6 +114,7 @@ def to_run(row: Row[Any]) -> Run:
         not_before=row.not_before,
         claimed=row.claimed,
         key=row.dedup_key,
+        schedule=row.schedule,
         count=row.slot_count,
         started=row.started,
         finished=row.finished,
@@ -205,6 +207,7 @@ def make_waiting_rows(waiting_runs: Sequence[WaitingRun]) -> list[Values]:
             "not_before": waiting_run.not_before,
             "payload": dump_payload(waiting_run.payload),
             "dedup_key": waiting_run.key,
+            "schedule": waiting_run.schedule,
             "host": "",
             "pid": 0,
             "owner": NO_OWNER,
@@ -228,6 +231,7 @@ def to_waiting_run(row: Row[Any]) -> WaitingRun:
         id=row.id,
         why=WaitReason(row.reason),
         key=row.dedup_key,
+        schedule=row.schedule,
     )
 
 

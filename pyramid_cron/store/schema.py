@@ -112,6 +112,7 @@ class Tables:
     ticks: Table
     task_sets: Table
     pause_rules: Table
+    schedules: Table
     run_stats: Table
 
 
@@ -126,6 +127,7 @@ def make_tables(prefix: str) -> Tables:
         ticks=_ticks(metadata, prefix),
         task_sets=_task_sets(metadata, prefix),
         pause_rules=_pause_rules(metadata, prefix),
+        schedules=_schedules(metadata, prefix),
         run_stats=_run_stats(metadata, prefix),
     )
 
@@ -144,15 +146,16 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     """One row for each run, from the moment it is known to its end.
 
     The unique key lets a run exist once: ``origin`` is ``schedule``, ``backfill``,
-    ``backfill:allow`` for a backfill beside other runs, or ``adhoc:`` and random digits for a run
-    that competes with no other. A waiting run has ``not_before``, the moment from which it may
-    begin, and no other run has one; its ``reason`` is why it waits. ``claimed`` is when a process
-    claimed or skipped the run, and ``owner`` is that process. An active run has ``lease_until``,
-    until when its owner is to renew it; ``cancel_requested`` is 1 once its cancellation is
-    requested. ``weight`` is its share of the capacity, 0 in a request, and ``lock_name`` the lock
-    that it holds. ``slot_count`` is the number of slots that a skipped run stands for.
-    ``dedup_key`` is the key of a deferred run.
-    ``exit_status`` is that of a program, or of a run's own process; a signal's number below 0.
+    ``backfill:allow`` for a backfill beside other runs, ``stored:`` and a hash of the name for a
+    stored schedule, or ``adhoc:`` and random digits for a run that competes with no other. A
+    waiting run has ``not_before``, the moment from which it may begin, and no other run has one;
+    its ``reason`` is why it waits. ``claimed`` is when a process claimed or skipped the run, and
+    ``owner`` is that process. An active run has ``lease_until``, until when its owner is to renew
+    it; ``cancel_requested`` is 1 once its cancellation is requested. ``weight`` is its share of the
+    capacity, 0 in a request, and ``lock_name`` the lock that it holds. ``slot_count`` is the number
+    of slots that a skipped run stands for. ``dedup_key`` is the key of a deferred run. ``schedule``
+    is the name of the stored schedule that the run is of. ``exit_status`` is that of a program, or
+    of a run's own process; a signal's number below 0.
     """
     runs = _make_table(
         metadata,
@@ -183,6 +186,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("weight", Integer, nullable=False),
         Column("lock_name", TaskName),
         Column("dedup_key", TaskName),
+        Column("schedule", TaskName),
         UniqueConstraint("slot", "task", "attempt", "origin", name=f"{prefix}runs_claim_key"),
     )
     Index(f"{prefix}runs_by_time", runs.c.claimed, runs.c.id)
@@ -230,7 +234,8 @@ def _ticks(metadata: MetaData, prefix: str) -> Table:
 def _task_sets(metadata: MetaData, prefix: str) -> Table:
     """Task sets: the tasks that one version of the application knows, as a JSON list of names.
 
-    ``last_tick`` is its last hit. Its slots up to ``window_end`` are handled, by ticks and beats.
+    ``last_tick`` is its last hit. Its slots up to ``window_end`` are handled, by ticks and beats,
+    those of stored schedules with what had changed of them up to ``schedules_version``.
     """
     return _make_table(
         metadata,
@@ -239,6 +244,7 @@ def _task_sets(metadata: MetaData, prefix: str) -> Table:
         Column("task_names", LONG_TEXT, nullable=False),
         Column("last_tick", UtcMicroseconds, nullable=False),
         Column("window_end", UtcMicroseconds, nullable=False),
+        Column("schedules_version", BigInteger, nullable=False),
     )
 
 
@@ -254,6 +260,30 @@ def _pause_rules(metadata: MetaData, prefix: str) -> Table:
         Column("until", UtcMicroseconds),
         Column("reason", LONG_TEXT),
     )
+
+
+def _schedules(metadata: MetaData, prefix: str) -> Table:
+    """One row for each stored schedule; a removed one stays, so that others hear of it.
+
+    ``arguments`` is when it is, a JSON object of the arguments it was made with. Slots count that
+    are later than ``changed``. Each change has the next ``version``; the last one is also in
+    ``schema_info``.
+    """
+    schedules = _make_table(
+        metadata,
+        f"{prefix}schedules",
+        Column("name", TaskName, primary_key=True),
+        Column("task", TaskName, nullable=False),
+        Column("arguments", LONG_TEXT, nullable=False),
+        Column("payload", LONG_TEXT),
+        Column("is_enabled", Integer, nullable=False),
+        Column("is_removed", Integer, nullable=False),
+        Column("changed", UtcMicroseconds, nullable=False),
+        Column("version", BigInteger, nullable=False),
+    )
+    Index(f"{prefix}schedules_by_version", schedules.c.version)
+    Index(f"{prefix}schedules_by_task", schedules.c.task, schedules.c.name)
+    return schedules
 
 
 def _run_stats(metadata: MetaData, prefix: str) -> Table:
@@ -326,8 +356,9 @@ def _create_tables(database: Database, tables: Tables) -> int:
             for index in table.indexes:
                 index.create(connection, checkfirst=True)
         # The version comes last: where it is, everything is.
-        row = {"name": "schema", "value": str(SCHEMA_VERSION)}
-        connection.execute(insert(tables.schema_info), row)
+        facts = {"schedules_version": 0, "schema": SCHEMA_VERSION}
+        rows = [{"name": name, "value": str(value)} for name, value in facts.items()]
+        connection.execute(insert(tables.schema_info), rows)
     return SCHEMA_VERSION
 
 

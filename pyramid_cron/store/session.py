@@ -23,6 +23,9 @@ EXACT_ROWCOUNT_DIALECTS = ("sqlite", "postgresql")
 WORKER_SEEN_INFO = "worker_seen"
 """The name of the fact when a worker was there last."""
 
+SCHEDULES_VERSION_INFO = "schedules_version"
+"""The name of the fact how often stored schedules have changed."""
+
 NO_OWNER = ""
 """The owner of a run that waits, or was handed off and not taken over yet."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +35,14 @@ from .rows import (
     to_run,
 )
 from .schema import Tables, ensure_schema, make_tables, once_per_store
-from .session import WORKER_SEEN_INFO, Owner, Session, insert_new, write_info
+from .session import (
+    SCHEDULES_VERSION_INFO,
+    WORKER_SEEN_INFO,
+    Owner,
+    Session,
+    insert_new,
+    write_info,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,10 @@ class StorePeek:
     window_ends: dict[str, datetime]
     #: Whether a waiting run may start, or a lease has passed.
     has_work: bool
+    #: The version of the stored schedules.
+    schedules_version: int = 0
+    #: The version with which the slots of each task set are handled, by its id.
+    handled_versions: Mapping[str, int] = field(default_factory=dict)
 
 
 class Store:
@@ -135,8 +146,13 @@ class Store:
         """Return what a tick at ``now`` reads first."""
         with self.read_session() as session:
             rows = session.connection.execute(_peek_query(self.tables), {"now": now}).all()
-        window_ends = {row.id: row.window_end for row in rows if row.id is not None}
-        return StorePeek(window_ends, bool(rows[0].has_work))
+        task_sets = [row for row in rows if row.id is not None]
+        return StorePeek(
+            {row.id: row.window_end for row in task_sets},
+            bool(rows[0].has_work),
+            int(rows[0].version or 0),
+            {row.id: row.schedules_version for row in task_sets},
+        )
 
     def task_sets(self, ids: Iterable[str]) -> list[TaskSet]:
         """Return the task sets with these ids."""
@@ -287,12 +303,15 @@ def _is_full_match(pattern: re.Pattern[str], text: Any) -> bool:
 
 @once_per_store
 def _peek_query(tables: Tables) -> Select[Any]:
-    """Return the ends of windows, and whether there is work besides new slots."""
-    runs, task_sets = tables.runs, tables.task_sets
+    """Return the ends of windows, whether there is work besides new slots, and a version."""
+    runs, task_sets, info = tables.runs, tables.task_sets, tables.schema_info
     startable = select(runs.c.id).where(runs.c.not_before <= bindparam("now"))
     expired = select(runs.c.id).where(runs.c.lease_until < bindparam("now"))
-    work = select((startable.exists() | expired.exists()).label("has_work")).subquery()
-    columns = work.c.has_work, task_sets.c.id, task_sets.c.window_end
+    version = select(info.c.value).where(info.c.name == SCHEDULES_VERSION_INFO)
+    has_work = (startable.exists() | expired.exists()).label("has_work")
+    work = select(has_work, version.scalar_subquery().label("version")).subquery()
+    window = task_sets.c.id, task_sets.c.window_end, task_sets.c.schedules_version
+    columns = work.c.has_work, work.c.version, *window
     return select(*columns).select_from(work.outerjoin(task_sets, true()))
 
 

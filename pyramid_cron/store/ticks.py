@@ -30,6 +30,8 @@ class TickRecord:
     pid: int
     run_count: int = 0
     skipped_count: int = 0
+    #: Up to which version of the stored schedules it knows them.
+    schedules_version: int = 0
     #: Whether the process made it by itself, between two hits.
     is_beat: bool = False
     #: Whether a transaction with it may have been committed: its answer was lost.
@@ -85,8 +87,13 @@ def touch_task_set(
     row = connection.execute(_task_set_query(tables), parameters).one_or_none()
     if row is None:
         names = json.dumps(list(task_names))
-        moments = {"last_tick": tick.at, "window_end": tick.at}
-        new_row = {"id": tick.task_set_id, "task_names": names, **moments}
+        new_row = {
+            "id": tick.task_set_id,
+            "task_names": names,
+            "last_tick": tick.at,
+            "window_end": tick.at,
+            "schedules_version": tick.schedules_version,
+        }
         insert_new(session, tables.task_sets, [new_row])
         return None
     is_last_tick = not tick.is_beat and _is_newer_tick(tick.at, row.last_tick)
@@ -94,6 +101,8 @@ def touch_task_set(
         parameters["last_tick"] = tick.at if is_last_tick else row.last_tick
         is_newer = _is_newer_tick(tick.at, row.window_end)
         parameters["window_end"] = tick.at if is_newer else row.window_end
+        newest = tick if is_newer else row
+        parameters["schedules_version"] = newest.schedules_version
         connection.execute(_task_set_update(tables), parameters)
     return None if row.window_end - tick.at > MAX_CLOCK_SKEW else row.window_end
 
@@ -101,7 +110,7 @@ def touch_task_set(
 @once_per_store
 def _task_set_query(tables: Tables) -> Select[Any]:
     task_sets = tables.task_sets
-    columns = task_sets.c.last_tick, task_sets.c.window_end
+    columns = task_sets.c.last_tick, task_sets.c.window_end, task_sets.c.schedules_version
     return select(*columns).where(task_sets.c.id == bindparam("task_set_id"))
 
 
@@ -109,7 +118,8 @@ def _task_set_query(tables: Tables) -> Select[Any]:
 def _task_set_update(tables: Tables) -> Update:
     task_sets = tables.task_sets
     statement = update(task_sets).where(task_sets.c.id == bindparam("task_set_id"))
-    return statement.values(last_tick=bindparam("last_tick"), window_end=bindparam("window_end"))
+    names = ("last_tick", "window_end", "schedules_version")
+    return statement.values({name: bindparam(name) for name in names})
 
 
 def _is_newer_tick(at: datetime, last_tick: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Outcomes, ticks and deferred runs on their way to the store."""
+"""Outcomes, ticks, deferred runs and changed schedules on their way to the store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from .results import DeferredRun, Outcome, WriteBatch
+from .stored_schedules import ScheduleChange
 from .ticks import TickRecord
 
 
@@ -26,6 +27,7 @@ class WriteBuffer:
         self._outcomes: dict[str, Outcome] = {}
         self._ticks: list[tuple[TickRecord, Collection[str]]] = []
         self._deferred_runs: list[DeferredRun] = []
+        self._schedule_changes: list[ScheduleChange] = []
         self._lock = threading.Lock()
         self._drain_lock = threading.Lock()
 
@@ -46,10 +48,15 @@ class WriteBuffer:
         with self._lock:
             self._deferred_runs.append(deferred_run)
 
+    def add_schedule_change(self, change: ScheduleChange) -> None:
+        """Buffer a change of a stored schedule."""
+        with self._lock:
+            self._schedule_changes.append(change)
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self._outcomes or self._ticks or self._deferred_runs)
+        return not (self._outcomes or self._ticks or self._deferred_runs or self._schedule_changes)
 
     @contextmanager
     def drain(self) -> Iterator[WriteBatch]:
@@ -62,14 +69,16 @@ class WriteBuffer:
                 outcomes, self._outcomes = self._outcomes, {}
                 ticks, self._ticks = self._ticks, []
                 deferred_runs, self._deferred_runs = self._deferred_runs, []
+                changes, self._schedule_changes = self._schedule_changes, []
             try:
-                yield WriteBatch(list(outcomes.values()), ticks, deferred_runs)
+                yield WriteBatch(list(outcomes.values()), ticks, deferred_runs, changes)
             except BaseException:
                 # It may be in the store all the same, if the answer to the commit was lost.
                 ticks = [(replace(tick, is_maybe_written=True), names) for tick, names in ticks]
                 with self._lock:
                     self._ticks = ticks + self._ticks
                     self._deferred_runs = deferred_runs + self._deferred_runs
+                    self._schedule_changes = changes + self._schedule_changes
                     newer, self._outcomes = self._outcomes, outcomes
                 for outcome in newer.values():
                     self.add_outcome(outcome)

@@ -136,6 +136,67 @@ def test_the_next_slot_is_known_where_the_last_window_ended() -> None:
     assert schedule.questions == before
 
 
+def test_next_slots_one_after_the_other_cost_what_is_passed_by() -> None:
+    schedules = [Counted(minute) for minute in (2, 3, 50, 51, 52)]
+    calendar = calendar_of(*schedules)
+    calendar.next_slot(NOON)
+    before = sum(schedule.questions for schedule in schedules)
+    found = [calendar.next_slot(NOON + minute * MINUTE) for minute in range(5)]
+    assert found == [NOON + minute * MINUTE for minute in (2, 2, 3, 4, 6)]
+    assert sum(schedule.questions for schedule in schedules) - before == 3
+
+
+class TestChanges:
+    def test_an_entry_that_comes_and_goes_is_asked_alone(self) -> None:
+        others = [Counted(minute) for minute in (2, 3, 5)]
+        calendar = calendar_of(*others)
+        calendar.due(NOON - MINUTE, NOON)
+        before = sum(schedule.questions for schedule in others)
+        new = Counted(1)
+        calendar.add(7, ((new,), 0))
+        assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 7)]
+        calendar.drop(7, ((new,), 0))
+        assert sum(schedule.questions for schedule in others) == before
+        assert minutes(calendar.due(NOON + MINUTE, NOON + 3 * MINUTE)) == [(2, 0), (3, 1)]
+
+    def test_equal_schedules_come_and_go_one_by_one(self) -> None:
+        calendar = calendar_of(Every("1m"), Every("1m"))
+        calendar.due(NOON - MINUTE, NOON)
+        calendar.drop(0, ((Every("1m"),), 0))
+        assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 1)]
+        calendar.add(0, ((Every("1m"), Every("90s")), 0))
+        assert minutes(calendar.due(NOON + MINUTE, NOON + 2 * MINUTE)) == [
+            (1, 0),
+            (2, 0),
+            (2, 1),
+        ]
+        for position, schedules in enumerate([(Every("1m"), Every("90s")), (Every("1m"),)]):
+            calendar.drop(position, (schedules, 0))
+        assert calendar.due(NOON + 2 * MINUTE, NOON + 5 * MINUTE) == []
+        assert calendar.next_slot(NOON + 5 * MINUTE) is None
+
+    def test_many_that_have_gone_are_not_kept(self) -> None:
+        calendar = calendar_of(Every("1m"))
+        calendar.due(NOON - MINUTE, NOON)
+        for number in range(1000):
+            entry = ((At(NOON + timedelta(days=1 + number)),), 0)
+            calendar.add(1, entry)
+            calendar.drop(1, entry)
+        [walk] = calendar._walks
+        assert len(walk._heap) < 300
+        assert minutes(calendar.due(NOON, NOON + MINUTE)) == [(1, 0)]
+
+    def test_one_that_has_gone_is_not_asked_again(self) -> None:
+        silent = Counted(1)
+        calendar = calendar_of(Every("1m"))
+        calendar.due(NOON - MINUTE, NOON)
+        calendar.add(1, ((silent,), 0))
+        calendar.drop(1, ((silent,), 0))
+        questions = silent.questions
+        calendar.due(NOON, NOON + 3 * MINUTE)
+        assert silent.questions == questions
+
+
 def test_without_further_slots_there_is_no_next_slot() -> None:
     assert calendar_of().next_slot(NOON) is None
     calendar = calendar_of(At(NOON))

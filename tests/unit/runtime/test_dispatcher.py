@@ -12,7 +12,6 @@ from pyramid_cron.runtime.dispatcher import (
     TICK_SILENCE_SECONDS,
     Dispatcher,
     DispatcherPorts,
-    SlotCursor,
     WaitingPeek,
 )
 from pyramid_cron.schedule import At, Every
@@ -37,7 +36,7 @@ class World:
         self.does_run = True
         ports = DispatcherPorts(
             clock=lambda: self.now,
-            calendar=lambda: self.calendar,
+            next_slot=lambda after: self.calendar.next_slot(after),
             window_end=lambda: self.window_end,
             peek=lambda now: self.peek(now),
             is_draining=lambda: self.is_draining,
@@ -327,30 +326,6 @@ class TestOwnTicks:
         at.dispatcher.reset_after_fork()
         at.dispatcher.reset_after_fork()
         assert not at.dispatcher.makes_ticks
-
-
-class TestSlotCursor:
-    def test_it_gives_the_first_slot_after_a_moment(self):
-        cursor = SlotCursor(SlotCalendar([((Every("20s"),), 0), ((Every("30s"),), 0)]), NOON)
-        assert [seconds(cursor.next_after(after(second))) for second in (0, 10, 20, 45)] == [
-            20,
-            20,
-            30,
-            60,
-        ]
-
-    def test_it_comes_to_an_end(self):
-        cursor = SlotCursor(SlotCalendar([((At("2026-06-15T12:00:05Z"),), 0)]), NOON)
-        assert seconds(cursor.next_after(NOON)) == 5
-        assert cursor.next_after(after(5)) is None
-
-    def test_it_does_not_go_back(self):
-        calendar = SlotCalendar([((Every("20s"),), 0)])
-        cursor = SlotCursor(calendar, NOON)
-        cursor.next_after(after(30))
-        assert cursor.is_at(calendar, after(30))
-        assert not cursor.is_at(calendar, after(29))
-        assert not cursor.is_at(SlotCalendar([((Every("20s"),), 0)]), after(30))
 
 
 def slots_of(schedule, until, *more):

@@ -1,0 +1,144 @@
+"""Stored schedules on record: what has changed of them, and what they are.
+
+Each function takes the session of one transaction. Moments are aware, those returned in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, delete, select, update
+
+from ..planning.schedule_book import StoredSchedule
+from .rows import dump_payload, load_payload
+from .schema import Tables, once_per_store
+from .session import (
+    EXACT_ROWCOUNT_DIALECTS,
+    SCHEDULES_VERSION_INFO,
+    Session,
+    batched,
+    read_info,
+    upsert,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    """A stored schedule as it is from a moment on."""
+
+    schedule: StoredSchedule
+    is_removed: bool = False
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it makes no slots from now on."""
+        return self.is_removed or not self.schedule.is_enabled
+
+
+def put_change(session: Session, change: ScheduleChange) -> None:
+    """Write a stored schedule as it is now, under the next version."""
+    schedule, table = change.schedule, session.tables.schedules
+    values = {
+        "task": schedule.task,
+        "arguments": json.dumps(schedule.arguments),
+        "payload": dump_payload(schedule.payload),
+        "is_enabled": int(schedule.is_enabled),
+        "is_removed": int(change.is_removed),
+        "changed": schedule.changed,
+        "version": _next_version(session),
+    }
+    statement = upsert(session.connection.dialect.name, table).values(name=schedule.name, **values)
+    if session.connection.dialect.name in EXACT_ROWCOUNT_DIALECTS:
+        statement = statement.on_conflict_do_update(index_elements=["name"], set_=values)
+    else:
+        statement = statement.on_duplicate_key_update(values)
+    session.connection.execute(statement)
+
+
+def _next_version(session: Session) -> int:
+    """Return the version of this change; other changes wait for the end of the transaction."""
+    info = session.tables.schema_info
+    is_version = info.c.name == SCHEDULES_VERSION_INFO
+    query = select(info.c.value).where(is_version).with_for_update()
+    version = int(session.connection.scalar(query) or 0) + 1
+    session.connection.execute(update(info).where(is_version).values(value=str(version)))
+    return version
+
+
+def read_version(session: Session) -> int:
+    """Return how often stored schedules have changed."""
+    return int(read_info(session, SCHEDULES_VERSION_INFO) or 0)
+
+
+def read_changes(session: Session, since: int) -> list[ScheduleChange]:
+    """Return what has changed after a version, in order, without payloads."""
+    rows = session.connection.execute(_changes_query(session.tables), {"since": since})
+    return [ScheduleChange(_to_schedule(row), bool(row.is_removed)) for row in rows]
+
+
+@once_per_store
+def _changes_query(tables: Tables) -> Select[Any]:
+    columns = [column for column in tables.schedules.c if column.name != "payload"]
+    version = tables.schedules.c.version
+    return select(*columns).where(version > bindparam("since")).order_by(version)
+
+
+def list_schedules(session: Session, task: str | None = None) -> list[StoredSchedule]:
+    """Return the stored schedules of a task, or all, by their names."""
+    table = session.tables.schedules
+    query = select(table).where(table.c.is_removed == 0).order_by(table.c.name)
+    if task is not None:
+        query = query.where(table.c.task == task)
+    return [_to_schedule(row) for row in session.connection.execute(query)]
+
+
+def find_schedule(session: Session, name: str) -> StoredSchedule | None:
+    """Return the stored schedule of this name; None if there is none."""
+    table = session.tables.schedules
+    query = select(table).where(table.c.name == name, table.c.is_removed == 0)
+    row = session.connection.execute(query).one_or_none()
+    return None if row is None else _to_schedule(row)
+
+
+def read_payloads(session: Session, names: Collection[str]) -> dict[str, Any]:
+    """Return the payloads of stored schedules by their names."""
+    table = session.tables.schedules
+    rows = (
+        row
+        for some in batched(names)
+        for row in session.connection.execute(
+            select(table.c.name, table.c.payload).where(table.c.name.in_(some))
+        )
+    )
+    return {row.name: load_payload(row.payload) for row in rows}
+
+
+def remove_all(session: Session) -> None:
+    """Remove all stored schedules; processes that know them hear of it."""
+    removed = {"is_removed": 1, "arguments": "{}", "payload": None}
+    values = {**removed, "version": _next_version(session)}
+    session.connection.execute(update(session.tables.schedules).values(values))
+
+
+def prune_removed(session: Session, before: datetime) -> None:
+    """Forget stored schedules that were removed before a moment."""
+    table = session.tables.schedules
+    session.connection.execute(
+        delete(table).where(table.c.is_removed == 1, table.c.changed < before)
+    )
+
+
+def _to_schedule(row: Row[Any]) -> StoredSchedule:
+    return StoredSchedule(
+        name=row.name,
+        task=row.task,
+        arguments=json.loads(row.arguments),
+        payload=load_payload(row._mapping.get("payload")),
+        is_enabled=bool(row.is_enabled),
+        changed=row.changed,
+        version=row.version,
+    )
