@@ -28,7 +28,9 @@ def work(function, place, barrier, results):
 
 def in_processes(function, place):
     """What ``function`` returns of a store in each of several processes that begin together."""
-    context = multiprocessing.get_context("spawn")
+    # They are forked from a process that has imported all of this, and nothing else.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     barrier, results = context.Barrier(PROCESSES), context.Queue()
     arguments = (function, place, barrier, results)
     workers = [context.Process(target=work, args=arguments) for _ in range(PROCESSES)]
