@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from operator import attrgetter
 from typing import TypeVar
 
 from .app import CronApp
-from .planning.health import Health, MomentFormat, TaskHealthInput, assess
-from .planning.pauses import active_pause
+from .planning.health import (
+    Health,
+    MomentFormat,
+    TaskHealth,
+    TaskHealthInput,
+    assess,
+    assess_task,
+)
+from .planning.pauses import PauseRule, active_pause
+from .planning.snapshot import ActiveRun
 from .registry import TaskRegistry
-from .run import RunReason, RunState, Trigger
+from .run import Run, RunReason, RunState, Trigger
 from .store.queries import Overview, WaitingSummary, read_overview
 from .store.run_stats import RunStats
 from .text import format_instant
@@ -30,10 +39,62 @@ FIXED_DELAY_TRIGGERS = (Trigger.SCHEDULE, Trigger.CATCH_UP, Trigger.RETRY)
 ItemT = TypeVar("ItemT")
 
 
+@dataclass(frozen=True)
+class HealthReport:
+    """The health at one moment, and what is on record."""
+
+    #: Aware, in UTC.
+    now: datetime
+    overview: Overview
+    health: Health
+    format_moment: MomentFormat
+
+    def task_health(self, name: str) -> TaskHealth:
+        """Return the health of a task; one that is not known is orphaned."""
+        if (health := self._health_by_task.get(name)) is not None:
+            return health
+        task_input = TaskHealthInput(name, None, last_run=self.overview.last_runs.get(name))
+        return assess_task(task_input, self.now, self.format_moment)
+
+    @cached_property
+    def _health_by_task(self) -> dict[str, TaskHealth]:
+        return {task.name: task for task in self.health.tasks}
+
+    def running(self, name: str) -> tuple[Run, ...]:
+        """Return the active runs of a task, the newest first."""
+        return tuple(active.run for active in reversed(self._active_by_task.get(name, ())))
+
+    @cached_property
+    def _active_by_task(self) -> Mapping[str, list[ActiveRun]]:
+        return _group_by_task(self.overview.active_runs, attrgetter("run.task"))
+
+    @cached_property
+    def waiting_counts(self) -> Counter[str]:
+        """The number of waiting runs of each task."""
+        counts: Counter[str] = Counter()
+        for summary in self.overview.waiting:
+            counts[summary.task] += summary.count
+        return counts
+
+    def pause(self, name: str) -> PauseRule | None:
+        """Return the pause that a task is in; None if it is not paused."""
+        return active_pause(name, self.now, self.overview.pause_rules)
+
+
+def read_health_report(cron: CronApp, format_moment: MomentFormat = format_instant) -> HealthReport:
+    """Return the health as it is now, and what it is made of.
+
+    ``format_moment`` writes the moments in details. Raises StoreError if the store can't be read.
+    """
+    now = cron.clock()
+    overview = read_overview(cron.store, cron.task_registry.task_set_id)
+    health = assess_overview(cron, overview, now, format_moment)
+    return HealthReport(now, overview, health, format_moment)
+
+
 def assess_health(cron: CronApp, format_moment: MomentFormat = format_instant) -> Health:
     """Return the health as it is now. Raises StoreError if the store can't be read."""
-    overview = read_overview(cron.store, cron.task_registry.task_set_id)
-    return assess_overview(cron, overview, cron.clock(), format_moment)
+    return read_health_report(cron, format_moment).health
 
 
 def assess_overview(
@@ -81,6 +142,8 @@ def _make_task_inputs(
             active=active_runs.get(name, ()),
             waiting_since=_oldest_waiting(waiting.get(name, ()), URGENT_TRIGGERS),
             next_waiting_at=_oldest_waiting(waiting.get(name, ()), FIXED_DELAY_TRIGGERS),
+            is_waiting=_is_waiting(waiting.get(name, ()), now),
+            is_retry_waiting=_is_retry_waiting(waiting.get(name, ())),
             pause=active_pause(name, now, overview.pause_rules),
             last_run=overview.last_runs.get(name),
             has_failed=_has_failed(run_stats.get(name, ())),
@@ -114,6 +177,15 @@ def _oldest_waiting(
     return min(
         (summary.oldest for summary in summaries if summary.trigger in triggers), default=None
     )
+
+
+def _is_waiting(summaries: Iterable[WaitingSummary], now: datetime) -> bool:
+    """Return whether one could begin by now, or is another attempt; others are to come later."""
+    return _is_retry_waiting(summaries) or any(summary.oldest <= now for summary in summaries)
+
+
+def _is_retry_waiting(summaries: Iterable[WaitingSummary]) -> bool:
+    return any(summary.trigger == Trigger.RETRY for summary in summaries)
 
 
 def _has_failed(run_stats: Iterable[RunStats]) -> bool:

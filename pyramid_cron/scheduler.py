@@ -15,10 +15,9 @@ from pyramid.request import Request
 
 from . import events, logs
 from .app import CronApp, get_cron
-from .clock import utc_now
-from .health_report import assess_health
+from .health_report import HealthReport, assess_health, read_health_report
 from .planning.followups import floor_to_second, retry_of
-from .planning.health import Health
+from .planning.health import Health, HealthState, TaskHealth
 from .planning.pauses import PauseRule, active_pause, name_matcher
 from .planning.schedule_book import StoredSchedule
 from .planning.snapshot import WaitingRun
@@ -45,7 +44,7 @@ from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
 from .schedule_control import ScheduleStatus, describe_schedule, make_schedule
-from .serializers import instant_or_none, task_data
+from .serializers import task_data
 from .store.backfill import SlotRange, add_backfill
 from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
@@ -68,8 +67,6 @@ MIN_RUN_ID_CHARACTERS = 4
 MAX_NAMED_RUNS = 3
 """Runs that the error of an ambiguous id names."""
 
-FINAL_STATES = tuple(state for state in RunState if state.is_final)
-
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
@@ -77,9 +74,13 @@ class TaskStatus:
 
     #: The task itself.
     task: Task
-    #: Its next slot (aware, UTC); None if there is none.
+    #: Its state of health, as pages, ``pcron`` and metrics have it.
+    state: HealthState
+    #: Why it is in this state, in a line.
+    detail: str | None
+    #: Its next slot (aware, UTC); None if there is none, and while it is paused.
     next: datetime | None
-    #: Its newest run that is over.
+    #: Its newest run that is over and was not skipped.
     last: Run | None
     #: Its active runs on all hosts: claimed or running.
     running: tuple[Run, ...]
@@ -90,16 +91,25 @@ class TaskStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what it says as JSON values, with the keys that pages and ``pcron`` have."""
-        data = task_data(
-            self.task.name,
-            self.task,
-            now=utc_now(),
-            last=self.last,
-            running=self.running,
-            waiting=self.waiting,
-            pause=self.paused,
+        health = TaskHealth(self.task.name, self.state, self.detail, self.next, self.last)
+        return task_data(
+            health, self.task, running=self.running, waiting=self.waiting, pause=self.paused
         )
-        return data | {"next": instant_or_none(self.next)}
+
+
+def make_task_status(task: Task, report: HealthReport) -> TaskStatus:
+    """Return the state of a registered task."""
+    health = report.task_health(task.name)
+    return TaskStatus(
+        task,
+        state=health.state,
+        detail=health.detail,
+        next=health.next,
+        last=health.last,
+        running=report.running(task.name),
+        waiting=report.waiting_counts[task.name],
+        paused=report.pause(task.name),
+    )
 
 
 class Scheduler:
@@ -130,15 +140,7 @@ class Scheduler:
         Raises LookupError if there is none, StoreError.
         """
         cron = self._cron
-        task = cron.task_registry.get(name)
-        return TaskStatus(
-            task,
-            next=task.following(cron.clock()),
-            last=next(iter(cron.store.history(name, FINAL_STATES, limit=1)), None),
-            running=tuple(cron.store.active_runs(name)),
-            waiting=cron.store.count_waiting(name),
-            paused=active_pause(name, cron.clock(), cron.store.pause_rules()),
-        )
+        return make_task_status(cron.task_registry.get(name), read_health_report(cron))
 
     def history(
         self, name: str | None = None, state: RunState | str | None = None, limit: int = 50

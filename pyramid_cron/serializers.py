@@ -84,23 +84,26 @@ def pause_data(rule: PauseRule | None) -> JSONObject | None:
 
 
 def task_data(
-    name: str,
+    health: TaskHealth,
     task: Task | None,
     *,
-    now: datetime,
-    last: Run | None,
     running: Sequence[Run],
     waiting: int,
     pause: PauseRule | None,
 ) -> JSONObject:
-    """Return a task with its next, last, active and waiting runs; ``task`` is None if orphaned."""
+    """Return a task with its state, and its next, last, active and waiting runs.
+
+    ``task`` is None if it is orphaned.
+    """
     return {
-        "task": name,
+        "task": health.name,
         "description": task.description if task else "",
         "schedule": task.describe() if task else None,
         "timezone": task.timezone if task else None,
-        "next": instant_or_none(task.following(now)) if task else None,
-        "last": last and run_data(last),
+        "state": health.state.value,
+        "detail": health.detail,
+        "next": instant_or_none(health.next),
+        "last": health.last and run_data(health.last),
         "running": [run_data(run) for run in running],
         "waiting": waiting,
         "paused": pause_data(pause),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from .snapshot import ActiveRun
 MomentFormat = Callable[[datetime], str]
 """Returns a moment (aware, UTC) as text: in UTC, or in the reader's zone."""
 
-TICK_SILENCE_LIMIT = timedelta(minutes=3)
+TICK_SILENCE_LIMIT = timedelta(minutes=2)
 """How long after the last tick the application is unhealthy."""
 
 WORKER_SILENCE_LIMIT = timedelta(minutes=2)
@@ -36,22 +37,26 @@ STUCK_MIN_DURATION = timedelta(minutes=10)
 
 
 class HealthState(str, Enum):
-    """How a task is; each member equals its own text."""
+    """How a task is, the worst state first; each member equals its own text.
 
-    OK = "ok"
+    ``is_healthy`` is whether nobody has to look after a task in this state.
+    """
+
+    STUCK = "stuck"
+    GAVE_UP = "gave_up"
     LATE = "late"
     MISSED = "missed"
     FAILING = "failing"
-    STUCK = "stuck"
+    RUNNING = "running"
+    WAITING = "waiting"
     PAUSED = "paused"
+    OK = "ok"
     ORPHANED = "orphaned"
 
     __str__ = str.__str__
 
-    @property
-    def is_healthy(self) -> bool:
-        """Whether nobody has to look after a task in this state."""
-        return self in (HealthState.OK, HealthState.PAUSED, HealthState.ORPHANED)
+    def __init__(self, text: str) -> None:
+        self.is_healthy = text not in ("stuck", "gave_up", "late", "missed", "failing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,12 @@ class TaskHealthInput:
     waiting_since: datetime | None = None
     #: When the next of its schedule's waiting runs may begin.
     next_waiting_at: datetime | None = None
+    #: Whether a run of it waits that could begin by now, or is another attempt.
+    is_waiting: bool = False
+    #: Whether another attempt waits.
+    is_retry_waiting: bool = False
     pause: PauseRule | None = None
-    #: Its newest run that is over and still on record.
+    #: Its newest run that is over, was not skipped, and is still on record.
     last_run: Run | None = None
     #: Whether its newest run failed.
     has_failed: bool = False
@@ -91,9 +100,9 @@ class TaskHealth:
     state: HealthState
     #: Why it is in this state, in a line.
     detail: str | None = None
-    #: Its next slot (aware, UTC); None if there is none.
+    #: Its next slot (aware, UTC); None if there is none, and while it is paused.
     next: datetime | None = None
-    #: Its newest run that is over and still on record.
+    #: Its newest run that is over, was not skipped, and is still on record.
     last: Run | None = None
 
 
@@ -107,6 +116,26 @@ class Health:
     last_tick: datetime | None
     #: The seconds since then.
     since_last_tick: float | None
+
+    @property
+    def is_ticking(self) -> bool:
+        """Whether the last tick came not too long ago."""
+        return self.describe_silence() is None
+
+    @property
+    def unhealthy_tasks(self) -> list[TaskHealth]:
+        """The tasks that somebody has to look after, the worst state first."""
+        return [task for task in self.tasks_by_urgency if not task.state.is_healthy]
+
+    @property
+    def tasks_by_urgency(self) -> list[TaskHealth]:
+        """The tasks, those that somebody has to look after first, the worst state first."""
+        return sorted(self.tasks, key=_urgency)
+
+    def count_states(self) -> dict[HealthState, int]:
+        """Return the number of tasks in each state, the worst state first."""
+        counts = Counter(task.state for task in self.tasks)
+        return {state: counts[state] for state in HealthState}
 
     def describe_problems(self) -> list[str]:
         """Return a line for each thing that is unhealthy; none if all is well."""
@@ -148,13 +177,19 @@ def assess(
     )
 
 
+def _urgency(task: TaskHealth) -> int:
+    """Return the place of a task among those that somebody has to look after; healthy ones last."""
+    states = list(HealthState)
+    return len(states) if task.state.is_healthy else states.index(task.state)
+
+
 def assess_task(
     task_input: TaskHealthInput, now: datetime, format_moment: MomentFormat
 ) -> TaskHealth:
     """Return how one task is at ``now`` (aware, UTC): the first state in this order that fits."""
     first_slot = _first_unhandled_slot(task_input, now)
-    next_slot = _next_slot(task_input, first_slot, now)
     state, detail = _find_state(task_input, first_slot, now, format_moment)
+    next_slot = None if task_input.pause else _next_slot(task_input, first_slot, now)
     return TaskHealth(task_input.name, state, detail, next_slot, task_input.last_run)
 
 
@@ -168,15 +203,37 @@ def _find_state(
         return HealthState.ORPHANED, "on record, but not registered"
     if detail := _describe_stuck(task_input, task_input.task, now, format_moment):
         return HealthState.STUCK, detail
-    if task_input.pause is not None:
-        return HealthState.PAUSED, _describe_pause(task_input.pause, format_moment)
+    if (pause := task_input.pause) is not None:
+        state = HealthState.GAVE_UP if pause.is_give_up else HealthState.PAUSED
+        return state, _describe_pause(pause, format_moment)
     if detail := _describe_late(task_input, task_input.task, first_slot, now, format_moment):
         return HealthState.LATE, detail
     if task_input.has_missed:
         return HealthState.MISSED, "no tick came in time for its newest slot"
-    if task_input.has_failed:
+    if task_input.has_failed and not _is_tried_again(task_input):
         return HealthState.FAILING, _describe_failure(task_input.last_run)
-    return HealthState.OK, None
+    return _find_activity(task_input, format_moment)
+
+
+def _is_tried_again(task_input: TaskHealthInput) -> bool:
+    """Return whether another attempt waits or runs, so that the slot has not failed yet."""
+    is_retry_active = any(active.run.attempt > 1 for active in task_input.active)
+    return task_input.is_retry_waiting or is_retry_active
+
+
+def _find_activity(
+    task_input: TaskHealthInput, format_moment: MomentFormat
+) -> tuple[HealthState, str | None]:
+    """Return the state of a task that nobody has to look after."""
+    if task_input.active:
+        return HealthState.RUNNING, None
+    if not task_input.is_waiting:
+        return HealthState.OK, None
+    if task_input.is_retry_waiting and task_input.has_failed:
+        failure = _describe_failure(task_input.last_run)
+        return HealthState.WAITING, f"for another attempt: {failure}"
+    since = task_input.waiting_since
+    return HealthState.WAITING, None if since is None else f"since {format_moment(since)}"
 
 
 def _describe_stuck(

@@ -22,6 +22,8 @@ class PauseRule:
     #: The end of a pause; None if it has no end.
     until: datetime | None = None
     reason: str | None = None
+    #: Whether the task gave up: its ``pause_after`` paused it, and nobody else.
+    is_give_up: bool = False
 
 
 def active_pause(

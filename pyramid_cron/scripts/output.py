@@ -137,9 +137,11 @@ _CELL_STYLES = {
     "timed_out": "red",
     "lost": "red",
     "stuck": "red",
-    "missed": "yellow",
-    "late": "yellow",
+    "missed": "red",
+    "late": "red",
+    "gave_up": "red",
     "skipped": "dim",
     "paused": "yellow",
     "running": "cyan",
+    "waiting": "cyan",
 }

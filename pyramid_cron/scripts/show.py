@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections import Counter
-from typing import Any
 
 from ..errors import StoreError
 from ..export import export_crontab
-from ..health_report import assess_health
-from ..planning.pauses import active_pause
+from ..health_report import assess_health, read_health_report
 from ..run import Run, RunState
-from ..scheduler import TaskStatus
-from ..serializers import health_data, run_data, run_detail, task_data
-from ..store.queries import read_overview
+from ..scheduler import TaskStatus, make_task_status
+from ..serializers import health_data, run_data, run_detail
 from ..text import escape_unprintable, format_instant
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
 from .output import format_seconds
@@ -24,14 +20,15 @@ from .output import format_seconds
 def list_tasks(context: CommandContext) -> int:
     """``pcron … list``."""
     out = context.output
-    statuses = _task_statuses(context)
+    report = read_health_report(context.cron)
+    statuses = [make_task_status(task, report) for task in context.cron.task_registry.tasks]
     if out.is_json:
-        out.print_json([_status_data(context, status) for status in statuses])
+        out.print_json([status.as_dict() for status in statuses])
     elif not statuses:
         out.print_line("no tasks are registered")
     else:
-        heads = ["TASK", "SCHEDULE", "NEXT", "LAST", "WAITING"]
-        width = 5 if any(status.waiting for status in statuses) else 4
+        heads = ["TASK", "SCHEDULE", "STATE", "NEXT", "LAST", "WAITING"]
+        width = 6 if any(status.waiting for status in statuses) else 5
         out.print_table(heads[:width], [_task_row(context, status)[:width] for status in statuses])
     return EXIT_FINE
 
@@ -40,51 +37,11 @@ def _task_row(context: CommandContext, status: TaskStatus) -> list[str]:
     return [
         status.task.name,
         status.task.describe(),
-        "paused" if status.paused else context.output.format_time(status.next),
-        _state_of(status),
+        status.state.value,
+        context.output.format_time(status.next),
+        "-" if status.last is None else status.last.state.value,
         str(status.waiting or "-"),
     ]
-
-
-def _task_statuses(context: CommandContext) -> list[TaskStatus]:
-    """Return what ``Scheduler.status`` returns, of all tasks in a few queries."""
-    cron = context.cron
-    overview = read_overview(cron.store, cron.task_registry.task_set_id)
-    running: dict[str, list[Run]] = {}
-    for active in reversed(overview.active_runs):
-        running.setdefault(active.run.task, []).append(active.run)
-    waiting: Counter[str] = Counter()
-    for summary in overview.waiting:
-        waiting[summary.task] += summary.count
-    return [
-        TaskStatus(
-            task,
-            next=task.following(context.now),
-            last=overview.last_runs.get(task.name),
-            running=tuple(running.get(task.name, ())),
-            waiting=waiting[task.name],
-            paused=active_pause(task.name, context.now, overview.pause_rules),
-        )
-        for task in cron.task_registry.tasks
-    ]
-
-
-def _state_of(status: TaskStatus) -> str:
-    if status.running:
-        return "running"
-    return "-" if status.last is None else status.last.state.value
-
-
-def _status_data(context: CommandContext, status: TaskStatus) -> dict[str, Any]:
-    return task_data(
-        status.task.name,
-        status.task,
-        now=context.now,
-        last=status.last,
-        running=status.running,
-        waiting=status.waiting,
-        pause=status.paused,
-    )
 
 
 def export(context: CommandContext) -> int:

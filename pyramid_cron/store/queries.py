@@ -140,12 +140,6 @@ def _select_runs_by_task(session: Session, run_ids: Iterable[str]) -> dict[str, 
     }
 
 
-def list_active_runs(store: Store) -> list[ActiveRun]:
-    """Return the active runs of all tasks, oldest first."""
-    with store.read_session() as session:
-        return select_active_runs(session)
-
-
 def list_task_names(store: Store) -> set[str]:
     """Return the names of the tasks that any version of the application has ticked with."""
     rows = _select_rows(store, select(store.tables.task_sets.c.task_names))

@@ -326,9 +326,11 @@ def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | 
     )
     if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
         return None
-    pause = FailurePause(run.schedule or run.task, f"{limit} failures in a row")
+    failure_text = "1 failure" if limit == 1 else f"{limit} failures in a row"
+    pause = FailurePause(run.schedule or run.task, failure_text)
     assert run.finished is not None
-    rule = PauseRule(run.finished, True, glob.escape(pause.task), None, pause.reason)
+    pattern = glob.escape(pause.task)
+    rule = PauseRule(run.finished, True, pattern, reason=pause.reason, is_give_up=True)
     session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
     return pause
 

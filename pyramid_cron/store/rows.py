@@ -243,6 +243,7 @@ def make_pause_rule_row(rule: PauseRule) -> Values:
         "pattern": rule.pattern,
         "until": rule.until,
         "reason": rule.reason and make_storable(rule.reason),
+        "is_give_up": int(rule.is_give_up),
     }
 
 
@@ -250,7 +251,15 @@ def select_pause_rules(session: Session) -> list[PauseRule]:
     """Return the pause rules, oldest first."""
     rows = session.connection.execute(_pause_rules_query(session.tables))
     return [
-        PauseRule(row.since, bool(row.is_pause), row.pattern, row.until, row.reason) for row in rows
+        PauseRule(
+            row.since,
+            bool(row.is_pause),
+            row.pattern,
+            row.until,
+            row.reason,
+            bool(row.is_give_up),
+        )
+        for row in rows
     ]
 
 

@@ -249,7 +249,10 @@ def _task_sets(metadata: MetaData, prefix: str) -> Table:
 
 
 def _pause_rules(metadata: MetaData, prefix: str) -> Table:
-    """Pause rules: the last row whose pattern matches a task says whether it is paused."""
+    """Pause rules: the last row whose pattern matches a task says whether it is paused.
+
+    ``is_give_up`` is 1 for the pause of a task that failed too often in a row.
+    """
     return _make_table(
         metadata,
         f"{prefix}pause_rules",
@@ -259,6 +262,7 @@ def _pause_rules(metadata: MetaData, prefix: str) -> Table:
         Column("pattern", LONG_TEXT, nullable=False),
         Column("until", UtcMicroseconds),
         Column("reason", LONG_TEXT),
+        Column("is_give_up", Integer, nullable=False),
     )
 
 

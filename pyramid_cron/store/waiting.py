@@ -21,15 +21,6 @@ from .session import Session
 from .store import Store
 
 
-def count_waiting_by_task(store: Store) -> dict[str, int]:
-    """Return the number of waiting runs of each task that has some."""
-    runs = store.tables.runs
-    query = select(runs.c.task, func.count().label("runs")).where(runs.c.not_before.is_not(None))
-    with store.read_session() as session:
-        rows = session.connection.execute(query.group_by(runs.c.task)).all()
-    return {row.task: row.runs for row in rows}
-
-
 def list_waiting(
     store: Store, task: str | None, limit: int, trigger: Trigger | None = None
 ) -> list[Run]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 from pyramid.response import Response
 
-from ..app import CronApp, get_cron
+from ..app import get_cron
 from ..errors import StoreError
 from ..health_report import assess_health
 from ..metrics import ExtraMissingError, render_metrics
 from ..planning.health import Health
 from ..serializers import health_data, task_health_data
 from ..text import escape_unprintable
-from .pages import TemplatesMissingError, format_moment, render_page, template_environment
+from .pages import TemplatesMissingError, local_health_report, render_page, template_environment
 from .responses import (
     accept_weights,
     html_response,
@@ -37,7 +35,7 @@ def health_view(request: Request) -> Response:
     cron = get_cron(request.registry)
     is_page = _wants_page(request)
     try:
-        report = _health_in_local_time(cron) if is_page else assess_health(cron)
+        report = local_health_report(request).health if is_page else assess_health(cron)
     except StoreError as error:
         log.error("health unknown: %s", error)
         return _store_error_response(request, str(error), is_page=is_page)
@@ -78,23 +76,9 @@ def _health_page(request: Request, status: int, **values: Any) -> Response:
     return html_response(render_page(request, "health.html", title="Health", **values), status)
 
 
-def _health_in_local_time(cron: CronApp) -> Health:
-    """Return the health report with moments in the time zone of the pages."""
-    now, zone = cron.clock(), ZoneInfo(cron.settings.timezone)
-
-    def format_local(moment: datetime) -> str:
-        return format_moment(moment, now, zone)["local"]
-
-    return assess_health(cron, format_local)
-
-
 def _page_values(report: Health) -> dict[str, Any]:
     """Return what the page shows besides the data: unhealthy tasks first."""
-    tasks = sorted(report.tasks, key=lambda task: task.state.is_healthy)
-    return {
-        "silence": report.describe_silence(),
-        "tasks": [task_health_data(task) for task in tasks],
-    }
+    return {"tasks": [task_health_data(task) for task in report.tasks_by_urgency]}
 
 
 def _one_line(text: str) -> str:

@@ -12,12 +12,20 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..app import get_cron
+from ..errors import StoreError
+from ..health_report import HealthReport, read_health_report
+from ..planning.health import Health
 from ..schedule.zones import parse_moment, to_zone
 from ..text import escape_unprintable, format_instant
 from . import urls
 from .access import csrf_token, may_act
 
 RELATIVE_UNITS_SECONDS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+REPORT_KEY = "pyramid_cron.health_report"
+"""Under this the environment of a request has the health that its page shows."""
+
+_UNREAD = object()
 
 
 MAX_CELL_CHARACTERS = 80
@@ -38,6 +46,8 @@ def render_page(request: Request, template: str, **values: Any) -> str:
     """Return a page as HTML. Raises TemplatesMissingError without jinja2."""
     cron = get_cron(request.registry)
     now, zone = cron.clock(), ZoneInfo(cron.settings.timezone)
+    health = _known_health(request)
+    is_silent = health is not None and not health.is_ticking
     return str(
         template_environment()
         .get_template(template)
@@ -46,6 +56,11 @@ def render_page(request: Request, template: str, **values: Any) -> str:
             now=now,
             zone=zone,
             navigation=navigation_links(request),
+            unhealthy_count=len(health.unhealthy_tasks) if health else 0,
+            silent_since=health.last_tick if is_silent and health else None,
+            is_silent=is_silent,
+            icon=draw_icon,
+            crontab_line=urls.crontab_line(request) if is_silent else None,
             path=lambda *segments, **query: urls.page_path(request, *segments, **query),
             task_path=lambda name, *more, **query: urls.task_path(request, name, *more, **query),
             run_path=lambda run_id, *more, **query: urls.run_path(request, run_id, *more, **query),
@@ -55,6 +70,31 @@ def render_page(request: Request, template: str, **values: Any) -> str:
             **values,
         )
     )
+
+
+def local_health_report(request: Request) -> HealthReport:
+    """Return the health, moments in the pages' time zone; it is read once in a request.
+
+    Raises StoreError if the store can't be read.
+    """
+    report: HealthReport | None = request.environ.get(REPORT_KEY)
+    if report is None:
+        request.environ[REPORT_KEY] = None  # not to be read again for a page that says it failed
+        cron = get_cron(request.registry)
+        now, zone = cron.clock(), ZoneInfo(cron.settings.timezone)
+        report = read_health_report(cron, lambda at: format_moment(at, now, zone)["local"])
+        request.environ[REPORT_KEY] = report
+    return report
+
+
+def _known_health(request: Request) -> Health | None:
+    """Return the health for the frame of a page; None if the store can't be read."""
+    try:
+        known = request.environ.get(REPORT_KEY, _UNREAD)
+        report = local_health_report(request) if known is _UNREAD else known
+    except StoreError:
+        return None
+    return None if report is None else report.health
 
 
 @lru_cache(maxsize=1)
@@ -92,6 +132,18 @@ def navigation_links(request: Request) -> list[tuple[str, str]]:
         if introspector.get("routes", route) is not None:
             links.append((name.capitalize(), request.route_path(route)))
     return links
+
+
+def draw_icon(unhealthy_count: int, is_silent: bool) -> str:
+    """Return the icon of a page as a URL: a clock, or in red the number of unhealthy tasks."""
+    if unhealthy_count or is_silent:
+        color, sign = "%23b3261e", str(unhealthy_count or "!") if unhealthy_count < 100 else "99"
+        text = f"<text x='8' y='12' font-size='11' text-anchor='middle' fill='%23fff'>{sign}</text>"
+    else:
+        color, text = "%231f7a4d", "<path d='M8 4v4l3 2' stroke='%23fff' fill='none'/>"
+    circle = f"<circle cx='8' cy='8' r='8' fill='{color}'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{circle}{text}</svg>"
+    return f"data:image/svg+xml,{svg}"
 
 
 def format_moment(moment: datetime, now: datetime, zone: ZoneInfo) -> dict[str, str]:

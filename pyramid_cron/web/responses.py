@@ -5,19 +5,23 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
 from ..errors import StoreError
+from ..health_report import HealthReport, read_health_report
+from ..planning.health import HealthState
 from ..run import RUN_ID_PATTERN, RunState, Trigger
 from ..schedule.quantities import parse_integer_text
 from .access import require_access
-from .pages import TemplatesMissingError, render_page
+from .pages import TemplatesMissingError, local_health_report, render_page
 
 PageView = Callable[[Request], Response]
+EnumT = TypeVar("EnumT", bound=Enum)
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -82,6 +86,13 @@ def _check_query(request: Request) -> None:
         request.GET  # noqa: B018
     except UnicodeDecodeError:
         raise HTTPProblem(400, "the query is not in UTF-8") from None
+
+
+def page_health_report(request: Request) -> HealthReport:
+    """Return the health: moments in details are local on a page, and in UTC in JSON."""
+    if wants_html(request):
+        return local_health_report(request)
+    return read_health_report(get_cron(request.registry))
 
 
 def respond(request: Request, template: str, data: Any, **context: Any) -> Response:
@@ -188,15 +199,25 @@ def query_number(request: Request, name: str, default: int, maximum: int) -> int
 
 
 def query_states(request: Request) -> list[RunState]:
-    """Return the states of the query; an empty list means any."""
-    states = []
-    for text in filter(None, request.GET.getall("state")):
+    """Return the states of runs of the query; an empty list means any."""
+    return _query_members(request, "state", RunState)
+
+
+def query_task_states(request: Request) -> list[HealthState]:
+    """Return the states of tasks of the query; an empty list means any."""
+    return _query_members(request, "state", HealthState)
+
+
+def _query_members(request: Request, name: str, kind: type[EnumT]) -> list[EnumT]:
+    """Return the members of an enumeration that a query parameter names, once or several times."""
+    members = []
+    for text in filter(None, request.GET.getall(name)):
         try:
-            states.append(RunState(text))
+            members.append(kind(text))
         except ValueError:
-            allowed = ", ".join(RunState)
-            raise HTTPProblem(400, f"state={text!r}: must be one of {allowed}") from None
-    return states
+            allowed = ", ".join(str(member) for member in kind)
+            raise HTTPProblem(400, f"{name}={text!r}: must be one of {allowed}") from None
+    return members
 
 
 def query_trigger(request: Request) -> Trigger | None:

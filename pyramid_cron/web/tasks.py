@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import CronApp, get_cron
+from ..health_report import HealthReport
 from ..planning.forecast import following_slots
-from ..planning.pauses import PauseRule, active_pause
+from ..planning.health import HealthState, TaskHealth
 from ..run import Run, RunState
 from ..serializers import JSONObject, policy_data, task_data
 from ..store import queries
-from ..store.waiting import count_waiting_by_task, list_waiting
+from ..store.waiting import list_waiting
 from ..task import Task
 from ..text import format_instant
 from . import actions, responses, urls
-from .responses import HTTPProblem, page_view, respond
+from .responses import HTTPProblem, page_health_report, page_view, respond
 
 TASKS_PER_PAGE = 50
 TASK_ROW_RUNS = 20
@@ -38,22 +38,24 @@ SUCCESS_RATE_STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, 
 
 @page_view("GET", "HEAD")
 def tasks_view(request: Request) -> Response:
-    """Show the tasks whose names contain ``q``, orphaned ones last."""
+    """Show the tasks whose names contain ``q``, those to look after first, orphaned ones last."""
     cron = get_cron(request.registry)
     name_part = request.GET.get("q", "")
+    states = responses.query_task_states(request)
     limit = responses.query_number(request, "limit", TASKS_PER_PAGE, 100)
     number = responses.query_number(request, "page", 1, 1_000_000)
-    orphans = sorted(queries.list_task_names(cron.store) - set(cron.task_registry.by_name))
+    report = page_health_report(request)
     names = [
-        name
-        for name in (*cron.task_registry.by_name, *orphans)
-        if name_part.casefold() in name.casefold()
+        task.name
+        for task in _all_tasks(cron, report)
+        if name_part.casefold() in task.name.casefold() and (not states or task.state in states)
     ]
     page_names = names[(number - 1) * limit : number * limit]
-    rows, recent = _task_rows(request, cron, page_names)
-    path_of = partial(_page_path, request, name_part, limit)
+    recent = queries.list_recent_runs(cron.store, page_names, TASK_ROW_RUNS)
+    rows = [_linked_task(request, name, report, recent[name]) for name in page_names]
+    path_of = partial(_page_path, request, name_part, states, limit)
     data = {
-        "now": format_instant(cron.clock()),
+        "now": format_instant(report.now),
         "tasks": rows,
         "total": len(names),
         "page": number,
@@ -65,75 +67,50 @@ def tasks_view(request: Request) -> Response:
         data,
         recent=recent,
         name_part=name_part,
+        states=[state.value for state in states],
+        all_states=[state.value for state in HealthState],
         previous_path=path_of(number - 1) if number > 1 else None,
         title="Tasks",
     )
 
 
-def _page_path(request: Request, name_part: str, limit: int, page: int) -> str:
-    return urls.page_path(request, "tasks", q=name_part or None, limit=limit, page=page)
+def _all_tasks(cron: CronApp, report: HealthReport) -> list[TaskHealth]:
+    """Return the tasks that any version of the application has ever had, most urgent first."""
+    tasks = report.health.tasks_by_urgency
+    others = queries.list_task_names(cron.store) - {task.name for task in tasks}
+    orphaned = [task for task in tasks if task.state is HealthState.ORPHANED]
+    orphaned += [report.task_health(name) for name in others]
+    registered = [task for task in tasks if task.state is not HealthState.ORPHANED]
+    return registered + sorted(orphaned, key=attrgetter("name"))
 
 
-def _task_rows(
-    request: Request, cron: CronApp, names: list[str]
-) -> tuple[list[JSONObject], dict[str, list[Run]]]:
-    now = cron.clock()
-    recent = queries.list_recent_runs(cron.store, names, TASK_ROW_RUNS)
-    waiting = count_waiting_by_task(cron.store)
-    rules = cron.store.pause_rules()
-    running: defaultdict[str, list[Run]] = defaultdict(list)
-    for active in queries.list_active_runs(cron.store):
-        running[active.run.task].append(active.run)
-    rows = [
-        _linked_task(
-            request,
-            name,
-            cron.task_registry.by_name.get(name),
-            recent[name],
-            running=running[name],
-            waiting=waiting.get(name, 0),
-            pause=active_pause(name, now, rules),
-            now=now,
-        )
-        for name in names
-    ]
-    return rows, recent
+def _page_path(
+    request: Request, name_part: str, states: Sequence[HealthState], limit: int, page: int
+) -> str:
+    path = urls.page_path(request, "tasks", q=name_part or None, limit=limit, page=page)
+    return path + "".join(f"&state={state}" for state in states)
 
 
 def _linked_task(
-    request: Request,
-    name: str,
-    task: Task | None,
-    runs: Sequence[Run],
-    *,
-    running: Sequence[Run],
-    waiting: int,
-    pause: PauseRule | None,
-    now: datetime,
+    request: Request, name: str, report: HealthReport, runs: Sequence[Run]
 ) -> JSONObject:
-    """Return a task with its state, success rate and paths; ``runs`` are its newest."""
-    last = next((run for run in runs if run.state.is_final), None)
-    data = task_data(name, task, now=now, last=last, running=running, waiting=waiting, pause=pause)
+    """Return a task with its success rate and paths; ``runs`` are its newest."""
+    health = report.task_health(name)
+    running = report.running(name)
+    data = task_data(
+        health,
+        get_cron(request.registry).task_registry.by_name.get(name),
+        running=running,
+        waiting=report.waiting_counts[name],
+        pause=report.pause(name),
+    )
     return {
         **data,
-        "state": _task_state(task, last, running, pause),
-        "last": last and urls.linked_run(request, last),
+        "last": health.last and urls.linked_run(request, health.last),
         "running": [urls.linked_run(request, run) for run in running],
         "success_rate": success_rate(runs),
         "url": urls.task_path(request, name),
     }
-
-
-def _task_state(
-    task: Task | None, last: Run | None, running: Sequence[Run], pause: PauseRule | None
-) -> str:
-    if task is None:
-        return "orphaned"
-    if running:
-        return "running"
-    if pause is not None:
-        return "paused"
-    return last.state.value if last else "waiting"
 
 
 def success_rate(runs: Sequence[Run]) -> float | None:
@@ -189,24 +166,13 @@ def find_task(request: Request, name: str) -> tuple[str, Task | None]:
 
 def _task_detail(request: Request, name: str, task: Task | None) -> Response:
     cron = get_cron(request.registry)
-    now = cron.clock()
+    report = page_health_report(request)
     runs = queries.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
     waiting_runs = list_waiting(cron.store, name, TASK_PAGE_SLOTS)
-    active_runs = queries.list_active_runs(cron.store)
-    task_values = _linked_task(
-        request,
-        name,
-        task,
-        runs,
-        running=[active.run for active in active_runs if active.run.task == name],
-        waiting=cron.store.count_waiting(name),
-        pause=active_pause(name, now, cron.store.pause_rules()),
-        now=now,
-    )
-    next_slots = islice(following_slots(task, now), TASK_PAGE_SLOTS) if task else ()
+    slots = () if task is None or report.pause(name) else following_slots(task, report.now)
     data = {
-        **task_values,
-        "next_slots": [format_instant(slot) for slot in next_slots],
+        **_linked_task(request, name, report, runs),
+        "next_slots": [format_instant(slot) for slot in islice(slots, TASK_PAGE_SLOTS)],
         "waiting_runs": [urls.linked_waiting_run(request, run) for run in waiting_runs],
         "policies": policy_data(task) if task else None,
         "runs": [urls.linked_run(request, run) for run in runs],

@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote, urlencode
 
 from pyramid.request import Request
 
+from ..app import get_cron
 from ..run import Run
 from ..serializers import JSONObject, run_data, waiting_run_data
 
@@ -18,6 +19,16 @@ def page_path(request: Request, *segments: str, **query: object) -> str:
     base = "/".join((request.route_path(TRIGGER_ROUTE), *segments))
     parameters = urlencode({name: value for name, value in query.items() if value is not None})
     return f"{base}?{parameters}" if parameters else base
+
+
+def crontab_line(request: Request) -> str | None:
+    """Return the line of a crontab that makes the ticks; None where processes make them."""
+    cron = get_cron(request.registry)
+    if cron.settings.self_trigger:
+        return None
+    token = ' -H "Authorization: Bearer TOKEN"' if cron.guard.tokens else ""
+    url = request.route_url(TRIGGER_ROUTE).replace("%", r"\%")  # cron ends the command at a %
+    return f"* * * * *  curl -fsSL --max-redirs 0 -o /dev/null{token} {url}"
 
 
 def task_path(request: Request, name: str, *segments: str, **query: object) -> str:

@@ -87,7 +87,8 @@ def test_a_slot_that_no_tick_came_for_is_late_after_three_minutes():
 
 def test_a_retry_that_no_tick_came_for_is_late():
     tester = make((broken, {"name": "a", "min": 0, "hour": "*", "retry": 2}))
-    assert only(tester, NOON + 2 * MINUTE).state == "failing"
+    retrying = only(tester, NOON + 2 * MINUTE)
+    assert (retrying.state, retrying.last.state) == ("waiting", "failed")
     late = only(tester, NOON + 4 * MINUTE)
     assert late.state == "late"
     assert late.detail.startswith("waits to run since 2026-06-15T12:00:3")
@@ -164,7 +165,7 @@ def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck():
     [earlier] = claim(store_of(tester), slot(origin="adhoc:5"))
     write(store_of(tester), ended(earlier, after=2 * MINUTE))
     going_on(tester)
-    assert only(tester, NOON + 20 * MINUTE).state == "ok"
+    assert only(tester, NOON + 20 * MINUTE).state == "running"
     assert only(tester, NOON + 20 * MINUTE + SECOND).state == "stuck"
 
 
@@ -188,14 +189,14 @@ def queued():
 def test_a_run_that_was_sent_and_that_no_worker_takes_up_is_stuck_after_three_minutes():
     tester = queued()
     run = sent(tester)
-    assert only(tester, NOON + 3 * MINUTE).state == "ok"
+    assert only(tester, NOON + 3 * MINUTE).state == "running"
     stuck = only(tester, NOON + 3 * MINUTE + SECOND)
     assert stuck.state == "stuck"
     assert stuck.detail.startswith(
         f"was sent, and no worker has taken it up within 3 minutes: run {run.id} on "
     )
     take_over_run(store_of(tester), run.id, NOON + 4 * MINUTE, NOON + 5 * MINUTE)
-    assert only(tester, NOON + 4 * MINUTE).state == "ok"
+    assert only(tester, NOON + 4 * MINUTE).state == "running"
 
 
 def test_a_paused_task_is_healthy_and_says_why_it_is_paused():
@@ -208,6 +209,28 @@ def test_a_paused_task_is_healthy_and_says_why_it_is_paused():
     assert health.tasks[0].detail == (
         "since 2026-06-15T12:00:00Z until 2026-06-15T13:00:00Z: moving house"
     )
+
+
+def test_a_task_that_gives_up_stays_unhealthy_until_somebody_sees_to_it():
+    tester = make((broken, {"name": "a", "pause_after": 2}))
+    assert only(tester, NOON).state == "failing"
+    tester.tick(at=NOON + MINUTE)
+    health = health_at(tester, NOON + 2 * MINUTE)
+    assert not health.is_healthy
+    assert (health.tasks[0].state, health.tasks[0].next) == ("gave_up", None)
+    assert health.tasks[0].detail.endswith("Z: 2 failures in a row")
+    scheduler(tester.registry).pause("*")
+    assert only(tester, NOON + 2 * MINUTE).state == "paused"
+    scheduler(tester.registry).resume("a")
+    assert only(tester, NOON + 2 * MINUTE).state == "failing"
+
+
+def test_deferred_work_that_is_to_run_later_does_not_wait_yet():
+    tester = make((nothing, {"name": "a", "on_demand": True}))
+    at(tester, NOON)
+    scheduler(tester.registry).defer("a", after="1h")
+    assert only(tester, NOON).state == "ok"
+    assert only(tester, NOON + 61 * MINUTE).state == "waiting"
 
 
 def test_a_task_that_is_not_registered_any_more_is_orphaned_for_a_week(tmp_path):
@@ -299,7 +322,7 @@ def test_a_browser_gets_a_page_with_the_same_status():
     web = web_of(config)
     page = web.get("/cron/health", headers=HTML, status=503)
     assert page.content_type == "text/html"
-    assert "No tick has come yet." in page.text
+    assert "No tick has come yet: nothing runs." in page.text
     web.get("/cron")
     page = web.get("/cron/health", headers=HTML, status=503)
     assert "Not all is well." in page.text

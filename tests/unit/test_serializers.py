@@ -136,12 +136,16 @@ def test_a_pause() -> None:
 
 
 def test_a_task() -> None:
-    data = task_data("a", task(), now=NOON, last=FAILED, running=[], waiting=2, pause=None)
+    slot = task().following(NOON)
+    health = TaskHealth("a", HealthState.FAILING, "no way", slot, FAILED)
+    data = task_data(health, task(), running=[], waiting=2, pause=None)
     assert data == {
         "task": "a",
         "description": task().description,
         "schedule": task().describe(),
         "timezone": "Europe/Berlin",
+        "state": "failing",
+        "detail": "no way",
         "next": "2026-06-16T05:00:00Z",
         "last": FAILED_DATA,
         "running": [],
@@ -151,7 +155,8 @@ def test_a_task() -> None:
 
 
 def test_a_task_that_is_not_registered_has_no_schedule_and_no_next_slot() -> None:
-    data = task_data("gone", None, now=NOON, last=None, running=[FAILED], waiting=0, pause=None)
+    health = TaskHealth("gone", HealthState.ORPHANED)
+    data = task_data(health, None, running=[FAILED], waiting=0, pause=None)
     assert (data["task"], data["schedule"], data["timezone"], data["next"]) == (
         "gone",
         None,

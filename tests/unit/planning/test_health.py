@@ -38,6 +38,8 @@ def record(
     failed: bool = False,
     missed: bool = False,
     mean_duration: float | None = None,
+    waits: bool = False,
+    retry_waits: bool = False,
 ) -> TaskHealthInput:
     """Return what is known of a task; None is one that is not registered any more."""
     return TaskHealthInput(
@@ -52,6 +54,8 @@ def record(
         has_failed=failed,
         has_missed=missed,
         mean_duration=mean_duration,
+        is_waiting=waits or retry_waits,
+        is_retry_waiting=retry_waits,
     )
 
 
@@ -96,15 +100,17 @@ class TestApplication:
         assert health.tasks[0].state is HealthState.OK
         assert health.describe_problems() == ["no tick has come yet"]
 
-    def test_three_minutes_without_a_tick_are_healthy(self) -> None:
-        health = health_at(last_tick="12:00", now="12:03")
+    def test_two_minutes_without_a_tick_are_healthy(self) -> None:
+        health = health_at(last_tick="12:00", now="12:02")
         assert health.is_healthy
+        assert health.is_ticking
         assert health.describe_problems() == []
 
-    def test_more_than_three_minutes_without_a_tick_are_not(self) -> None:
-        health = health_at(last_tick="12:00", now="12:03:01")
+    def test_more_than_two_minutes_without_a_tick_are_not(self) -> None:
+        health = health_at(last_tick="12:00", now="12:02:01")
         assert not health.is_healthy
-        assert health.describe_problems() == ["no tick has come for 181 s"]
+        assert not health.is_ticking
+        assert health.describe_problems() == ["no tick has come for 121 s"]
 
     def test_a_tick_by_a_clock_that_is_ahead_has_just_come(self) -> None:
         health = health_at(last_tick="12:05", now="12:00")
@@ -140,10 +146,12 @@ class TestState:
     def test_a_state_equals_its_own_text(self, state: HealthState) -> None:
         assert state == str(state) == state.value == state.name.lower()
 
-    def test_ok_paused_and_orphaned_are_healthy(self) -> None:
+    def test_nobody_has_to_look_after_the_others(self) -> None:
         assert {state.value for state in HealthState if state.is_healthy} == {
-            "ok",
+            "running",
+            "waiting",
             "paused",
+            "ok",
             "orphaned",
         }
 
@@ -177,7 +185,7 @@ class TestLate:
 
     def test_a_run_that_waits_for_an_active_one_is_not_late(self) -> None:
         task_input = record(task("a", HOURLY), waiting_since="12:00", running=(active(),))
-        assert state_of(task_input, "12:09") == "ok"
+        assert state_of(task_input, "12:09") == "running"
 
     @pytest.mark.parametrize(
         "policy", [task("a", None, idle=True), task("a", None, catch_up="all")]
@@ -231,11 +239,77 @@ class TestFailing:
         assert (health.state, health.detail, health.last) == (HealthState.OK, None, last)
 
 
+class TestRetrying:
+    def test_a_task_is_not_failing_while_another_attempt_waits(self) -> None:
+        last = run("a", state=RunState.FAILED, error="ValueError: no")
+        health = health_of(record(task(), last=last, failed=True, retry_waits=True), "12:00:30")
+        assert health.state is HealthState.WAITING
+        assert health.detail == f"for another attempt: run {last.id} failed: ValueError: no"
+        assert health.state.is_healthy
+
+    def test_nor_while_another_attempt_runs(self) -> None:
+        first = active("a", "12:00")
+        again = replace(first, run=replace(first.run, attempt=2))
+        assert state_of(record(task(), failed=True, running=(again,)), "12:00:30") == "running"
+
+    def test_a_first_attempt_at_another_slot_makes_no_difference(self) -> None:
+        assert state_of(record(task(), failed=True, running=(active(),)), "12:00:30") == "failing"
+
+
+class TestActivity:
+    def test_a_task_with_an_active_run_is_running(self) -> None:
+        assert state_of(record(task(), running=(active(),)), "12:00:30") == "running"
+
+    def test_a_task_of_which_a_run_could_begin_is_waiting(self) -> None:
+        health = health_of(record(task(), waits=True, waiting_since="12:00"), "12:00:30")
+        assert (health.state, health.detail) == (HealthState.WAITING, "since 12:00")
+
+    def test_a_task_that_has_nothing_to_run_yet_is_ok(self) -> None:
+        assert state_of(record(task("a", None)), "12:00:30") == "ok"
+        assert state_of(record(task("a", None), waiting_since="13:00"), "12:00:30") == "ok"
+
+
+class TestGaveUp:
+    RULE = replace(pause("a", "11:00", reason="3 failures in a row"), is_give_up=True)
+
+    def test_a_task_that_gave_up_is_unhealthy_and_says_why(self) -> None:
+        health = health_of(record(task(), failed=True, pause=self.RULE), "12:00")
+        assert health.state is HealthState.GAVE_UP
+        assert health.detail == "since 11:00: 3 failures in a row"
+        assert not health.state.is_healthy
+        assert health.next is None
+
+    def test_it_has_not_given_up_once_somebody_pauses_it(self) -> None:
+        assert state_of(record(task(), failed=True, pause=pause("a")), "12:00") == "paused"
+
+
+class TestOrder:
+    def test_tasks_to_look_after_come_first_the_worst_first(self) -> None:
+        health = health_at(
+            record(task("fine")),
+            record(task("failing"), failed=True),
+            record(task("paused"), pause=pause()),
+            record(task("missed"), missed=True),
+            record(task("gave up"), pause=TestGaveUp.RULE),
+            last_tick="12:00",
+            now="12:00",
+        )
+        names = [task.name for task in health.tasks_by_urgency]
+        assert names == ["gave up", "missed", "failing", "fine", "paused"]
+        assert [task.name for task in health.unhealthy_tasks] == names[:3]
+
+    def test_tasks_are_counted_by_state(self) -> None:
+        health = health_at(record(task("a")), record(task("b")), last_tick=None, now="12:00")
+        counts = health.count_states()
+        assert counts.pop(HealthState.OK) == 2
+        assert set(counts.values()) == {0}
+
+
 class TestStuck:
     def test_a_run_with_an_expired_lease_is_stuck(self) -> None:
         ongoing = active("a", "12:00", lease="12:05")
         task_input = record(task("a", HOURLY), running=(ongoing,))
-        assert state_of(task_input, "12:05") == "ok"
+        assert state_of(task_input, "12:05") == "running"
         stuck = health_of(task_input, "12:05:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == (
@@ -246,7 +320,7 @@ class TestStuck:
     def test_a_run_that_takes_longer_than_its_timeout_is_stuck(self) -> None:
         ongoing = active("a", "12:00")
         task_input = record(task("a", HOURLY, timeout=MINUTE), running=(ongoing,))
-        assert state_of(task_input, "12:01") == "ok"
+        assert state_of(task_input, "12:01") == "running"
         stuck = health_of(task_input, "12:01:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == f"running for 61 s, limit 60 s: {ongoing.describe(show)}"
@@ -259,22 +333,22 @@ class TestStuck:
 
     def test_a_run_that_takes_ten_times_as_long_as_usual_is_stuck(self) -> None:
         task_input = record(task("a", HOURLY), running=(active("a", "12:00"),), mean_duration=120.0)
-        assert state_of(task_input, "12:20") == "ok"
+        assert state_of(task_input, "12:20") == "running"
         assert state_of(task_input, "12:20:01") == "stuck"
 
     def test_a_run_of_a_task_that_is_usually_quick_may_take_ten_minutes(self) -> None:
         task_input = record(task("a", HOURLY), running=(active("a", "12:00"),), mean_duration=1.0)
-        assert state_of(task_input, "12:10") == "ok"
+        assert state_of(task_input, "12:10") == "running"
         assert state_of(task_input, "12:10:01") == "stuck"
 
     def test_a_first_run_without_a_timeout_may_take_as_long_as_it_likes(self) -> None:
         task_input = record(task("a", HOURLY), running=(active("a", "12:00", lease="23:59"),))
-        assert state_of(replace(task_input, window_end=at("23:00")), "23:30") == "ok"
+        assert state_of(replace(task_input, window_end=at("23:00")), "23:30") == "running"
 
     def test_a_run_that_has_not_begun_does_not_take_long_yet(self) -> None:
         ongoing = active("a", "12:00", RunState.CLAIMED)
         task_input = record(task("a", HOURLY, timeout=MINUTE), running=(ongoing,))
-        assert state_of(task_input, "12:10") == "ok"
+        assert state_of(task_input, "12:10") == "running"
 
     def test_any_of_several_runs_may_be_stuck(self) -> None:
         running = (active("a", "12:09"), active("a", "12:00"))
@@ -290,7 +364,7 @@ class TestStuck:
         policy = task("a", HOURLY, executor="celery", timeout=timeout)
         ongoing = active("a", "12:00", RunState.CLAIMED)
         task_input = record(policy, running=(ongoing,))
-        assert state_of(task_input, "12:03") == "ok"
+        assert state_of(task_input, "12:03") == "running"
         stuck = health_of(task_input, "12:03:01")
         assert stuck.state is HealthState.STUCK
         assert stuck.detail == (
@@ -301,18 +375,18 @@ class TestStuck:
         ongoing = active("a", "12:00", RunState.CLAIMED)
         sent = replace(ongoing, run=replace(ongoing.run, claimed=at("12:05")))
         task_input = record(task("a", HOURLY, executor="celery"), running=(sent,))
-        assert state_of(task_input, "12:08") == "ok"
+        assert state_of(task_input, "12:08") == "running"
         assert state_of(task_input, "12:08:01") == "stuck"
 
     def test_a_run_that_a_worker_took_over_is_not(self) -> None:
         policy = task("a", HOURLY, executor="celery")
-        assert state_of(record(policy, running=(active("a", "12:00"),)), "12:10") == "ok"
+        assert state_of(record(policy, running=(active("a", "12:00"),)), "12:10") == "running"
 
     @pytest.mark.parametrize("executor", ["request", "thread"])
     def test_a_run_that_waits_for_its_turn_in_a_process_is_not(self, executor: str) -> None:
         policy = task("a", HOURLY, executor=executor)
         task_input = record(policy, running=(active("a", "12:00", RunState.CLAIMED),))
-        assert state_of(task_input, "12:10") == "ok"
+        assert state_of(task_input, "12:10") == "running"
 
     def test_a_stuck_task_is_stuck_even_while_it_is_paused(self) -> None:
         task_input = record(task(), running=(active(lease="12:01"),), pause=pause())
@@ -323,6 +397,10 @@ class TestPaused:
     def test_a_paused_task_says_since_when(self) -> None:
         health = health_of(record(task(), pause=pause("*", "11:00")), "12:00")
         assert (health.state, health.detail) == (HealthState.PAUSED, "since 11:00")
+
+    def test_a_paused_task_has_no_next_run(self) -> None:
+        rule = pause("*", "11:00", until="12:30")
+        assert next_slot(record(task(), pause=rule), "12:00") is None
 
     def test_it_says_until_when_and_why(self) -> None:
         rule = pause("*", "11:00", until="13:00", reason="moving house")
@@ -406,5 +484,5 @@ class TestNextSlot:
     def test_nor_while_a_run_is_active(self) -> None:
         policy = task("a", Every("5m"), overlap="delay")
         task_input = record(policy, until="12:00", running=(active("a", origin=BY_HAND),))
-        assert state_of(task_input, "12:10") == "ok"
+        assert state_of(task_input, "12:10") == "running"
         assert next_slot(task_input, "12:12") == "12:15"

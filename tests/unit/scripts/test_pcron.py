@@ -37,10 +37,11 @@ def process(shop, *arguments, before=(), environ=None, **options):
 def test_list_shows_each_task_with_its_schedule_and_its_last_run(shop):
     shop("run", "fails")
     heads, *lines = shop.fine("list").splitlines()
-    assert heads.split() == ["TASK", "SCHEDULE", "NEXT", "LAST"]
+    assert heads.split() == ["TASK", "SCHEDULE", "STATE", "NEXT", "LAST"]
     assert lines[0].startswith("nightly  at 02:30 every day (Europe/Berlin)  ")
     assert lines[2].endswith("  failed")
-    assert [task["task"] for task in shop.json("list")] == ["nightly", "clean", "fails", "prints"]
+    states = {task["task"]: task["state"] for task in shop.json("list")}
+    assert states == {"nightly": "ok", "clean": "ok", "fails": "failing", "prints": "ok"}
 
 
 def test_next_shows_slots_in_the_configured_zone(shop):

@@ -12,7 +12,9 @@ from pyramid.security import Allowed, Denied
 from sqlalchemy import event
 from webtest import TestApp
 
+from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.testing import CronTester
 from pyramid_cron.web import pages
 from tests.apps import NOON, configure
 
@@ -86,6 +88,37 @@ def test_the_page_of_a_program_has_its_exit_status():
         is_program = run["task"] == "program"
         assert run["exit_status"] == (3 if is_program else None)
         assert ("<dt>Exit status</dt>" in app.get(run["url"], headers=HTML).text) is is_program
+
+
+def test_a_task_has_the_same_state_everywhere():
+    config = configure()
+    config.add_cron_task(lambda system: None, name="fine")
+    config.add_cron_task(lambda system: None, name="hourly", min=0, hour="*", grace="5m")
+    config.add_cron_task(failing, name="failing", pause_after=2)
+    app = browse(config)
+    cron, tick = get_cron(config.registry), CronTester(config.registry).tick
+    tick(at=NOON)
+    tick(at=NOON + timedelta(minutes=70))
+    cron.clock = lambda: NOON + timedelta(minutes=71)
+    expected = {"failing": "gave_up", "hourly": "missed", "fine": "ok"}
+    rows = app.get("/cron/tasks").json["tasks"]
+    assert {row["task"]: row["state"] for row in rows} == expected
+    assert [row["task"] for row in rows] == list(expected)
+    page = app.get("/cron/tasks", headers=HTML)
+    shown = [tag.text.split(maxsplit=1)[1] for tag in page.html.find_all(class_="state")]
+    assert shown == ["gave up", "missed", "ok"]
+    assert page.html.title.text == "(2) Tasks – cron"
+    told = app.get("/cron/health", headers={"Accept": "application/json"}, status=503).json
+    assert {task["task"]: task["state"] for task in told["tasks"]} == expected
+    for name, state in expected.items():
+        assert app.get(f"/cron/tasks/{name}").json["state"] == state
+        status = scheduler(config.registry).status(name)
+        assert (status.state, status.last.state.is_final) == (state, True)
+        assert status.last.state != "skipped"
+        assert f'task_state{{state="{state}",task="{name}"}} 1.0' in app.get("/cron/metrics").text
+    assert [row["task"] for row in app.get("/cron/tasks?state=missed").json["tasks"]] == ["hourly"]
+    assert app.get("/cron/tasks/failing").json["next"] is None
+    assert app.get("/cron/tasks/failing").json["next_slots"] == []
 
 
 def test_durations_are_bars_and_a_failed_run_has_a_dot():
@@ -359,10 +392,18 @@ def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("page", "queries"),
-    [("tasks", 5), ("tasks/task-1", 5), ("runs", 1), ("waiting", 2), ("timeline", 1), ("run", 2)],
+    ("page", "queries", "frame"),
+    [
+        ("tasks", 9, 0),
+        ("tasks/task-1", 9, 0),
+        ("runs", 1, 7),
+        ("waiting", 2, 7),
+        ("timeline", 1, 7),
+        ("run", 2, 7),
+    ],
 )
-def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, queries):
+def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, queries, frame):
+    """The frame of a page tells how many tasks are unhealthy, and whether ticks come."""
     config = configure()
     for number in range(300):
         config.add_cron_task(lambda system: None, name=f"task-{number}")
@@ -383,7 +424,8 @@ def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, qu
     for headers in (HTML, {}):
         statements.clear()
         app.get(path, headers=headers)
-        assert len([sql for sql in statements if sql != "BEGIN"]) == queries, statements
+        expected = queries + (frame if headers else 0)
+        assert len([sql for sql in statements if sql != "BEGIN"]) == expected, statements
 
 
 def test_pages_spell_out_invisible_characters():
