@@ -17,6 +17,8 @@ import transaction
 from pyramid.request import Request
 from transaction.interfaces import NoTransaction
 
+from .request_state import RequestState
+
 ResultT = TypeVar("ResultT")
 _current_manager: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)
 
@@ -42,7 +44,7 @@ def without_transaction(
         doomed = _is_doomed(manager)
         was_open = _commit_open(manager) if commit_first else _commit_or_abort(manager)
     try:
-        yield TaskTransactions(manager)
+        yield TaskTransactions(manager, RequestState(request))
     finally:
         if was_open:
             manager.begin()
@@ -77,10 +79,11 @@ def _commit_or_abort(manager: Any) -> bool:
 
 
 class TaskTransactions:
-    """One transaction after the other, by one manager."""
+    """One transaction after the other, by one manager, each with the request as it was."""
 
-    def __init__(self, manager: Any) -> None:
+    def __init__(self, manager: Any, request_state: RequestState) -> None:
         self._manager = manager
+        self._request_state = request_state
 
     def run(self, description: str, function: Callable[..., ResultT], *values: Any) -> ResultT:
         """Return what ``function(*values)`` returns, its transaction committed.
@@ -100,6 +103,7 @@ class TaskTransactions:
             raise
         finally:
             _current_manager.reset(token)
+            self._request_state.restore()
         return result
 
     def call_subscriber(self, subscriber: Callable[[Any], Any], event: Any) -> None:
