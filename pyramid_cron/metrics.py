@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from .health_report import assess_overview
 from .planning.health import Health, HealthState
 from .run import RunState
 from .store.queries import Overview, read_overview
+from .task import Task
 
 METRIC_PREFIX = "pyramid_cron_"
 
@@ -28,10 +30,15 @@ class ExtraMissingError(Exception):
 class MetricsInput:
     """What the metrics are made of."""
 
-    #: The names of the registered tasks.
-    task_names: tuple[str, ...]
+    #: The registered tasks.
+    tasks: tuple[Task, ...]
     overview: Overview
     health: Health
+
+    @property
+    def task_names(self) -> list[str]:
+        """The names of the registered tasks."""
+        return [task.name for task in self.tasks]
 
 
 def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, str]:
@@ -51,7 +58,7 @@ def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, st
     overview = read_overview(cron.store, cron.task_registry.task_set_id)
     health = assess_overview(cron, overview, now)
     registry = CollectorRegistry()
-    registry.register(_Collector(MetricsInput(tuple(cron.task_registry.by_name), overview, health)))
+    registry.register(_Collector(MetricsInput(cron.task_registry.tasks, overview, health)))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -137,6 +144,7 @@ def _collect_task_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
         for task in metrics_input.health.tasks
         for state in HealthState
     }
+    yield _make_info(metrics_input.tasks)
     yield _make_gauge("last_success_timestamp_seconds", "When the last success ended.", successes)
     yield _make_gauge("running_runs", "Runs that are claimed and not over.", running)
     yield _make_gauge("waiting_slots", "Slots that wait for a later tick.", waiting)
@@ -150,6 +158,24 @@ def _collect_global_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
         age, moment = {(): health.since_last_tick}, {(): health.last_tick.timestamp()}
         yield _make_gauge("last_tick_age_seconds", "Seconds since the last tick.", age, ())
         yield _make_gauge("last_tick_timestamp_seconds", "When the last tick came.", moment, ())
+
+
+def _make_info(tasks: Iterable[Task]) -> Any:
+    """Return the metric with the tasks' labels, to join the others with: ``label_team``."""
+    labels_by_task = {
+        task.name: {_to_metric_label(name): text for name, text in task.labels.items()}
+        for task in tasks
+    }
+    names = sorted({name for labels in labels_by_task.values() for name in labels})
+    values = {
+        (task, *(labels.get(name, "") for name in names)): 1
+        for task, labels in labels_by_task.items()
+    }
+    return _make_gauge("task_info", "The labels of a task.", values, ("task", *names))
+
+
+def _to_metric_label(name: str) -> str:
+    return "label_" + re.sub("[^A-Za-z0-9_]", "_", name)
 
 
 def _make_gauge(

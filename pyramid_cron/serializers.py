@@ -98,6 +98,7 @@ def task_data(
     return {
         "task": health.name,
         "description": task.description if task else "",
+        "labels": dict(task.labels) if task else {},
         "schedule": task.describe() if task else None,
         "timezone": task.timezone if task else None,
         "state": health.state.value,
@@ -118,6 +119,7 @@ def policy_data(task: Task) -> JSONObject:
         "idle": task.idle,
         "priority": task.priority,
         "overlap": task.overlap.value,
+        "lock": task.lock,
         "catch_up": task.catch_up.value,
         "grace": task.grace and task.grace.total_seconds(),
         "timeout": task.timeout and task.timeout.total_seconds(),

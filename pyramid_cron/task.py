@@ -221,6 +221,11 @@ class Task:
                 return timedelta(seconds=schedule.seconds)
         return None
 
+    def has_label(self, wanted: str) -> bool:
+        """Return whether it has a label: ``"team:billing"``, or ``"team"`` with whatever text."""
+        name, separator, text = wanted.partition(":")
+        return name in self.labels and (not separator or self.labels[name] == text)
+
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after an aware moment, in UTC; None if there is none."""
         return following_slot_of(self.schedules, self.offset, after)

@@ -61,7 +61,14 @@ def _add_command(
 
 
 def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
-    _add_command(commands, "list", "list the tasks with their next and last runs")
+    command = _add_command(commands, "list", "list the tasks with their next and last runs")
+    command.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME[:TEXT]",
+        help="only tasks with this label, as team:billing; several times for all of them",
+    )
     command = _add_command(commands, "next", "show the next slots of a task, or of all")
     command.add_argument("task", nargs="?", metavar="TASK")
     command.add_argument(

@@ -21,11 +21,15 @@ def list_tasks(context: CommandContext) -> int:
     """``pcron … list``."""
     out = context.output
     report = read_health_report(context.cron)
-    statuses = [make_task_status(task, report) for task in context.cron.task_registry.tasks]
+    tasks, labels = context.cron.task_registry.tasks, context.args.label
+    statuses = [
+        make_task_status(task, report) for task in tasks if all(map(task.has_label, labels))
+    ]
     if out.is_json:
         out.print_json([status.as_dict() for status in statuses])
     elif not statuses:
-        out.print_line("no tasks are registered")
+        text = f"no task has {' and '.join(labels)}" if labels else "no tasks are registered"
+        out.print_line(text)
     else:
         heads = ["TASK", "SCHEDULE", "STATE", "NEXT", "LAST", "WAITING"]
         width = 6 if any(status.waiting for status in statuses) else 5

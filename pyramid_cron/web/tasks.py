@@ -38,28 +38,36 @@ SUCCESS_RATE_STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, 
 
 @page_view("GET", "HEAD")
 def tasks_view(request: Request) -> Response:
-    """Show the tasks whose names contain ``q``, those to look after first, orphaned ones last."""
+    """Show the tasks whose names contain ``q``, those to look after first, orphaned ones last.
+
+    Each has one of the states, if any are asked for, and all of the labels; an orphaned one has no
+    labels.
+    """
     cron = get_cron(request.registry)
     name_part = request.GET.get("q", "")
     states = responses.query_task_states(request)
+    labels = [label for label in request.GET.getall("label") if label]
     limit = responses.query_number(request, "limit", TASKS_PER_PAGE, 100)
     number = responses.query_number(request, "page", 1, 1_000_000)
     report = page_health_report(request)
     names = [
         task.name
         for task in _all_tasks(cron, report)
-        if name_part.casefold() in task.name.casefold() and (not states or task.state in states)
+        if name_part.casefold() in task.name.casefold()
+        and (not states or task.state in states)
+        and _has_labels(cron, task.name, labels)
     ]
     page_names = names[(number - 1) * limit : number * limit]
     recent = queries.list_recent_runs(cron.store, page_names, TASK_ROW_RUNS)
     rows = [_linked_task(request, name, report, recent[name]) for name in page_names]
-    path_of = partial(_page_path, request, name_part, states, limit)
+    query = {"q": name_part or None, "state": states or None, "label": labels or None}
+    path_of = partial(urls.page_path, request, "tasks", **query, limit=limit)
     data = {
         "now": format_instant(report.now),
         "tasks": rows,
         "total": len(names),
         "page": number,
-        "next": path_of(number + 1) if number * limit < len(names) else None,
+        "next": path_of(page=number + 1) if number * limit < len(names) else None,
     }
     return respond(
         request,
@@ -67,9 +75,10 @@ def tasks_view(request: Request) -> Response:
         data,
         recent=recent,
         name_part=name_part,
+        labels=labels,
         states=[state.value for state in states],
         all_states=[state.value for state in HealthState],
-        previous_path=path_of(number - 1) if number > 1 else None,
+        previous_path=path_of(page=number - 1) if number > 1 else None,
         title="Tasks",
     )
 
@@ -84,11 +93,9 @@ def _all_tasks(cron: CronApp, report: HealthReport) -> list[TaskHealth]:
     return registered + sorted(orphaned, key=attrgetter("name"))
 
 
-def _page_path(
-    request: Request, name_part: str, states: Sequence[HealthState], limit: int, page: int
-) -> str:
-    path = urls.page_path(request, "tasks", q=name_part or None, limit=limit, page=page)
-    return path + "".join(f"&state={state}" for state in states)
+def _has_labels(cron: CronApp, name: str, labels: Sequence[str]) -> bool:
+    task = cron.task_registry.by_name.get(name)
+    return not labels or (task is not None and all(map(task.has_label, labels)))
 
 
 def _linked_task(

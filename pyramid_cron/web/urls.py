@@ -15,9 +15,13 @@ TRIGGER_ROUTE = "pyramid_cron"
 
 
 def page_path(request: Request, *segments: str, **query: object) -> str:
-    """Return a path below the trigger's; a query parameter that is None is left out."""
+    """Return a path below the trigger's.
+
+    A query parameter that is None is left out, one that is a list is there several times.
+    """
     base = "/".join((request.route_path(TRIGGER_ROUTE), *segments))
-    parameters = urlencode({name: value for name, value in query.items() if value is not None})
+    given = {name: value for name, value in query.items() if value is not None}
+    parameters = urlencode(given, doseq=True)
     return f"{base}?{parameters}" if parameters else base
 
 

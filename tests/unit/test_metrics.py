@@ -142,6 +142,14 @@ def test_a_lost_run_is_counted_once():
     assert samples["runs_total"]["succeeded", "a"] == 0
 
 
+def test_labels_are_those_of_a_metric_to_join_others_with():
+    labels = {"team": "billing", "cost-center": "7"}
+    app = make((nothing, {"name": "a", "labels": labels}), (nothing, {"name": "b"}))
+    answer = app.web.get("/cron/metrics").text
+    assert 'task_info{label_cost_center="7",label_team="billing",task="a"} 1.0' in answer
+    assert app.metrics()["task_info"] == {("7", "billing", "a"): 1, ("", "", "b"): 1}
+
+
 def test_odd_names_come_through():
     app = make((nothing, {"name": ODD}))
     app.tick(at=NOON)

@@ -142,6 +142,7 @@ def test_a_task() -> None:
     assert data == {
         "task": "a",
         "description": task().description,
+        "labels": {},
         "schedule": task().describe(),
         "timezone": "Europe/Berlin",
         "state": "failing",

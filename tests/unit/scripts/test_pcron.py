@@ -34,6 +34,16 @@ def process(shop, *arguments, before=(), environ=None, **options):
     return subprocess.Popen(command, env=environ, **pipes)
 
 
+def test_list_shows_the_tasks_with_a_label(shop):
+    shop.write('config.add_cron_task(clean, name="bill", hour=1, labels={"team": "billing"})')
+    for label in ("team", "team:billing"):
+        [task] = shop.json("list", "--label", label)
+        assert (task["task"], task["labels"]) == ("bill", {"team": "billing"})
+    assert shop.fine("list", "--label", "team:web", "--label", "tier") == (
+        "no task has team:web and tier\n"
+    )
+
+
 def test_list_shows_each_task_with_its_schedule_and_its_last_run(shop):
     shop("run", "fails")
     heads, *lines = shop.fine("list").splitlines()

@@ -152,6 +152,47 @@ def test_a_task_may_have_any_name(name):
     assert app.post_json(f"{task['url']}/resume", {}).json["paused"] is None
 
 
+@pytest.fixture(scope="module")
+def labelled():
+    config = configure()
+    labels = {"a": {"team": "billing", "tier": "1"}, "b": {"team": "web"}, "c": {}}
+    for name, own in labels.items():
+        config.add_cron_task(failing, name=name, labels=own)
+    return browse(config)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", "abc"),
+        ("label=", "abc"),
+        ("label=team:billing", "a"),
+        ("label=team", "ab"),
+        ("label=team&label=tier:1", "a"),
+        ("label=team:bill", ""),
+        ("label=team&q=b", "b"),
+    ],
+)
+def test_tasks_are_found_by_their_labels(labelled, query, names):
+    tasks = labelled.get(f"/cron/tasks?{query}").json["tasks"]
+    assert "".join(task["task"] for task in tasks) == names
+
+
+def test_labels_are_links_to_the_tasks_that_have_them(labelled):
+    for page in ("/cron/tasks", "/cron/tasks/a"):
+        link = '<a href="/cron/tasks?label=team%3Abilling">team:billing</a>'
+        assert link in labelled.get(page, headers=HTML).text
+    assert labelled.get("/cron/tasks/a").json["labels"] == {"team": "billing", "tier": "1"}
+
+
+def test_the_next_page_has_the_same_labels(labelled):
+    answer = labelled.get("/cron/tasks?label=team&limit=1").json
+    assert [task["task"] for task in answer["tasks"]] == ["a"]
+    assert answer["next"] == "/cron/tasks?label=team&limit=1&page=2"
+    form = labelled.get("/cron/tasks?label=team&label=tier", headers=HTML).form
+    assert form.submit().request.GET.getall("label") == ["team", "tier"]
+
+
 def test_only_the_task_of_that_name_is_paused():
     config = configure()
     for name in ("*", "ab"):
