@@ -84,6 +84,7 @@ class Place:
             "cron.table_prefix": self.prefix,
             "cron.lease": str(LEASE),
             "cron.capacity": "1000",
+            "cron.beats": "true",
         }
 
     def broker_by(self, line: Line) -> str:
