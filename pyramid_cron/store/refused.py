@@ -6,12 +6,26 @@ A text may be longer than the server takes in a packet, or have what its encodin
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ..errors import StoreError
 from ..run import Run, evolve
 from .results import FailurePause, WriteBatch
 from .store import Store
+
+TROUBLE_ERRORS = (InterfaceError, InternalError, PoolTimeoutError, sqlite3.Error)
+"""What says nothing about the values."""
+
+REFUSAL_CODES = (1118, 1153, 2006, 2013)
+"""MariaDB's and MySQL's: a row or packet that is too large, which may also end the connection."""
+
+LIMIT_EXCEEDED_CLASS = "54"
+"""How PostgreSQL's codes begin for a value that is larger than it can be."""
 
 log = logging.getLogger("pyramid_cron")
 
@@ -21,22 +35,37 @@ def write_what_can_be(store: Store, batch: WriteBatch) -> list[FailurePause]:
 
     A run that is refused is written without its texts, and what is refused even then is dropped
     with an ERROR. Returns the tasks that were paused because they kept failing. Raises StoreError
-    where the store can't be reached: nothing is dropped then.
+    for trouble that may pass, such as a lock, a full disk, or a store that can't be reached:
+    nothing is dropped then.
     """
     try:
         return store.write_batch(batch)
-    except StoreError:
-        if not _is_reachable(store):
+    except StoreError as error:
+        if not _is_refusal(store, error):
             raise
     return [pause for part in _split(batch) for pause in _write_part(store, part)]
 
 
-def _is_reachable(store: Store) -> bool:
+def _is_refusal(store: Store, error: StoreError) -> bool:
+    """Return whether the store is there, and does not take what was to be written."""
+    cause = error.__cause__
+    if isinstance(cause, OperationalError):
+        code = _driver_code(cause.orig)
+        may_refuse = code in REFUSAL_CODES or str(code).startswith(LIMIT_EXCEEDED_CLASS)
+    else:
+        may_refuse = not isinstance(cause, TROUBLE_ERRORS)
+    if not may_refuse:
+        return False
     try:
         store.pause_rules()
     except StoreError:
         return False
     return True
+
+
+def _driver_code(error: BaseException | None) -> Any:
+    """Return a driver's code of an error: SQLSTATE or the server's number."""
+    return getattr(error, "sqlstate", None) or (getattr(error, "args", None) or [None])[0]
 
 
 def _split(batch: WriteBatch) -> Iterator[WriteBatch]:
@@ -53,7 +82,7 @@ def _write_part(store: Store, part: WriteBatch) -> list[FailurePause]:
     try:
         return store.write_batch(part)
     except StoreError as error:
-        if not _is_reachable(store):
+        if not _is_refusal(store, error):
             raise
         return _write_shortened(store, part, error)
 
@@ -68,7 +97,7 @@ def _write_shortened(store: Store, part: WriteBatch, refusal: StoreError) -> lis
         try:
             pauses = store.write_batch(shortened)
         except StoreError as error:
-            if not _is_reachable(store):
+            if not _is_refusal(store, error):
                 raise
             refusal = error
         else:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from sqlalchemy.exc import DataError, InternalError, OperationalError
 
 from pyramid_cron import RunState
 from pyramid_cron.errors import StoreError
@@ -17,12 +18,12 @@ from tests.records import claim, ended, slot
 class Choosy:
     """A store that refuses what has a certain word in it, in any text of a run or payload."""
 
-    def __init__(self, store, word, is_there=True):
-        self.store, self.word, self.is_there = store, word, is_there
+    def __init__(self, store, word, is_there=True, cause=None):
+        self.store, self.word, self.is_there, self.cause = store, word, is_there, cause
 
     def write_batch(self, batch):
         if not self.is_there or self.word in repr(batch):
-            raise StoreError("cron.url …: packet too large")
+            raise StoreError("cron.url …: packet too large") from self.cause
         return self.store.write_batch(batch)
 
     def pause_rules(self):
@@ -72,3 +73,44 @@ def test_nothing_is_dropped_while_the_store_is_away(store, runs, caplog):
     with pytest.raises(StoreError):
         write_what_can_be(Choosy(store, "HUGE", is_there=False), batch_of(runs))
     assert caplog.records == []
+
+
+class DriverError(Exception):
+    """An error of a driver; ``sqlstate`` is PostgreSQL's code."""
+
+    def __init__(self, *values, sqlstate=None):
+        super().__init__(*values)
+        self.sqlstate = sqlstate
+
+
+def operational(*values, **code):
+    return OperationalError("UPDATE", {}, DriverError(*values, **code))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        operational("database is locked"),
+        operational("database or disk is full"),
+        operational("no space", sqlstate="53100"),
+        operational(1205, "Lock wait timeout exceeded"),
+        InternalError("UPDATE", {}, DriverError("read-only", sqlstate="25006")),
+    ],
+)
+def test_nothing_is_dropped_for_trouble_that_passes(store, runs, caplog, trouble):
+    with pytest.raises(StoreError):
+        write_what_can_be(Choosy(store, "HUGE", cause=trouble), batch_of(runs, log="HUGE"))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        operational(1153, "Got a packet bigger than 'max_allowed_packet' bytes"),
+        operational("row is too big", sqlstate="54000"),
+        DataError("UPDATE", {}, DriverError("no equivalent", sqlstate="22P05")),
+    ],
+)
+def test_what_servers_say_of_a_value_is_a_refusal(store, runs, refusal):
+    write_what_can_be(Choosy(store, "HUGE", cause=refusal), batch_of(runs, log="HUGE"))
+    assert store.get_run(runs[1].id).state is RunState.SUCCEEDED
