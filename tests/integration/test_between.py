@@ -147,7 +147,7 @@ def test_what_an_aborted_worker_had_claimed_and_not_begun_runs_with_the_next_tic
         assert time.monotonic() - begin < 1
         run = place.control.get_run(hanging.id)
         assert (str(run.state), run.error) == ("failed", "SystemExit: 1")
-        assert str(place.control.get_run(other.id).state) == "waiting"
+        wait_until(lambda: str(place.control.get_run(other.id).state) == "waiting", 1)
         assert place.starts("other") == []
         wait_until(lambda: server.output.count("Booting worker") == 2)
         with hit(address):

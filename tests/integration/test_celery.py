@@ -405,7 +405,10 @@ def add(config, **arguments):
         ({"executor": "celery", "celery": {"que": "x"}}, "'que': 'x'.*: must be a dict with some"),
         ({"executor": "celery", "celery": "slow"}, "celery='slow': must be a dict with some of"),
         ({"celery": {"queue": "slow"}}, "only for executor='celery', not 'request'"),
-        ({"executor": "dramatiq"}, "must be one of 'request', 'thread', 'worker', 'celery'"),
+        (
+            {"executor": "dramatiq"},
+            "must be one of 'request', 'thread', 'process', 'worker'",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(wrong, message):
