@@ -125,6 +125,8 @@ def log_finished(run: Run) -> None:
     reason = "" if run.reason is None else f" reason={run.reason}"
     if run.count > 1:
         reason += f" count={run.count}"
+    if run.schedule is not None:
+        reason += f" schedule={escape_unprintable(run.schedule)}"
     if run.error is not None and run.traceback is None:
         reason += f" ({escape_unprintable(run.error)})"
     log.info(
@@ -158,7 +160,7 @@ def log_never_fits(task: str, median_duration: float, budget: float) -> None:
 
 
 def _run_fields(run: Run) -> dict[str, Any]:
-    keys = ("task", "run", "slot", "state", "attempt", "trigger", "reason", "duration")
+    keys = ("task", "schedule", "run", "slot", "state", "attempt", "trigger", "reason", "duration")
     return select_keys(run_data(run), keys)
 
 

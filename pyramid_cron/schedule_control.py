@@ -11,9 +11,10 @@ from .app import CronApp
 from .planning.pauses import PauseRule, active_pause
 from .planning.schedule_book import StoredSchedule
 from .run import as_payload
-from .schedule_arguments import ScheduleTimes, check_when, make_times
+from .schedule_arguments import SCHEDULE_ARGUMENTS, ScheduleTimes, check_when, make_times
+from .serializers import JSONObject, instant_or_none, pause_data
 from .task import TASK_NAME_PATTERN, Task
-from .text import suggest
+from .text import format_instant, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,22 @@ class ScheduleStatus:
     changed: datetime
     #: The pause in effect; None if it is not paused.
     paused: PauseRule | None = None
+
+
+def schedule_data(status: ScheduleStatus) -> JSONObject:
+    """Return a stored schedule as a flat JSON object; what says when it is has all arguments."""
+    return {
+        "name": status.name,
+        "task": status.task,
+        "payload": status.payload,
+        "enabled": status.enabled,
+        **{argument: status.when.get(argument) for argument in SCHEDULE_ARGUMENTS},
+        "state": status.state,
+        "description": status.description,
+        "next": instant_or_none(status.next),
+        "changed": format_instant(status.changed),
+        "paused": pause_data(status.paused),
+    }
 
 
 def make_schedule(

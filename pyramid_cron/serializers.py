@@ -32,6 +32,7 @@ def run_data(run: Run) -> JSONObject:
     return {
         "run": run.id,
         "task": run.task,
+        "schedule": run.schedule,
         "slot": format_instant(run.slot),
         "attempt": run.attempt,
         "trigger": run.trigger.value,
@@ -68,7 +69,18 @@ def run_detail(run: Run) -> JSONObject:
 
 def waiting_run_data(run: Run) -> JSONObject:
     """Return a waiting run, with its payload."""
-    keys = ("run", "task", "slot", "attempt", "trigger", "state", "not_before", "why", "key")
+    keys = (
+        "run",
+        "task",
+        "schedule",
+        "slot",
+        "attempt",
+        "trigger",
+        "state",
+        "not_before",
+        "why",
+        "key",
+    )
     return {**select_keys(run_data(run), keys), "payload": run.payload}
 
 

@@ -45,6 +45,7 @@ def make_parser() -> CommandParser:
     _add_run_commands(commands)
     _add_control_commands(commands)
     _add_waiting_commands(commands)
+    _add_schedule_commands(commands)
     return parser
 
 
@@ -174,6 +175,26 @@ def _add_waiting_commands(commands: SubParsers[CommandParser]) -> None:
     _add_trigger_option(command)
     command = _add_command(commands, "retry", "try a failed run again at the next tick")
     _add_run_argument(command)
+
+
+def _add_schedule_commands(commands: SubParsers[CommandParser]) -> None:
+    command = _add_command(commands, "schedule", "make or replace a stored schedule of a task")
+    command.add_argument("name", metavar="NAME", help="the name of the schedule")
+    command.add_argument("task", metavar="TASK")
+    when = command.add_mutually_exclusive_group(required=True)
+    when.add_argument("--cron", dest="schedule", metavar="FIELDS", help='such as "30 7 * * mon"')
+    when.add_argument("--every", metavar="DURATION", help="such as 30m")
+    when.add_argument("--at", metavar="MOMENT", help="once")
+    command.add_argument("--payload", metavar="JSON", help="the payload of its runs")
+    command.add_argument("--timezone", metavar="ZONE", help="the zone (default: the task's)")
+    command.add_argument("--jitter", metavar="DURATION", help="shift its slots by a share of this")
+    command.add_argument("--starting", metavar="MOMENT", help="no slots before")
+    command.add_argument("--ending", metavar="MOMENT", help="no slots after")
+    command.add_argument("--disabled", action="store_true", help="keep it, and make no slots")
+    command = _add_command(commands, "unschedule", "remove a stored schedule")
+    command.add_argument("name", metavar="NAME")
+    command = _add_command(commands, "schedules", "list the stored schedules")
+    command.add_argument("task", nargs="?", metavar="TASK", help="only those of this task")
 
 
 def _add_run_argument(command: CommandParser) -> None:

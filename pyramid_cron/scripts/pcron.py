@@ -19,7 +19,17 @@ from ..app import CronApp, get_cron
 from ..errors import StoreError
 from ..runtime.own_request import complete_request
 from ..text import escape_unprintable
-from . import check, execute, explain, operate, show, upcoming, waiting_commands, work
+from . import (
+    check,
+    execute,
+    explain,
+    operate,
+    schedule_commands,
+    show,
+    upcoming,
+    waiting_commands,
+    work,
+)
 from .command_line import make_parser
 from .context import (
     EXIT_FINE,
@@ -47,6 +57,9 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "reschedule": waiting_commands.reschedule,
     "cancel": waiting_commands.cancel,
     "retry": waiting_commands.retry,
+    "schedule": schedule_commands.schedule,
+    "unschedule": schedule_commands.unschedule,
+    "schedules": schedule_commands.schedules,
     "backfill": operate.backfill,
     "simulate": upcoming.simulate,
     "export": show.export,

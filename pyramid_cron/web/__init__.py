@@ -18,6 +18,7 @@ from . import urls
 from .monitoring import health_view, metrics_view
 from .responses import HTTPProblem, json_response, page_view
 from .runs import run_view, runs_view
+from .schedules import schedule_view, schedules_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
 from .trigger import tick_view
@@ -58,6 +59,8 @@ PAGE_ROUTES = (
     (f"{TRIGGER_ROUTE}.run", "/runs/{id:.+}", run_view),
     (f"{TRIGGER_ROUTE}.waiting", "/waiting", waiting_view),
     (f"{TRIGGER_ROUTE}.cancel_waiting", "/waiting/cancel", cancel_waiting_view),
+    (f"{TRIGGER_ROUTE}.schedules", "/schedules", schedules_view),
+    (f"{TRIGGER_ROUTE}.schedule", "/schedules/{name:.+}", schedule_view),
     (f"{TRIGGER_ROUTE}.timeline", "/timeline", timeline_view),
     (f"{TRIGGER_ROUTE}.health", "/health", health_view),
     (f"{TRIGGER_ROUTE}.metrics", "/metrics", metrics_view),

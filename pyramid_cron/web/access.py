@@ -125,12 +125,12 @@ def csrf_token(request: Request) -> str:
 def is_csrf_safe(request: Request) -> bool:
     """Return whether the request cannot be cross-site.
 
-    It cannot with a bearer token, with our CSRF token, or with JSON from no other site: for
-    cross-site JSON a browser needs a preflight request.
+    It cannot with a bearer token, with our CSRF token, or with JSON, ``PUT`` or ``DELETE`` from no
+    other site: for these, cross-site, a browser needs a preflight request.
     """
     if has_token(request):
         return True
-    if request.content_type == "application/json":
+    if request.content_type == "application/json" or request.method in ("PUT", "DELETE"):
         return not _is_cross_site(request)
     token = request.headers.get("X-CSRF-Token") or request.POST.get(CSRF_FIELD, "")
     return bool(isinstance(token, str) and _csrf_policy(request).check_csrf_token(request, token))

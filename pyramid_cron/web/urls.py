@@ -40,6 +40,11 @@ def task_path(request: Request, name: str, *segments: str, **query: object) -> s
     return page_path(request, "tasks", _quote_name(name), *segments, **query)
 
 
+def schedule_path(request: Request, name: str) -> str:
+    """Return the path of a stored schedule."""
+    return page_path(request, "schedules", _quote_name(name))
+
+
 def run_path(request: Request, run_id: str, *segments: str, **query: object) -> str:
     """Return the path of a run's page, or of an action on the run."""
     return page_path(request, "runs", quote(run_id, safe=""), *segments, **query)

@@ -48,6 +48,7 @@ FAILED = Run(
 FAILED_DATA = {
     "run": "0" * 26,
     "task": "a",
+    "schedule": None,
     "slot": "2026-06-15T12:00:00Z",
     "attempt": 2,
     "trigger": "retry",
@@ -113,6 +114,7 @@ def test_a_waiting_run() -> None:
     assert data == {
         "run": "2" * 26,
         "task": "c",
+        "schedule": None,
         "slot": "2026-06-15T12:00:00Z",
         "attempt": 1,
         "trigger": "deferred",
