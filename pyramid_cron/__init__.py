@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from pyramid.config import PHASE0_CONFIG, Configurator
@@ -11,7 +12,12 @@ from pyramid.registry import Registry
 
 from .app import CronApp, ICronApp, get_cron
 from .decorator import cron_task
-from .directives import AFTER_APPLICATION_ORDER, add_cron_queue, add_cron_task
+from .directives import (
+    AFTER_APPLICATION_ORDER,
+    add_cron_queue,
+    add_cron_task,
+    set_cron_session,
+)
 from .errors import GiveUp, RetryLater, StoreError
 from .monitors import check_monitors, subscribe_monitors
 from .planning.forecast import PlannedRun
@@ -83,12 +89,15 @@ __all__ = [
     "scheduler",
 ]
 
+log = logging.getLogger("pyramid_cron")
+
 DIRECTIVES = (
     add_cron_task,
     add_cron_command,
     add_cron_folder,
     add_crontab,
     add_cron_queue,
+    set_cron_session,
     set_cron_view_options,
 )
 """The methods of ``config`` that the include adds."""
@@ -98,7 +107,7 @@ def includeme(config: Configurator) -> None:
     """Set up the directives, ``request.cron``, the trigger and the pages.
 
     The directives are ``add_cron_task``, ``add_cron_command``, ``add_cron_folder``,
-    ``add_crontab``, ``add_cron_queue`` and ``set_cron_view_options``.
+    ``add_crontab``, ``add_cron_queue``, ``set_cron_session`` and ``set_cron_view_options``.
 
     The settings begin with ``cron.`` and are read when the configuration is committed, so an
     application may still change them after the include.
@@ -155,8 +164,18 @@ def _check_conflicts(event: ApplicationCreated) -> None:
     check_conflicts(event.app.registry)
 
 
+def _open_store(cron: CronApp) -> None:
+    """Make the tables before a request needs them, whose own transaction might block that."""
+    try:
+        cron.store.open()
+    except StoreError as error:
+        log.warning("the store could not be opened, the first tick will: %s", error)
+
+
 def _start_application(event: ApplicationCreated) -> None:
     cron = get_cron(event.app.registry)
+    if cron.get_session is not None:
+        _open_store(cron)
     install_shutdown_hooks(cron.supervisor, cron.settings.shutdown_timeout.total_seconds())
     if cron.settings.self_trigger and cron.dispatcher is not None:
         cron.dispatcher.start_ticking(after_fork=is_preloading())

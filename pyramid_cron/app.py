@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from pyramid.registry import Registry
+from pyramid.request import Request
 from zope.interface import Interface
 
 from .clock import utc_now
@@ -95,6 +97,11 @@ class CronApp:
             self.fork_hook.add(part.reset_after_fork)
         self.fork_hook.add(reset_signals_after_fork)
         self.fork_hook.add(self._renew_lock)
+        #: Returns a request's SQLAlchemy session or connection; None if the application has named
+        #: none.
+        self.get_session: Callable[[Request], Any] | None = None
+        #: Whether its database is known to be the store's.
+        self.is_session_checked = False
         #: What is logged once per process.
         self.warnings = WarnOnce()
         #: What sends a run to a queue, by executor.
@@ -180,8 +187,19 @@ class CronApp:
         task = self.find_task(run.task, run.schedule)
         if task is None or not run.state.is_final:
             return Outcome(run)
-        pause_after = task.pause_after if is_exhausted(task, run) else None
-        return Outcome(run, followups(task, run, by_shutdown), pause_after)
+        lost_attempts = self.lost_attempts_of(task)
+        pause_after = task.pause_after if is_exhausted(task, run, lost_attempts) else None
+        return Outcome(run, followups(task, run, by_shutdown, lost_attempts), pause_after)
+
+    def is_transactional(self, task: Task) -> bool:
+        """Return whether the end of the task's runs is written in its own transaction."""
+        return self.get_session is not None and task.transactional
+
+    def lost_attempts_of(self, task: Task) -> int:
+        """Return how many lost attempts at a slot of the task are made good."""
+        if task.lost_attempts is not None:
+            return task.lost_attempts
+        return int(self.is_transactional(task))
 
     def prune_history(self) -> None:
         """Delete runs older than ``cron.retention``, once a minute, in batches."""

@@ -20,7 +20,13 @@ from pyramid.exceptions import ConfigurationError
 
 from .schedule import At, Cron, Every, Schedule
 from .schedule.base import Limited, check_schedule
-from .schedule.quantities import MAX_DURATION, parse_count, parse_duration, parse_seconds
+from .schedule.quantities import (
+    MAX_DURATION,
+    parse_count,
+    parse_duration,
+    parse_integer,
+    parse_seconds,
+)
 from .schedule.zones import get_zone
 from .task import (
     CELERY_EXECUTOR,
@@ -220,6 +226,16 @@ def parse_flag(argument: str, value: Any) -> bool:
 def parse_pause_after(value: Any) -> int | None:
     """Return after how many failures in a row the task is paused; None for never."""
     return None if value is None else parse_count("pause_after", value)
+
+
+def parse_lost_attempts(value: Any) -> int | None:
+    """Return how many lost attempts are made good; None for the default."""
+    if value is None:
+        return None
+    number = parse_integer("lost_attempts", value)
+    if number < 0:
+        raise ValueError(f"lost_attempts={value!r}: must be 0 or more")
+    return number
 
 
 def parse_one_of(argument: str, names: Collection[str], value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
+from pyramid.request import Request
 
 from . import arguments
 from .app import CronApp, get_cron
@@ -62,6 +63,8 @@ def add_cron_task(
     retry: int | Retry | None = None,
     timeout: str | float | timedelta | None = None,
     pause_after: int | None = None,
+    transactional: bool = True,
+    lost_attempts: int | None = None,
     jitter: str | float | timedelta | None = None,
     weight: int = 1,
     executor: str = "request",
@@ -111,6 +114,12 @@ def add_cron_task(
         :class:`~pyramid_cron.TaskTimeout` is raised.
     :param pause_after: pause the task after this many slots in a row have failed, retries included;
         1 or more.
+    :param transactional: with ``config.set_cron_session``, whether the end of a run is written in
+        the task's own transaction. False for a task that ends its transactions itself, or has its
+        work elsewhere.
+    :param lost_attempts: how many lost attempts at a slot are made good by another one at once,
+        beside what ``retry`` gives; 0 or more. Default: 1 where the end of a run is written in the
+        task's own transaction, else 0.
     :param jitter: an interval of whole seconds, up to 100 years; the task's slots are shifted by a
         share of it (0 <= shift < jitter) that depends on its name alone. From two minutes up the
         shift is in whole minutes.
@@ -164,6 +173,8 @@ def add_cron_task(
             retry=arguments.parse_retry(retry),
             timeout=arguments.parse_timeout(timeout),
             pause_after=arguments.parse_pause_after(pause_after),
+            transactional=arguments.parse_flag("transactional", transactional),
+            lost_attempts=arguments.parse_lost_attempts(lost_attempts),
             offset=arguments.parse_jitter(task_name, jitter, schedules),
             executor=arguments.parse_executor(executor),
             celery=arguments.parse_send_options(celery, executor),
@@ -234,6 +245,30 @@ def add_cron_queue(config: Configurator, name: str, send: Callable[[Run], object
     config.action(("cron queue", name), register)
 
 
+def set_cron_session(config: Configurator, f: Callable[[Request], Any] | str) -> None:
+    """Name the SQLAlchemy session that the tasks' work goes through.
+
+    :param f: a callable that takes a request and returns its session or connection, or its dotted
+        name. It is called for each task's run: in the tick's request, or in the run's own.
+
+    The store has to lie in the same database. The end of a run is then written in the task's own
+    transaction, so that work and record are committed together or not at all, and what a task or a
+    request defers is a row of its transaction. A session or connection that no transaction manager
+    commits is committed after the task, and rolled back if it fails.
+
+    :raises pyramid.exceptions.ConfigurationError: if ``f`` is no callable.
+    """
+    try:
+        get_session = arguments.resolve(config, "f", f)
+    except ValueError as error:
+        raise ConfigurationError(f"set_cron_session: {error}") from error
+
+    def register() -> None:
+        get_cron(config.registry).get_session = get_session
+
+    config.action("cron session", register)
+
+
 def check_executor(cron: CronApp, executor: str) -> None:
     """Refuse an unknown executor; ValueError names those there are."""
     if executor == CELERY_EXECUTOR and CELERY_EXECUTOR not in cron.queues:
@@ -283,6 +318,8 @@ def _introspection_of(task: Task) -> dict[str, Any]:
         "retry": task.retry,
         "timeout": task.timeout,
         "pause_after": task.pause_after,
+        "transactional": task.transactional,
+        "lost_attempts": task.lost_attempts,
         "jitter": task.offset,
         "weight": task.weight,
         "executor": task.executor,

@@ -198,6 +198,8 @@ class Run:
     #: The exit status of its program, or of its process where that ended too early; a signal's
     #: number below 0. None for other runs.
     exit_status: int | None = None
+    #: How many attempts at its slot before it were lost, and made good by one more each.
+    lost_count: int = 0
     #: Whether its cancellation was requested when the store was read.
     is_cancel_requested: bool = field(default=False, compare=False, repr=False)
     #: Whether its error leaves no other attempt; known to the process that it ended in.

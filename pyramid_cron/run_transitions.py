@@ -55,6 +55,12 @@ def succeeded(run: Run, now: datetime, outputs: Outputs = NO_OUTPUTS) -> Run:
     return evolve(run, state=RunState.SUCCEEDED, finished=now, **outputs)
 
 
+def ended(run: Run, state: RunState, started_at: datetime | None, finished: datetime) -> Run:
+    """Return a run whose end is on record apart from it."""
+    began = run.started or started_at
+    return evolve(run, state=state, started=began, finished=finished)
+
+
 def failed(run: Run, now: datetime, failure: Failure, outputs: Outputs = NO_OUTPUTS) -> Run:
     """Return a run whose task raised an error: its own, or an interruption."""
     return evolve(

@@ -33,6 +33,7 @@ from .run import (
 )
 from .runtime.beats import go_on_with_queue
 from .runtime.deferral import (
+    callers_transaction,
     change_schedule_at_commit,
     defer_until_commit,
     find_pending_change,
@@ -48,6 +49,7 @@ from .serializers import task_data
 from .store.backfill import SlotRange, add_backfill
 from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
+from .store.store import enqueue_or_advance
 from .store.stored_schedules import ScheduleChange, find_schedule, list_schedules
 from .store.waiting import cancel_waiting, find_waiting_ids, list_waiting, reschedule_run
 from .task import TASK_NAME_PATTERN, Task
@@ -441,8 +443,9 @@ class Scheduler:
     def retry(self, run_id: str) -> Run:
         """Run the slot of a run that failed or was cancelled again, as soon as possible.
 
-        Returns the next attempt, which waits. Raises LookupError if there is no such run,
-        ValueError if it has not failed, StoreError.
+        With ``config.set_cron_session`` that is part of the request's transaction. Returns the next
+        attempt, which waits. Raises LookupError if there is no such run, ValueError if it has not
+        failed, StoreError.
         """
         run = self._get_run(run_id)
         if not (run.state.is_failure or run.state is RunState.CANCELLED):
@@ -450,9 +453,11 @@ class Scheduler:
         self._cron.task_registry.get(run.task)
         retry = retry_of(run, floor_to_second(self._cron.clock()))
         attempt = self._cron.store.newest_ended_attempt(run) + 1
-        waiting_run = self._cron.store.enqueue_or_advance(
-            dataclasses.replace(retry, attempt=attempt)
-        )
+        retry = dataclasses.replace(retry, attempt=attempt)
+        with callers_transaction(self._cron, self._request) as session:
+            if session is not None:
+                return enqueue_or_advance(session, retry)
+        waiting_run = self._cron.store.enqueue_or_advance(retry)
         self._cron.on_deferred()
         return waiting_run
 

@@ -177,6 +177,10 @@ class Task:
     timeout: timedelta | None = None
     #: How many failures in a row pause it; None if they never do.
     pause_after: int | None = None
+    #: Whether its run's end is written in its own transaction, where that can be.
+    transactional: bool = True
+    #: How many lost attempts at a slot are made good by another; None for the default.
+    lost_attempts: int | None = None
     #: Seconds by which its slots are later than its schedules' (its share of the jitter).
     offset: int = 0
     #: Its name in monitors; None if it has none.

@@ -44,6 +44,8 @@ class WaitingRun:
     key: str | None = field(default=None, compare=False)
     #: The name of the stored schedule that it is of; None if it is of none.
     schedule: str | None = None
+    #: As in :class:`~pyramid_cron.Run`.
+    lost_count: int = field(default=0, compare=False)
 
     @property
     def task_key(self) -> TaskKey:
@@ -92,6 +94,7 @@ def as_run(waiting_run: WaitingRun) -> Run:
         why=waiting_run.why,
         key=waiting_run.key,
         schedule=waiting_run.schedule,
+        lost_count=waiting_run.lost_count,
     )
 
 
@@ -109,6 +112,7 @@ def as_waiting_run(run: Run) -> WaitingRun:
         why=run.why or WaitReason.LATER,
         key=run.key,
         schedule=run.schedule,
+        lost_count=run.lost_count,
     )
 
 

@@ -1,20 +1,23 @@
 """Deferring a run, or changing a schedule, along with the transaction of whoever asks for it.
 
-The store has connections of its own, so the two can't be one transaction. A deferred run waits in
-memory for the commit, and is written right after it; an abort, or the rollback of a savepoint
-before it, drops it. So does the change of a schedule. A process killed between the two loses it.
+Where the application has named its session (``config.set_cron_session``), a deferred run is a row
+of that transaction, and so is the change of a schedule. Otherwise the store has connections of its
+own, and the two can't be one transaction: a deferred run waits in memory for the commit, and is
+written right after it; an abort, or the rollback of a savepoint before it, drops it. So does the
+change of a schedule. A process killed between the two loses it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from pyramid.request import Request
+from sqlalchemy import Connection, event
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from ..app import CronApp
@@ -22,8 +25,16 @@ from ..errors import StoreError
 from ..planning.snapshot import as_run
 from ..run import Run, RunState
 from ..store.results import DeferredRun, write_schedule_change
+from ..store.session import Session as StoreSession
 from ..store.stored_schedules import ScheduleChange
-from ..store.waiting import defer_run, find_by_key
+from ..store.waiting import defer_in, defer_run, find_by_key
+from .task_session import (
+    connection_of,
+    is_joined,
+    joins_transactions,
+    mark_changed,
+    session_of,
+)
 from .transactions import current_transaction_manager
 
 log = logging.getLogger("pyramid_cron")
@@ -39,6 +50,9 @@ def defer_until_commit(
     StoreError where the store can't be read, and without a transaction where it can't be written;
     in a transaction a failed write is repeated later.
     """
+    with callers_transaction(cron, request) as session:
+        if session is not None:
+            return defer_in(session, deferred_run)
     transaction = _find_open_transaction(request, tm)
     pending = PendingRuns() if transaction is None else _pending_runs(cron, transaction)
     waiting_run, known = deferred_run.waiting_run, None
@@ -124,6 +138,35 @@ def _join(
         transaction.join(data_manager)
     transaction.addAfterCommitHook(_write_after_commit, (cron, write, intent, data_manager))
     return data_manager
+
+
+@contextmanager
+def callers_transaction(cron: CronApp, request: Request | None) -> Iterator[StoreSession | None]:
+    """Give the caller's own transaction as one of the store; None where it can't be that.
+
+    It can where the application has named its session, which is in a transaction or begins one that
+    its caller ends. What the block writes is committed or dropped with it.
+    """
+    if cron.get_session is None or request is None:
+        yield None
+        return
+    session, transaction = session_of(cron, request), _find_open_transaction(request, None)
+    if transaction is None and joins_transactions(session):
+        yield None
+        return
+    cron.store.open()
+    yield StoreSession(connection_of(session), cron.store.tables, cron.store.owner)
+    manager = current_transaction_manager() or getattr(request, "tm", None)
+    if transaction is not None and is_joined(session, manager):
+        mark_changed(session, manager)
+        transaction.addAfterCommitHook(_wake_after_commit, (cron,))
+    elif not isinstance(session, Connection):  # a connection tells only before its commit
+        event.listen(session, "after_commit", lambda _: cron.on_deferred(), once=True)
+
+
+def _wake_after_commit(is_committed: bool, cron: CronApp) -> None:
+    if is_committed:
+        cron.on_deferred()
 
 
 def _pending_runs(cron: CronApp, transaction: Any) -> PendingRuns:

@@ -58,6 +58,12 @@ class Execution:
         self.is_delegated = False
         #: Whether its thread has left it.
         self.has_returned = False
+        #: Whether its end may be written in the task's own transaction.
+        self.is_transactional = False
+        #: Whether that is committed.
+        self.has_end = False
+        #: Whether it is not known if that is committed.
+        self.is_contested = False
         #: Whether the store knows that it has started.
         self.is_start_recorded = False
         #: What it has logged and written so far, by the field of the run.

@@ -216,7 +216,9 @@ class Executions:
         if execution.kill is None:
             with self._lock:
                 self._abandoned.append(execution)
-        self._record_end(run, execution.by_shutdown)
+        # Its thread may still commit; only one of the two ends can be.
+        is_contested = execution.is_transactional and execution.kill is None
+        self._record_end(run, execution.by_shutdown, is_contested=is_contested)
 
     def stuck_tasks(self) -> frozenset[TaskKey]:
         """Return the tasks, or stored schedules, of which a run was abandoned and goes on here."""
@@ -228,8 +230,11 @@ class Executions:
             ]
             return frozenset(execution.run.task_key for execution in self._abandoned)
 
-    def _record_end(self, run: Run, by_shutdown: bool = False) -> None:
-        self._write_buffer.add_outcome(self._outcome_of(run, by_shutdown))
+    def _record_end(
+        self, run: Run, by_shutdown: bool = False, *, is_contested: bool = False
+    ) -> None:
+        outcome = self._outcome_of(run, by_shutdown)._replace(is_contested=is_contested)
+        self._write_buffer.add_outcome(outcome)
         with self._lock:
             self._queued_events.append((events.END_EVENTS[run.state], run))
 

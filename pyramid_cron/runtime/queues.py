@@ -20,7 +20,10 @@ from ..errors import StoreError
 from ..registry import TaskRegistry
 from ..run import Run
 from ..store.handoff import hand_off_run, release_runs, take_over_run
+from .own_request import own_request
 from .request_scope import run_in_own_request
+from .task_session import ensure_same_database, needs_check
+from .transactions import without_transaction
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -80,6 +83,9 @@ def run_handed_off(
     if handed_off is None:
         raise LookupError(f"there is no run {run_id!r}")
     task = cron.get_task(handed_off.task)  # refreshes sources: its script may be new
+    if needs_check(cron):
+        with own_request(registry) as request, without_transaction(request):
+            ensure_same_database(cron, request)
     clock = Stopwatch(cron.clock())
     run = take_over_run(cron.store, run_id, clock.now(), clock.now() + cron.settings.lease)
     if run is None:

@@ -27,6 +27,7 @@ from .log_capture import capture_logs
 from .own_request import own_request
 from .runner import RequestRunner
 from .shutdown import graceful_signals
+from .task_session import end_earlier_work, ensure_same_database, request_session
 from .transactions import TaskTransactions, without_transaction
 
 URL_ENVIRON_KEYS = (
@@ -64,9 +65,12 @@ def runner_in_request(
         capture_logs(),
         graceful_signals(cron.supervisor, cron.settings.shutdown_timeout.total_seconds()),
     ):
+        ensure_same_database(cron, request)
         runner = _make_runner(
             cron, request, transactions, clock, lambda: budget - clock.elapsed_seconds()
         )
+        if runner.session is not None:
+            end_earlier_work(runner.session, commit=commit_first)
         try:
             yield runner
         finally:
@@ -153,6 +157,7 @@ def _make_runner(
         supervisor=cron.supervisor,
         timezone=get_zone(cron.settings.timezone),
         outcome_of=cron.outcome_of,
+        session=request_session(cron, request),
     )
 
 

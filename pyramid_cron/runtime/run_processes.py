@@ -238,7 +238,10 @@ class _Watch:
         return is_refused
 
     def _record_change(self, run: Run, by_shutdown: bool) -> None:
-        self._cron.write_buffer.add_outcome(self._cron.outcome_of(run, by_shutdown))
+        # The server may still be committing what the process sent it last.
+        is_contested = run.state.is_final and self._cron.is_transactional(self._task)
+        outcome = self._cron.outcome_of(run, by_shutdown)._replace(is_contested=is_contested)
+        self._cron.write_buffer.add_outcome(outcome)
 
     def _explain_end(self, by_shutdown: bool) -> Failure:
         """Return how the run ended whose process has not recorded that."""

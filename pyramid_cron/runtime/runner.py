@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from functools import partial
 from typing import Any
 
 from pyramid.request import Request
@@ -26,6 +28,7 @@ from ..run import (
     truncate_error,
 )
 from ..run_transitions import Failure, condition_not_met, failed, succeeded
+from ..store.ends import End
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import ONE_ATTEMPT, Retry, Task
@@ -33,7 +36,10 @@ from .error_text import format_traceback, summarize_error
 from .execution import Execution, current_execution
 from .log_capture import LogCapture
 from .supervisor import Supervisor
+from .task_session import PlainTransaction, RequestSession, RunTransaction
 from .transactions import TaskTransactions
+
+log = logging.getLogger("pyramid_cron")
 
 
 class _ConditionNotMetError(Exception):
@@ -55,6 +61,8 @@ class RequestRunner:
     timezone: tzinfo
     #: What is recorded of a run's end, given whether its process stops.
     outcome_of: Callable[[Run, bool], Outcome]
+    #: The application's session; None if it has named none.
+    session: RequestSession | None = None
 
     def run(self, task: Task, run: Run) -> Run | None:
         """Run the task in a transaction of its own; return the run as it ended.
@@ -76,7 +84,10 @@ class RequestRunner:
             return None
         if execution.interruption is not None:
             return self.supervisor.executions.cancel_unstarted(execution)
-        if not execution.start(task.timeout, self._record_change):
+        execution.is_transactional = self.session is not None and self.session.is_transactional(
+            task
+        )
+        if not execution.start(task.timeout, partial(self._record_change, execution)):
             return None
         try:
             self._start_and_finish(task, execution)
@@ -90,8 +101,13 @@ class RequestRunner:
             execution.has_returned = True
         return execution.run
 
-    def _record_change(self, run: Run, by_shutdown: bool) -> None:
-        self.write_buffer.add_outcome(self.outcome_of(run, by_shutdown))
+    def _record_change(self, execution: Execution, run: Run, by_shutdown: bool) -> None:
+        is_success = run.state is RunState.SUCCEEDED
+        outcome = self.outcome_of(run, by_shutdown)
+        if run.state.is_final and (execution.has_end or execution.is_contested):
+            has_end = is_success and execution.has_end
+            outcome = outcome._replace(has_end=has_end, is_contested=not has_end)
+        self.write_buffer.add_outcome(outcome)
 
     def _start_and_finish(self, task: Task, execution: Execution) -> None:
         with guarded_callbacks(self.request, f"{task.name} run={execution.run.id}"):
@@ -132,7 +148,7 @@ class RequestRunner:
         try:
             if task.when is not None:
                 with capture:
-                    self._run_in_transaction(task, _check_condition, execution, task.when, system)
+                    self._ask_condition(task, execution, task.when, system)
         except _ConditionNotMetError:
             now, outputs = self.clock.now(), execution.collect_outputs()
             return lambda run: condition_not_met(run, now, outputs)
@@ -140,17 +156,71 @@ class RequestRunner:
             self._announce_start(execution.run)
             return self._failed_by(task, execution, error)
         self._announce_start(execution.run)
+        return self._call_task(task, execution, capture, system)
+
+    def _ask_condition(
+        self,
+        task: Task,
+        execution: Execution,
+        when: Callable[..., Any],
+        system: Mapping[str, Any],
+    ) -> None:
+        session = None if self.session is None else self.session.transaction()
+        description = f"cron {task.name}"
+        self.transactions.run(
+            description, _check_condition, execution, when, system, session=session
+        )
+
+    def _call_task(
+        self, task: Task, execution: Execution, capture: LogCapture, system: Mapping[str, Any]
+    ) -> Callable[[Run], Run]:
+        """Call the task in a transaction of its own; return the transition that ends the run."""
+        values = (task.function, system) if task.takes_system else (task.function,)
+        session = self._make_session_transaction(execution)
         try:
             with capture:
-                values = (task.function, system) if task.takes_system else (task.function,)
-                self._run_in_transaction(task, execution.call_interruptibly, *values)
+                self.transactions.run(
+                    f"cron {task.name}", execution.call_interruptibly, *values, session=session
+                )
         except BaseException as error:
+            if isinstance(session, RunTransaction) and session.has_begun:
+                return self._settle(task, execution, error)
             return self._failed_by(task, execution, error)
+        execution.has_end = isinstance(session, RunTransaction) and session.has_end
+        return self._succeeded(execution)
+
+    def _make_session_transaction(self, execution: Execution) -> PlainTransaction | None:
+        if self.session is None:
+            return None
+        if not execution.is_transactional:
+            return self.session.transaction()
+        return self.session.run_transaction(lambda: self._end_of(execution, RunState.SUCCEEDED))
+
+    def _end_of(self, execution: Execution, state: RunState) -> End:
+        return End(execution.run.id, state, execution.run.started, self.clock.now())
+
+    def _settle(
+        self, task: Task, execution: Execution, error: BaseException
+    ) -> Callable[[Run], Run]:
+        """Return the transition of a run whose commit raised; only the database knows its end."""
+        assert self.session is not None
+        try:
+            state = self.session.settle_end(self._end_of(execution, RunState.FAILED))
+        except StoreError:
+            state = None
+        if state is RunState.SUCCEEDED:
+            execution.has_end = True
+            run, cause = execution.run, summarize_error(error)
+            log.warning("%s run=%s: committed, though that raised: %s", run.task, run.id, cause)
+            return self._succeeded(execution)
+        execution.is_contested = state is None
+        if state not in (None, RunState.FAILED):
+            error = TaskCancelled("lease expired")
+        return self._failed_by(task, execution, error)
+
+    def _succeeded(self, execution: Execution) -> Callable[[Run], Run]:
         now, outputs = self.clock.now(), execution.collect_outputs()
         return lambda run: succeeded(run, now, outputs)
-
-    def _run_in_transaction(self, task: Task, function: Callable[..., Any], *values: Any) -> None:
-        self.transactions.run(f"cron {task.name}", function, *values)
 
     def _failed_by(
         self, task: Task, execution: Execution, error: BaseException

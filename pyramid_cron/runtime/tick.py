@@ -36,6 +36,7 @@ from .own_request import own_request
 from .phases import TickProgress, TickScope, run_backlog_and_idle, run_claimed, run_restarts
 from .request_scope import make_request, runner_in_request, url_environ_of
 from .runner import RequestRunner
+from .task_session import ensure_same_database, needs_check
 from .transactions import without_transaction
 
 
@@ -157,9 +158,10 @@ def _notify_tick(request: Request, event_class: type[events.Event], *values: Any
 
 def _ensure_store_open(cron: CronApp, request: Request) -> None:
     """Open the store while the request has no transaction, which could block that."""
-    if not cron.store.is_open:
+    if not cron.store.is_open or needs_check(cron):
         with without_transaction(request):
             cron.store.open()
+            ensure_same_database(cron, request)
 
 
 def _find_due(cron: CronApp, tasks: TaskRegistry, peek: StorePeek, now: datetime) -> DueWork:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import transaction
 from pyramid.request import Request
@@ -78,6 +78,19 @@ def _commit_or_abort(manager: Any) -> bool:
     return True
 
 
+class SessionTransaction(Protocol):
+    """The transaction of the application's session, which the manager may not know."""
+
+    def commit(self, manager: Any) -> None:
+        """Commit the manager's transaction, and the session's with it."""
+
+    def commit_session(self) -> None:
+        """Commit the session's transaction where the manager has none."""
+
+    def rollback(self) -> None:
+        """Undo what the session has done in a transaction of its own."""
+
+
 class TaskTransactions:
     """One transaction after the other, by one manager, each with the request as it was."""
 
@@ -85,21 +98,32 @@ class TaskTransactions:
         self._manager = manager
         self._request_state = request_state
 
-    def run(self, description: str, function: Callable[..., ResultT], *values: Any) -> ResultT:
+    def run(
+        self,
+        description: str,
+        function: Callable[..., ResultT],
+        *values: Any,
+        session: SessionTransaction | None = None,
+    ) -> ResultT:
         """Return what ``function(*values)`` returns, its transaction committed.
 
         It is aborted if anything is raised, and where it is doomed, which is no error, as with
-        pyramid_tm. The function may end its transaction itself, and begin others.
+        pyramid_tm. The function may end its transaction itself, and begin others. With ``session``
+        that of the application's session is ended along with it.
         """
         manager = self._manager
         manager.begin().description = description
         token = _current_manager.set(manager)
         try:
             result = function(*values)
-            if _is_open(manager):  # else the function has ended it itself
+            if session is not None:
+                _commit_with(session, manager)
+            elif _is_open(manager):  # else the function has ended it itself
                 _commit(manager)
         except BaseException:
             _abort(manager)
+            if session is not None:
+                _rollback(session)
             raise
         finally:
             _current_manager.reset(token)
@@ -127,9 +151,27 @@ def _commit(manager: Any) -> None:
         manager.commit()
 
 
+def _commit_with(session: SessionTransaction, manager: Any) -> None:
+    """Commit both transactions, or abort both where the manager's is doomed."""
+    if not _is_open(manager):
+        session.commit_session()
+    elif manager.isDoomed():
+        manager.abort()
+        session.rollback()
+    else:
+        session.commit(manager)
+
+
 def current_transaction_manager() -> Any:
     """Return the manager of the transaction of the calling task or subscriber, or None."""
     return _current_manager.get()
+
+
+def _rollback(session: SessionTransaction) -> None:
+    try:
+        session.rollback()
+    except Exception:
+        log.exception("the session of a failed task could not be rolled back")
 
 
 def _abort(manager: Any) -> None:

@@ -92,7 +92,8 @@ def register_command(
     """Register a command as a task, whose description is its line unless another is given."""
     if arguments.get("description") is None:
         arguments = {**arguments, "description": command.line}
-    add_cron_task(config, command, name=name, **arguments)
+    # A program's work is in no transaction of the application.
+    add_cron_task(config, command, name=name, **{"transactional": False, **arguments})
 
 
 @contextmanager

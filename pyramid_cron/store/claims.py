@@ -24,6 +24,7 @@ from ..run import (
     make_schedule_origin,
 )
 from ..run_transitions import lost, skipped
+from .ends import Claim, as_ended, delete_ends, end_of, take_end
 from .results import (
     FailurePause,
     Outcome,
@@ -110,25 +111,38 @@ class ClaimTransaction:
     def expire_leases(
         self, outcome_of: Callable[[Run], Outcome], task_names: Container[str]
     ) -> list[Run]:
-        """Mark runs whose lease has passed as lost; return them.
+        """Write the ends of runs whose lease has passed; return them.
 
-        ``outcome_of`` returns what follows from a lost run. An application that does not know the
+        Each is lost, unless its end is on record: its process was killed before it could write
+        more than that. One whose process is committing just now is left to a later tick.
+        ``outcome_of`` returns what follows from a run's end. An application that does not know the
         task can't tell, so runs of tasks that are not in ``task_names`` have
         :data:`UNKNOWN_TASK_LEASES` leases more.
         """
         rows = self._connection.execute(_expired_query(self._tables), {"now": self._now}).all()
         long_ago = self._now - UNKNOWN_TASK_LEASES * (self._lease_until - self._now)
-        lost_runs = [
-            lost(to_run(row), self._now, is_handed_off=row.owner == NO_OWNER)
-            for row in rows
-            if row.task in task_names or row.lease_until < long_ago
+        expired = [row for row in rows if row.task in task_names or row.lease_until < long_ago]
+        over = as_ended(self._session, map(to_run, expired))
+        is_unclaimed = {row.id for row in expired if row.owner == NO_OWNER}
+        runs = [
+            run
+            for current in over
+            if (run := self._lose(current, current.id in is_unclaimed)) is not None
         ]
-        for run in lost_runs:
+        for run in runs:
             end_run(self._session, run)
-        self.failure_pauses += write_followups(
-            self._session, [outcome_of(run) for run in lost_runs]
-        )
-        return lost_runs
+        succeeded_ids = [run.id for run in runs if run.state is RunState.SUCCEEDED]
+        delete_ends(self._session, succeeded_ids)
+        self.failure_pauses += write_followups(self._session, [outcome_of(run) for run in runs])
+        return runs
+
+    def _lose(self, run: Run, is_handed_off: bool) -> Run | None:
+        """Return an expired run as lost, or as it is if it is over; None if nobody can tell yet."""
+        if run.state.is_final:
+            return run
+        lost_run = lost(run, self._now, is_handed_off=is_handed_off)
+        claim = take_end(self._session, end_of(lost_run))
+        return lost_run if claim is Claim.TAKEN else None
 
     def cap_far_leases(self, active: Mapping[TaskKey, Sequence[ActiveRun]]) -> None:
         """Shorten leases written by a host whose clock was far ahead; a live owner renews them."""
@@ -274,6 +288,7 @@ class ClaimTransaction:
             origin=waiting_run.origin,
             key=waiting_run.key,
             schedule=waiting_run.schedule,
+            lost_count=waiting_run.lost_count,
         )
 
     def _make_skipped_run(self, new_id: str, skip: SkippedSlots) -> Run:

@@ -144,7 +144,7 @@ class Database:
         if self.dialect != "sqlite" or self._is_in_memory:
             return None
         try:
-            status = os.stat(_sqlite_path(self.url))
+            status = os.stat(sqlite_file(self.url))
         except OSError:
             return None
         return status.st_dev, status.st_ino
@@ -196,8 +196,14 @@ def _handle_error(context: ExceptionContext) -> Exception | None:
 
 def is_read_only_error(error: BaseException) -> bool:
     """Return whether a driver's error says that its server takes no changes."""
-    code = getattr(error, "sqlstate", None) or (error.args or [None])[0]
-    return isinstance(code, (int, str)) and code in READ_ONLY_CODES
+    return driver_error_code(error) in READ_ONLY_CODES
+
+
+def driver_error_code(error: BaseException | None) -> int | str | None:
+    """Return the number or SQLSTATE of a driver's error; None where it has none."""
+    number = (getattr(error, "args", None) or [None])[0]
+    # MariaDB's errors have a SQLSTATE, too, which is the same for many of them.
+    return number if isinstance(number, int) else getattr(error, "sqlstate", None)
 
 
 def _make_sqlite_engine(url: URL) -> Engine:
@@ -348,12 +354,12 @@ def explain_unusable(url: URL) -> str | None:
     """
     if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
-    path = Path(_sqlite_path(url)).absolute()
+    path = Path(sqlite_file(url)).absolute()
     problem = _find_file_problem(path) if path.exists() else _find_folder_problem(path.parent)
     return problem and f"cron.url {url} can't be used: {path}: {problem}"
 
 
-def _sqlite_path(url: URL) -> str:
+def sqlite_file(url: URL) -> str:
     """Return the path of a SQLite database's file, which may be named by a URI of its own."""
     name = str(url.database)
     if name.startswith("file:") and "uri" in url.query:

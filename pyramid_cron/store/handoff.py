@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Row, select, update
 
 from ..run import Run, RunState
 from ..run_transitions import cancelled, released, taken_over
+from .ends import read_ends
 from .results import Outcome, end_run, release_claims, write_followups, write_outputs
 from .rows import to_run
 from .schema import Tables
@@ -74,7 +75,7 @@ def take_back_run(store: Store, run_id: str, pid: int, lease_until: datetime) ->
         is_active = runs.c.lease_until.is_not(None)
         query = select(runs).where(runs.c.id == run_id, is_active, is_of_process | is_free)
         row = session.connection.execute(query).one_or_none()
-        if row is None:
+        if row is None or read_ends(session, [run_id]):
             return None
         values = {"owner": owner.token, "lease_until": lease_until}
         session.connection.execute(update(runs).where(runs.c.id == run_id).values(values))

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun
 from ..run import Run, RunState
+from .ends import as_ended, select_ended, select_newest
 from .rows import newest_first, newness, select_active_runs, select_pause_rules, to_run
 from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
 from .schema import LONG_TEXT, Tables
@@ -76,7 +77,7 @@ def read_overview(store: Store, task_set_id: str) -> Overview:
             active_runs=select_active_runs(session),
             waiting=_select_waiting_summaries(session),
             pause_rules=select_pause_rules(session),
-            last_runs=_select_runs_by_task(session, newest_run_ids(task_stats).values()),
+            last_runs=_select_last_runs(session, task_stats),
             last_ticks={row.id: row.last_tick for row in task_sets},
             window_ends=window_ends,
             task_sets=_select_task_sets(session, _newer_task_sets(window_ends, task_set_id)),
@@ -131,6 +132,16 @@ def _select_waiting_summaries(session: Session) -> list[WaitingSummary]:
     return [WaitingSummary(*row) for row in session.connection.execute(query)]
 
 
+def _select_last_runs(session: Session, run_stats: Iterable[RunStats]) -> dict[str, Run]:
+    """Return each task's newest run that is over, counted yet or not."""
+    last_runs = _select_runs_by_task(session, newest_run_ids(run_stats).values())
+    for run in select_ended(session):
+        last = last_runs.get(run.task)
+        if last is None or newness(run) > newness(last):
+            last_runs[run.task] = run
+    return last_runs
+
+
 def _select_runs_by_task(session: Session, run_ids: Iterable[str]) -> dict[str, Run]:
     runs = session.tables.runs
     return {
@@ -168,8 +179,8 @@ def list_recent_runs(
         select(newest_first(short_runs, store.tables, per_task_limit, name).subquery())
         for name in task_names
     ]
-    for row in _select_rows(store, union_all(*parts)):
-        runs_by_task[row.task].append(to_run(row))
+    for run in _select_runs(store, union_all(*parts)):
+        runs_by_task[run.task].append(run)
     for runs in runs_by_task.values():
         runs.sort(key=newness, reverse=True)
     return runs_by_task
@@ -190,8 +201,8 @@ def list_runs(
     query = _short_runs_query(store.tables)
     if before is not None:
         query = query.where(_is_older(store.tables, before, states))
-    query = newest_first(query, store.tables, limit, task, states or None)
-    return [to_run(row) for row in _select_rows(store, query)]
+    with store.read_session() as session:
+        return select_newest(session, query, limit, task, states or None)
 
 
 def _is_older(tables: Tables, run_id: str, states: Collection[RunState]) -> ColumnElement[bool]:
@@ -232,7 +243,7 @@ def runs_between(store: Store, since: datetime, until: datetime, limit: int) -> 
     )
     ids = union_all(select(claimed_within.c.id), active, ended_within).subquery()
     query = _short_runs_query(store.tables).where(runs.c.id.in_(select(ids.c.id)))
-    return [to_run(row) for row in _select_rows(store, newest_first(query, store.tables, limit))]
+    return _select_runs(store, newest_first(query, store.tables, limit))
 
 
 def list_attempts(store: Store, run: Run) -> list[Run]:
@@ -240,7 +251,7 @@ def list_attempts(store: Store, run: Run) -> list[Run]:
     runs = store.tables.runs
     is_same = (runs.c.task == run.task, runs.c.slot == run.slot, runs.c.origin == run.origin)
     query = _short_runs_query(store.tables).where(*is_same).order_by(runs.c.attempt)
-    return [to_run(row) for row in _select_rows(store, query)]
+    return _select_runs(store, query)
 
 
 def _short_runs_query(tables: Tables) -> Select[Any]:
@@ -251,6 +262,11 @@ def _short_runs_query(tables: Tables) -> Select[Any]:
         for column in tables.runs.c
     )
     return select(*columns)
+
+
+def _select_runs(store: Store, query: Any) -> list[Run]:
+    with store.read_session() as session:
+        return as_ended(session, map(to_run, session.connection.execute(query)))
 
 
 def _select_rows(store: Store, query: Any) -> list[Any]:

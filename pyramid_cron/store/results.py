@@ -28,6 +28,7 @@ from ..planning.snapshot import WaitingRun
 from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
 from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
+from .ends import Claim, delete_ends, end_of, take_end
 from .rows import (
     make_outcome_row,
     make_output_rows,
@@ -64,6 +65,10 @@ class Outcome(NamedTuple):
     followups: Sequence[WaitingRun] = ()
     #: Consecutive failures that pause the task; None unless this run failed.
     pause_after_failures: int | None = None
+    #: Whether its end was inserted in the task's own transaction, which is committed.
+    has_end: bool = False
+    #: Whether the task may still commit its transaction, and with it another end.
+    is_contested: bool = False
 
 
 class FailurePause(NamedTuple):
@@ -159,7 +164,12 @@ def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     if not outcomes:
         return []
     owned = _select_owned_ids(session)
-    own_outcomes = [outcome for outcome in outcomes if outcome.run.id in owned]
+    own_outcomes = [
+        outcome
+        for outcome in outcomes
+        # One whose task may have won is left as it is, until its lease has passed.
+        if outcome.run.id in owned and (not outcome.is_contested or _wins(session, outcome.run))
+    ]
     ended = [outcome for outcome in own_outcomes if outcome.run.state.is_final]
     active = [outcome.run for outcome in own_outcomes if outcome.run.state.is_active]
     waiting = [outcome.run for outcome in own_outcomes if outcome.run.state is RunState.WAITING]
@@ -167,7 +177,12 @@ def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     release_claims(session, waiting)
     _update_runs(session, [outcome.run for outcome in ended], is_over=True)
     write_outputs(session, make_output_rows(outcome.run for outcome in ended))
+    delete_ends(session, [outcome.run.id for outcome in ended if outcome.has_end])
     return write_followups(session, ended)
+
+
+def _wins(session: Session, run: Run) -> bool:
+    return take_end(session, end_of(run)) is Claim.TAKEN
 
 
 def _select_owned_ids(session: Session) -> set[str]:
@@ -275,6 +290,7 @@ def end_runs(session: Session, runs: Sequence[Run]) -> None:
         {
             "run_id": run.id,
             "state": str(run.state),
+            "started": run.started,
             "finished": run.finished,
             "error": run.error,
             "claimed": run.claimed,
@@ -288,7 +304,7 @@ def end_runs(session: Session, runs: Sequence[Run]) -> None:
 @once_per_store
 def _make_run_end(table: Table) -> Update:
     values: dict[str, Any] = {
-        name: bindparam(name) for name in ("state", "finished", "error", "claimed")
+        name: bindparam(name) for name in ("state", "started", "finished", "error", "claimed")
     }
     values |= {"reason": null(), "lease_until": null(), "not_before": null()}
     return update(table).where(table.c.id == bindparam("run_id")).values(values)

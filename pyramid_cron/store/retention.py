@@ -59,6 +59,7 @@ def _prune_runs(session: Session, before: datetime, limit: int) -> int:
     run_ids = list(session.connection.scalars(query.order_by(runs.c.claimed).limit(limit)))
     _delete_rows(session, runs.c.id, run_ids)
     _delete_rows(session, session.tables.run_outputs.c.run_id, run_ids)
+    _delete_rows(session, session.tables.ends.c.run_id, run_ids)
     return len(run_ids)
 
 

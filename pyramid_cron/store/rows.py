@@ -43,6 +43,7 @@ def make_run_row(
         "dedup_key": run.key,
         "schedule": run.schedule,
         "cancel_requested": 0,
+        "lost_count": run.lost_count,
         **make_claim_row(run, owner, lease_until, weight, lock),
     }
 
@@ -127,6 +128,7 @@ def to_run(row: Row[Any]) -> Run:
         stdout=row._mapping.get("stdout"),
         stderr=row._mapping.get("stderr"),
         exit_status=row.exit_status,
+        lost_count=row.lost_count,
         is_cancel_requested=bool(row.cancel_requested),
     )
 
@@ -134,7 +136,8 @@ def to_run(row: Row[Any]) -> Run:
 def select_active_runs(session: Session) -> list[ActiveRun]:
     """Return the active runs, oldest first.
 
-    Filters on the lease only: with ORDER BY or a task filter SQLite scans the whole table.
+    A run whose end is on record is over, though its row may say that later. Filters on the lease
+    only: with ORDER BY or a task filter SQLite scans the whole table.
     """
     rows = session.connection.execute(_active_runs_query(session.tables))
     active_runs = [
@@ -151,7 +154,10 @@ def newness(run: Run) -> tuple[datetime, str]:
 
 @once_per_store
 def _active_runs_query(tables: Tables) -> Select[Any]:
-    return select(tables.runs).where(tables.runs.c.lease_until.is_not(None))
+    runs, ends = tables.runs, tables.ends
+    joined = runs.outerjoin(ends, ends.c.run_id == runs.c.id)
+    is_active = runs.c.lease_until.is_not(None) & ends.c.run_id.is_(None)
+    return select(runs).select_from(joined).where(is_active)
 
 
 def state_by_task_index(tables: Tables) -> ColumnElement[str]:
@@ -213,6 +219,7 @@ def make_waiting_rows(waiting_runs: Sequence[WaitingRun]) -> list[Values]:
             "owner": NO_OWNER,
             "cancel_requested": 0,
             "weight": 0,
+            "lost_count": waiting_run.lost_count,
         }
         for run_id, waiting_run in zip(ids, waiting_runs, strict=True)
     ]
@@ -232,6 +239,7 @@ def to_waiting_run(row: Row[Any]) -> WaitingRun:
         why=WaitReason(row.reason),
         key=row.dedup_key,
         schedule=row.schedule,
+        lost_count=row.lost_count,
     )
 
 

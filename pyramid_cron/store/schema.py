@@ -109,6 +109,7 @@ class Tables:
     schema_info: Table
     runs: Table
     run_outputs: Table
+    ends: Table
     ticks: Table
     task_sets: Table
     pause_rules: Table
@@ -124,6 +125,7 @@ def make_tables(prefix: str) -> Tables:
         schema_info=_schema_info(metadata, prefix),
         runs=_runs(metadata, prefix),
         run_outputs=_run_outputs(metadata, prefix),
+        ends=_ends(metadata, prefix),
         ticks=_ticks(metadata, prefix),
         task_sets=_task_sets(metadata, prefix),
         pause_rules=_pause_rules(metadata, prefix),
@@ -155,7 +157,8 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     capacity, 0 in a request, and ``lock_name`` the lock that it holds. ``slot_count`` is the number
     of slots that a skipped run stands for. ``dedup_key`` is the key of a deferred run. ``schedule``
     is the name of the stored schedule that the run is of. ``exit_status`` is that of a program, or
-    of a run's own process; a signal's number below 0.
+    of a run's own process; a signal's number below 0. ``lost_count`` is the number of earlier
+    attempts that were lost and made good by one more each.
     """
     runs = _make_table(
         metadata,
@@ -185,6 +188,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("cancel_requested", Integer, nullable=False),
         Column("weight", Integer, nullable=False),
         Column("lock_name", TaskName),
+        Column("lost_count", Integer, nullable=False),
         Column("dedup_key", TaskName),
         Column("schedule", TaskName),
         UniqueConstraint("slot", "task", "attempt", "origin", name=f"{prefix}runs_claim_key"),
@@ -213,6 +217,22 @@ def _run_outputs(metadata: MetaData, prefix: str) -> Table:
         Column("log", LONG_TEXT),
         Column("stdout", LONG_TEXT),
         Column("stderr", LONG_TEXT),
+    )
+
+
+def _ends(metadata: MetaData, prefix: str) -> Table:
+    """One row for the end of a run that several may want to write: who inserts it first decides.
+
+    A task's own transaction inserts ``succeeded``, which is deleted once the run's row says so. Who
+    takes a run for lost, or gives it up, inserts that; such a row stays as long as the run.
+    """
+    return _make_table(
+        metadata,
+        f"{prefix}ends",
+        Column("run_id", String(26), primary_key=True),
+        Column("state", String(10), nullable=False),
+        Column("started", UtcMicroseconds),
+        Column("finished", UtcMicroseconds, nullable=False),
     )
 
 

@@ -19,6 +19,7 @@ from ..planning.snapshot import WaitingRun
 from ..run import RUN_ID_PATTERN, Run, RunState, Trigger
 from ..task import TASK_NAME_PATTERN
 from .claims import ClaimTransaction
+from .ends import Claim, End, as_ended, read_ends, select_newest, take_end
 from .engine import Database
 from .results import (
     FailurePause,
@@ -29,12 +30,11 @@ from .results import (
 from .rows import (
     make_pause_rule_row,
     make_waiting_rows,
-    newest_first,
     select_active_runs,
     select_pause_rules,
     to_run,
 )
-from .schema import Tables, ensure_schema, make_tables, once_per_store
+from .schema import MYSQL_DIALECTS, Tables, ensure_schema, make_tables, once_per_store
 from .session import (
     SCHEDULES_VERSION_INFO,
     WORKER_SEEN_INFO,
@@ -185,6 +185,18 @@ class Store:
             query = _cancel_requests_query(self.tables)
             return set(session.connection.scalars(query, parameters))
 
+    def settle_end(self, end: End) -> RunState | None:
+        """Record an end unless one is on record; return the state of the one that counts.
+
+        None if a transaction is being committed that may record another.
+        """
+        with self.write_session() as session:
+            claim = take_end(session, end)
+            if claim is Claim.TAKEN:
+                return end.state
+            current = read_ends(session, [end.run_id]).get(end.run_id)
+        return None if current is None else current.state
+
     # Workers.
 
     def record_worker(self, now: datetime) -> None:
@@ -199,15 +211,8 @@ class Store:
 
         Returns the run as it is on record then.
         """
-        runs = self.tables.runs
-        keys = ("task", "slot", "attempt", "origin")
-        is_same = [runs.c[key] == getattr(waiting_run, key) for key in keys]
-        is_later = runs.c.not_before > waiting_run.not_before
-        statement = update(runs).where(*is_same, is_later)
         with self.write_session() as session:
-            insert_new(session, runs, make_waiting_rows([waiting_run]))
-            session.connection.execute(statement.values(not_before=waiting_run.not_before))
-            return to_run(session.connection.execute(select(runs).where(*is_same)).one())
+            return enqueue_or_advance(session, waiting_run)
 
     def count_waiting(self, task: str | None = None, trigger: Trigger | None = None) -> int:
         """Return the number of waiting runs: of one task, or with one trigger, or all."""
@@ -258,7 +263,8 @@ class Store:
         """Return the newest runs with all their texts, newest first."""
         if task is not None and not _is_full_match(TASK_NAME_PATTERN, task):
             return []
-        return self._select_runs(newest_first(self._runs_query(), self.tables, limit, task, states))
+        with self.read_session() as session:
+            return select_newest(session, self._runs_query(), limit, task, states)
 
     def active_runs(self, task: str) -> list[Run]:
         """Return the active runs of a task, newest first."""
@@ -290,11 +296,26 @@ class Store:
 
     def _select_runs(self, query: Select[Any]) -> list[Run]:
         with self.read_session() as session:
-            return [to_run(row) for row in session.connection.execute(query)]
+            return as_ended(session, map(to_run, session.connection.execute(query)))
 
     def _select_scalar(self, query: Select[Any]) -> Any:
         with self.read_session() as session:
             return session.connection.scalar(query)
+
+
+def enqueue_or_advance(session: Session, waiting_run: WaitingRun) -> Run:
+    """Do the same as :meth:`Store.enqueue_or_advance`, as part of a transaction."""
+    runs = session.tables.runs
+    keys = ("task", "slot", "attempt", "origin")
+    is_same = [runs.c[key] == getattr(waiting_run, key) for key in keys]
+    is_later = runs.c.not_before > waiting_run.not_before
+    statement = update(runs).where(*is_same, is_later)
+    insert_new(session, runs, make_waiting_rows([waiting_run]))
+    session.connection.execute(statement.values(not_before=waiting_run.not_before))
+    query = select(runs).where(*is_same)
+    if session.connection.dialect.name in MYSQL_DIALECTS:
+        query = query.with_for_update(read=True)  # also what is newer than the snapshot
+    return to_run(session.connection.execute(query).one())
 
 
 def _is_full_match(pattern: re.Pattern[str], text: Any) -> bool:

@@ -7,16 +7,18 @@ those returned in UTC.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 
-from ..run import Run, Trigger, WaitReason
+from ..planning.snapshot import as_run
+from ..run import Run, RunState, Trigger, WaitReason
 from ..run_transitions import cancelled
 from .results import DeferredRun, Outcome, end_runs, insert_deferred_run, write_followups
 from .rows import to_run
-from .schema import Tables, once_per_store
+from .schema import MYSQL_DIALECTS, Tables, once_per_store
 from .session import Session
 from .store import Store
 
@@ -64,11 +66,30 @@ def find_by_key(store: Store, task: str, key: str) -> Run | None:
         return _select_by_key(session, task, key)
 
 
-def _select_by_key(session: Session, task: str, key: str) -> Run | None:
+def _select_by_key(
+    session: Session, task: str, key: str, *, is_current: bool = False
+) -> Run | None:
+    """Return the run with a key; with ``is_current`` also one since the transaction's snapshot."""
     runs = session.tables.runs
     query = select(runs).where(runs.c.dedup_key == key, runs.c.task == task)
+    if is_current and session.connection.dialect.name in MYSQL_DIALECTS:
+        query = query.with_for_update(read=True)
     row = session.connection.execute(query).one_or_none()
     return None if row is None else to_run(row)
+
+
+def defer_in(session: Session, deferred_run: DeferredRun) -> Run:
+    """Let a deferred run wait as part of a transaction; return the run that has its key."""
+    waiting_run = deferred_run.waiting_run
+    task, key = waiting_run.task, waiting_run.key
+    known = None if key is None else _select_by_key(session, task, key)
+    if known is not None:
+        if known.state is not RunState.WAITING or not deferred_run.replaces:
+            return known
+        waiting_run = replace(waiting_run, id=known.id)
+    insert_deferred_run(session, replace(deferred_run, waiting_run=waiting_run))
+    run = None if key is None else _select_by_key(session, task, key, is_current=True)
+    return run or as_run(waiting_run)
 
 
 def defer_run(store: Store, deferred_run: DeferredRun) -> Run | None:

@@ -53,7 +53,8 @@ def steps_of(ask):
     engine = store.database._engine
     event.listen(engine, "before_cursor_execute", lambda *heard: asked.append(heard[2:4]))
     ask(store)
-    [(statement, values)] = [each for each in asked if each[0].startswith("SELECT")]
+    # The ends of active runs, which are asked for after that, are found by their keys.
+    statement, values = next(each for each in asked if each[0].startswith("SELECT"))
     with store.database.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     return " ".join(step[3] for step in plan)

@@ -32,6 +32,7 @@ def test_they_are_made_when_first_needed_and_bear_the_prefix(shared, make_store)
         "schema_info",
         "runs",
         "run_outputs",
+        "ends",
         "ticks",
         "task_sets",
         "pause_rules",

@@ -1,0 +1,232 @@
+"""The application's session that a task's work goes through, and the end of its run in it.
+
+``config.set_cron_session`` says which session or connection that is. Where the store lies in the
+same database, a task's work and the end of its run are committed together: the end is the last
+statement of the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyramid.request import Request
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import scoped_session
+from transaction.interfaces import NoTransaction
+
+from ..app import CronApp
+from ..errors import StoreError
+from ..run import RunState, TaskCancelled
+from ..store.ends import End, EndTakenError, insert_end
+from ..store.shared_database import shares_database
+from ..task import Task
+
+Session = Any
+"""A SQLAlchemy session or connection."""
+
+
+def session_of(cron: CronApp, request: Request) -> Session:
+    """Return the session that the application has named.
+
+    Raises TypeError for what is none.
+    """
+    assert cron.get_session is not None
+    session = cron.get_session(request)
+    if isinstance(session, scoped_session):
+        session = session()
+    if not isinstance(session, Connection) and not hasattr(session, "get_bind"):
+        raise TypeError(
+            f"config.set_cron_session: {cron.get_session!r} returned {session!r}, which is neither"
+            " a SQLAlchemy session nor a connection"
+        )
+    return session
+
+
+def connection_of(session: Session) -> Connection:
+    """Return the connection of a session's transaction, which begins if there is none."""
+    if isinstance(session, Connection):
+        return session
+    connection: Connection = session.connection()
+    return connection
+
+
+def engine_of(session: Session) -> Engine:
+    """Return the engine of a session, without beginning a transaction."""
+    engine: Engine = (session if isinstance(session, Connection) else session.get_bind()).engine
+    return engine
+
+
+def is_joined(session: Session, manager: Any) -> bool:
+    """Return whether a manager's open transaction ends that of the session, too."""
+    try:
+        resources = manager.get()._resources
+    except NoTransaction:
+        return False
+    return any(getattr(resource, "session", None) is session for resource in resources)
+
+
+def joins_transactions(session: Session) -> bool:
+    """Return whether a session that is in no transaction joins a manager's when it begins one."""
+    if isinstance(session, Connection) or session.in_transaction():
+        return False
+    listeners = (getattr(listen, "__self__", None) for listen in session.dispatch.after_begin)
+    return any(type(owner).__module__.startswith("zope.sqlalchemy") for owner in listeners)
+
+
+def mark_changed(session: Session, manager: Any) -> None:
+    """Have zope.sqlalchemy commit a session that has joined a manager's transaction.
+
+    It would not notice a statement that does not go through the session's objects.
+    """
+    from zope.sqlalchemy import mark_changed
+
+    mark_changed(session, manager)
+
+
+def needs_check(cron: CronApp) -> bool:
+    """Return whether it is not known yet that the session's database is the store's."""
+    return cron.get_session is not None and not cron.is_session_checked
+
+
+def ensure_same_database(cron: CronApp, request: Request) -> None:
+    """Check once in a process that the store lies in the database of the application's session.
+
+    The request must have no transaction. Raises StoreError that names both databases.
+    """
+    if not needs_check(cron):
+        return
+    if problem := explain_other_database(cron, request):
+        raise StoreError(problem)
+    cron.is_session_checked = True
+
+
+def explain_other_database(cron: CronApp, request: Request) -> str | None:
+    """Return why ends can't be written through the application's session; None if they can.
+
+    The request must have no transaction. Raises StoreError.
+    """
+    engine = engine_of(session_of(cron, request))
+    if shares_database(cron.store, engine):
+        return None
+    return (
+        f"config.set_cron_session: the store is in {cron.store.database.display_url}, and the"
+        f" session in another database, {engine.url.render_as_string(hide_password=True)}; set"
+        " cron.url to that one, or leave set_cron_session out"
+    )
+
+
+class PlainTransaction:
+    """Ends the transaction of the application's session together with the manager's."""
+
+    def __init__(self, get_session: Callable[[], Session]) -> None:
+        self._get_session = get_session
+
+    def commit(self, manager: Any) -> None:
+        """Commit the manager's transaction, then that of a session that has not joined it."""
+        manager.commit()
+        self.commit_session()
+
+    def commit_session(self) -> None:
+        """Commit the session's own transaction, if it is in one."""
+        session = self._get_session()
+        if session.in_transaction():
+            session.commit()
+
+    def rollback(self) -> None:
+        """Undo what a session has done that had not joined the manager's transaction."""
+        session = self._get_session()
+        if session.in_transaction():
+            session.rollback()
+
+
+class RunTransaction(PlainTransaction):
+    """Commits a task's work and the end of its run together."""
+
+    def __init__(
+        self,
+        get_session: Callable[[], Session],
+        make_end: Callable[[], End],
+        insert: Callable[[Connection, End], None],
+    ) -> None:
+        super().__init__(get_session)
+        self._make_end = make_end
+        self._insert = insert
+        #: Whether the end is committed.
+        self.has_end = False
+        #: Whether a commit was begun with the end in it.
+        self.has_begun = False
+
+    def commit(self, manager: Any) -> None:
+        """Insert the end as the last thing, and commit.
+
+        Raises TaskCancelled if the run is over for others: then nothing may be committed. Once
+        :attr:`has_begun` an error does not say whether the commit has succeeded.
+        """
+        session = self._get_session()
+        if not isinstance(session, Connection):
+            session.flush()
+        connection = connection_of(session)
+        if is_joined(session, manager):
+            self._insert_end(connection)
+            mark_changed(session, manager)
+            self.has_begun = True
+            manager.commit()
+        else:
+            manager.commit()
+            self._insert_end(connection)
+            self.has_begun = True
+            session.commit()
+        self.has_end = True
+
+    def _insert_end(self, connection: Connection) -> None:
+        try:
+            self._insert(connection, self._make_end())
+        except EndTakenError:
+            raise TaskCancelled("lease expired") from None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSession:
+    """The application's session in one request, and what of the store goes with it."""
+
+    get: Callable[[], Session]
+    insert_end: Callable[[Connection, End], None]
+    #: Records an end unless one is on record; returns the state of the one that counts.
+    settle_end: Callable[[End], RunState | None]
+    #: Whether the end of a task's runs is written in its own transaction.
+    is_transactional: Callable[[Task], bool]
+
+    def transaction(self) -> PlainTransaction:
+        """Return what ends the session's transaction, with nothing of a run in it."""
+        return PlainTransaction(self.get)
+
+    def run_transaction(self, make_end: Callable[[], End]) -> RunTransaction:
+        """Return what ends the session's transaction along with a run."""
+        return RunTransaction(self.get, make_end, self.insert_end)
+
+
+def end_earlier_work(session: RequestSession, *, commit: bool) -> None:
+    """End the transaction that a session has open which has joined no manager's.
+
+    Nobody else would commit it, so it is rolled back unless the caller asks for its commit.
+    """
+    transaction = session.transaction()
+    if commit:
+        transaction.commit_session()
+    else:
+        transaction.rollback()
+
+
+def request_session(cron: CronApp, request: Request) -> RequestSession | None:
+    """Return the session of a request; None if the application has named none."""
+    if cron.get_session is None:
+        return None
+    store = cron.store
+    return RequestSession(
+        get=lambda: session_of(cron, request),
+        insert_end=lambda connection, end: insert_end(connection, store.tables, end),
+        settle_end=store.settle_end,
+        is_transactional=cron.is_transactional,
+    )
