@@ -139,8 +139,8 @@ def _plan_task(
     """Plan all runs of one task: first which of its slots still count, then what runs."""
     task = due_task.task
     active_runs = snapshot.active_of(task.key)
-    holders = snapshot.lock_holders(task.lock)
-    is_alone = not (waiting_runs or active_runs or holders or snapshot.pause_rules)
+    is_free = not (snapshot.lock_holders(task.lock) or is_stuck(task, snapshot.stuck_tasks))
+    is_alone = is_free and not (waiting_runs or active_runs or snapshot.pause_rules)
     if is_alone and _is_routine(due_task, now):
         plan.run_now.append(make_slot_run(task, due_task.slots[0]))
         return
@@ -165,8 +165,7 @@ def _plan_task(
     if is_stuck(task, snapshot.stuck_tasks):
         if slots:
             count = count_slots(slots, due_task.counts)
-            reason, detail = RunReason.OVERLAP, "a run was given up, and still has its thread here"
-            plan.skipped.append(skip_slots(task, slots[-1], count, reason, detail))
+            plan.skipped.append(skipped_as_stuck(task, slots[-1], count))
         return
     runs, skipped = catch_up(task, slots, now, due_task.counts)
     plan.skipped += skipped
@@ -374,6 +373,12 @@ def skipped_for_overlap(
     holder = "" if last.run.task == task.name else f"{last.run.task}, which has the same lock: "
     detail = f"still going on: {holder}{last}"
     return skip_slots(task, slots[-1], len(slots), RunReason.OVERLAP, detail)
+
+
+def skipped_as_stuck(task: Task, newest: datetime, count: int = 1) -> SkippedSlots:
+    """Return slots as skipped since an abandoned run of the task goes on in this process."""
+    detail = "a run was given up, and still has its thread here"
+    return skip_slots(task, newest, count, RunReason.OVERLAP, detail)
 
 
 def _limit_to_oldest(

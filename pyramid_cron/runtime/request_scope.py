@@ -17,8 +17,9 @@ from pyramid.request import Request
 
 from ..app import CronApp
 from ..clock import Stopwatch
-from ..planning.snapshot import WaitingRun
-from ..planning.tick_plan import find_blocking, skipped_for_overlap
+from ..planning.catch_up import SkippedSlots
+from ..planning.snapshot import Snapshot, WaitingRun, is_stuck
+from ..planning.tick_plan import find_blocking, skipped_as_stuck, skipped_for_overlap
 from ..run import Run, RunState, Trigger, as_payload, make_adhoc_origin
 from ..schedule.zones import get_zone
 from ..task import Task
@@ -174,9 +175,9 @@ def run_manually(
 
     Earlier work of the request is committed; with ``commit_first`` an error of that is raised.
     The run is skipped, with the reason ``overlap``, while another run of the task is active, unless
-    the task's ``overlap`` allows that, and while one of another task has its lock. Raises TypeError
-    or ValueError for a payload that is not JSON, StoreError if the run can't be claimed or its
-    result can't be written.
+    the task's ``overlap`` allows that, while one of another task has its lock, and while an
+    abandoned one goes on in this process. Raises TypeError or ValueError for a payload that is not
+    JSON, StoreError if the run can't be claimed or its result can't be written.
     """
     waiting_run = WaitingRun(
         task.name,
@@ -195,9 +196,8 @@ def run_manually(
         commit_first=commit_first or caller is not None,
     ) as runner:
         with cron.supervisor.claim_transaction(runner.clock) as claims:
-            if active := find_blocking(task, claims.active_runs()):
-                skip = replace(skipped_for_overlap(task, [now], active), waiting_run=waiting_run)
-                _, [run] = claims.claim([], [skip])
+            if skip := _find_skip(cron, task, now, claims.active_runs()):
+                _, [run] = claims.claim([], [replace(skip, waiting_run=waiting_run)])
             else:
                 [run], _ = claims.claim([waiting_run], lock_of=lambda _: task.lock)
         if run.state is RunState.SKIPPED:
@@ -208,3 +208,12 @@ def run_manually(
     if caller is not None:
         caller.raise_if_interrupted()
     return run
+
+
+def _find_skip(cron: CronApp, task: Task, now: datetime, snapshot: Snapshot) -> SkippedSlots | None:
+    """Return why a run by hand is skipped; None if it may begin."""
+    stuck = cron.task_registry.with_same_lock(cron.supervisor.executions.stuck_tasks())
+    if is_stuck(task, stuck):
+        return skipped_as_stuck(task, now)
+    active_runs = find_blocking(task, snapshot)
+    return skipped_for_overlap(task, [now], active_runs) if active_runs else None

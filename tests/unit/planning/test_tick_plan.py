@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.planning.snapshot import Snapshot, WaitingRun
 from pyramid_cron.planning.tick_plan import (
+    DueTask,
     TickPlan,
     blocking_runs,
     median_duration,
     plan_tick,
     skipped_for_overlap,
 )
+from pyramid_cron.registry import TaskRegistry
 from pyramid_cron.run import (
     BACKFILL_ORIGIN,
     PARALLEL_BACKFILL_ORIGIN,
@@ -40,6 +43,7 @@ from .builders import (
     skipped_runs,
     skips,
     slots,
+    snapshot,
     task,
     waiting,
 )
@@ -967,6 +971,38 @@ class TestBlockingRuns:
         running = [active(origin=PARALLEL_BACKFILL_ORIGIN), active(origin=BACKFILL_ORIGIN)]
         assert blocking_runs(task(), running) == running[1:]
         assert blocking_runs(task(), running, BY_HAND) == running[1:]
+
+
+class TestStuck:
+    """A run was given up, and its thread still lives in this process."""
+
+    def plan(self, *tasks: DueTask, stored: Iterable[WaitingRun] = ()) -> TickPlan:
+        stuck = replace(snapshot(stored=stored), stuck_tasks={"a"})
+        return plan_tick(tasks, stuck, at("12:00"), capacity=8)
+
+    @pytest.mark.parametrize("executor", ["request", "thread"])
+    @pytest.mark.parametrize("overlap", ["skip", "delay", "allow", "restart"])
+    def test_its_task_has_no_other_run_here(self, overlap: str, executor: str) -> None:
+        plan = self.plan(due(task(overlap=overlap, executor=executor), "12:00"))
+        assert (plan.run_now, plan.background, plan.restarts, plan.enqueue) == ([], [], [], [])
+        [skip] = plan.skipped
+        assert (skip.reason, skip.detail) == (
+            RunReason.OVERLAP,
+            "a run was given up, and still has its thread here",
+        )
+
+    def test_other_tasks_run(self) -> None:
+        assert slots(self.plan(due(task("b"), "12:00")).run_now) == ["b 12:00"]
+
+    def test_what_waits_goes_on_waiting(self) -> None:
+        plan = self.plan(due(task()), stored=[waiting("a", "11:59", Trigger.RETRY, attempt=2)])
+        assert (plan.run_now, plan.skipped, plan.dequeue) == ([], [], [])
+
+    def test_tasks_with_its_lock_have_no_run_here_either(self) -> None:
+        tasks = [task("a", lock="disk"), task("b", lock="disk"), task("c", lock="mail"), task("d")]
+        registry = TaskRegistry({task.name: task for task in tasks})
+        assert set(registry.with_same_lock({"a"})) == {"a", "b"}
+        assert set(registry.with_same_lock({"d", "gone"})) == {"d", "gone"}
 
 
 class TestLock:

@@ -4,10 +4,13 @@ import threading
 from datetime import timedelta
 
 import pytest
+from webtest import TestApp
 
 from pyramid_cron import scheduler
+from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure, cron_of
+from tests.integration.processes import wait_until
 
 MINUTE = timedelta(minutes=1)
 
@@ -119,3 +122,18 @@ def test_a_backfill_beside_other_runs_is_refused(disk):
     control = scheduler(cron_of(config).registry)
     with pytest.raises(ValueError, match=r"^overlap='allow': a has the lock 'disk'; use 'delay'$"):
         control.backfill("a", NOON - 3 * MINUTE, NOON, overlap="allow")
+
+
+def test_between_ticks_each_begins_when_the_one_before_has_ended(disk, tmp_path):
+    config = configure(**{"cron.url": f"sqlite:///{tmp_path}/cron.sqlite", "cron.beats": "true"})
+    for name in ("a", "b"):
+        config.add_cron_task(disk.use, name=name, lock="disk", on_demand=True, executor="thread")
+    app = config.make_wsgi_app()
+    try:
+        TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"}).get("/cron")
+        for number in range(6):
+            scheduler(app.registry).defer("ab"[number % 2])
+        wait_until(lambda: len(disk.runs) == 6)
+        assert disk.most_users == 1
+    finally:
+        get_cron(app.registry).close()

@@ -456,9 +456,17 @@ class TestTimeout:
         assert "the last that is heard" in history("a", limit=1)[0].output
         config.add_cron_task(lambda system: None, name="b", min="*")
         assert scheduler(config.registry).status("a").running == ()
+        # No slot gets a thread that may never end while the first one is there.
+        report = cron.tick(NOON + MINUTE)
+        assert report.runs == ()
+        assert [(run.task, run.reason) for run in report.skipped] == [("a", "overlap")]
+        assert cron.run("a").reason == "overlap"
+        [health] = scheduler(config.registry).health().tasks
+        assert (health.name, health.state) == ("a", "stuck")
         release.set()
         thread.join(10)
-        assert history("a")[0] == run  # what it did afterwards changes nothing
+        assert history("a")[-1] == run  # what it did afterwards changes nothing
+        assert [run.task for run in cron.tick(NOON + 2 * MINUTE).runs] == ["a"]
 
 
 def wait_until(condition, seconds=15):
