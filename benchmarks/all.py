@@ -17,6 +17,7 @@ SCRIPTS = {
     "runs": ([], ["--quick"]),
     "drain": ([], ["--quick"]),
     "lateness": ([], ["--quick"]),
+    "seconds": ([], ["--quick"]),
     "memory": ([], []),
     "importing": ([], ["--quick"]),
     "faults": (["--seconds", "120"], ["--seconds", "60"]),
