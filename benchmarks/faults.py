@@ -36,6 +36,7 @@ def outcome(account: dict[str, Any]) -> list[tuple[str, float]]:
         ("slots that are counted twice", len(account["counted_twice"])),
         ("starts more often than allowed", len(account["twice"])),
         ("starts that are not on record", len(account["unfounded"])),
+        ("slots held up by a run that had not begun", len(account["held_up"])),
         ("runs that seem to go on for ever", len(account["stuck"])),
         ("processes that died of something else", len(account["deaths"])),
     ]

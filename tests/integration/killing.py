@@ -11,17 +11,21 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyramid.registry import Registry
 from sqlalchemy import func, select
+from webtest import TestApp
 
 from pyramid_cron import Every, Retry
 from pyramid_cron.app import get_cron
@@ -46,9 +50,12 @@ class Place:
     url: str
     prefix: str = "cron_"
     lease: float = LEASE
+    #: Whether processes go on between ticks, and are frozen at times as well as killed.
+    goes_on: bool = False
 
     def settings(self) -> dict[str, str]:
         return {
+            "cron.beats": str(self.goes_on),
             "cron.url": self.url,
             "cron.table_prefix": self.prefix,
             "cron.lease": str(self.lease),
@@ -68,6 +75,7 @@ class Outcome(Account):
     kills: int
     late: list[float]
     troubles: int
+    held_up: list[str]
     deaths: list[str]
 
 
@@ -95,7 +103,10 @@ def application(place: Place, starts: Path) -> Registry:
     add("idle", every=2, idle=True)
     add("failing", every=2, fails=True, retry=Retry(attempts=3, delay=0.5))
     add("fragile", every=2, takes=0.3, retry=Retry(attempts=2, delay=0.1))
-    config.make_wsgi_app()
+    if place.goes_on:
+        add("hanging", every=7, takes=5)
+    app = config.make_wsgi_app()
+    config.registry["trigger"] = TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
     return config.registry
 
 
@@ -121,6 +132,9 @@ def kill_at_random(
             while len(living) < processes:
                 living.append(_born(place, folder))
             time.sleep(random.uniform(0.02, 0.5))
+            if place.goes_on and random.random() < 0.5:
+                _freeze(random.choice(living), random.uniform(0.2, 2 * place.lease))
+                continue
             _kill(living.pop(random.randrange(len(living))))
             kills += 1
     finally:
@@ -135,8 +149,25 @@ def kill_at_random(
         kills=kills,
         late=late(get_cron(registry).store, folder / "starts", "quick"),
         troubles=len(lines(folder / "troubles")),
+        held_up=_held_up(get_cron(registry).store),
         deaths=lines(folder / "deaths"),
     )
+
+
+def _held_up(store: Store) -> list[str]:
+    """Return slots that were skipped for a run which had been claimed for long, and not begun."""
+    skipped = [run for run in store.history(limit=10**7) if str(run.reason) == "overlap"]
+    held_up = []
+    for run in skipped:
+        found = re.search(r"run ([0-9a-f]{26})", run.error or "")
+        blocking = found and store.get_run(found[1])
+        if not blocking or blocking.claimed is None or run.claimed is None:
+            continue
+        started = blocking.started or blocking.finished
+        waited = run.claimed - blocking.claimed
+        if (started is None or started > run.claimed) and waited.total_seconds() > 3:
+            held_up.append(f"{run.task} {run.slot.isoformat()} for {waited}")
+    return held_up
 
 
 def _born(place: Place, folder: Path) -> int:
@@ -153,13 +184,31 @@ def _born(place: Place, folder: Path) -> int:
 
 def _tick_for_ever(place: Place, folder: Path) -> None:
     random.seed()
-    cron = CronTester(application(place, folder / "starts"))
+    registry = application(place, folder / "starts")
+    cron = CronTester(registry)
     while True:
+        if place.goes_on:
+            answer = registry["trigger"].get("/cron", status="*")
+            if answer.status_int != 200:
+                append(folder / "troubles", answer.status)
+            time.sleep(random.uniform(0.5, 3))
+            continue
         try:
             cron.tick()
         except StoreError as error:
             append(folder / "troubles", str(error))
         time.sleep(random.uniform(0.0, 0.4))
+
+
+def _freeze(pid: int, seconds: float) -> None:
+    """Stop a process for some seconds, which loses it the leases that end meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def wake() -> None:
+        with suppress(ProcessLookupError):  # it was killed meanwhile
+            os.kill(pid, signal.SIGCONT)
+
+    threading.Timer(seconds, wake).start()
 
 
 def _kill(pid: int) -> None:
@@ -176,7 +225,7 @@ def _outlast_leases(store: Store) -> None:
         time.sleep(0.05)
 
 
-FAULTS = ("deaths", *accounting.FAULTS)
+FAULTS = ("held_up", "deaths", *accounting.FAULTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", help="the store; a SQLite file unless given")
     parser.add_argument("--prefix", default="cron_", help="of the store's tables")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--beats", action="store_true", help="they also go on between ticks")
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--lease", type=float, default=LEASE)
     options = parser.parse_args(arguments)
@@ -192,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("pyramid_cron").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{folder}/cron.sqlite"
-        place = Place(url, options.prefix, options.lease)
+        place = Place(url, options.prefix, options.lease, options.beats)
         outcome = kill_at_random(place, Path(folder), options.seconds, options.processes)
     print(json.dumps(asdict(outcome), indent=2))
     return int(any(getattr(outcome, name) for name in FAULTS))
