@@ -176,7 +176,9 @@ class CronTester:
         """
         tasks = self._cron.task_registry
         start, end = to_utc(since, "since"), to_utc(until, "until")
-        return list(forecast(tasks.tasks, tasks.calendar, start, end))
+        self._cron.refresh_schedules()
+        book = self._cron.schedule_book
+        return list(forecast(tasks.tasks, tasks.calendar, start, end, book))
 
     def _set_clock(self, at: datetime | None) -> datetime:
         """Set the application's clock, unless ``at`` is None; return its moment in UTC."""

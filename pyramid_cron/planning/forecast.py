@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 from ..schedule import Schedule
 from ..task import Task
+from .schedule_book import ScheduleBook
 from .slots import SlotCalendar
 
 
@@ -18,22 +20,60 @@ def following_slots(schedule: Task | Schedule, after: datetime) -> Iterator[date
         after = slot
 
 
-class PlannedRun(NamedTuple):
-    """A slot that a task has in the schedule."""
-
-    #: Aware, in UTC.
+class _SlotOfTask(NamedTuple):
     slot: datetime
-    #: The task's name.
     task: str
 
 
+class PlannedRun(_SlotOfTask):
+    """A slot that a task has: ``slot`` (aware, in UTC), ``task``, its name, and ``schedule``.
+
+    The last is the name of the stored schedule whose slot it is; None for the task's own. It takes
+    no part in comparisons.
+    """
+
+    schedule: str | None = None
+
+
 def forecast(
-    tasks: tuple[Task, ...], calendar: SlotCalendar, since: datetime, until: datetime
+    tasks: tuple[Task, ...],
+    calendar: SlotCalendar,
+    since: datetime,
+    until: datetime,
+    book: ScheduleBook | None = None,
 ) -> Iterator[PlannedRun]:
     """Yield the slots with ``since < slot <= until`` in the order in which ticks would run them.
 
-    ``calendar`` is that of the tasks; moments are aware.
+    ``calendar`` is that of the tasks, ``book`` has their stored schedules; moments are aware.
     """
+    own = _forecast_own(tasks, calendar, since, until)
+    if book is None or not len(book):
+        return own
+    ranks = dict(zip((task.name for task in tasks), _rank_tasks(tasks), strict=True))
+    stored = _forecast_stored(book, ranks, since, until)
+    return heapq.merge(own, stored, key=lambda run: (run.slot, ranks[run.task]))
+
+
+def _forecast_stored(
+    book: ScheduleBook,
+    ranks: Mapping[str, tuple[bool, int, int]],
+    since: datetime,
+    until: datetime,
+) -> Iterator[PlannedRun]:
+    """Yield the slots of stored schedules whose tasks are there."""
+    for slot, entries in book.slots_after(since):
+        if slot > until:
+            return
+        known = [entry for entry in entries if entry.task in ranks]
+        for entry in sorted(known, key=lambda entry: (ranks[entry.task], entry.name)):
+            planned_run = PlannedRun(slot, entry.task)
+            planned_run.schedule = entry.name
+            yield planned_run
+
+
+def _forecast_own(
+    tasks: tuple[Task, ...], calendar: SlotCalendar, since: datetime, until: datetime
+) -> Iterator[PlannedRun]:
     ranks = _rank_tasks(tasks)
     for slot, positions in calendar.slots_after(since):
         if slot > until:

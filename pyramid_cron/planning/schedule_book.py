@@ -193,6 +193,13 @@ class ScheduleBook:
                     due.append(DueEntry(entry, slots, is_news=True))
         return due
 
+    def slots_after(self, since: datetime) -> Iterator[tuple[datetime, list[BookEntry]]]:
+        """Yield the slots after an aware moment, in order, each with the schedules that have it."""
+        entries = tuple(self._entries)
+        for slot, positions in self.calendar.slots_after(since):
+            known = [entries[position] for position in positions if position < len(entries)]
+            yield slot, [entry for entry in known if entry is not None]
+
     def _select_news(self, handled_version: int) -> list[BookEntry]:
         self._news = [news for news in self._news if news[0] > handled_version]
         entries = [self.get(name) for name in dict.fromkeys(name for _, name in self._news)]

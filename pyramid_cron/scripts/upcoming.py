@@ -57,7 +57,9 @@ def simulate(context: CommandContext) -> int:
     """``pcron … simulate``: write slots as they are computed."""
     since, until = context.parse_range()
     tasks = context.cron.task_registry
-    planned_runs = forecast(tasks.tasks, tasks.calendar, since, until)
+    context.cron.refresh_schedules()
+    book = context.cron.schedule_book
+    planned_runs = forecast(tasks.tasks, tasks.calendar, since, until, book)
     if context.args.summary:
         _summarize(context, planned_runs)
     elif context.output.is_json:
@@ -98,14 +100,16 @@ def _summarize(context: CommandContext, planned_runs: Iterable[PlannedRun]) -> N
 
 
 def _plain_lines(out: CommandOutput, planned_runs: Iterable[PlannedRun]) -> Iterator[str]:
-    for slot, task in planned_runs:
-        yield f"{out.format_time(slot)}  {escape_unprintable(task)}\n"
+    for run in planned_runs:
+        schedule = "" if run.schedule is None else f"  {escape_unprintable(run.schedule)}"
+        yield f"{out.format_time(run.slot)}  {escape_unprintable(run.task)}{schedule}\n"
 
 
 def _json_lines(planned_runs: Iterable[PlannedRun]) -> Iterator[str]:
     separator = "["
-    for slot, task in planned_runs:
-        yield f"{separator}\n{json.dumps({'slot': format_instant(slot), 'task': task})}"
+    for run in planned_runs:
+        data = {"slot": format_instant(run.slot), "task": run.task, "schedule": run.schedule}
+        yield f"{separator}\n{json.dumps(data)}"
         separator = ","
     yield "[]\n" if separator == "[" else "\n]\n"
 

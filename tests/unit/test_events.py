@@ -158,7 +158,7 @@ def test_a_pause_after_failures_is_an_event_of_the_tick(config, heard):
     config.add_cron_task(fail, name="bad", pause_after=1)
     cron_of(config).tick(NOON)
     assert names(heard)[-2:] == ["TaskPaused", "TickFinished"]
-    assert (heard[-2].task, heard[-2].reason) == ("bad", "1 failures in a row")
+    assert (heard[-2].task, heard[-2].reason) == ("bad", "1 failure")
 
 
 def test_a_run_by_hand_has_its_events(config, heard):

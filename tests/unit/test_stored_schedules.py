@@ -151,6 +151,24 @@ class TestRunning:
         assert counts["customer 1", "missed"] == 28
 
 
+class TestForecast:
+    def test_over_a_shift_of_the_clocks_ticks_run_what_is_simulated(self, app):
+        zones = ["Europe/Berlin", "America/New_York", "Asia/Tokyo"]
+        start, end = NOON.replace(month=10, day=24), NOON.replace(month=10, day=26)
+        app.at(start)
+        for number in range(30):
+            when = {"hour": number % 5, "min": 30, "timezone": zones[number % 3]}
+            app.control.schedule(f"customer {number:02}", "report", number, **when)
+        app.cron.tick(start)
+        planned = app.cron.simulate(start, end)
+        assert len(planned) == 60
+        ran = []
+        for slot in sorted({planned_run.slot for planned_run in planned}):
+            runs = app.cron.tick(slot).runs
+            ran += sorted((run.slot, run.schedule) for run in runs)
+        assert ran == [(planned_run.slot, planned_run.schedule) for planned_run in planned]
+
+
 class TestPolicies:
     def test_failures_are_tried_again_with_the_payload(self):
         config, seen = configure(), []
