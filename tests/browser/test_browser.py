@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib.resources import files
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from sqlalchemy import make_url
@@ -104,7 +105,8 @@ def test_the_progress_of_a_running_run_is_shown(driver, site, folder):
     store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
     [run] = claim(store, slot("refund-order", NOW, origin="adhoc:7"), now=NOW)
     driver.get(f"{site}/cron/runs/{run.id}")
-    wait = WebDriverWait(driver, 10)
+    # A page that is exchanged for a newer one takes its elements with it.
+    wait = WebDriverWait(driver, 10, ignored_exceptions=[StaleElementReferenceException])
     running = replace(run, state=RunState.RUNNING, started=NOW)
     write(store, running)
     wait.until(lambda _: "running" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text)
