@@ -12,6 +12,7 @@ from pyramid.scripts.common import get_config_loader
 
 from ..errors import StoreError
 from ..monitors import get_monitoring
+from ..runtime.task_session import explain_other_database
 from ..setting_parsers import parse_boolean, parse_words
 from ..settings import Settings
 from ..store.engine import is_in_memory
@@ -53,6 +54,7 @@ def describe_setup(context: CommandContext) -> dict[str, str]:
         "proxies": f"X-Forwarded-For is believed of {proxies}" if proxies else "none is trusted",
         "pages": _describe_pages(settings),
         "store": _describe_store(context),
+        "records": _describe_records(context),
         "time zone": settings.timezone + ("" if texts.get("cron.timezone") else ", the host's"),
         "capacity": f"{settings.capacity} outside of requests, over all processes and hosts",
         "monitors": " ".join(settings.monitors) or "none",
@@ -65,6 +67,15 @@ def _describe_store(context: CommandContext) -> str:
     text = f"{context.cron.store.database.display_url} {settings.table_prefix}*"
     path = sqlite_path(settings.url)
     return f"{text}, {describe_file(path, settings.table_prefix)}" if path else text
+
+
+def _describe_records(context: CommandContext) -> str:
+    """Return in whose transaction the ends of runs are written."""
+    if context.cron.get_session is None:
+        return "apart from the tasks' transactions; set_cron_session would write them there"
+    tasks = context.scheduler.tasks()
+    count = sum(map(context.cron.is_transactional, tasks))
+    return f"in the tasks' own transactions, for {count} of {len(tasks)}"
 
 
 def _describe_pages(settings: Settings) -> str:
@@ -91,8 +102,11 @@ def find_problems(context: CommandContext, tasks: list[Task]) -> Iterator[str]:
 
 
 def _find_store_problems(context: CommandContext) -> Iterator[str]:
+    cron, request = context.cron, context.request
     try:
-        context.cron.store.open()
+        cron.store.open()
+        if cron.get_session is not None and (problem := explain_other_database(cron, request)):
+            yield problem
     except StoreError as error:
         yield str(error)
 

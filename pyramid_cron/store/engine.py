@@ -8,8 +8,9 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -54,11 +55,18 @@ class Database:
     """An engine, made when first needed, that survives a fork and raises StoreError.
 
     ``on_identity_change`` is called when the database is another one than before: its file was
-    removed or replaced, or its memory is gone.
+    removed or replaced, or its memory is gone. ``own_tables`` are the names of the tables that are
+    to be in it; others make it somebody else's, too.
     """
 
-    def __init__(self, url: URL, on_identity_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: URL,
+        on_identity_change: Callable[[], None] = lambda: None,
+        own_tables: Collection[str] = (),
+    ) -> None:
         self.url = url
+        self._own_tables = frozenset(own_tables)
         self.display_url = url.render_as_string(hide_password=True)
         self.dialect = url.get_backend_name()
         self._on_identity_change = on_identity_change
@@ -131,7 +139,7 @@ class Database:
 
     def _renew_engine(self, identity: object) -> None:
         if self._engine is None:
-            self._engine = make_engine(self.url)
+            self._engine = make_engine(self.url, self._own_tables)
             self._write_engine = self._engine.execution_options(cron_write=True)
         elif self._engine_identity is not None and self._engine_identity != identity:
             # What is written to a file that was removed is lost.
@@ -176,10 +184,14 @@ def is_in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def make_engine(url: URL) -> Engine:
+def make_engine(url: URL, own_tables: frozenset[str] = frozenset()) -> Engine:
     """Return an engine, not connected yet, whose transactions are READ COMMITTED or stricter."""
-    makers = {"sqlite": _make_sqlite_engine, "postgresql": _make_postgresql_engine}
-    engine = makers.get(url.get_backend_name(), _make_mysql_engine)(url)
+    if url.get_backend_name() == "sqlite":
+        engine = _make_sqlite_engine(url, own_tables)
+    elif url.get_backend_name() == "postgresql":
+        engine = _make_postgresql_engine(url)
+    else:
+        engine = _make_mysql_engine(url)
     event.listen(engine, "handle_error", _handle_error)
     return engine
 
@@ -206,7 +218,7 @@ def driver_error_code(error: BaseException | None) -> int | str | None:
     return number if isinstance(number, int) else getattr(error, "sqlstate", None)
 
 
-def _make_sqlite_engine(url: URL) -> Engine:
+def _make_sqlite_engine(url: URL, own_tables: frozenset[str]) -> Engine:
     options: dict[str, Any] = {"connect_args": {"timeout": STORE_WAIT_SECONDS}}
     if is_in_memory(url):
         options["poolclass"] = StaticPool
@@ -214,36 +226,43 @@ def _make_sqlite_engine(url: URL) -> Engine:
     else:
         options["pool_timeout"] = STORE_WAIT_SECONDS
     engine = create_engine(url, **options)
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", partial(_prepare_sqlite, own_tables))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
+def _prepare_sqlite(own_tables: frozenset[str], dbapi_connection: Any, _record: Any) -> None:
     # The driver's own transaction handling begins too late to hold a read and a write together.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
-    _use_wal(cursor)
+    _use_wal(cursor, own_tables)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
 
 
-def _use_wal(cursor: Any) -> None:
-    """Turn the write-ahead log on, where the file system can have one.
+def _use_wal(cursor: Any, own_tables: frozenset[str]) -> None:
+    """Turn the write-ahead log on, where the file system can have one, and the file is our own.
 
+    It stays in the file: whoever copies that, and has tables in it, would miss what is in the log.
     SQLite does not wait for a lock here as it does elsewhere, so this waits for other processes
     that open a new store at the same time.
     """
     deadline = time.monotonic() + STORE_WAIT_SECONDS
     while True:
         try:
-            cursor.execute("PRAGMA journal_mode=WAL")
+            if not _has_other_tables(cursor, own_tables):
+                cursor.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
             return
+
+
+def _has_other_tables(cursor: Any, own_tables: frozenset[str]) -> bool:
+    rows = cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return any(name not in own_tables and not name.startswith("sqlite_") for (name,) in rows)
 
 
 def _begin_sqlite(connection: Connection) -> None:

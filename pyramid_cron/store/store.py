@@ -66,8 +66,8 @@ class Store:
     """
 
     def __init__(self, url: URL, table_prefix: str) -> None:
-        self.database = Database(url, on_identity_change=self._mark_closed)
         self.tables = make_tables(table_prefix)
+        self.database = self._make_database(url)
         self.is_open = False
         self._owner = Owner()
 
@@ -92,13 +92,16 @@ class Store:
 
     def connect_to(self, url: URL) -> None:
         """Read and write another database from now on; the one before stays as it is."""
-        self.use(Database(url, on_identity_change=self._mark_closed))
+        self.use(self._make_database(url))
 
     def use(self, database: Database) -> None:
         """Read and write another database from now on, which was this store's before."""
         self.database.dispose()
         self.database = database
         self.is_open = False
+
+    def _make_database(self, url: URL) -> Database:
+        return Database(url, self._mark_closed, self.tables.metadata.tables)
 
     def _mark_closed(self) -> None:
         self.is_open = False

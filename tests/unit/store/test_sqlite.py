@@ -27,6 +27,18 @@ def test_claims_survive_a_power_cut(file, make_store):
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
+def test_a_file_with_tables_of_others_keeps_its_journal_mode(file, make_store, path):
+    """A backup of the application's file by ``cp`` has to have all that is in it."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE carts (owner)")
+    connection.close()
+    for _ in range(2):  # also with the store's own tables beside them
+        store = make_store(file)
+        assert store.history() == []
+        with store.database.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
+
+
 def test_readers_do_not_wait_for_a_writer(file, make_store):
     store = make_store(file)
     [run] = claim(store)
