@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -274,9 +275,18 @@ def describe_failure(error: BaseException, retry: Retry = ONE_ATTEMPT) -> Failur
     except Exception as format_error:  # an exception's own methods may raise
         kind = type(format_error).__name__
         failure = Failure(RunState.FAILED, f"raised what can't be shown, but raises {kind}")
-    if isinstance(error, RetryLater):
-        return replace(failure, retry_after=error.after)
-    return replace(failure, is_given_up=not _is_covered(error, retry))
+    errors = _members_of(error)
+    waits = [one.after for one in errors if isinstance(one, RetryLater)]
+    if waits and not any(isinstance(one, GiveUp) for one in errors):
+        return replace(failure, retry_after=max(waits))
+    return replace(failure, is_given_up=not all(_is_covered(one, retry) for one in errors))
+
+
+def _members_of(error: BaseException) -> list[BaseException]:
+    """Return the errors in a group, such as asyncio's TaskGroup raises; of others, the error."""
+    if sys.version_info >= (3, 11) and isinstance(error, BaseExceptionGroup):  # noqa: F821
+        return [member for one in error.exceptions for member in _members_of(one)]
+    return [error]
 
 
 def _is_covered(error: BaseException, retry: Retry) -> bool:

@@ -1,5 +1,6 @@
 """What is on record of an error that carries SQL, and its parameters, in its text."""
 
+import sys
 from datetime import timedelta
 
 import pytest
@@ -171,3 +172,18 @@ def test_retry_later_says_how_long_in_its_text_too():
 def test_a_wrong_wait_is_refused_where_it_is_raised():
     with pytest.raises(ValueError, match=r"^after='soon': "):
         RetryLater("soon")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="has no groups of errors")
+def test_a_group_of_errors_counts_as_what_is_in_it():
+    retry = Retry(attempts=3, on=ConnectionError)
+
+    def failure(*errors):
+        nested = ExceptionGroup("inner", errors)  # noqa: F821
+        return describe_failure(ExceptionGroup("outer", [nested, ConnectionError()]), retry)  # noqa: F821
+
+    assert not failure(ConnectionResetError()).is_given_up
+    assert failure(ConnectionResetError(), ValueError()).is_given_up
+    assert failure(RetryLater("10m"), RetryLater("20m")).retry_after == timedelta(minutes=20)
+    given_up = failure(RetryLater("10m"), GiveUp("closed"))
+    assert (given_up.is_given_up, given_up.retry_after) == (True, None)
