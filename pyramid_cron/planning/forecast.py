@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from ..schedule import Schedule
@@ -82,6 +83,21 @@ def _forecast_own(
             yield PlannedRun(slot, tasks[position].name)
 
 
-def _rank_tasks(tasks: tuple[Task, ...]) -> list[tuple[bool, int, int]]:
+def next_runs(tasks: Sequence[Task], since: datetime, limit: int) -> list[PlannedRun]:
+    """Return the next slots after a moment (aware), in the order in which ticks would run them."""
+    walks = [
+        _ranked_slots(task, rank, since)
+        for task, rank in zip(tasks, _rank_tasks(tasks), strict=True)
+    ]
+    return [PlannedRun(slot, name) for slot, _, name in islice(heapq.merge(*walks), limit)]
+
+
+def _ranked_slots(
+    task: Task, rank: tuple[bool, int, int], since: datetime
+) -> Iterator[tuple[datetime, tuple[bool, int, int], str]]:
+    return ((slot, rank, task.name) for slot in following_slots(task, since))
+
+
+def _rank_tasks(tasks: Sequence[Task]) -> list[tuple[bool, int, int]]:
     """Return for each task its place among all that are due at the same moment."""
     return [(task.idle, -task.priority, position) for position, task in enumerate(tasks)]

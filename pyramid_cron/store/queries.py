@@ -205,6 +205,21 @@ def list_runs(
         return select_newest(session, query, limit, task, states or None)
 
 
+def list_failures(store: Store, since: datetime) -> list[tuple[Run, int]]:
+    """Return the newest failure of each task since a moment, with their number, newest first."""
+    runs = store.tables.runs
+    failures = [state.value for state in RunState if state.is_failure]
+    counts = select(runs.c.task, func.count().label("failures"), func.max(runs.c.id).label("id"))
+    counts = counts.where(runs.c.state.in_(failures), runs.c.claimed >= since)
+    with store.read_session() as session:
+        count_by_id = {
+            row.id: row.failures for row in session.connection.execute(counts.group_by(runs.c.task))
+        }
+        newest = _select_runs_by_task(session, count_by_id).values()
+    pairs = [(run, count_by_id[run.id]) for run in newest]
+    return sorted(pairs, key=lambda pair: newness(pair[0]), reverse=True)
+
+
 def _is_older(tables: Tables, run_id: str, states: Collection[RunState]) -> ColumnElement[bool]:
     runs, same = tables.runs, tables.runs.alias()
     claimed = select(same.c.claimed).where(same.c.id == run_id).scalar_subquery()

@@ -16,6 +16,7 @@ from pyramid.viewderivers import DefaultViewMapper
 from ..version import __version__
 from . import urls
 from .monitoring import health_view, metrics_view
+from .overview import front_view, overview_view
 from .responses import HTTPProblem, json_response, page_view
 from .runs import run_view, runs_view
 from .schedules import schedule_view, schedules_view
@@ -53,6 +54,8 @@ def openapi_view(request: Request) -> Response:
 
 
 PAGE_ROUTES = (
+    (f"{TRIGGER_ROUTE}.front", "/", front_view),
+    (f"{TRIGGER_ROUTE}.overview", "/overview", overview_view),
     (f"{TRIGGER_ROUTE}.tasks", "/tasks", tasks_view),
     (f"{TRIGGER_ROUTE}.task", "/tasks/{name:.+}", task_view),
     (f"{TRIGGER_ROUTE}.runs", "/runs", runs_view),

@@ -187,7 +187,8 @@ def check_parameters(request: Request, *names: str) -> None:
     """Refuse parameters of the query that are none of these."""
     unknown = next((name for name in request.GET if name not in names), None)
     if unknown is not None:
-        raise HTTPProblem(400, f"{unknown!r} is no parameter; there is {', '.join(sorted(names))}")
+        known = f"there is {', '.join(sorted(names))}" if names else "there is none"
+        raise HTTPProblem(400, f"{unknown!r} is no parameter; {known}")
 
 
 def query_number(request: Request, name: str, default: int, maximum: int) -> int:

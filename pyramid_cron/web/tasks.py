@@ -43,6 +43,7 @@ def tasks_view(request: Request) -> Response:
     Each has one of the states, if any are asked for, and all of the labels; an orphaned one has no
     labels.
     """
+    responses.check_parameters(request, "q", "state", "label", "limit", "page")
     cron = get_cron(request.registry)
     name_part = request.GET.get("q", "")
     states = responses.query_task_states(request)

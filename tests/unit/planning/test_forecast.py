@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyramid_cron.planning.forecast import PlannedRun, forecast
+from pyramid_cron.planning.forecast import PlannedRun, forecast, next_runs
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 
@@ -107,3 +107,11 @@ def test_a_forecast_is_made_as_it_is_read() -> None:
     tasks = (task(),)
     entries = forecast(tasks, calendar(*tasks), at("12:00"), at("2090-01-01 00:00"))
     assert next(entries) == PlannedRun(at("12:01"), "a")
+
+
+def test_the_next_slots_come_in_the_order_of_ticks_however_far_away() -> None:
+    tasks = [task("late", At(at("2027-01-01 12:00"))), task("low"), task("high", priority=1)]
+    upcoming = [f"{show(entry.slot)} {entry.task}" for entry in next_runs(tasks, at("12:00"), 3)]
+    assert upcoming == ["12:01 high", "12:01 low", "12:02 high"]
+    assert [entry.task for entry in next_runs(tasks[:1], at("12:00"), 3)] == ["late"]
+    assert next_runs([task("asked", None)], at("12:00"), 3) == []

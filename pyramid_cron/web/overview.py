@@ -1,0 +1,143 @@
+"""The overview: what is wrong, what failed, what runs, what comes next and what waits."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import islice
+from operator import attrgetter
+from typing import NamedTuple
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from ..app import CronApp, get_cron
+from ..health_report import HealthReport
+from ..planning.forecast import next_runs
+from ..planning.pauses import active_pause
+from ..run import Run
+from ..serializers import JSONObject, instant_or_none, task_health_data
+from ..store import queries
+from ..store.waiting import list_waiting
+from ..text import format_instant
+from . import responses, urls
+from .responses import page_health_report, page_view, redirect, respond
+
+FAILED_LOOK_BACK = timedelta(hours=24)
+"""How long ago a run may have failed to be shown."""
+
+SHOWN_FAILED_TASKS = 20
+SHOWN_WAITING_RUNS = 10
+NEXT_SLOTS = 10
+
+MAX_STORED_SLOTS = 200
+"""Slots of stored schedules that are looked at: those of paused ones are left out."""
+
+
+class UpcomingSlot(NamedTuple):
+    """A slot to come, of a task or of a stored schedule of it."""
+
+    slot: datetime
+    task: str
+    schedule: str | None
+
+
+@page_view("GET", "HEAD")
+def front_view(request: Request) -> Response:
+    """Lead to the overview."""
+    return redirect(urls.page_path(request, "overview"))
+
+
+@page_view("GET", "HEAD")
+def overview_view(request: Request) -> Response:
+    """Show on one page what somebody has to look after, and what goes on."""
+    responses.check_parameters(request)
+    cron = get_cron(request.registry)
+    report = page_health_report(request)
+    data = {
+        **_state_data(request, report),
+        "failed": _failed_data(request, cron, report),
+        "running": _running_data(request, report),
+        "upcoming": _upcoming_data(cron, report),
+        "waiting": {
+            "total": report.waiting_counts.total(),
+            "runs": [
+                urls.linked_waiting_run(request, run)
+                for run in list_waiting(cron.store, None, SHOWN_WAITING_RUNS)
+            ],
+        },
+    }
+    return respond(request, "overview.html", data, title="Overview")
+
+
+def _state_data(request: Request, report: HealthReport) -> JSONObject:
+    """Return whether ticks come, and how the tasks are."""
+    health = report.health
+    return {
+        "now": format_instant(report.now),
+        "healthy": health.is_healthy,
+        "ticking": health.is_ticking,
+        "last_tick": instant_or_none(health.last_tick),
+        "since_last_tick": health.since_last_tick,
+        "crontab_line": None if health.is_ticking else urls.crontab_line(request),
+        "states": {state.value: count for state, count in health.count_states().items()},
+        "unhealthy": [
+            {**task_health_data(task), "url": urls.task_path(request, task.name)}
+            for task in health.unhealthy_tasks
+        ],
+    }
+
+
+def _failed_data(request: Request, cron: CronApp, report: HealthReport) -> JSONObject:
+    """Return the tasks of which runs failed, the newest failure first."""
+    since = report.now - FAILED_LOOK_BACK
+    failures = queries.list_failures(cron.store, since)
+    return {
+        "since": format_instant(since),
+        "total": sum(count for _, count in failures),
+        "tasks": [
+            {"task": run.task, "failures": count, "last": urls.linked_run(request, run)}
+            for run, count in failures[:SHOWN_FAILED_TASKS]
+        ],
+    }
+
+
+def _running_data(request: Request, report: HealthReport) -> list[JSONObject]:
+    """Return the active runs, those that have run longest first."""
+    runs = [active.run for active in report.overview.active_runs]
+    return [{**urls.linked_run(request, run), "elapsed": _elapsed(run, report)} for run in runs]
+
+
+def _elapsed(run: Run, report: HealthReport) -> float | None:
+    """Return the seconds since a run began; None before that."""
+    if run.started is None:
+        return None
+    return max(0.0, (report.now - run.started).total_seconds())
+
+
+def _upcoming_data(cron: CronApp, report: HealthReport) -> list[JSONObject]:
+    """Return the next slots of tasks and stored schedules that are not paused."""
+    tasks = [task for task in cron.task_registry.tasks if report.pause(task.name) is None]
+    planned = next_runs(tasks, report.now, NEXT_SLOTS)
+    upcoming = [UpcomingSlot(slot, task, None) for slot, task in planned]
+    upcoming += _stored_slots(cron, report)
+    upcoming.sort(key=attrgetter("slot"))
+    return [
+        {"slot": format_instant(slot), "task": task, "schedule": schedule}
+        for slot, task, schedule in upcoming[:NEXT_SLOTS]
+    ]
+
+
+def _stored_slots(cron: CronApp, report: HealthReport) -> list[UpcomingSlot]:
+    cron.refresh_schedules()
+    rules, by_name = report.overview.pause_rules, cron.task_registry.by_name
+    slots = (
+        UpcomingSlot(slot, entry.task, entry.name)
+        for slot, entries in cron.schedule_book.slots_after(report.now)
+        for entry in entries
+    )
+    return [
+        upcoming
+        for upcoming in islice(slots, MAX_STORED_SLOTS)
+        if upcoming.task in by_name
+        and active_pause(upcoming.task, report.now, rules, upcoming.schedule) is None
+    ]
