@@ -276,15 +276,17 @@ class Scheduler:
         return describe_schedule(self._cron, stored, self._cron.store.pause_rules())
 
     def _find_schedule(self, name: str) -> StoredSchedule:
-        cron = self._cron
+        cron, stored = self._cron, None
         pending = find_pending_change(cron, self._request, name, self._tm)
         if pending is not None:
             stored = None if pending.is_removed else pending.schedule
         elif isinstance(name, str) and TASK_NAME_PATTERN.fullmatch(name):
-            with cron.store.read_session() as session:
-                stored = find_schedule(session, name)
-        else:
-            stored = None
+            with callers_transaction(cron, self._request) as session:
+                if session is not None:
+                    stored = find_schedule(session, name)
+            if session is None:
+                with cron.store.read_session() as own_session:
+                    stored = find_schedule(own_session, name)
         if stored is None:
             raise LookupError(f"there is no stored schedule named {name!r}")
         return stored

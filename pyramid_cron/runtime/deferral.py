@@ -85,6 +85,10 @@ def change_schedule_at_commit(
     ``tm`` is as above. Raises StoreError where there is no transaction and it can't be written; in
     a transaction a failed write is repeated later.
     """
+    with callers_transaction(cron, request) as session:
+        if session is not None:
+            write_schedule_change(session, change)
+            return
     transaction = _find_open_transaction(request, tm)
     if transaction is None:
         with cron.store.write_session() as session:

@@ -384,6 +384,70 @@ class TestReadAtOnce:
         assert ends(shared) == []
 
 
+class TestDeferred:
+    """What a task or a request asks for is a row of its own transaction."""
+
+    @pytest.fixture(params=["defer", "schedule"])
+    def ask(self, request):
+        if request.param == "defer":
+            return lambda cron: cron.defer("later", key="one")
+        return lambda cron: cron.schedule("nightly", "later", hour=2)
+
+    def on_record(self, tester):
+        control = scheduler(tester.registry)
+        return len(control.waiting("later")) + len(control.schedules("later"))
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_is_committed_with_it(self, file, mode, ask):
+        books, seen = Books(file, mode), []
+
+        def work(system):
+            ask(system["request"].cron)
+            ask(system["request"].cron)
+            seen.append(self.on_record(tester))
+
+        books.add_task("work", work, hour=12)
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        assert [run.state for run in tester.tick(NOON).runs] == ["succeeded"]
+        assert (seen, self.on_record(tester)) == ([0], 1)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_is_dropped_with_it(self, file, mode, ask):
+        books = Books(file, mode)
+
+        def work(system):
+            ask(system["request"].cron)
+            raise ValueError("no")
+
+        books.add_task("work", work, hour=12)
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        tester.tick(NOON)
+        assert self.on_record(tester) == 0
+
+    def test_on_a_server(self, server, ask):
+        books = Books(server)
+        books.add_task("work", lambda system: ask(system["request"].cron), hour=12)
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        assert [run.state for run in tester.tick(NOON).runs] == ["succeeded"]
+        assert self.on_record(tester) == 1
+
+    def test_a_schedule_is_found_again_in_its_transaction(self, file):
+        books = Books(file)
+
+        def work(system):
+            system["request"].cron.schedule("nightly", "later", hour=2)
+            system["request"].cron.unschedule("nightly")
+
+        books.add_task("work", work, hour=12)
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        assert [run.state for run in tester.tick(NOON).runs] == ["succeeded"]
+        assert self.on_record(tester) == 0
+
+
 class TestAbandoned:
     def test_only_one_of_two_ends_counts(self, file):
         """A run that is given up while its thread commits is over as the thread has it."""
