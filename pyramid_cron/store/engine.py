@@ -65,7 +65,7 @@ class Database:
         on_identity_change: Callable[[], None] = lambda: None,
         own_tables: Collection[str] = (),
     ) -> None:
-        self.url = url
+        self.url = make_path_absolute(url)
         self._own_tables = frozenset(own_tables)
         self.display_url = url.render_as_string(hide_password=True)
         self.dialect = url.get_backend_name()
@@ -364,6 +364,14 @@ def _make_server_engine(url: URL, **connect_args: Any) -> Engine:
         max_overflow=13,
         pool_timeout=STORE_WAIT_SECONDS,
     )
+
+
+def make_path_absolute(url: URL) -> URL:
+    """Return the URL with the whole path of a SQLite file: the working directory may change."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or is_in_memory(url) or not name:
+        return url
+    return url if name.startswith("file:") else url.set(database=os.path.abspath(name))
 
 
 def explain_unusable(url: URL) -> str | None:

@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 
 from pyramid_cron.errors import StoreError
 from pyramid_cron.store import engine
+from pyramid_cron.store.store import Store
 from tests.apps import NOON, configure
 from tests.records import claim, slot
 
@@ -220,3 +221,13 @@ class TestAnUnusablePlace:
     def test_a_server_is_not_asked(self):
         """It may be down while an application starts."""
         configure(**{"cron.url": "postgresql://nobody@127.0.0.1:1/none"}).make_wsgi_app()
+
+
+def test_a_relative_path_is_that_of_the_folder_in_which_the_store_was_made(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = Store(make_url("sqlite:///cron.sqlite"), "cron_")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store.open()
+    assert (tmp_path / "cron.sqlite").exists()
+    assert not (tmp_path / "elsewhere" / "cron.sqlite").exists()
