@@ -16,7 +16,7 @@ from zope.interface import Interface
 from .clock import utc_now
 from .planning.capacity import NO_WORKER, WorkerThreads
 from .planning.followups import followups, is_exhausted
-from .planning.schedule_book import BookEntry, ScheduleBook
+from .planning.schedule_book import BookEntry, ScheduleBook, StoredSchedule
 from .registry import TaskRegistry, TaskSource
 from .run import Run
 from .runtime.dispatcher import Dispatcher
@@ -27,7 +27,7 @@ from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
 from .runtime.warn_once import WarnOnce
-from .schedule_arguments import make_times
+from .schedule_arguments import ScheduleTimes, make_times
 from .settings import Settings
 from .store.engine import is_in_memory
 from .store.results import Outcome
@@ -266,18 +266,18 @@ class CronApp:
             if version < book.version:  # another store, or one that was emptied
                 book.clear()
             changes = [] if version == book.version else read_changes(session, book.version)
-        pool: dict[Schedules, Schedules] = {}
+        known_times: dict[str, ScheduleTimes] = {}
         for change in changes:
-            self._apply_change(change, pool)
+            self._apply_change(change, known_times)
         book.note_version(version)
 
-    def _apply_change(self, change: ScheduleChange, pool: dict[Schedules, Schedules]) -> None:
+    def _apply_change(self, change: ScheduleChange, known_times: dict[str, ScheduleTimes]) -> None:
         schedule = change.schedule
         if change.is_off:
             self.schedule_book.drop(schedule.name, schedule.version)
             return
         try:
-            times = make_times(schedule.name, schedule.arguments, self.settings.timezone)
+            times = self._make_times(schedule, known_times)
         except Exception as error:  # kept by a version that knows more, or a zone that is gone
             log.error("schedule %s is left out: %s", schedule.name, error)
             self.schedule_book.drop(schedule.name, schedule.version)
@@ -285,13 +285,28 @@ class CronApp:
         entry = BookEntry(
             schedule.name,
             schedule.task,
-            pool.setdefault(times.schedules, times.schedules),  # most of an entry's memory
+            times.schedules,
             times.offset,
             times.timezone,
             schedule.changed,
             schedule.version,
         )
         self.schedule_book.put(entry)
+
+    def _make_times(
+        self, schedule: StoredSchedule, known_times: dict[str, ScheduleTimes]
+    ) -> ScheduleTimes:
+        """Return when a schedule is; of many with the same arguments it is worked out once.
+
+        Where the name may play a part, by ``H`` or jitter, it is worked out for each.
+        """
+        key = repr(sorted(schedule.arguments.items()))
+        if "H" in key or "jitter" in key:
+            return make_times(schedule.name, schedule.arguments, self.settings.timezone)
+        if key not in known_times:
+            timezone = self.settings.timezone
+            known_times[key] = make_times(schedule.name, schedule.arguments, timezone)
+        return known_times[key]
 
     def _invalidate(self) -> None:
         """Leave running ticks the registry they have; the next one reads its last tick anew."""

@@ -360,6 +360,7 @@ def test_a_task_can_be_run_later_from_another_machine():
     run, moment = answer.json["run"], "2020-01-01T00:00:00Z"
     assert answer.json == {
         "run": run,
+        "schedule": None,
         "task": "fine",
         "slot": moment,
         "attempt": 1,
