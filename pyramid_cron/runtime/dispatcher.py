@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import StoreError
 from .supervisor import RELEASE_AFTER_SECONDS, Supervisor
+from .warn_once import WarnOnce
 
 POLL_SECONDS = 1.0
 """Seconds within which a run is found that another process has put on record."""
@@ -76,6 +77,7 @@ class Dispatcher:
         self._ports = ports
         self._budget = budget
         self._makes_beats = makes_beats
+        self._problems = WarnOnce()
         self._starts_after_fork = False
         self.reset_after_fork()
 
@@ -242,10 +244,14 @@ class Dispatcher:
                 function()
             except StoreError as error:
                 self._has_failed = True
-                log.warning("%s failed: %s", name, error)
-            except Exception:
+                if self._problems.add(str(error)):
+                    log.warning("%s failed: %s", name, error)
+            except Exception as error:
                 self._has_failed = True
-                log.exception("%s failed: internal error", name)
+                if self._problems.add(repr(error)):
+                    log.exception("%s failed: internal error", name)
+            else:
+                self._problems.clear()
             finally:
                 started.is_over.set()
 

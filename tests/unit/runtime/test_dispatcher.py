@@ -238,6 +238,19 @@ class TestTrouble:
         assert len(at.waits) < 40
         assert at.beats[0] == 30.5
 
+    def test_a_trouble_that_lasts_is_logged_once(self, world, caplog):
+        def fail(*_):
+            at.beats.append(at.seconds)
+            raise StoreError("is read-only")
+
+        at = world()
+        at.waiting = {"run": 0}
+        at.hit()
+        at.beat = fail
+        at.run_for(10)
+        assert len(at.beats) > 5
+        assert [record.getMessage() for record in caplog.records] == ["beat failed: is read-only"]
+
     def test_a_beat_that_fails_is_repeated_a_second_later(self, world, caplog):
         at = world()
         at.waiting = {"run": 0}
