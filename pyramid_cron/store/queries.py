@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce
 
 from ..planning.pauses import PauseRule
 from ..planning.snapshot import ActiveRun
-from ..run import Run, RunState
+from ..run import Run, RunReason, RunState, Trigger
 from .ends import as_ended, select_ended, select_newest
 from .rows import newest_first, newness, select_active_runs, select_pause_rules, to_run
 from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
@@ -186,6 +186,39 @@ def list_recent_runs(
     return runs_by_task
 
 
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, besides those of a task and in states; None means any."""
+
+    trigger: Trigger | None = None
+    reason: RunReason | None = None
+    host: str | None = None
+    #: Claimed or skipped at this moment or later, and before the other one (aware).
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self, tables: Tables) -> list[ColumnElement[bool]]:
+        """Return the conditions on the rows of runs."""
+        columns = tables.runs.c
+        conditions: list[ColumnElement[bool]] = [
+            columns[name] == value
+            for name, value in (
+                ("trigger", self.trigger and self.trigger.value),
+                ("reason", self.reason and self.reason.value),
+                ("host", self.host),
+            )
+            if value is not None
+        ]
+        if self.since is not None:
+            conditions.append(columns.claimed >= self.since)
+        if self.until is not None:
+            conditions.append(columns.claimed < self.until)
+        return conditions
+
+
+ANY_RUN = RunFilter()
+
+
 def list_runs(
     store: Store,
     limit: int,
@@ -193,12 +226,13 @@ def list_runs(
     task: str | None = None,
     states: Collection[RunState] = (),
     before: str | None = None,
+    run_filter: RunFilter = ANY_RUN,
 ) -> list[Run]:
     """Return the newest runs, newest first, without their long texts.
 
     ``before`` is the id of a run: only older ones are listed.
     """
-    query = _short_runs_query(store.tables)
+    query = _short_runs_query(store.tables).where(*run_filter.conditions(store.tables))
     if before is not None:
         query = query.where(_is_older(store.tables, before, states))
     with store.read_session() as session:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -15,8 +17,9 @@ from ..app import get_cron
 from ..errors import StoreError
 from ..health_report import HealthReport, read_health_report
 from ..planning.health import HealthState
-from ..run import RUN_ID_PATTERN, RunState, Trigger
+from ..run import RUN_ID_PATTERN, RunReason, RunState, Trigger
 from ..schedule.quantities import parse_integer_text
+from ..schedule.zones import parse_moment
 from .access import require_access
 from .pages import TemplatesMissingError, local_health_report, render_page
 
@@ -233,6 +236,25 @@ def parse_trigger(text: str | None) -> Trigger | None:
     except ValueError:
         allowed = ", ".join(Trigger)
         raise HTTPProblem(400, f"trigger={text!r}: must be one of {allowed}") from None
+
+
+def query_reason(request: Request) -> RunReason | None:
+    """Return the reason of the query, of runs that were skipped; None means any."""
+    reasons = _query_members(request, "reason", RunReason)
+    return reasons[0] if reasons else None
+
+
+def query_moment(request: Request, name: str) -> datetime | None:
+    """Return a moment of the query; without an offset it is in the time zone of the pages."""
+    text = request.GET.get(name)
+    if not text:
+        return None
+    try:
+        return parse_moment(text, ZoneInfo(get_cron(request.registry).settings.timezone))
+    except (ValueError, OverflowError):
+        raise HTTPProblem(
+            400, f"{name}={text!r}: must be a moment in ISO 8601, as 2026-12-01T09:00:00Z"
+        ) from None
 
 
 def query_before(request: Request) -> str | None:

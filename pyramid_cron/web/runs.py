@@ -6,7 +6,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..run import Run, RunState
+from ..run import Run, RunReason, RunState, Trigger
 from ..serializers import run_detail
 from ..store import queries
 from ..text import format_instant
@@ -15,25 +15,31 @@ from .responses import HTTPProblem, page_view, respond
 
 RUNS_PER_PAGE = 50
 
+RUN_PARAMETERS = ("task", "state", "trigger", "reason", "host", "since", "until")
+"""The parameters that say which runs to show."""
+
 
 @page_view("GET", "HEAD")
 def runs_view(request: Request) -> Response:
-    """Show runs, newest first, filtered by ``task`` and ``state``, those ``before`` a run."""
+    """Show runs, newest first: those that fit the parameters, ``before`` a run."""
+    responses.check_parameters(request, *RUN_PARAMETERS, "before", "limit")
     cron = get_cron(request.registry)
     limit = responses.query_number(request, "limit", RUNS_PER_PAGE, 200)
-    task = request.GET.get("task") or None
-    if task is not None:
-        responses.check_storable("task", task)
-    states = responses.query_states(request)
+    task, states = _query_text(request, "task"), responses.query_states(request)
     runs = queries.list_runs(
-        cron.store, limit + 1, task=task, states=states, before=responses.query_before(request)
+        cron.store,
+        limit + 1,
+        task=task,
+        states=states,
+        before=responses.query_before(request),
+        run_filter=_query_filter(request),
     )
+    asked = {name: request.GET.getall(name) for name in RUN_PARAMETERS}
     next_page = None
     if len(runs) > limit:
         del runs[limit:]
-        next_page = urls.page_path(
-            request, "runs", task=task, limit=limit, before=runs[-1].id
-        ) + "".join(f"&state={state}" for state in states)
+        kept = {name: [text for text in texts if text] or None for name, texts in asked.items()}
+        next_page = urls.page_path(request, "runs", **kept, limit=limit, before=runs[-1].id)
     data = {
         "now": format_instant(cron.clock()),
         "runs": [urls.linked_run(request, run) for run in runs],
@@ -43,11 +49,27 @@ def runs_view(request: Request) -> Response:
         request,
         "runs.html",
         data,
-        task=task,
-        states=[state.value for state in states],
-        all_states=[state.value for state in RunState],
+        asked=asked,
+        choices={"state": RunState, "trigger": Trigger, "reason": RunReason},
         title="Runs",
     )
+
+
+def _query_filter(request: Request) -> queries.RunFilter:
+    return queries.RunFilter(
+        responses.query_trigger(request),
+        responses.query_reason(request),
+        _query_text(request, "host"),
+        responses.query_moment(request, "since"),
+        responses.query_moment(request, "until"),
+    )
+
+
+def _query_text(request: Request, name: str) -> str | None:
+    text = request.GET.get(name) or None
+    if text is not None:
+        responses.check_storable(name, text)
+    return text
 
 
 @page_view("GET", "HEAD", "POST")

@@ -194,7 +194,7 @@ def test_it_shows_what_waits_and_for_what(shop):
 
 
 def test_unknown_parameters_are_refused(shop):
-    for page in ("overview", "tasks"):
+    for page in ("overview", "tasks", "runs"):
         answer = shop.web.get(f"/cron/{page}?sort=name", status=400)
         assert "'sort' is no parameter" in answer.json["error"]
 
@@ -217,3 +217,38 @@ def test_it_takes_a_handful_of_queries_however_many_tasks_there_are():
         statements.clear()
         ask()
         assert len(statements) <= 12, statements
+
+
+def test_runs_are_filtered_by_trigger_reason_host_and_moment(shop):
+    shop.tick(at=NOON)
+    shop.tick(at=NOON + timedelta(hours=3))
+    host = shop.control.history()[0].host
+
+    def count(query):
+        return len(shop.web.get(f"/cron/runs?{query}").json["runs"])
+
+    everything = count("")
+    assert count(f"host={host}") == everything
+    assert count("host=elsewhere") == 0
+    missed = shop.web.get("/cron/runs?reason=missed").json["runs"]
+    assert {run["reason"] for run in missed} == {"missed"}
+    caught_up = shop.web.get("/cron/runs?trigger=catch_up").json["runs"]
+    assert {run["trigger"] for run in caught_up} == {"catch_up"}
+    assert count("until=2026-06-15T13:00Z") + count("since=2026-06-15T13:00:00") == everything
+    first = shop.web.get("/cron/runs?since=2026-06-15T13:00&limit=1").json
+    assert "since=2026-06-15T13%3A00" in first["next"]
+    assert shop.web.get(first["next"]).json["runs"]
+    assert 'value="elsewhere"' in shop.page("/cron/runs?host=elsewhere").text
+
+
+@pytest.mark.parametrize(
+    ("query", "line"),
+    [
+        ("since=soon", "since='soon': must be a moment in ISO 8601, as 2026-12-01T09:00:00Z"),
+        ("reason=odd", "reason='odd': must be one of overlap, paused, missed"),
+        ("trigger=odd", "trigger='odd': must be one of schedule"),
+        ("host=%00", "host: must not contain NUL"),
+    ],
+)
+def test_a_wrong_filter_is_refused_in_one_line(shop, query, line):
+    assert line in shop.web.get(f"/cron/runs?{query}", status=400).json["error"]
