@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 import zope.sqlalchemy
+from pyramid.httpexceptions import HTTPBadRequest
+from pyramid.response import Response
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
+from webtest import TestApp
 
 from pyramid_cron import StoreError, TaskTimeout, scheduler
 from pyramid_cron.app import get_cron
@@ -433,6 +436,28 @@ class TestDeferred:
         tester = books.tester()
         assert [run.state for run in tester.tick(NOON).runs] == ["succeeded"]
         assert self.on_record(tester) == 1
+
+    @pytest.mark.parametrize("mode", ["explicit", "implicit", "plain session"])
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_in_a_view(self, file, mode, fails, ask):
+        books = Books(file, mode)
+
+        def view(request):
+            books.write(request, "order")
+            ask(request.cron)
+            if fails:
+                raise HTTPBadRequest
+            if mode == "plain session":
+                request.db.commit()
+            return Response("ok")
+
+        books.config.add_route("order", "/order")
+        books.config.add_view(view, route_name="order")
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        TestApp(books.config.make_wsgi_app()).get("/order", status=400 if fails else 200)
+        assert books.written() == ([] if fails else ["order"])
+        assert self.on_record(tester) == (not fails)
 
     def test_a_schedule_is_found_again_in_its_transaction(self, file):
         books = Books(file)

@@ -288,7 +288,7 @@ class TestRegistering:
         [
             (
                 {"executor": "line"},
-                "executor='line': must be one of 'request', 'thread', 'worker', 'celery'",
+                "executor='line': must be one of 'request', 'thread', 'process', 'worker',",
             ),
             ({"executor": "thread", "weight": 9}, "weight=9: it would never run"),
             ({"executor": "celery"}, "needs the setting cron.celery.broker_url"),
