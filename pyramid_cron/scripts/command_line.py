@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from ..run import RunState, Trigger
+from ..run import RunReason, RunState, Trigger
 from .context import CommandFailedError, parse_count
 
 HELP_DESCRIPTION = """\
@@ -88,7 +88,12 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
     _add_command(commands, "check", "look for problems with the tasks and the store")
     command = _add_command(commands, "history", "list runs, newest first")
     command.add_argument("task", nargs="?", metavar="TASK")
-    command.add_argument("--state", choices=[str(state) for state in RunState], metavar="STATE")
+    for name, kind in (("state", RunState), ("trigger", Trigger), ("reason", RunReason)):
+        names = [str(member) for member in kind]
+        command.add_argument(f"--{name}", choices=names, metavar=name.upper())
+    command.add_argument("--host", metavar="HOST")
+    command.add_argument("--since", metavar="MOMENT", help="claimed at this moment or later")
+    command.add_argument("--until", metavar="MOMENT", help="claimed before this moment")
     command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")
     command = _add_command(commands, "show", "show all details of a run")
     _add_run_argument(command)

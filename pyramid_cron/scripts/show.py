@@ -9,9 +9,10 @@ import sys
 from ..errors import StoreError
 from ..export import export_crontab
 from ..health_report import assess_health, read_health_report
-from ..run import Run, RunState
+from ..run import Run, RunReason, RunState, Trigger
 from ..scheduler import TaskStatus, make_task_status
 from ..serializers import health_data, run_data, run_detail
+from ..store.queries import RunFilter, list_runs
 from ..text import escape_unprintable, format_instant
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
 from .output import format_seconds
@@ -96,7 +97,14 @@ def health(context: CommandContext) -> int:
 def history(context: CommandContext) -> int:
     """``pcron … history``."""
     args, out = context.args, context.output
-    runs = context.scheduler.history(args.task, args.state, args.limit)
+    states = [RunState(args.state)] if args.state else []
+    runs = list_runs(
+        context.cron.store,
+        args.limit,
+        task=args.task,
+        states=states,
+        run_filter=_run_filter(context),
+    )
     if not runs and args.task is not None and not context.scheduler.history(args.task, limit=1):
         context.cron.task_registry.get(args.task)
     if out.is_json:
@@ -107,6 +115,17 @@ def history(context: CommandContext) -> int:
         heads = ["RUN", "TASK", "SLOT", "STATE", "DURATION", "WHY"]
         out.print_table(heads, [_run_row(context, run) for run in runs])
     return EXIT_FINE
+
+
+def _run_filter(context: CommandContext) -> RunFilter:
+    args = context.args
+    return RunFilter(
+        Trigger(args.trigger) if args.trigger else None,
+        RunReason(args.reason) if args.reason else None,
+        args.host,
+        context.parse_moment(args.since, "--since") if args.since else None,
+        context.parse_moment(args.until, "--until") if args.until else None,
+    )
 
 
 def _run_row(context: CommandContext, run: Run) -> list[str]:

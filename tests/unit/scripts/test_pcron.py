@@ -54,6 +54,15 @@ def test_list_shows_each_task_with_its_schedule_and_its_last_run(shop):
     assert states == {"nightly": "ok", "clean": "ok", "fails": "failing", "prints": "ok"}
 
 
+def test_history_is_filtered_by_trigger_reason_host_and_moment(shop):
+    shop("run", "fails")
+    [run] = shop.json("history", "--trigger", "manual", "--since", "-1h", "--until", "+1h")
+    assert run["task"] == "fails"
+    assert shop.json("history", "--host", run["host"]) == [run]
+    for options in (("--trigger", "retry"), ("--reason", "missed"), ("--until", "-1h")):
+        assert shop.json("history", *options) == []
+
+
 def test_next_shows_slots_in_the_configured_zone(shop):
     _, *lines = shop.fine("next", "nightly", "-n", "2").splitlines()
     assert len(lines) == 2
