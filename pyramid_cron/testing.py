@@ -189,6 +189,7 @@ class CronTester:
         if not self._is_clock_set:
             self._is_clock_set, self._cron.known_since = True, moment
         self._cron.clock = Stopwatch(moment).now
+        self._cron.starts_processes = False  # they would have another clock
         return moment
 
 
@@ -197,11 +198,13 @@ class _State:
 
     def __init__(self, cron: CronApp) -> None:
         self._clock, self._known_since = cron.clock, cron.known_since
+        self._starts_processes = cron.starts_processes
         self._last_tick, self._window_end = cron.last_tick, cron.window_end
         self._dispatcher, self._database = cron.dispatcher, cron.store.database
 
     def restore_clock(self, cron: CronApp) -> None:
         cron.clock, cron.known_since = self._clock, self._known_since
+        cron.starts_processes = self._starts_processes
         cron.last_tick, cron.window_end = self._last_tick, self._window_end
         cron.handled_version = 0
 
