@@ -20,11 +20,10 @@ def test_continuous_integration_runs_every_environment_but_the_one_for_links():
     tox = configparser.RawConfigParser()
     tox.read(ROOT / "tox.ini")
     quick = tox["tox"]["env_list"].split()
-    [rest] = re.findall(r"^rest=(.*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    [rest] = re.findall(r"tox run -e (.*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     known = {name.removeprefix("testenv:") for name in tox.sections() if "testenv:" in name}
     assert known - {*quick, *rest.split(",")} == {"links"}
-    classifiers = re.findall(r"Python :: 3\.(\d+)", (ROOT / "pyproject.toml").read_text())
-    assert {f"py3{minor}" for minor in classifiers} < {*quick, *rest.split(",")}
+    assert {"py310", "newest"} < set(quick)  # the ends of what is supported
 
 
 def test_what_the_readme_links_to_is_there():
