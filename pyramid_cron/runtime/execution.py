@@ -175,8 +175,8 @@ class Execution:
         with self._inside_caller():
             try:
                 with self._interrupt_lock:
-                    if self.interruption is not None:
-                        raise self.interruption
+                    if (interruption := self._get_interruption()) is not None:
+                        raise interruption
                     self._interruptible = current_interruptible()
                 try:
                     pid = os.getpid()

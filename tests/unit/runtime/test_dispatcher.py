@@ -114,7 +114,7 @@ def world(monkeypatch):
 
 class TestBeats:
     def test_a_slot_between_minutes_has_one_at_its_moment(self, world):
-        at = world(Every("7s"), At("2026-06-15T12:00:10.5Z"))
+        at = world(Every("7s"), At("2026-06-15T12:00:10.500Z"))
         at.hit()
         at.run_for(22)
         # Noon is 1 s after a multiple of 7.

@@ -458,11 +458,11 @@ def test_a_script_that_goes_before_its_turn_harms_no_other(tmp_path, policy):
     config.add_cron_task(lambda system: None, name="other", **policy)
     config.add_cron_folder(str(tmp_path / "jobs"), **policy)
     report = cron_of(config).tick(NOON)
-    assert {run.task: run.state for run in report.runs} == {
-        "remove": "succeeded",
-        "other": "succeeded",
-        "1min/script": "failed",
-    }
+    states = {run.task: run.state for run in report.runs}
+    script_state = states.pop("1min/script")
+    assert states == {"remove": "succeeded", "other": "succeeded"}
+    # In a thread it may have begun before.
+    assert script_state == "failed" or "executor" in policy
 
 
 def test_a_request_that_can_not_be_made_leaves_the_slot_to_a_later_tick(config, monkeypatch):

@@ -617,6 +617,18 @@ def test_the_time_of_a_coroutine_ends_the_runs_that_it_asked_for_too(config, cal
         assert within.state == RunState.CANCELLED
 
 
+def test_a_run_that_is_asked_for_after_the_time_is_up_does_not_begin(config, calls):
+    async def outer(system):
+        time.sleep(0.5)  # the loop does not hear of the end meanwhile
+        system["request"].cron.run("inner")
+
+    config.add_cron_task(outer, name="outer", on_demand=True, timeout=0.1)
+    config.add_cron_task(lambda system: calls.append(1), name="inner", on_demand=True)
+    assert cron_of(config).run("outer").state == RunState.TIMED_OUT
+    [within] = scheduler(config.registry).history("inner")
+    assert (within.state, calls) == (RunState.CANCELLED, [])
+
+
 def test_a_task_whose_time_is_up_while_it_asks_for_a_run_leaves_that_one_over(config):
     def slow(event):
         if event.run.task == "inner":
