@@ -84,14 +84,14 @@ def test_what_is_deferred_in_the_process_begins_at_once(config):
 def test_a_retry_begins_when_its_delay_is_over(config):
     failures = []
 
-    def flaky(system):
+    def unlucky(system):
         if not failures:
             failures.append(1)
             raise ConnectionError("no")
 
-    config.add_cron_task(flaky, name="flaky", retry=2, on_demand=True)
+    config.add_cron_task(unlucky, name="unlucky", retry=2, on_demand=True)
     control = hit(config)
-    control.defer("flaky")
+    control.defer("unlucky")
     [waiting] = wait_until(lambda: [run for run in control.waiting() if run.attempt == 2])
     control.reschedule(waiting.id, after=0.001)
     assert [run.attempt for run in over(control, 2)] == [2, 1]
