@@ -56,6 +56,8 @@ class Executions:
         self._by_run_id = {}
         self._queued_events: list[QueuedEvent] = []
         self._abandoned = []
+        #: Of runs that are not added yet: until when the store has their leases.
+        self._claimed_leases: dict[str, datetime] = {}
 
     def __len__(self) -> int:
         return len(self._by_run_id)
@@ -86,11 +88,23 @@ class Executions:
         """Return until when a lease lasts that begins now."""
         return max(clock.now(), self._wall_clock()) + self._lease
 
+    def note_leases(self, runs: Iterable[Run], lease_until: datetime) -> None:
+        """Note until when the store has the leases of runs that are added next.
+
+        They began before the claim was written, so that a process which is frozen right after it
+        does not take its leases for valid longer than others do.
+        """
+        with self._lock:
+            self._claimed_leases |= dict.fromkeys((run.id for run in runs), lease_until)
+
     def add(self, runs: Iterable[Run], clock: Stopwatch) -> list[Execution]:
         """Add runs that were just claimed; return their executions."""
-        lease = self.new_lease(clock)
-        added = {run.id: Execution(run, clock, self._wall_clock, lease) for run in runs}
+        new_lease = self.new_lease(clock)
+        added: dict[str, Execution] = {}
         with self._lock:
+            for run in runs:
+                lease_until = self._claimed_leases.pop(run.id, new_lease)
+                added[run.id] = Execution(run, clock, self._wall_clock, lease_until)
             self._by_run_id |= added
         return list(added.values())
 

@@ -87,12 +87,15 @@ def run_handed_off(
         with own_request(registry) as request, without_transaction(request):
             ensure_same_database(cron, request)
     clock = Stopwatch(cron.clock())
-    run = take_over_run(cron.store, run_id, clock.now(), clock.now() + cron.settings.lease)
+    executions = cron.supervisor.executions
+    lease_until = executions.new_lease(clock)
+    run = take_over_run(cron.store, run_id, clock.now(), lease_until)
     if run is None:
         log.info("%s run=%s is already taken over or finished", task.name, run_id)
         return None
+    executions.note_leases([run], lease_until)
     with cron.supervisor.supervising([run], clock):
-        if (execution := cron.supervisor.executions.get(run_id)) is not None:
+        if (execution := executions.get(run_id)) is not None:
             execution.kill = kill
         with suppress(StoreError):  # the supervisor asks again in a moment
             if run_id in cron.store.cancel_requests():

@@ -226,6 +226,7 @@ class Supervisor:
                     self._uncertain_claims += claimed
                 self.wake()
             raise
+        self.executions.note_leases(claimed, lease_until)
         self._settle(batch, claims.failure_pauses)
 
     @contextmanager

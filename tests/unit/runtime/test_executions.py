@@ -126,3 +126,16 @@ def test_a_run_that_has_started_is_not_released(executions, execution):
     assert executions.release(execution) is None
     assert executions.cancel_unstarted(execution) is None
     assert execution.run.state is RunState.RUNNING
+
+
+def test_a_lease_lasts_here_no_longer_than_in_the_store(executions):
+    seconds = 0.0
+    clock = Stopwatch(NOON, lambda: seconds)
+    in_store = executions.new_lease(clock)
+    run = Run("claimed", "task", NOON, 1, Trigger.SCHEDULE, RunState.CLAIMED, "host", 1)
+    executions.note_leases([run], in_store)
+    seconds = 30.0  # while the claim is written
+    [claimed] = executions.add([run], clock)
+    assert claimed.lease_until == in_store == NOON + timedelta(minutes=1)
+    [again] = executions.add([run], clock)
+    assert again.lease_until == NOON + timedelta(seconds=90)
