@@ -14,6 +14,7 @@ from pyramid.request import Request
 from zope.interface import Interface
 
 from .clock import utc_now
+from .logs import WarnOnce
 from .planning.capacity import NO_WORKER, WorkerThreads
 from .planning.followups import followups, is_exhausted
 from .planning.schedule_book import BookEntry, ScheduleBook, StoredSchedule
@@ -26,7 +27,6 @@ from .runtime.programs import Command
 from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
-from .runtime.warn_once import WarnOnce
 from .schedule_arguments import ScheduleTimes, make_times
 from .settings import Settings
 from .store.engine import is_in_memory

@@ -12,7 +12,8 @@ tick: long work belongs in a thread or a task.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from zope.interface import implementedBy
 
-from .request_callbacks import guarded_callbacks
 from .run import Run, RunState, TaskInterrupted
 
 if TYPE_CHECKING:
     from .tick_report import TickReport
+
 
 log = logging.getLogger("pyramid_cron")
 
@@ -182,3 +183,32 @@ def notify_subscribers(
             raise
         except BaseException:  # a worker's own timeout, a coroutine that was cancelled
             log.exception("a subscriber to %s failed: %r", event_type.__name__, subscriber)
+
+
+@contextmanager
+def guarded_callbacks(request: Request, owner: str) -> Iterator[None]:
+    """Let no callback that the block adds to the request make its answer fail.
+
+    ``owner`` says who adds them. Errors are logged, and the callbacks behind still called.
+    """
+    queues = request.response_callbacks, request.finished_callbacks
+    counts = [len(queue) for queue in queues]
+    try:
+        yield
+    finally:
+        for queue, count in zip(queues, counts, strict=True):
+            for position in range(count, len(queue)):
+                if not isinstance(queue[position], _GuardedCallback):
+                    queue[position] = _GuardedCallback(queue[position], owner)
+
+
+@dataclass(frozen=True, slots=True)
+class _GuardedCallback:
+    callback: Callable[..., Any]
+    owner: str
+
+    def __call__(self, *values: Any) -> None:
+        try:
+            self.callback(*values)
+        except Exception:
+            log.exception("%s: its callback of the request failed: %r", self.owner, self.callback)

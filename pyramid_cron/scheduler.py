@@ -38,9 +38,8 @@ from .runtime.deferral import (
     defer_until_commit,
     find_pending_change,
 )
-from .runtime.own_request import own_request
 from .runtime.queues import run_handed_off
-from .runtime.request_scope import run_manually
+from .runtime.request_scope import own_request, run_manually
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc

@@ -13,8 +13,7 @@ from .app import CronApp, get_cron
 from .clock import Stopwatch
 from .planning.forecast import PlannedRun, forecast
 from .run import Run
-from .runtime.own_request import own_request
-from .runtime.request_scope import run_manually
+from .runtime.request_scope import own_request, run_manually
 from .runtime.tick import run_beat, run_tick_and_wait, wait_for_background_runs
 from .schedule.zones import to_utc
 from .store.engine import is_in_memory

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..runtime.warn_once import WarnOnce
+from ..logs import WarnOnce
 from .report import DeliveryError
 
 MAX_WAITING_DELIVERIES = 1000

@@ -16,11 +16,10 @@ from ..registry import TaskRegistry
 from ..run import Run
 from ..task import PROCESS_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR, Task
 from .executions import QueuedEvent
-from .own_request import own_request
+from .phases import ClaimRefusal, try_claims
 from .queues import send_runs
-from .request_scope import run_in_own_request
+from .request_scope import own_request, run_in_own_request
 from .run_processes import run_in_process
-from .single_claims import ClaimRefusal, try_claims
 from .transactions import without_transaction
 
 

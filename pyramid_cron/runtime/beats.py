@@ -14,8 +14,7 @@ from ..errors import StoreError
 from ..run import Run
 from ..store.waiting import peek_waiting
 from .dispatcher import Dispatcher, DispatcherPorts, WaitingPeek
-from .own_request import own_request
-from .request_scope import make_request
+from .request_scope import make_request, own_request
 from .tick import run_beat, run_tick
 
 log = logging.getLogger("pyramid_cron")

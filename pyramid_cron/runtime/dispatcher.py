@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import StoreError
+from ..logs import WarnOnce
 from .supervisor import RELEASE_AFTER_SECONDS, Supervisor
-from .warn_once import WarnOnce
 
 POLL_SECONDS = 1.0
 """Seconds within which a run is found that another process has put on record."""

@@ -20,8 +20,7 @@ from ..errors import StoreError
 from ..registry import TaskRegistry
 from ..run import Run
 from ..store.handoff import hand_off_run, release_runs, take_over_run
-from .own_request import own_request
-from .request_scope import run_in_own_request
+from .request_scope import own_request, run_in_own_request
 from .task_session import ensure_same_database, needs_check
 from .transactions import without_transaction
 

@@ -14,6 +14,7 @@ from typing import Any
 from pyramid.interfaces import IRequestFactory
 from pyramid.registry import Registry
 from pyramid.request import Request
+from pyramid.scripting import prepare
 
 from ..app import CronApp
 from ..clock import Stopwatch
@@ -25,11 +26,40 @@ from ..schedule.zones import get_zone
 from ..task import Task
 from .execution import current_execution
 from .log_capture import capture_logs
-from .own_request import own_request
 from .runner import RequestRunner
 from .shutdown import graceful_signals
 from .task_session import end_earlier_work, ensure_same_database, request_session
 from .transactions import TaskTransactions, without_transaction
+
+OWN_ADDRESS = "127.0.0.1"
+"""The address of who made the request: this machine."""
+
+
+@contextmanager
+def own_request(registry: Registry, request: Request | None = None) -> Iterator[Request]:
+    """Give a request that is the current one within the block, by default a blank one.
+
+    It has a root of the application's root factory, and is as if that had been found at the URL.
+    """
+    with prepare(request, registry) as environment:
+        request = environment["request"]
+        complete_request(request, environment["root"])
+        yield request
+
+
+def complete_request(request: Request, root: Any) -> None:
+    """Set what a request has in a view for this root."""
+    request.environ.setdefault("REMOTE_ADDR", OWN_ADDRESS)
+    request.__dict__.update(
+        root=root,
+        context=root,
+        view_name="",
+        subpath=(),
+        traversed=(),
+        virtual_root=root,
+        virtual_root_path=(),
+    )
+
 
 URL_ENVIRON_KEYS = (
     "wsgi.url_scheme",

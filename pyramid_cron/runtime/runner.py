@@ -16,7 +16,7 @@ from pyramid.request import Request
 from .. import events, logs
 from ..clock import Stopwatch
 from ..errors import CommandError, GiveUp, RetryLater, StoreError
-from ..request_callbacks import guarded_callbacks
+from ..events import guarded_callbacks
 from ..run import (
     Run,
     RunState,
@@ -33,9 +33,8 @@ from ..store.ends import End
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import ONE_ATTEMPT, Retry, Task
-from .error_text import format_traceback, summarize_error
 from .execution import Execution, current_execution
-from .log_capture import LogCapture
+from .log_capture import LogCapture, format_traceback, summarize_error
 from .supervisor import Supervisor
 from .task_session import PlainTransaction, RequestSession, RunTransaction
 from .transactions import TaskTransactions

@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from ..clock import Stopwatch
 from ..errors import StoreError
+from ..logs import StoreWarnings
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
 from ..store.claims import ClaimTransaction
 from ..store.handoff import release_runs
@@ -26,7 +27,6 @@ from ..store.store import Store
 from ..store.write_buffer import WriteBuffer
 from .execution import Execution
 from .executions import Executions, QueuedEvent
-from .warn_once import StoreWarnings
 
 SUPERVISOR_INTERVAL_SECONDS = 0.2
 """Seconds within which results are written and cancellations delivered."""

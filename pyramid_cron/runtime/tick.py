@@ -32,9 +32,8 @@ from ..store.stored_schedules import read_payloads
 from ..store.ticks import TickRecord
 from ..tick_report import TickReport
 from .background import launch_runs
-from .own_request import own_request
 from .phases import TickProgress, TickScope, run_backlog_and_idle, run_claimed, run_restarts
-from .request_scope import make_request, runner_in_request, url_environ_of
+from .request_scope import make_request, own_request, runner_in_request, url_environ_of
 from .runner import RequestRunner
 from .task_session import ensure_same_database, needs_check
 from .transactions import without_transaction

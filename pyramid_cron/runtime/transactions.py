@@ -17,7 +17,31 @@ import transaction
 from pyramid.request import Request
 from transaction.interfaces import NoTransaction
 
-from .request_state import RequestState
+CALLBACK_ATTRIBUTES = ("response_callbacks", "finished_callbacks")
+"""What a request keeps: callbacks that tasks have added are called in the end."""
+
+
+class RequestState:
+    """The attributes of a request at one moment: reified ones, caches of methods, all others.
+
+    A task that finds the database session, the user or the services of the one before it would
+    work with what that one's transaction has closed.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._class = type(request)
+        self._attributes = dict(vars(request))
+
+    def restore(self) -> None:
+        """Give the request the attributes that it had, and leave it its callbacks."""
+        current = vars(self._request)
+        callbacks = {name: current[name] for name in CALLBACK_ATTRIBUTES if name in current}
+        current.clear()
+        current.update(self._attributes | callbacks)
+        if type(self._request) is not self._class:  # it was given properties
+            self._request.__class__ = self._class
+
 
 ResultT = TypeVar("ResultT")
 _current_manager: ContextVar[Any] = ContextVar("pyramid_cron.manager", default=None)

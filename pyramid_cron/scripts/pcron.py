@@ -17,7 +17,7 @@ from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
 from ..errors import StoreError
-from ..runtime.own_request import complete_request
+from ..runtime.request_scope import complete_request
 from ..text import escape_unprintable
 from . import (
     check,

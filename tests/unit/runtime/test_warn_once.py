@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from pyramid_cron import logs
 from pyramid_cron.errors import StoreError
-from pyramid_cron.runtime import warn_once
-from pyramid_cron.runtime.warn_once import StoreWarnings, WarnOnce
+from pyramid_cron.logs import StoreWarnings, WarnOnce
 
 
 def test_a_problem_is_new_once_until_it_is_solved():
@@ -43,7 +43,7 @@ def test_any_scope_solves_problems_of_the_whole_service():
 def clock(monkeypatch):
     """The seconds that have passed, which a test may change."""
     seconds = [100.0]
-    monkeypatch.setattr(warn_once.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(logs.time, "monotonic", lambda: seconds[0])
     return seconds
 
 
