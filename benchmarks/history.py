@@ -22,11 +22,11 @@ from sqlalchemy import insert, make_url
 
 from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import RunState, Trigger, evolve, make_run_ids
-from pyramid_cron.store.backfill import SlotRange, handled_slots
 from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.retention import prune
 from pyramid_cron.store.store import Store
 from pyramid_cron.store.ticks import TickRecord
+from pyramid_cron.store.waiting import SlotRange, handled_slots
 
 TASKS = 1_000
 BATCH = 20_000

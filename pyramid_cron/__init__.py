@@ -22,8 +22,7 @@ from .errors import GiveUp, RetryLater, StoreError
 from .monitors import check_monitors, subscribe_monitors
 from .planning.forecast import PlannedRun
 from .planning.health import Health, HealthState, TaskHealth
-from .planning.pauses import PauseRule
-from .planning.snapshot import WaitingRun
+from .planning.snapshot import PauseRule, WaitingRun
 from .run import (
     Progress,
     Run,
@@ -39,7 +38,7 @@ from .runtime.beats import make_dispatcher
 from .runtime.process_hooks import is_preloading
 from .runtime.shutdown import install_shutdown_hooks
 from .schedule import At, Cron, Every, Schedule
-from .schedule.every_days import EveryDays
+from .schedule.every import EveryDays
 from .scheduler import Scheduler, TaskStatus, request_scheduler, scheduler
 from .settings import Settings, parse_settings
 from .sources.command import add_cron_command

@@ -11,12 +11,12 @@ from datetime import timedelta
 
 from .runtime.programs import Command
 from .schedule import Cron, Schedule
-from .sources.accounts import find_account
 from .sources.crontab import MAIL_VARIABLES, CrontabCommand
 from .sources.crontab_syntax import (
     MAX_LINE_BYTES,
     ZONE_VARIABLE,
     CrontabSyntaxError,
+    find_account,
     format_name_comment,
     format_variable,
     is_plain_schedule,

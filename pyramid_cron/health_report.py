@@ -19,8 +19,7 @@ from .planning.health import (
     assess,
     assess_task,
 )
-from .planning.pauses import PauseRule, active_pause
-from .planning.snapshot import ActiveRun
+from .planning.snapshot import ActiveRun, PauseRule, active_pause
 from .registry import TaskRegistry
 from .run import Run, RunReason, RunState, Trigger
 from .store.queries import Overview, WaitingSummary, read_overview

@@ -10,7 +10,7 @@ from typing import Any
 from . import arguments
 from .schedule import At, Cron, Every, Schedule
 from .schedule.base import Limited
-from .schedule.crontab_text import cron_arguments
+from .schedule.describe import cron_arguments
 from .schedule.quantities import to_integer
 from .task import Schedules, describe_schedules, following_slot_of
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from .app import CronApp
-from .planning.pauses import PauseRule, active_pause
 from .planning.schedule_book import StoredSchedule
+from .planning.snapshot import PauseRule, active_pause
 from .run import as_payload
 from .schedule_arguments import SCHEDULE_ARGUMENTS, ScheduleTimes, check_when, make_times
 from .serializers import JSONObject, instant_or_none, pause_data

@@ -18,9 +18,8 @@ from .app import CronApp, get_cron
 from .health_report import HealthReport, assess_health, read_health_report
 from .planning.followups import floor_to_second, retry_of
 from .planning.health import Health, HealthState, TaskHealth
-from .planning.pauses import PauseRule, active_pause, name_matcher
 from .planning.schedule_book import StoredSchedule
-from .planning.snapshot import WaitingRun
+from .planning.snapshot import PauseRule, WaitingRun, active_pause, name_matcher
 from .run import (
     BACKFILL_ORIGIN,
     PARALLEL_BACKFILL_ORIGIN,
@@ -45,12 +44,18 @@ from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
 from .schedule_control import ScheduleStatus, describe_schedule, make_schedule
 from .serializers import task_data
-from .store.backfill import SlotRange, add_backfill
 from .store.handoff import cancel_handed_off_run
 from .store.results import DeferredRun
 from .store.store import enqueue_or_advance
 from .store.stored_schedules import ScheduleChange, find_schedule, list_schedules
-from .store.waiting import cancel_waiting, find_waiting_ids, list_waiting, reschedule_run
+from .store.waiting import (
+    SlotRange,
+    add_backfill,
+    cancel_waiting,
+    find_waiting_ids,
+    list_waiting,
+    reschedule_run,
+)
 from .task import TASK_NAME_PATTERN, Task
 
 ORIGIN_BY_OVERLAP = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN}

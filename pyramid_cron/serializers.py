@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from .planning.health import Health, TaskHealth
-from .planning.pauses import PauseRule
+from .planning.snapshot import PauseRule
 from .run import Run
 from .task import Task
 from .text import format_instant

@@ -10,9 +10,8 @@ from enum import Enum
 
 from ..run import Run, RunState
 from ..task import BUILT_IN_EXECUTORS, WORKER_EXECUTOR, CatchUp, Task
-from .fixed_delay import max_wait
-from .pauses import PauseRule
-from .snapshot import ActiveRun
+from .followups import max_wait
+from .snapshot import ActiveRun, PauseRule
 
 MomentFormat = Callable[[datetime], str]
 """Returns a moment (aware, UTC) as text: in UTC, or in the reader's zone."""

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 from ..run import RunReason
 from ..schedule import At, Cron, Every, Schedule
 from ..schedule.base import Limited, ask_following
-from ..schedule.every_days import EveryDays
+from ..schedule.every import EveryDays
 from ..schedule.zones import to_utc
 from ..task import Schedules, Task
 from .catch_up import SkippedSlots, skip_slots

@@ -28,10 +28,17 @@ from .catch_up import (
     is_on_time,
     skip_slots,
 )
-from .fixed_delay import plan_fixed_delay
-from .pauses import PauseRule, active_pause
+from .followups import plan_fixed_delay
 from .slots import SLOT_RESOLUTION
-from .snapshot import ActiveRun, Snapshot, WaitingRun, is_stuck, make_slot_run
+from .snapshot import (
+    ActiveRun,
+    PauseRule,
+    Snapshot,
+    WaitingRun,
+    active_pause,
+    is_stuck,
+    make_slot_run,
+)
 
 FRESH_CLAIM_LIMIT = timedelta(seconds=2)
 """How long after its claim a run that has not begun is about to begin, or to be released."""

@@ -10,8 +10,15 @@ from enum import Enum
 from .. import logs
 from ..app import CronApp
 from ..clock import Stopwatch
-from ..planning.pauses import active_pause
-from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun, as_run, as_waiting_run, is_stuck
+from ..planning.snapshot import (
+    ActiveRun,
+    Snapshot,
+    WaitingRun,
+    active_pause,
+    as_run,
+    as_waiting_run,
+    is_stuck,
+)
 from ..planning.tick_plan import TickPlan, find_blocking, median_duration
 from ..registry import TaskRegistry
 from ..run import Run, RunState, TaskKey

@@ -21,10 +21,9 @@ from ..logs import StoreWarnings
 from ..run import Run, RunState, TaskCancelled, TaskTimeout
 from ..store.claims import ClaimTransaction
 from ..store.handoff import release_runs
-from ..store.refused import write_what_can_be
 from ..store.results import FailurePause, WriteBatch
 from ..store.store import Store
-from ..store.write_buffer import WriteBuffer
+from ..store.write_buffer import WriteBuffer, write_what_can_be
 from .execution import Execution
 from .executions import Executions, QueuedEvent
 

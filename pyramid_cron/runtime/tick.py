@@ -14,7 +14,6 @@ from .. import events, logs
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.catch_up import CONDENSE_LIMIT_SLOTS, NO_COUNTS, SkippedSlots, condense
-from ..planning.pauses import list_pause_changes
 from ..planning.schedule_book import DueEntry, TaskWindow
 from ..planning.slots import (
     SLOT_LOOK_BACK,
@@ -23,7 +22,7 @@ from ..planning.slots import (
     window_start,
     window_starts,
 )
-from ..planning.snapshot import Snapshot, as_waiting_run
+from ..planning.snapshot import Snapshot, as_waiting_run, list_pause_changes
 from ..planning.tick_plan import DueTask, plan_tick
 from ..registry import TaskRegistry
 from ..run import Run, RunState, make_id_prefix

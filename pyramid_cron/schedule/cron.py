@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from typing import SupportsIndex, TypeAlias
 
 from .base import Schedule
-from .crontab_text import cron_to_crontab, repr_arguments
-from .describe import describe_cron
+from .describe import cron_to_crontab, describe_cron, repr_arguments
 from .frozen import copy_with, seal
 from .parser import CronFields, parse_expression, parse_fields
 from .search import SlotSearch, minutes_of_day

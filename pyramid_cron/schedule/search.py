@@ -9,8 +9,8 @@ from functools import lru_cache
 from itertools import chain, compress
 from zoneinfo import ZoneInfo
 
-from .dates import DateRule
 from .fields import mask_values
+from .parser import DateRule
 from .zones import (
     DAY_SECONDS,
     END_SECOND,

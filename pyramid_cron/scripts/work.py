@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from ..app import Worker
-from ..planning.pauses import name_matcher
+from ..planning.snapshot import name_matcher
 from ..runtime.beats import make_dispatcher
 from .context import EXIT_FINE, CommandContext
 

@@ -21,7 +21,6 @@ from ..directives import AFTER_APPLICATION_ORDER, INTROSPECTION_CATEGORY
 from ..runtime.programs import Command, Environment
 from ..schedule import Cron
 from ..task import TASK_NAME_PATTERN
-from .accounts import DEFAULT_PATH, check_user, find_account, may_change_account
 from .command import (
     DEFAULT_SHELL,
     POLICY_ARGUMENTS,
@@ -31,7 +30,16 @@ from .command import (
     resolve_path,
     try_policies,
 )
-from .crontab_syntax import ZONE_VARIABLE, CrontabEntry, CrontabSyntaxError, parse_crontab
+from .crontab_syntax import (
+    DEFAULT_PATH,
+    ZONE_VARIABLE,
+    CrontabEntry,
+    CrontabSyntaxError,
+    check_user,
+    find_account,
+    may_change_account,
+    parse_crontab,
+)
 
 MAIL_VARIABLES = ("MAILTO", "MAILFROM")
 """Variables that tell cron of mail; they are for it, not for commands."""

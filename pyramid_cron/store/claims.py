@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import Row, Select, Update, bindparam, delete, select, update
 
 from ..planning.catch_up import SkippedSlots
-from ..planning.pauses import PauseRule
-from ..planning.snapshot import ActiveRun, Snapshot, WaitingRun
+from ..planning.snapshot import ActiveRun, PauseRule, Snapshot, WaitingRun
 from ..run import (
     SCHEDULE_ORIGIN,
     Run,

@@ -14,8 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce, union_all
 
-from ..planning.pauses import PauseRule
-from ..planning.snapshot import ActiveRun
+from ..planning.snapshot import ActiveRun, PauseRule
 from ..run import Run, RunReason, RunState, Trigger
 from .ends import as_ended, select_ended, select_newest
 from .rows import newest_first, newness, select_active_runs, select_pause_rules, to_run

@@ -23,8 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from ..planning.pauses import PauseRule, name_matcher
-from ..planning.snapshot import WaitingRun
+from ..planning.snapshot import PauseRule, WaitingRun, name_matcher
 from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
 from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH

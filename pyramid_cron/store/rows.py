@@ -9,8 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
-from ..planning.pauses import PauseRule
-from ..planning.snapshot import ActiveRun, WaitingRun
+from ..planning.snapshot import ActiveRun, PauseRule, WaitingRun
 from ..run import (
     Progress,
     Run,

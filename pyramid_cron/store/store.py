@@ -13,9 +13,8 @@ from typing import Any
 
 from sqlalchemy import URL, Select, bindparam, func, insert, select, true, update
 
-from ..planning.pauses import PauseRule
 from ..planning.slots import TaskSet
-from ..planning.snapshot import WaitingRun
+from ..planning.snapshot import PauseRule, WaitingRun
 from ..run import RUN_ID_PATTERN, Run, RunState, Trigger
 from ..task import TASK_NAME_PATTERN
 from .claims import ClaimTransaction

@@ -6,20 +6,28 @@ those returned in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, update
 
-from ..planning.snapshot import as_run
-from ..run import Run, RunState, Trigger, WaitReason
+from ..planning.snapshot import WaitingRun, as_run
+from ..run import (
+    BACKFILL_ORIGINS,
+    SCHEDULE_ORIGIN,
+    Run,
+    RunState,
+    Trigger,
+    WaitReason,
+    make_adhoc_origin,
+)
 from ..run_transitions import cancelled
 from .results import DeferredRun, Outcome, end_runs, insert_deferred_run, write_followups
-from .rows import to_run
+from .rows import make_waiting_rows, state_by_task_index, to_run
 from .schema import MYSQL_DIALECTS, Tables, once_per_store
-from .session import Session
+from .session import Session, insert_new
 from .store import Store
 
 
@@ -144,3 +152,58 @@ def _is_waiting(
     if trigger is not None:
         is_waiting &= tables.runs.c.trigger == trigger.value
     return is_waiting
+
+
+class SlotRange(NamedTuple):
+    """A task's slots in (since, until]; moments are aware."""
+
+    task: str
+    since: datetime
+    until: datetime
+    slots: Sequence[datetime] = ()
+
+    def conditions_on(self, table: Table) -> tuple[ColumnElement[bool], ...]:
+        """Return the conditions on rows of the task that lie in the range."""
+        slot = table.c.slot
+        return table.c.task == self.task, slot > self.since, slot <= self.until
+
+
+def add_backfill(store: Store, slot_range: SlotRange, origin: str) -> int:
+    """Let the slots of a range wait that have not run and do not wait yet; return their number.
+
+    A slot may lie in the future: once it is due, ticks find it waiting, and so do not take it as a
+    new slot of the schedule too. Raises StoreError.
+    """
+    with store.write_session() as session:
+        already_handled = handled_slots(session, slot_range)
+        _free_skipped_slots(session, slot_range, origin)
+        waiting_runs = [
+            WaitingRun(
+                slot_range.task, slot, Trigger.BACKFILL, slot, origin=origin, why=WaitReason.TIME
+            )
+            for slot in slot_range.slots
+            if slot not in already_handled
+        ]
+        insert_new(session, session.tables.runs, make_waiting_rows(waiting_runs))
+    return len(waiting_runs)
+
+
+def handled_slots(session: Session, slot_range: SlotRange) -> set[datetime]:
+    """Return the slots of a range that have run or wait."""
+    runs = session.tables.runs
+    query = select(runs.c.slot).where(
+        *slot_range.conditions_on(runs),
+        runs.c.origin.in_((SCHEDULE_ORIGIN, *BACKFILL_ORIGINS)),
+        runs.c.state != RunState.SKIPPED.value,
+    )
+    return set(session.connection.scalars(query))
+
+
+def _free_skipped_slots(session: Session, slot_range: SlotRange, origin: str) -> None:
+    """Give skipped runs of the range another origin, so that their slots can be claimed."""
+    runs = session.tables.runs
+    is_skipped = state_by_task_index(session.tables) == RunState.SKIPPED.value
+    statement = update(runs).where(
+        *slot_range.conditions_on(runs), runs.c.origin == origin, is_skipped
+    )
+    session.connection.execute(statement.values(origin=make_adhoc_origin()))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-from .results import DeferredRun, Outcome, WriteBatch
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ..errors import StoreError
+from ..run import Run, evolve
+from .results import DeferredRun, FailurePause, Outcome, WriteBatch
+from .store import Store
 from .stored_schedules import ScheduleChange
 from .ticks import TickRecord
 
@@ -83,3 +92,106 @@ class WriteBuffer:
                 for outcome in newer.values():
                     self.add_outcome(outcome)
                 raise
+
+
+TROUBLE_ERRORS = (InterfaceError, InternalError, PoolTimeoutError, sqlite3.Error)
+"""What says nothing about the values."""
+
+REFUSAL_CODES = (1118, 1153, 2006, 2013)
+"""MariaDB's and MySQL's: a row or packet that is too large, which may also end the connection."""
+
+LIMIT_EXCEEDED_CLASS = "54"
+"""How PostgreSQL's codes begin for a value that is larger than it can be."""
+
+log = logging.getLogger("pyramid_cron")
+
+
+def write_what_can_be(store: Store, batch: WriteBatch) -> list[FailurePause]:
+    """Write a batch; where the database refuses it, each result by itself.
+
+    A run that is refused is written without its texts, and what is refused even then is dropped
+    with an ERROR. Returns the tasks that were paused because they kept failing. Raises StoreError
+    for trouble that may pass, such as a lock, a full disk, or a store that can't be reached:
+    nothing is dropped then.
+    """
+    try:
+        return store.write_batch(batch)
+    except StoreError as error:
+        if not _is_refusal(store, error):
+            raise
+    return [pause for part in _split(batch) for pause in _write_part(store, part)]
+
+
+def _is_refusal(store: Store, error: StoreError) -> bool:
+    """Return whether the store is there, and does not take what was to be written."""
+    cause = error.__cause__
+    if isinstance(cause, OperationalError):
+        code = _driver_code(cause.orig)
+        may_refuse = code in REFUSAL_CODES or str(code).startswith(LIMIT_EXCEEDED_CLASS)
+    else:
+        may_refuse = not isinstance(cause, TROUBLE_ERRORS)
+    if not may_refuse:
+        return False
+    try:
+        store.pause_rules()
+    except StoreError:
+        return False
+    return True
+
+
+def _driver_code(error: BaseException | None) -> Any:
+    """Return a driver's code of an error: SQLSTATE or the server's number."""
+    return getattr(error, "sqlstate", None) or (getattr(error, "args", None) or [None])[0]
+
+
+def _split(batch: WriteBatch) -> Iterator[WriteBatch]:
+    """Yield each result in a batch of its own."""
+    for tick in batch.ticks:
+        yield WriteBatch(ticks=[tick])
+    for deferred_run in batch.deferred_runs:
+        yield WriteBatch(deferred_runs=[deferred_run])
+    for outcome in batch.outcomes:
+        yield WriteBatch(outcomes=[outcome])
+
+
+def _write_part(store: Store, part: WriteBatch) -> list[FailurePause]:
+    try:
+        return store.write_batch(part)
+    except StoreError as error:
+        if not _is_refusal(store, error):
+            raise
+        return _write_shortened(store, part, error)
+
+
+def _write_shortened(store: Store, part: WriteBatch, refusal: StoreError) -> list[FailurePause]:
+    """Write a run without its texts, then without what follows from it; else drop the part."""
+    for loss in ("its texts", "its texts and its next attempt") if part.outcomes else ():
+        [outcome] = part.outcomes
+        run = _without_texts(outcome.run)
+        followups = outcome.followups if loss == "its texts" else ()
+        shortened = WriteBatch([outcome._replace(run=run, followups=followups)])
+        try:
+            pauses = store.write_batch(shortened)
+        except StoreError as error:
+            if not _is_refusal(store, error):
+                raise
+            refusal = error
+        else:
+            log.error("%s run=%s is recorded without %s: %s", run.task, run.id, loss, refusal)
+            return pauses
+    log.error("%s can't be recorded and is dropped: %s", _describe(part), refusal)
+    return []
+
+
+def _without_texts(run: Run) -> Run:
+    error = None if run.error is None else ascii(run.error)[1:-1][:200]
+    texts = dict.fromkeys(("log", "stdout", "stderr", "traceback", "progress"))
+    return evolve(run, error=error, **texts)
+
+
+def _describe(part: WriteBatch) -> str:
+    for outcome in part.outcomes:
+        return f"{outcome.run.task} run={outcome.run.id}"
+    for deferred_run in part.deferred_runs:
+        return f"a deferred run of {deferred_run.waiting_run.task}"
+    return "a tick"

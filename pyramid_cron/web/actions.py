@@ -11,7 +11,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..planning.pauses import active_pause
+from ..planning.snapshot import active_pause
 from ..run import Run, RunState, Trigger, as_payload
 from ..serializers import pause_data, run_detail
 from ..setting_parsers import parse_boolean

@@ -13,7 +13,7 @@ from pyramid.response import Response
 from ..app import CronApp, get_cron
 from ..health_report import HealthReport
 from ..planning.forecast import next_runs
-from ..planning.pauses import active_pause
+from ..planning.snapshot import active_pause
 from ..run import Run
 from ..serializers import JSONObject, instant_or_none, task_health_data
 from ..store import queries

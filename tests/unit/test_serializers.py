@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from pyramid_cron.planning.health import Health, HealthState, TaskHealth
-from pyramid_cron.planning.pauses import PauseRule
-from pyramid_cron.planning.snapshot import WaitingRun, as_run
+from pyramid_cron.planning.snapshot import PauseRule, WaitingRun, as_run
 from pyramid_cron.run import Progress, Run, RunReason, RunState, Trigger
 from pyramid_cron.schedule import Cron
 from pyramid_cron.serializers import (

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from pyramid_cron.planning.followups import followups
-from pyramid_cron.planning.pauses import PauseRule
 from pyramid_cron.planning.slots import SlotCalendar, slots_since, window_start
-from pyramid_cron.planning.snapshot import ActiveRun, Snapshot, WaitingRun
+from pyramid_cron.planning.snapshot import ActiveRun, PauseRule, Snapshot, WaitingRun
 from pyramid_cron.planning.tick_plan import DueTask, TickPlan, blocking_runs, plan_tick
 from pyramid_cron.run import SCHEDULE_ORIGIN, Run, RunState, Trigger, first_id
 from pyramid_cron.schedule import At, Cron, Every

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.planning.catch_up import condense
-from pyramid_cron.planning.pauses import PauseRule, list_pause_changes
-from pyramid_cron.planning.snapshot import Snapshot, WaitingRun
+from pyramid_cron.planning.snapshot import PauseRule, Snapshot, WaitingRun, list_pause_changes
 from pyramid_cron.planning.tick_plan import DueTask, plan_tick
 from pyramid_cron.run import BACKFILL_ORIGIN, Trigger
 from pyramid_cron.schedule import Cron, Every

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.planning.fixed_delay import max_wait, next_waiting
+from pyramid_cron.planning.followups import max_wait, next_waiting
 from pyramid_cron.planning.tick_plan import TickPlan
 from pyramid_cron.run import BACKFILL_ORIGIN, PARALLEL_BACKFILL_ORIGIN, RunState, Trigger
 from pyramid_cron.schedule import Every

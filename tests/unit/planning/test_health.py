@@ -15,8 +15,7 @@ from pyramid_cron.planning.health import (
     assess,
     assess_task,
 )
-from pyramid_cron.planning.pauses import PauseRule
-from pyramid_cron.planning.snapshot import ActiveRun
+from pyramid_cron.planning.snapshot import ActiveRun, PauseRule
 from pyramid_cron.run import Run, RunState
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Retry, Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_cron.planning.pauses import active_pause, name_matcher
+from pyramid_cron.planning.snapshot import active_pause, name_matcher
 from pyramid_cron.schedule import Cron
 
 from .builders import at, due, pause, plan_at, resume, skips, slots, task

@@ -13,9 +13,9 @@ from webtest import TestApp
 from pyramid_cron import StoreError, TaskTimeout, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.run import RunState
+from pyramid_cron.runtime.task_session import shares_database
 from pyramid_cron.store.ends import Claim, End, insert_end, take_end
 from pyramid_cron.store.schema import make_tables
-from pyramid_cron.store.shared_database import shares_database
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.databases import SHARED, place

@@ -15,7 +15,7 @@ import pytest
 from pyramid_cron import GiveUp, Retry, RetryLater, TaskCancelled, TaskTimeout, events, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.clock import Stopwatch
-from pyramid_cron.store import backfill
+from pyramid_cron.store import waiting
 from tests.apps import NOON, configure, cron_of
 from tests.records import claim, ended, slot, write
 
@@ -749,7 +749,7 @@ class TestBackfill:
         config.add_cron_task(lambda system: None, name="a", min=0)
         cron, control = cron_of(config), scheduler(config.registry)
         cron.tick(NOON - MINUTE)
-        add_backfill = backfill.add_backfill
+        add_backfill = waiting.add_backfill
 
         def after_a_tick(*arguments):
             cron.tick(NOON)

@@ -8,7 +8,7 @@ import pytest
 
 from pyramid_cron.planning.slots import SlotCalendar
 from pyramid_cron.schedule import Schedule
-from pyramid_cron.schedule.every_days import FIRST_MONDAY_EPOCH_DAY, EveryDays
+from pyramid_cron.schedule.every import FIRST_MONDAY_EPOCH_DAY, EveryDays
 
 UTC = timezone.utc
 EPOCH = date(1970, 1, 1)

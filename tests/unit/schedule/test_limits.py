@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramid_cron.schedule import At, Cron, Every, Schedule
-from pyramid_cron.schedule.every_days import EveryDays
+from pyramid_cron.schedule.every import EveryDays
 
 UTC = timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")

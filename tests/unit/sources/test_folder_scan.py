@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pyramid_cron import Cron, Every
-from pyramid_cron.schedule.every_days import EveryDays
-from pyramid_cron.sources.folder_scan import parse_folder_names, scan_folder
+from pyramid_cron.schedule.every import EveryDays
+from pyramid_cron.sources.folder import parse_folder_names, scan_folder
 
 NIGHT = datetime(2026, 6, 15, tzinfo=timezone.utc)  # a Monday
 

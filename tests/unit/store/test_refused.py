@@ -9,8 +9,8 @@ from pyramid_cron import RunState
 from pyramid_cron.errors import StoreError
 from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Trigger
-from pyramid_cron.store.refused import write_what_can_be
 from pyramid_cron.store.results import DeferredRun, Outcome, WriteBatch
+from pyramid_cron.store.write_buffer import write_what_can_be
 from tests.apps import NOON
 from tests.records import claim, ended, slot
 

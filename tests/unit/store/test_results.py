@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyramid_cron.planning.pauses import PauseRule, active_pause
+from pyramid_cron.planning.snapshot import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger
 from pyramid_cron.run_transitions import released
 from pyramid_cron.store.results import Outcome, WriteBatch

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import func, select
 
-from pyramid_cron.planning.pauses import PauseRule, active_pause
+from pyramid_cron.planning.snapshot import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger, make_id_prefix, make_run_ids
 from pyramid_cron.store.queries import read_overview
 from pyramid_cron.store.results import DeferredRun, WriteBatch

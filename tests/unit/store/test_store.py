@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pyramid_cron.planning.catch_up import SkippedSlots
-from pyramid_cron.planning.pauses import PauseRule
-from pyramid_cron.planning.snapshot import ActiveRun
+from pyramid_cron.planning.snapshot import ActiveRun, PauseRule
 from pyramid_cron.run import (
     BACKFILL_ORIGIN,
     MAX_RUN_TEXT_BYTES,
@@ -20,9 +19,9 @@ from pyramid_cron.run import (
     Trigger,
     make_storable,
 )
-from pyramid_cron.store.backfill import SlotRange, add_backfill
 from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.ticks import TickRecord
+from pyramid_cron.store.waiting import SlotRange, add_backfill
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 
