@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from pyramid.config import PHASE0_CONFIG, Configurator
@@ -142,15 +144,20 @@ def _create_app(config: Configurator) -> None:
 
 def _add_sources(config: Configurator, settings: Settings) -> None:
     """Register the tasks of the folders and crontabs that settings name."""
-    for setting, paths, directive in (
-        ("cron.folders", settings.folders, add_cron_folder),
-        ("cron.crontabs", settings.crontabs, add_crontab),
-    ):
-        for path in paths:
-            try:
-                directive(config, path)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{setting}: {error}") from error
+    for path in settings.folders:
+        with _naming_setting("cron.folders"):
+            add_cron_folder(config, path)
+    for crontab in settings.crontabs:
+        with _naming_setting("cron.crontabs"):
+            add_crontab(config, crontab.path, user=crontab.has_users)
+
+
+@contextmanager
+def _naming_setting(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from error
 
 
 def _check_store(registry: Registry) -> None:

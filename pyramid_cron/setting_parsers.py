@@ -91,10 +91,50 @@ def parse_words(value: Any) -> list[str]:
 
 def parse_paths(value: Any) -> tuple[str, ...]:
     """Return the words of text, or the paths in a list, which may have spaces in them."""
-    if isinstance(value, (list, tuple)):
-        paths = (os.fspath(path) if isinstance(path, os.PathLike) else path for path in value)
-        return tuple(map(parse_text, paths))
-    return tuple(parse_words(value))
+    return tuple(
+        map(_parse_path, value if isinstance(value, (list, tuple)) else parse_words(value))
+    )
+
+
+CRONTAB_USER_WORD = "user"
+"""What follows the path of a crontab that has the column of ``/etc/cron.d``."""
+
+
+class CrontabSetting(NamedTuple):
+    """A crontab that the settings name."""
+
+    path: str
+    #: Whether it has the column for the account that a command runs as.
+    has_users: bool = False
+
+
+def parse_crontabs(value: Any) -> tuple[CrontabSetting, ...]:
+    """Return the crontabs: paths, each with the word ``user`` after it or without.
+
+    In a list, a path may have spaces in it, and be the first of a pair with that word.
+    """
+    entries = value if isinstance(value, (list, tuple)) else parse_words(value)
+    crontabs: list[CrontabSetting] = []
+    for entry in entries:
+        if isinstance(entry, (list, tuple)):
+            crontabs.append(_parse_crontab_pair(entry))
+        elif entry != CRONTAB_USER_WORD:
+            crontabs.append(CrontabSetting(_parse_path(entry)))
+        elif crontabs and not crontabs[-1].has_users:
+            crontabs[-1] = crontabs[-1]._replace(has_users=True)
+        else:
+            raise ValueError("'user' follows no path; a file of that name is './user'")
+    return tuple(crontabs)
+
+
+def _parse_crontab_pair(pair: Any) -> CrontabSetting:
+    if len(pair) != 2 or pair[1] != CRONTAB_USER_WORD:
+        raise ValueError(f"{pair!r} is no pair of a path and 'user'")
+    return CrontabSetting(_parse_path(pair[0]), has_users=True)
+
+
+def _parse_path(path: Any) -> str:
+    return parse_text(os.fspath(path) if isinstance(path, os.PathLike) else path)
 
 
 def parse_config_uri(value: Any) -> str:

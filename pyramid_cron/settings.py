@@ -16,7 +16,7 @@ from sqlalchemy import URL
 
 from . import setting_parsers
 from .guard import Guard, Networks
-from .setting_parsers import SETTING_PREFIX, Setting, parse_optional_text
+from .setting_parsers import SETTING_PREFIX, CrontabSetting, Setting, parse_optional_text
 from .text import suggest
 
 MISTAKEN_PREFIX = "pyramid_cron."
@@ -54,7 +54,7 @@ class Settings:
     beats: bool
     self_trigger: bool
     folders: tuple[str, ...]
-    crontabs: tuple[str, ...]
+    crontabs: tuple[CrontabSetting, ...]
     monitors: tuple[str, ...]
     heartbeat_url: str | None = field(repr=False)
     healthchecks_url: str
@@ -274,9 +274,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cron.crontabs",
         "",
-        setting_parsers.parse_paths,
-        "paths, or asset specifications such as shop:shop.cron, separated by whitespace",
-        "crontabs whose lines are tasks, as with config.add_crontab",
+        setting_parsers.parse_crontabs,
+        "paths, or asset specifications such as shop:shop.cron, separated by whitespace; each"
+        " followed by the word user if it has the column of /etc/cron.d",
+        "crontabs whose lines are tasks, as with config.add_crontab; user after a path is its"
+        " user=True",
     ),
     Setting(
         "cron.monitors",

@@ -84,6 +84,54 @@ def test_what_is_wrong_names_the_setting(setting, message):
     assert message in str(caught.value)
 
 
+@pytest.fixture
+def with_users(tmp_path):
+    path = tmp_path / "system.cron"
+    path.write_text("# name: system\n0 12 * * * root echo as root\n")
+    return path
+
+
+def test_the_word_user_after_a_crontab_has_its_column_read(with_users, crontab):
+    config = configure(**{"cron.crontabs": f"\n {with_users} user\n {crontab}\n"})
+    assert names(config) == {"system", "sync"}
+    commands = {task.name: task.function for task in scheduler(config.registry).tasks()}
+    assert (commands["system"].user, commands["system"].line) == ("root", "echo as root")
+    assert commands["sync"].user is None
+
+
+@pytest.mark.parametrize("as_list", [lambda path: [path, "user"], lambda path: [(path, "user")]])
+def test_so_it_is_in_a_list(with_users, as_list):
+    assert names(configure(**{"cron.crontabs": as_list(with_users)})) == {"system"}
+
+
+def test_a_column_that_is_not_read_is_an_error_that_names_the_setting(with_users):
+    config = configure(**{"cron.crontabs": str(with_users)})
+    with pytest.raises(ConfigurationExecutionError, match=r"cron\.crontabs: .*line 2.*'root'"):
+        config.commit()
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("user", "'user' follows no path; a file of that name is './user'"),
+        ("/a user user", "'user' follows no path"),
+        ([("/a", "root")], "('/a', 'root') is no pair of a path and 'user'"),
+        ([("/a",)], "('/a',) is no pair of a path and 'user'"),
+        ([3], "3 is not text"),
+    ],
+)
+def test_a_crontab_that_is_none_is_refused(value, fault):
+    with pytest.raises(ConfigurationExecutionError) as caught:
+        configure(**{"cron.crontabs": value}).commit()
+    assert f"cron.crontabs: {fault}" in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["cron.folders", "cron.crontabs"])
+@pytest.mark.parametrize("empty", ["", " \n ", None, []])
+def test_without_any_path_there_are_none(setting, empty):
+    assert names(configure(**{setting: empty})) == set()
+
+
 @pytest.mark.parametrize("value", [3, [3]])
 def test_what_is_no_path_is_told(value):
     with pytest.raises(ConfigurationExecutionError, match=r"cron\.folders: 3 is n"):
