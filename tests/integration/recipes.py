@@ -1,4 +1,4 @@
-"""The recipes of docs/deployment.rst, and an application to try them on."""
+"""The recipes of the documentation, and an application to try them on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import re
 import socket
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyramid_cron import Run, scheduler
@@ -16,10 +16,11 @@ from tests.integration.processes import ROOT
 DOCS = ROOT / "docs"
 
 
-def recipe(caption: str, page: str = "deployment.rst") -> str:
+def recipe(caption: str, pages: Sequence[str] = ("deployment", "servers", "nginx")) -> str:
     """Return the text of the code block with a caption."""
+    text = "\n".join((DOCS / f"{page}.rst").read_text() for page in pages)
     block = rf"\n\.\. code-block:: \S+\n   :caption: {re.escape(caption)}\n\n((?:   .*\n|\n)+)"
-    [found] = re.findall(block, (DOCS / page).read_text())
+    [found] = re.findall(block, text)
     return textwrap.dedent(found).strip("\n") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What docs/deployment.rst says is tried, word for word, on the programs that it is about."""
+"""What the pages on deployment say is tried, word for word, on the programs that it is about."""
 
 import json
 import os
@@ -409,7 +409,7 @@ def test_with_it_the_guard_refuses_what_comes_through_a_proxy(shop):
 
 def test_or_nginx_says_so_in_a_header_that_waitress_leaves(shop):
     header = "proxy_set_header X-Real-IP $remote_addr;"
-    assert f"``{header}``" in (DOCS / "trigger.rst").read_text()
+    assert f"``{header}``" in (DOCS / "guard.rst").read_text()
     hiding = {"clear_untrusted_proxy_headers = false": ""}
     with pserve(shop, changes=hiding), nginx(shop, (CLOSED, header)) as front:
         assert curl(f"{front}/cron") == "fail 127.0.0.1 403"

@@ -14,7 +14,7 @@ pictures = {picture.name: picture for picture in drawing["pictures"]()}
 def test_the_picture_in_the_documentation_is_the_one_that_is_drawn_now(name):
     there = DOCS / "_static" / f"shift-{name}.svg"
     assert there.read_text() == drawing["draw"](pictures[name]), "python docs/pictures.py"
-    assert there.name in (DOCS / "schedules.rst").read_text()
+    assert there.name in (DOCS / "daylight_saving.rst").read_text()
 
 
 def marks(name, expression):

@@ -25,8 +25,8 @@ from tests.apps import NOON, configure, cron_of
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def page(name):
-    return (DOCS / f"{name}.rst").read_text()
+def page(*names):
+    return "\n".join((DOCS / f"{name}.rst").read_text() for name in names)
 
 
 def missing(names, text):
@@ -72,14 +72,17 @@ def test_every_event_is_in_the_reference():
 
 
 def test_the_arguments_of_a_task_are_explained():
-    assert missing(keywords(directives.add_cron_task) - {"f", "celery"}, page("tasks")) == []
-    assert missing(["celery"], page("beyond")) == []
+    assert (
+        missing(keywords(directives.add_cron_task) - {"f", "celery"}, page("tasks", "arguments"))
+        == []
+    )
+    assert missing(["celery"], page("workers")) == []
 
 
 @pytest.mark.parametrize("directive", [add_cron_command, add_cron_folder])
 def test_the_arguments_of_sources_are_explained(directive):
     own = keywords(directive) - keywords(directives.add_cron_task) - {"argv"}
-    assert missing(own, page("programs")) == []
+    assert missing(own, page("programs", "crontabs")) == []
 
 
 def test_every_method_of_the_scheduler_is_explained():
@@ -96,7 +99,7 @@ def test_every_setting_is_in_the_table():
 
 
 def test_every_command_of_pcron_and_each_of_its_options_is_explained():
-    text = page("pcron")
+    text = page("pcron", "pcron_running")
     [commands] = [
         action
         for action in make_parser()._actions
@@ -114,7 +117,7 @@ def test_every_command_of_pcron_and_each_of_its_options_is_explained():
 
 def test_every_page_and_what_can_be_done_there_is_explained():
     paths = [re.sub(r":[^}]*}", "}", pattern) for _, pattern, _ in PAGE_ROUTES]
-    text = page("pages") + page("monitoring")
+    text = page("pages", "monitoring")
     assert [path for path in paths if f"/cron{path}``" not in text] == ["/static/{file}"]
     actions = [f"/{action}" for action in (*TASK_ACTION_FIELDS, *RUN_ACTION_FIELDS)]
     assert missing(actions, page("pages")) == []
@@ -126,7 +129,7 @@ def test_states_reasons_triggers_and_health_are_explained():
     text = page("recording")
     for kind in (RunState, RunReason, Trigger):
         assert [each.value for each in kind if f"\n``{each.value}``" not in text] == []
-    text = page("policies")
+    text = page("deferring")
     assert [each.value for each in WaitReason if f"\n``{each.value}``" not in text] == []
     text = page("monitoring")
     assert [each.value for each in HealthState if f"\n``{each.value}``" not in text] == []

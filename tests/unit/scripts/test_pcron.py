@@ -632,7 +632,9 @@ def test_the_application_can_be_replaced_as_in_other_scripts(shop):
 
 
 def test_the_manual_mentions_each_command_and_option():
-    manual = (ROOT / "docs" / "pcron.rst").read_text()
+    manual = "".join(
+        (ROOT / "docs" / f"{name}.rst").read_text() for name in ("pcron", "pcron_running")
+    )
     subparsers = next(action for action in make_parser()._actions if action.dest == "command")
     assert set(subparsers.choices) == set(COMMANDS)
     for name, command in subparsers.choices.items():
