@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import pylons_sphinx_themes
-
 from pyramid_cron import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -29,7 +27,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(pyramid|datetime|logging|transaction|zope|webtest|sqlalchemy)\..*"),
 ]
 
-html_theme = "pyramid"
-html_theme_path = pylons_sphinx_themes.get_html_themes_path()
+html_theme = "furo"
 html_title = f"pyramid_cron {release}"
+html_static_path = ["_static"]
 html_show_sourcelink = False
+html_copy_source = False
