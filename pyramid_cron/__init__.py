@@ -24,7 +24,7 @@ from .errors import GiveUp, RetryLater, StoreError
 from .monitors import check_monitors, subscribe_monitors
 from .planning.forecast import PlannedRun
 from .planning.health import Health, HealthState, TaskHealth
-from .planning.snapshot import PauseRule, WaitingRun
+from .planning.snapshot import PauseRule, TickReport, WaitingRun
 from .run import (
     Progress,
     Run,
@@ -48,7 +48,6 @@ from .sources.crontab import add_crontab
 from .sources.folder import add_cron_folder
 from .store.engine import explain_unusable
 from .task import CatchUp, Overlap, Retry, Task
-from .tick_report import TickReport
 from .version import __version__
 from .web import add_routes, add_views, put_routes_first, set_cron_view_options
 from .web.conflicts import check_conflicts

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         needed = ", ".join(missing)
         print(f'the demo needs {needed}: pip install "pyramid_cron[demo]"', file=sys.stderr)
         return 2
-    from pyramid_cron.demo.serve import serve
+    from pyramid_cron.demo import serve
 
     return serve(options.port)
 

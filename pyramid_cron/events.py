@@ -25,7 +25,7 @@ from zope.interface import implementedBy
 from .run import Run, RunState, TaskInterrupted
 
 if TYPE_CHECKING:
-    from .tick_report import TickReport
+    from .planning.snapshot import TickReport
 
 
 log = logging.getLogger("pyramid_cron")

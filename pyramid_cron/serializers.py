@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from .planning.health import Health, TaskHealth
-from .planning.snapshot import PauseRule
+from .planning.snapshot import PauseRule, TickReport
 from .run import Run
 from .task import Task
 from .text import format_instant
-from .tick_report import TickReport
 
 JSONObject = dict[str, Any]
 

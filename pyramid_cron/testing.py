@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from .app import CronApp, get_cron
 from .clock import Stopwatch
 from .planning.forecast import PlannedRun, forecast
+from .planning.snapshot import TickReport
 from .run import Run
 from .runtime.request_scope import own_request, run_manually
 from .runtime.tick import run_beat, run_tick_and_wait, wait_for_background_runs
@@ -19,7 +20,6 @@ from .schedule.zones import to_utc
 from .store.engine import is_in_memory
 from .store.retention import forget_all
 from .store.waiting import peek_waiting
-from .tick_report import TickReport
 
 MINUTE = timedelta(minutes=1)
 

@@ -21,10 +21,9 @@ from ..planning.followups import is_exhausted
 from ..runtime.process_hooks import call_at_exit
 from ..settings import Settings
 from ..task import Task
-from .delivery import DeliveryQueue
+from .delivery import DeliveryError, DeliveryQueue, Monitor, deployment_of, report_of
 from .healthchecks import Healthchecks
 from .http_client import get
-from .report import DeliveryError, Monitor, deployment_of, report_of
 
 __all__ = ["Monitoring", "check_monitors", "get_monitoring", "subscribe_monitors"]
 

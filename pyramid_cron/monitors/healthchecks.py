@@ -6,8 +6,8 @@ import re
 import uuid
 
 from ..settings import Settings
+from .delivery import DeliveryError, Monitor, Report, ReportKind
 from .http_client import get, post
-from .report import DeliveryError, Monitor, Report, ReportKind
 
 _PING_SUFFIXES = {
     ReportKind.START: "/start",

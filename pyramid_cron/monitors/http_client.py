@@ -10,7 +10,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ..version import __version__
-from .report import DeliveryError
+from .delivery import DeliveryError
 
 MONITOR_TIMEOUT_SECONDS = 5.0
 """Seconds that a monitor has to answer."""

@@ -15,7 +15,7 @@ from sentry_sdk.crons import capture_checkin
 from ..schedule import Cron, Every
 from ..settings import Settings
 from ..task import Task
-from .report import DeliveryError, Monitor, Report, ReportKind
+from .delivery import DeliveryError, Monitor, Report, ReportKind
 
 SENTRY_TIMEOUT_SECONDS = 5.0
 """Seconds that Sentry has to accept a check-in."""

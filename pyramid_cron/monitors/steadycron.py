@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..settings import Settings
+from .delivery import DeliveryError, Monitor, Report, ReportKind
 from .http_client import get, post
-from .report import DeliveryError, Monitor, Report, ReportKind
 
 TOKEN_LIFETIME_SECONDS = 3600.0
 """Seconds that a token is used before it is requested again."""

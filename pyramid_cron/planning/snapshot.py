@@ -233,3 +233,19 @@ class Snapshot:
         return sum(
             active_run.weight for active_runs in self.active.values() for active_run in active_runs
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TickReport:
+    """What one tick did."""
+
+    #: The tick's id.
+    tick: str
+    #: Its moment, aware, in UTC.
+    now: datetime
+    #: As they ended; those outside the request are only claimed, and begin after the answer.
+    runs: tuple[Run, ...] = ()
+    #: One for the slots of a task that were skipped for the same reason.
+    skipped: tuple[Run, ...] = ()
+    #: Due, and left to a later tick.
+    waiting: tuple[WaitingRun, ...] = ()

@@ -25,7 +25,7 @@ from ..errors import StoreError
 from ..planning.snapshot import as_run
 from ..run import Run, RunState
 from ..store.results import DeferredRun, write_schedule_change
-from ..store.session import Session as StoreSession
+from ..store.rows import Session as StoreSession
 from ..store.stored_schedules import ScheduleChange
 from ..store.waiting import defer_in, defer_run, find_by_key
 from .task_session import (

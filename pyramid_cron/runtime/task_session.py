@@ -25,8 +25,8 @@ from ..errors import StoreError
 from ..run import RunState, TaskCancelled
 from ..store.ends import End, EndTakenError, insert_end
 from ..store.engine import is_in_memory, sqlite_file
+from ..store.rows import write_info
 from ..store.schema import MYSQL_DIALECTS
-from ..store.session import write_info
 from ..store.store import Store
 from ..task import Task
 

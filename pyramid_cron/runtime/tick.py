@@ -22,14 +22,13 @@ from ..planning.slots import (
     window_start,
     window_starts,
 )
-from ..planning.snapshot import Snapshot, as_waiting_run, list_pause_changes
+from ..planning.snapshot import Snapshot, TickReport, as_waiting_run, list_pause_changes
 from ..planning.tick_plan import DueTask, plan_tick
 from ..registry import TaskRegistry
 from ..run import Run, RunState, make_id_prefix
 from ..store.store import StorePeek
 from ..store.stored_schedules import read_payloads
 from ..store.ticks import TickRecord
-from ..tick_report import TickReport
 from .background import launch_runs
 from .phases import TickProgress, TickScope, run_backlog_and_idle, run_claimed, run_restarts
 from .request_scope import make_request, own_request, runner_in_request, url_environ_of

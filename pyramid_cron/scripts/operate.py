@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from ..app import CronApp
 from ..clock import Stopwatch
 from ..errors import StoreError
+from ..planning.snapshot import TickReport
 from ..run import Run, RunState
 from ..runtime.tick import run_tick_and_wait
 from ..serializers import run_detail, tick_report_data
 from ..store import retention
 from ..task import Task
 from ..text import escape_unprintable
-from ..tick_report import TickReport
 from .context import (
     EXIT_BAD_ANSWER,
     EXIT_FINE,

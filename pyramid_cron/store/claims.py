@@ -34,6 +34,11 @@ from .results import (
     write_followups,
 )
 from .rows import (
+    NO_OWNER,
+    Owner,
+    Session,
+    batched,
+    insert_new,
     make_claim_row,
     make_run_row,
     make_waiting_rows,
@@ -44,7 +49,6 @@ from .rows import (
 )
 from .run_stats import count_runs
 from .schema import Tables, once_per_store
-from .session import NO_OWNER, Owner, Session, batched, insert_new
 from .ticks import TickRecord, touch_task_set
 
 MAX_LEASE_AHEAD = timedelta(days=1)

@@ -20,9 +20,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from ..run import Run, RunState
 from ..run_transitions import ended
 from .engine import IDLE_TRANSACTION_SECONDS, STORE_WAIT_SECONDS, driver_error_code
-from .rows import newest_first, newness, to_run
+from .rows import Session, batched, newest_first, newness, to_run
 from .schema import MYSQL_DIALECTS, Tables, UtcMicroseconds, Values
-from .session import Session, batched
 
 END_WAIT_SECONDS = 0.1
 """Seconds to wait on PostgreSQL for a task that is just committing; elsewhere nobody waits."""

@@ -15,9 +15,8 @@ from ..run import Run, RunState
 from ..run_transitions import cancelled, released, taken_over
 from .ends import read_ends
 from .results import Outcome, end_run, release_claims, write_followups, write_outputs
-from .rows import to_run
+from .rows import NO_OWNER, Session, to_run
 from .schema import Tables
-from .session import NO_OWNER, Session
 from .store import Store
 
 

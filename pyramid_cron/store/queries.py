@@ -17,10 +17,19 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce
 from ..planning.snapshot import ActiveRun, PauseRule
 from ..run import Run, RunReason, RunState, Trigger
 from .ends import as_ended, select_ended, select_newest
-from .rows import newest_first, newness, select_active_runs, select_pause_rules, to_run
+from .rows import (
+    WORKER_SEEN_INFO,
+    Session,
+    batched,
+    newest_first,
+    newness,
+    read_info,
+    select_active_runs,
+    select_pause_rules,
+    to_run,
+)
 from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
 from .schema import LONG_TEXT, Tables
-from .session import WORKER_SEEN_INFO, Session, batched, read_info
 from .store import Store
 
 RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)

@@ -29,6 +29,10 @@ from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
 from .ends import Claim, delete_ends, end_of, take_end
 from .rows import (
+    NO_OWNER,
+    Session,
+    batched,
+    insert_new,
     make_outcome_row,
     make_output_rows,
     make_pause_rule_row,
@@ -37,10 +41,10 @@ from .rows import (
     select_pause_rules,
     state_by_task_index,
     to_run,
+    upsert,
 )
 from .run_stats import count_runs
 from .schema import MYSQL_DIALECTS, Tables, Values, once_per_store
-from .session import NO_OWNER, Session, batched, insert_new, upsert
 from .stored_schedules import ScheduleChange, put_change
 from .ticks import TickRecord, write_ticks
 

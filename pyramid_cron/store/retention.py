@@ -12,9 +12,8 @@ from sqlalchemy import Column, Row, delete, func, select
 from ..run import first_id
 from ..run_transitions import cancelled
 from .results import end_run
-from .rows import to_run
+from .rows import WORKER_SEEN_INFO, Session, to_run
 from .run_stats import count_runs
-from .session import WORKER_SEEN_INFO, Session
 from .store import Store
 from .stored_schedules import prune_removed, remove_all
 

@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Insert, Table, case, select
 
 from ..run import Run, RunState, Trigger
 from ..schedule.zones import EPOCH
+from .rows import EXACT_ROWCOUNT_DIALECTS, Session, upsert
 from .schema import MICROSECOND, Values, once_per_store
-from .session import EXACT_ROWCOUNT_DIALECTS, Session, upsert
 
 TICK_STATS_TASK = ""
 """Stands for a task's name, which is never empty, in the row that counts ticks."""

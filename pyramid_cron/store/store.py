@@ -27,21 +27,19 @@ from .results import (
     extend_leases,
 )
 from .rows import (
-    make_pause_rule_row,
-    make_waiting_rows,
-    select_active_runs,
-    select_pause_rules,
-    to_run,
-)
-from .schema import MYSQL_DIALECTS, Tables, ensure_schema, make_tables, once_per_store
-from .session import (
     SCHEDULES_VERSION_INFO,
     WORKER_SEEN_INFO,
     Owner,
     Session,
     insert_new,
+    make_pause_rule_row,
+    make_waiting_rows,
+    select_active_runs,
+    select_pause_rules,
+    to_run,
     write_info,
 )
+from .schema import MYSQL_DIALECTS, Tables, ensure_schema, make_tables, once_per_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,17 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, delete, select, update
 
 from ..planning.schedule_book import StoredSchedule
-from .rows import dump_payload, load_payload
-from .schema import Tables, once_per_store
-from .session import (
+from .rows import (
     EXACT_ROWCOUNT_DIALECTS,
     SCHEDULES_VERSION_INFO,
     Session,
     batched,
+    dump_payload,
+    load_payload,
     read_info,
     upsert,
 )
+from .schema import Tables, once_per_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Select, Update, bindparam, select, update
 
+from .rows import Session, insert_new
 from .run_stats import count_ticks
 from .schema import Tables, Values, once_per_store
-from .session import Session, insert_new
 
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """How much the clocks of hosts may differ."""

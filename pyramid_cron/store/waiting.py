@@ -25,9 +25,8 @@ from ..run import (
 )
 from ..run_transitions import cancelled
 from .results import DeferredRun, Outcome, end_runs, insert_deferred_run, write_followups
-from .rows import make_waiting_rows, state_by_task_index, to_run
+from .rows import Session, insert_new, make_waiting_rows, state_by_task_index, to_run
 from .schema import MYSQL_DIALECTS, Tables, once_per_store
-from .session import Session, insert_new
 from .store import Store
 
 

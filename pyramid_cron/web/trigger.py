@@ -9,10 +9,10 @@ from pyramid.response import Response
 
 from ..app import get_cron
 from ..errors import StoreError
+from ..planning.snapshot import TickReport
 from ..runtime.request_scope import url_environ_of
 from ..runtime.tick import run_tick
 from ..serializers import tick_summary
-from ..tick_report import TickReport
 from .hidden_proxies import warn_of_hidden_proxies
 from .responses import wants_json
 

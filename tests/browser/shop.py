@@ -11,7 +11,7 @@ from webtest import TestApp
 from webtest.http import StopableWSGIServer
 
 from pyramid_cron.app import get_cron
-from pyramid_cron.demo.shop import main
+from pyramid_cron.demo import main
 from pyramid_cron.testing import CronTester
 
 MINUTE = timedelta(minutes=1)

@@ -13,22 +13,22 @@ EAGER_DEMO = """
 import sys
 from pyramid_cron import Retry
 from pyramid_cron.__main__ import main
-from pyramid_cron.demo import shop
+from pyramid_cron import demo
 
-shop.CHARGE_RETRY = Retry(attempts=3, delay=0)
+demo.CHARGE_RETRY = Retry(attempts=3, delay=0)
 sys.exit(main())
 """
 
 SLOW_DEMO = """
 import sys
 from pyramid_cron.__main__ import main
-from pyramid_cron.demo import shop
+from pyramid_cron import demo
 
 def wait(system):
     print("a task waits", flush=True)
-    shop.log.info("heard %s", sys.stdin.readline().strip())
+    demo.log.info("heard %s", sys.stdin.readline().strip())
 
-shop.charge_orders = wait
+demo.charge_orders = wait
 sys.exit(main())
 """
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from pyramid_cron.planning.health import Health, HealthState, TaskHealth
-from pyramid_cron.planning.snapshot import PauseRule, WaitingRun, as_run
+from pyramid_cron.planning.snapshot import PauseRule, TickReport, WaitingRun, as_run
 from pyramid_cron.run import Progress, Run, RunReason, RunState, Trigger
 from pyramid_cron.schedule import Cron
 from pyramid_cron.serializers import (
@@ -22,7 +22,6 @@ from pyramid_cron.serializers import (
 )
 from pyramid_cron.task import Task
 from pyramid_cron.text import format_instant
-from pyramid_cron.tick_report import TickReport
 
 NOON = datetime(2026, 6, 15, 12, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)

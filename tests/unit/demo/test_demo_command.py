@@ -3,8 +3,8 @@ import sys
 import pytest
 from pyramid.exceptions import ConfigurationError
 
+from pyramid_cron import demo
 from pyramid_cron.__main__ import build_parser, main
-from pyramid_cron.demo import serve
 
 
 def test_without_options_the_demo_is_on_port_6543():
@@ -29,7 +29,7 @@ def test_without_its_packages_the_demo_says_how_to_install_them(monkeypatch, cap
 
 def test_a_trigger_that_gets_no_answer_says_so_and_goes_on(caplog):
     caplog.set_level("INFO")
-    serve.hit("http://127.0.0.1:1")
+    demo.hit("http://127.0.0.1:1")
     assert "http://127.0.0.1:1/cron  # failed: " in caplog.text
 
 
@@ -37,5 +37,5 @@ def test_where_the_host_does_not_tell_its_zone_it_is_utc(monkeypatch):
     def unknown(settings):
         raise ConfigurationError("no zone")
 
-    monkeypatch.setattr(serve, "parse_settings", unknown)
-    assert serve.zone_name() == "UTC"
+    monkeypatch.setattr(demo, "parse_settings", unknown)
+    assert demo.zone_name() == "UTC"

@@ -4,7 +4,7 @@ import pytest
 from webtest import TestApp
 
 from pyramid_cron.app import get_cron
-from pyramid_cron.demo.shop import ORDERS_PER_IMPORT, RETAINED_ORDERS, main
+from pyramid_cron.demo import ORDERS_PER_IMPORT, RETAINED_ORDERS, main
 from pyramid_cron.testing import CronTester
 
 MINUTE = timedelta(minutes=1)

@@ -342,10 +342,10 @@ class TestRegistering:
         assert task.description == (said.get("description") or str(path))
 
     def test_it_may_be_an_asset_specification(self, config):
-        config.add_cron_folder("pyramid_cron:demo")
+        config.add_cron_folder("pyramid_cron:web")
         config.commit()
         [folder] = config.introspector.get_category("cron folders")
-        assert folder["introspectable"]["path"].endswith("/pyramid_cron/demo")
+        assert folder["introspectable"]["path"].endswith("/pyramid_cron/web")
 
     def test_an_unknown_package_is_an_error(self, config):
         with pytest.raises(ConfigurationError, match="the package 'nowhere' can't be imported"):
