@@ -17,7 +17,8 @@ from ..version import __version__
 from . import urls
 from .monitoring import health_view, metrics_view
 from .overview import front_view, overview_view
-from .responses import HTTPProblem, json_response, page_view
+from .problems import HTTPProblem
+from .responses import check_parameters, json_response, page_view
 from .runs import run_view, runs_view
 from .schedules import schedule_view, schedules_view
 from .tasks import task_view, tasks_view
@@ -47,6 +48,7 @@ def file_view(request: Request) -> Response:
 @page_view("GET", "HEAD")
 def openapi_view(request: Request) -> Response:
     """Answer with the OpenAPI document of this version; its one server is this application."""
+    check_parameters(request)
     document = json.loads((files(__package__) / "openapi.json").read_text("utf-8"))
     document["info"]["version"] = __version__
     document["servers"] = [{"url": urls.page_path(request)}]

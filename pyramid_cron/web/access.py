@@ -17,6 +17,7 @@ from pyramid.response import Response
 from ..app import get_cron
 from ..guard import Verdict
 from .hidden_proxies import is_hiding_proxies, warn_of_hidden_proxies
+from .problems import HTTPProblem, problem_json_response
 from .urls import TRIGGER_ROUTE
 
 ContextView = Callable[[Any, Request], Response]
@@ -99,15 +100,15 @@ def require_access(view: ContextView) -> ContextView:
 
 
 def _forbid(request: Request) -> Response:
+    accept = request.headers.get("Accept", "")
     if _needed_permissions(request, to_act=is_action(request)):
-        raise HTTPForbidden()  # the application's own forbidden view may ask for a login
+        if "json" not in accept or "html" in accept:
+            raise HTTPForbidden()  # the application's own forbidden view may ask for a login
+        return problem_json_response(request, HTTPProblem(403, "the permission is missing"))
     message = f"fail {_verdict(request).address}"
-    if "text/html" in request.headers.get("Accept", ""):
-        response = Response(message, status=403, content_type="text/plain", charset="UTF-8")
-    else:
-        response = Response(
-            json_body={"error": message}, status=403, content_type="application/json"
-        )
+    if "text/html" not in accept:
+        return problem_json_response(request, HTTPProblem(403, message))
+    response = Response(message, status=403, content_type="text/plain", charset="UTF-8")
     response.headers.update({"Cache-Control": "no-store", "Vary": "Accept"})
     return response
 

@@ -18,9 +18,16 @@ from ..setting_parsers import parse_boolean
 from . import urls
 from .access import may_act
 from .pages import render_page
-from .request_bodies import optional_text, parse_until, parse_when, read_body, read_form
+from .problems import HTTPProblem
+from .request_bodies import (
+    FORM_TYPES,
+    optional_text,
+    parse_until,
+    parse_when,
+    read_body,
+    read_form,
+)
 from .responses import (
-    HTTPProblem,
     check_storable,
     html_response,
     json_response,
@@ -28,8 +35,6 @@ from .responses import (
     redirect,
     wants_html,
 )
-
-FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 TASK_ACTION_FIELDS = {
     "run": {"payload", "at", "after", "key", "replace"},

@@ -16,8 +16,10 @@ from ..planning.health import Health
 from ..serializers import health_data, task_health_data
 from ..text import escape_unprintable
 from .pages import TemplatesMissingError, local_health_report, render_page, template_environment
+from .problems import HTTPProblem, problem_json_response
 from .responses import (
     accept_weights,
+    check_parameters,
     html_response,
     json_response,
     page_view,
@@ -32,6 +34,7 @@ log = logging.getLogger("pyramid_cron")
 @page_view("GET", "HEAD")
 def health_view(request: Request) -> Response:
     """Answer 200 if all is healthy, else 503 with a line for each problem."""
+    check_parameters(request)
     cron = get_cron(request.registry)
     is_page = _wants_page(request)
     try:
@@ -54,7 +57,7 @@ def _store_error_response(request: Request, error: str, *, is_page: bool) -> Res
     if is_page:
         return _health_page(request, 503, problem=message)
     if wants_json(request):
-        return json_response({"healthy": False, "error": error}, 503)
+        return problem_json_response(request, HTTPProblem(503, message), healthy=False)
     return text_response(_one_line(message), 503)
 
 

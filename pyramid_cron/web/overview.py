@@ -44,6 +44,7 @@ class UpcomingSlot(NamedTuple):
 @page_view("GET", "HEAD")
 def front_view(request: Request) -> Response:
     """Lead to the overview."""
+    responses.check_parameters(request)
     return redirect(urls.page_path(request, "overview"))
 
 
@@ -89,7 +90,7 @@ def _state_data(request: Request, report: HealthReport) -> JSONObject:
 
 def _failed_data(request: Request, cron: CronApp, report: HealthReport) -> JSONObject:
     """Return the tasks of which runs failed, the newest failure first."""
-    since = report.now - FAILED_LOOK_BACK
+    since = report.now.replace(second=0, microsecond=0) - FAILED_LOOK_BACK
     failures = queries.list_failures(cron.store, since)
     return {
         "since": format_instant(since),

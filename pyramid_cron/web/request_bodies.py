@@ -12,8 +12,14 @@ from pyramid.request import Request
 from ..app import get_cron
 from ..schedule.quantities import parse_duration
 from ..schedule.zones import parse_moment
+from ..text import suggest
 from .access import CSRF_FIELD, is_csrf_safe
-from .responses import HTTPProblem
+from .problems import HTTPProblem
+
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+JSON_TYPE = "application/json"
+
+MAX_BODY_BYTES = 2**20
 
 
 def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
@@ -21,17 +27,31 @@ def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:
 
     Raises HTTPProblem 403 without a CSRF token, 400 for fields that are not allowed.
     """
+    _check_size(request)
     read_form(request)  # it may have the token
     if not is_csrf_safe(request):
         raise HTTPProblem(403, "the CSRF token is missing or wrong: load the page again")
-    is_json = request.content_type == "application/json"
+    is_json = request.content_type == JSON_TYPE
+    if not is_json and request.content_type not in ("", *FORM_TYPES) and request.body.strip():
+        raise HTTPProblem(415, f"{request.content_type}: must be {JSON_TYPE} or a form")
     body = _parse_json(request) if is_json else _parse_form(request)
     unknown = sorted(set(body) - allowed_fields)
     if unknown:
         allowed = ", ".join(sorted(allowed_fields))
         hint = f"there is {allowed}" if allowed else "nothing is taken here"
-        raise HTTPProblem(400, f"{unknown[0]!r} is no field; {hint}")
+        message = f"{unknown[0]!r} is no field{suggest(unknown[0], allowed_fields)}; {hint}"
+        raise HTTPProblem(400, message, blamed=unknown[0])
     return body
+
+
+def _check_size(request: Request) -> None:
+    """Refuse a body that is too large, before more of it is read than is allowed."""
+    length = request.content_length
+    if length is None and request.is_body_readable:  # it comes in chunks
+        request.body = request.body_file_raw.read(MAX_BODY_BYTES + 1)
+        length = len(request.body)
+    if length is not None and length > MAX_BODY_BYTES:
+        raise HTTPProblem(413, f"the body is too large: it may have {MAX_BODY_BYTES:,} bytes")
 
 
 def _parse_json(request: Request) -> dict[str, Any]:
@@ -88,7 +108,8 @@ def parse_until(request: Request, body: dict[str, Any]) -> datetime | None:
             return now + parse_duration(duration, argument="for", min_seconds=1)
         moment = parse_moment(until) if until else None
     except (ValueError, TypeError, OverflowError) as error:
-        raise HTTPProblem(400, f"for or until: {error}") from None
+        blamed = "until" if duration is None else "for"
+        raise HTTPProblem(400, f"for or until: {error}", blamed=blamed) from None
     if moment is not None and moment <= now:
         raise HTTPProblem(400, f"until={until!r}: must be in the future")
     return moment

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
@@ -20,8 +23,10 @@ from ..planning.health import HealthState
 from ..run import RUN_ID_PATTERN, RunReason, RunState, Trigger
 from ..schedule.quantities import parse_integer_text
 from ..schedule.zones import parse_moment
+from ..text import suggest
 from .access import require_access
 from .pages import TemplatesMissingError, local_health_report, render_page
+from .problems import HTTPProblem, problem_json_response
 
 PageView = Callable[[Request], Response]
 EnumT = TypeVar("EnumT", bound=Enum)
@@ -37,16 +42,13 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
+VOLATILE_KEYS = frozenset(("now", "elapsed", "since_last_tick"))
+"""Keys whose values are others at each moment, though nothing has happened."""
+
+VOLATILE_HTML = re.compile(r"<footer>.*?</footer>|<small>[^<]*</small></time>", re.DOTALL)
+"""Matches what is other on a page at each moment: how long ago or ahead a moment is."""
+
 log = logging.getLogger("pyramid_cron")
-
-
-class HTTPProblem(Exception):  # noqa: N818
-    """An HTTP error: its status, a line that says why, and allowed methods for a 405."""
-
-    def __init__(self, status: int, message: str, allow: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.allow = allow
 
 
 def wants_html(request: Request) -> bool:
@@ -102,14 +104,33 @@ def respond(request: Request, template: str, data: Any, **context: Any) -> Respo
     """Return the data as JSON, or as a page with more values for its template."""
     if not wants_html(request):
         return json_response(data)
-    return html_response(render_page(request, template, data=data, **context))
+    html = render_page(request, template, data=data, **context)
+    return tagged(html_response(html), VOLATILE_HTML.sub("", html))
 
 
 def json_response(data: Any, status: int = 200) -> Response:
-    """Return data as JSON."""
-    return _with_page_headers(
-        Response(json_body=data, status=status, content_type="application/json")
-    )
+    """Return data as JSON; who has it already by its ``ETag`` gets 304 instead."""
+    response = Response(json_body=data, status=status, content_type="application/json")
+    _with_page_headers(response)
+    if status != 200:
+        return response
+    response.headers["Cache-Control"] = "private, no-cache"
+    return tagged(response, json.dumps(_without_volatile(data), sort_keys=True))
+
+
+def _without_volatile(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {
+            key: _without_volatile(value) for key, value in data.items() if key not in VOLATILE_KEYS
+        }
+    return [_without_volatile(value) for value in data] if isinstance(data, list) else data
+
+
+def tagged(response: Response, content: str) -> Response:
+    """Give a response a weak ``ETag`` for its content, so that ``If-None-Match`` is obeyed."""
+    response.etag = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32], False
+    response.conditional_response = True
+    return response
 
 
 def html_response(html: str, status: int = 200) -> Response:
@@ -143,20 +164,19 @@ class _RelativeRedirect(Response):  # type: ignore[misc]
         return self.app_iter
 
 
-def problem_response(request: Request, error: HTTPProblem) -> Response:
+def problem_response(request: Request, problem: HTTPProblem) -> Response:
     """Return an error as JSON or as a page."""
-    message = " ".join(str(error).split())
-    if wants_html(request):
-        try:
-            html = render_page(request, "problem.html", status=error.status, message=message)
-        except TemplatesMissingError:
-            response = text_response(f"{message}\n", error.status)
-        else:
-            response = html_response(html, error.status)
+    if not wants_html(request):
+        return problem_json_response(request, problem)
+    status, message = problem.status, problem.detail
+    try:
+        html = render_page(request, "problem.html", status=status, message=message)
+    except TemplatesMissingError:
+        response = text_response(f"{message}\n", status)
     else:
-        response = json_response({"error": message}, error.status)
-    if error.allow:
-        response.headers["Allow"] = error.allow
+        response = html_response(html, status)
+    if problem.allow:
+        response.headers["Allow"] = problem.allow
     return response
 
 
@@ -170,8 +190,9 @@ def wants_json(request: Request) -> bool:
     if "json" not in request.headers.get("Accept", "").lower():
         return False
     weights = accept_weights(request)
-    json = weights.get("application/json", 0.0)
-    return json > 0 and json >= max(weights.get(name, 0.0) for name in ("text/plain", "text/html"))
+    json_weight = weights.get("application/json", 0.0)
+    others = (weights.get(name, 0.0) for name in ("text/plain", "text/html"))
+    return json_weight > 0 and json_weight >= max(others)
 
 
 def accept_weights(request: Request) -> dict[str, float]:
@@ -191,7 +212,8 @@ def check_parameters(request: Request, *names: str) -> None:
     unknown = next((name for name in request.GET if name not in names), None)
     if unknown is not None:
         known = f"there is {', '.join(sorted(names))}" if names else "there is none"
-        raise HTTPProblem(400, f"{unknown!r} is no parameter; {known}")
+        message = f"{unknown!r} is no parameter{suggest(unknown, names)}; {known}"
+        raise HTTPProblem(400, message, blamed=unknown)
 
 
 def query_number(request: Request, name: str, default: int, maximum: int) -> int:

@@ -11,7 +11,8 @@ from ..serializers import run_detail
 from ..store import queries
 from ..text import format_instant
 from . import actions, responses, urls
-from .responses import HTTPProblem, page_view, respond
+from .problems import HTTPProblem
+from .responses import page_view, respond
 
 RUNS_PER_PAGE = 50
 
@@ -77,8 +78,10 @@ def run_view(request: Request) -> Response:
     """Show one run, or carry out the action at the end of the path."""
     path = request.matchdict["id"]
     if request.method == "POST":
+        responses.check_parameters(request)
         run_id, _, action = path.rpartition("/")
         return actions.act_on_run(request, find_run(request, run_id), action)
+    responses.check_parameters(request, "confirm")
     run = _find_shown_run(request, path)
     confirm = request.GET.get("confirm")
     if confirm is not None:

@@ -14,8 +14,9 @@ from ..serializers import JSONObject
 from ..setting_parsers import parse_boolean
 from ..text import format_instant
 from . import responses, urls
+from .problems import HTTPProblem
 from .request_bodies import read_body
-from .responses import HTTPProblem, json_response, page_view, redirect, respond, wants_html
+from .responses import json_response, page_view, redirect, respond, wants_html
 
 SHOWN_FIELDS = {"state", "description", "next", "changed", "paused", "url"}
 """Fields of an answer that say how a schedule is: sent back, they change nothing."""
@@ -28,6 +29,7 @@ FIELDS = {"name", "task", "payload", "enabled", *SCHEDULE_ARGUMENTS, *SHOWN_FIEL
 def schedules_view(request: Request) -> Response:
     """List the stored schedules, of a ``task`` or all; or make one."""
     if request.method == "POST":
+        responses.check_parameters(request)
         return _make(request)
     responses.check_parameters(request, "task")
     task = request.GET.get("task") or None
@@ -45,6 +47,7 @@ def schedules_view(request: Request) -> Response:
 def schedule_view(request: Request) -> Response:
     """Show, make or change, or remove the stored schedule of this name."""
     name = request.matchdict["name"]
+    responses.check_parameters(request)
     responses.check_storable("name", name)
     status = _find(request, name)
     if request.method == "PUT":

@@ -21,7 +21,8 @@ from ..store.waiting import list_waiting
 from ..task import Task
 from ..text import format_instant
 from . import actions, responses, urls
-from .responses import HTTPProblem, page_health_report, page_view, respond
+from .problems import HTTPProblem
+from .responses import page_health_report, page_view, respond
 
 TASKS_PER_PAGE = 50
 TASK_ROW_RUNS = 20
@@ -133,8 +134,10 @@ def task_view(request: Request) -> Response:
     path = request.matchdict["name"]
     responses.check_storable("name", path)
     if request.method == "POST":
+        responses.check_parameters(request)
         name, _, action = path.rpartition("/")
         return actions.act_on_task(request, find_task(request, name)[0], action)
+    responses.check_parameters(request, "confirm")
     name, task = _find_shown_task(request, path)
     confirm = request.GET.get("confirm")
     if confirm is not None:

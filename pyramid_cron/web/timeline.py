@@ -13,7 +13,7 @@ from ..app import get_cron
 from ..run import Run
 from ..store import queries
 from ..text import format_instant
-from .responses import page_view, respond
+from .responses import check_parameters, page_view, respond
 from .urls import linked_run
 
 TIMELINE_SPAN = timedelta(hours=24)
@@ -29,6 +29,7 @@ TIMELINE_WIDTH = 960
 @page_view("GET", "HEAD")
 def timeline_view(request: Request) -> Response:
     """Show the runs of the last 24 hours, a lane for each task."""
+    check_parameters(request)
     cron = get_cron(request.registry)
     now = cron.clock()
     # One second more, for runs that start in this moment.

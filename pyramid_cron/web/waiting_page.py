@@ -50,4 +50,5 @@ def cancel_waiting_view(request: Request) -> Response:
     """Cancel what waits of a task."""
     if request.method != "POST":
         raise actions.needs_post("cancel")
+    responses.check_parameters(request)
     return actions.cancel_waiting(request)

@@ -23,7 +23,7 @@ def ask(web):
             for name in ("Content-Type", "Cache-Control", "Allow", "Location", "Vary")
             if name in answer.headers
         }
-        is_json = answer.content_type == "application/json"
+        is_json = answer.content_type.endswith("json")
         shown["body"] = answer.json if is_json and method != "HEAD" else answer.text.splitlines()
         return shown
 

@@ -196,7 +196,7 @@ def test_it_shows_what_waits_and_for_what(shop):
 def test_unknown_parameters_are_refused(shop):
     for page in ("overview", "tasks", "runs"):
         answer = shop.web.get(f"/cron/{page}?sort=name", status=400)
-        assert "'sort' is no parameter" in answer.json["error"]
+        assert "'sort' is no parameter" in answer.json["detail"]
 
 
 def test_it_takes_a_handful_of_queries_however_many_tasks_there_are():
@@ -251,4 +251,4 @@ def test_runs_are_filtered_by_trigger_reason_host_and_moment(shop):
     ],
 )
 def test_a_wrong_filter_is_refused_in_one_line(shop, query, line):
-    assert line in shop.web.get(f"/cron/runs?{query}", status=400).json["error"]
+    assert line in shop.web.get(f"/cron/runs?{query}", status=400).json["detail"]

@@ -62,7 +62,7 @@ def test_a_browser_gets_a_page_and_others_the_same_as_json(page):
     for accept in ("*/*", "application/json", "application/json; charset=utf-8", "", "text/*"):
         data = app.get(f"/cron/{page}", headers={"Accept": accept})
         assert data.content_type == "application/json"
-        assert (data.headers["Vary"], data.headers["Cache-Control"]) == ("Accept", "no-store")
+        assert (data.headers["Vary"], html.headers["Cache-Control"]) == ("Accept", "no-store")
 
 
 def test_a_page_shows_text_as_text():
@@ -235,8 +235,8 @@ def test_an_error_is_one_line(method, path, body, status, line):
         assert html.content_type == "text/html"
     else:
         answer = app.post_json(path, body, status=status)
-    assert line in answer.json["error"]
-    assert "\n" not in answer.json["error"]
+    assert line in answer.json["detail"]
+    assert "\n" not in answer.json["detail"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -258,7 +258,7 @@ def test_a_payload_with_an_infinite_number_is_refused_in_one_line(number, fields
     url, as_is = "/cron/tasks/fine/run", {"content_type": "application/json"}
     body = json.dumps(fields | {"payload": "?"}).replace('"?"', number)
     answer = app.post(url, body, status=400, **as_is)
-    assert answer.json["error"].startswith("payload: must be JSON; ")
+    assert answer.json["detail"].startswith("payload: must be JSON; ")
     token = app.get("/cron/tasks/fine?confirm=run", headers=HTML).form["csrf_token"].value
     form = fields | {"payload": number, "csrf_token": token}
     page = app.post(url, form, headers=HTML, status=400)
@@ -270,7 +270,7 @@ def test_a_payload_that_is_too_long_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr("pyramid_cron.run.MAX_PAYLOAD_CHARACTERS", 100)
     long = {"payload": "x" * 100}
     answer = browse(shop()).post_json("/cron/tasks/fine/run", long, status=400)
-    assert "has 102 characters of JSON, at most 100 are kept" in answer.json["error"]
+    assert "has 102 characters of JSON, at most 100 are kept" in answer.json["detail"]
 
 
 def test_a_run_that_succeeded_is_neither_cancelled_nor_retried():
@@ -313,7 +313,7 @@ def test_a_form_redirects_to_a_path_without_scheme_and_host(mounted):
 def test_a_malformed_form_is_refused(kind):
     sent = {"method": "POST", "body": b"a=b", "headers": {"Content-Type": kind}}
     answer = browse(shop()).request("/cron/tasks/fine/run", status=400, **sent)
-    assert answer.json == {"error": "the body is no form in UTF-8"}
+    assert answer.json["detail"] == "the body is no form in UTF-8"
 
 
 def test_json_from_another_site_is_refused():
@@ -345,7 +345,7 @@ def test_a_stranger_sees_nothing():
 def test_a_stranger_gets_json_or_a_line(caplog):
     app = browse(shop(), REMOTE_ADDR="203.0.113.9")
     answer = app.get("/cron/tasks", status=403)
-    assert answer.json == {"error": "fail 203.0.113.9"}
+    assert answer.json["detail"] == "fail 203.0.113.9"
     assert answer.headers["Cache-Control"] == "no-store"
     answer = app.get("/cron/tasks", headers=HTML, status=403)
     assert (answer.content_type, answer.text) == ("text/plain", "fail 203.0.113.9")
@@ -384,7 +384,7 @@ def test_a_task_can_be_run_later_from_another_machine():
 )
 def test_a_wrong_time_or_key_is_refused(body):
     app = browse(shop())
-    assert "error" in app.post_json("/cron/tasks/fine/run", body, status=400).json
+    assert app.post_json("/cron/tasks/fine/run", body, status=400).json["detail"]
 
 
 def test_the_last_moment_there_is_can_be_shown_east_of_utc():

@@ -43,9 +43,8 @@ def test_one_is_made_shown_changed_and_removed(app):
     assert (changed["enabled"], changed["state"], changed["next"]) == (False, "disabled", None)
 
     assert app.delete(made["url"]).json == {"name": "ann", "removed": True}
-    assert app.get(made["url"], status=404).json == {
-        "error": "there is no stored schedule named 'ann'"
-    }
+    gone = app.get(made["url"], status=404).json
+    assert gone["detail"] == "there is no stored schedule named 'ann'"
     app.delete(made["url"], status=404)
 
 
@@ -62,7 +61,7 @@ def test_put_makes_one_that_is_not_there(app):
 
 def test_to_make_one_that_is_there_is_a_conflict(app):
     app.post_json("/cron/schedules", REPORT)
-    error = app.post_json("/cron/schedules", REPORT, status=409).json["error"]
+    error = app.post_json("/cron/schedules", REPORT, status=409).json["detail"]
     assert error.startswith("name='ann': there is such a schedule; PUT to /cron/schedules/ann")
 
 
@@ -94,12 +93,12 @@ def test_names_may_have_any_characters(app, name):
 )
 def test_what_is_wrong_is_said_and_nothing_changes(app, change, error):
     response = app.post_json("/cron/schedules", REPORT | change, status=400)
-    assert response.json["error"].startswith(error)
+    assert response.json["detail"].startswith(error)
     assert app.get("/cron/schedules").json["schedules"] == []
 
 
 def test_the_name_in_the_body_is_that_of_the_path(app):
-    error = app.put_json("/cron/schedules/bob", REPORT, status=400).json["error"]
+    error = app.put_json("/cron/schedules/bob", REPORT, status=400).json["detail"]
     assert error == "name='ann': must be 'bob', as in the path"
 
 
@@ -129,4 +128,4 @@ def test_the_page_lists_them(app):
     page = app.get("/cron/schedules", headers=HTML)
     assert "&lt;b&gt;ann&lt;/b&gt;" in page.text
     assert "at 07:00 every day (UTC)" in page.text
-    assert app.get("/cron/schedules?limit=3", status=400).json["error"].startswith("'limit' is no")
+    assert app.get("/cron/schedules?limit=3", status=400).json["detail"].startswith("'limit' is no")

@@ -89,7 +89,7 @@ def test_a_key_that_waits_is_moved_only_with_replace(app, defer):
 )
 def test_a_wrong_replace_is_refused(app, body, message):
     answer = app.post_json("/cron/tasks/fine/run", body, status=400)
-    assert answer.json["error"].startswith(message)
+    assert answer.json["detail"].startswith(message)
 
 
 def test_what_waits_is_listed_and_narrowed(app, defer):
@@ -120,7 +120,7 @@ def test_what_waits_is_listed_and_narrowed(app, defer):
 )
 def test_a_wrong_query_is_one_line(app, query, message):
     answer = app.get(f"/cron/waiting?{query}", status=400)
-    assert answer.json["error"].startswith(message)
+    assert answer.json["detail"].startswith(message)
 
 
 def test_the_page_shows_when_why_key_and_payload(app, defer):
@@ -181,7 +181,7 @@ def test_a_waiting_run_is_moved(app, defer):
 )
 def test_a_wrong_moment_is_refused(app, defer, body, message):
     answer = app.post_json(f"{defer()['url']}/reschedule", body, status=400)
-    assert answer.json["error"].startswith(message)
+    assert answer.json["detail"].startswith(message)
 
 
 def test_a_form_takes_local_time(app, defer):
@@ -208,7 +208,7 @@ def test_a_form_defers_and_leads_to_the_run_that_waits(app):
 def test_what_does_not_wait_can_not_be_moved(app):
     run = app.post_json("/cron/tasks/fine/run", {}).json
     answer = app.post_json(f"{run['url']}/reschedule", {}, status=409)
-    assert "it does not wait, it is succeeded" in answer.json["error"]
+    assert "it does not wait, it is succeeded" in answer.json["detail"]
 
 
 def test_a_retry_is_answered_with_the_run_that_waits(app):
@@ -288,7 +288,7 @@ def test_the_page_of_a_task_leads_to_cancelling_all(app, defer):
 )
 def test_what_can_not_be_cancelled_is_one_line(app, body, status, message):
     answer = app.post_json("/cron/waiting/cancel", body, status=status)
-    assert answer.json["error"].startswith(message)
+    assert answer.json["detail"].startswith(message)
 
 
 def test_to_cancel_all_takes_a_post_and_a_token_of_the_page(app):
@@ -303,10 +303,10 @@ def test_the_id_in_a_path_may_be_shortened(app, defer, action):
     arguments = [{}] if action else []
     assert ask(f"/cron/runs/{run['run'][:6]}{action}", *arguments).json["run"] == run["run"]
     short = ask(f"/cron/runs/{run['run'][:3]}{action}", *arguments, status=404)
-    assert "is too short for a run's id" in short.json["error"]
+    assert "is too short for a run's id" in short.json["detail"]
     defer()
     both = ask(f"/cron/runs/{run['run'][:6]}{action}", *arguments, status=404)
-    assert "the ids of 2 runs begin with" in both.json["error"]
+    assert "the ids of 2 runs begin with" in both.json["detail"]
 
 
 def test_a_wrong_form_is_shown_again_as_it_was_filled_in(app, defer):
