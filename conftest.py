@@ -128,7 +128,7 @@ def _try_command(command, namespace):
         return
     if shutil.which("curl") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("this example needs curl")
-    server = StopableWSGIServer.create(namespace["app"])
+    server = StopableWSGIServer.create(namespace["app"], clear_untrusted_proxy_headers=False)
     try:
         local = command.replace("https://", "http://")
         local = re.sub(r"(?<=http://)[\w.]+(:\d+)?", f"127.0.0.1:{server.effective_port}", local)

@@ -31,6 +31,9 @@ FORWARDING_HEADERS = frozenset(
 
 FORWARDING_PREFIX = "x-forwarded-"
 
+#: Those of them that a server may be told to trust, and that name the client.
+CLIENT_HEADERS = frozenset(("x-forwarded-for", "forwarded"))
+
 #: Stands for a peer without an IP address, so that no foreign text reaches an answer.
 UNKNOWN_ADDRESS = "unknown"
 

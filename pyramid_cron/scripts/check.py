@@ -11,6 +11,7 @@ from pyramid.interfaces import ISecurityPolicy
 from pyramid.scripts.common import get_config_loader
 
 from ..errors import StoreError
+from ..guard import CLIENT_HEADERS
 from ..monitors import get_monitoring
 from ..runtime.task_session import explain_other_database
 from ..setting_parsers import parse_boolean, parse_words
@@ -127,8 +128,8 @@ def _find_proxy_problems(context: CommandContext) -> Iterator[str]:
         if name.startswith("server:") and "waitress" in use and _is_clearing(section):
             yield (
                 "waitress takes forwarding headers away, so through a proxy on a machine in"
-                " cron.allow anybody is let in; set cron.token, or"
-                f" clear_untrusted_proxy_headers = false in [{name}]"
+                " cron.allow anybody is let in, and by address alone nobody may act on the pages;"
+                f" set cron.token, or clear_untrusted_proxy_headers = false in [{name}]"
             )
         if use.endswith(PREFIX_FILTER) or use.endswith("paste#prefix"):
             yield (
@@ -153,7 +154,8 @@ def _is_clearing(server: Mapping[str, str]) -> bool:
         is_clearing = parse_boolean(server.get("clear_untrusted_proxy_headers", "true"))
     except ValueError:
         is_clearing = False  # to waitress what is not true is false
-    return is_clearing and not server.get("trusted_proxy")
+    trusted_headers = set(server.get("trusted_proxy_headers", "").lower().split())
+    return is_clearing and not (server.get("trusted_proxy") and CLIENT_HEADERS & trusted_headers)
 
 
 def _find_permission_problems(context: CommandContext) -> Iterator[str]:

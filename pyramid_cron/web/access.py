@@ -75,14 +75,24 @@ def _explain_refusal_by_address(request: Request, *, to_act: bool) -> str | None
     reason = cron.guard.check_page(environ.get("REMOTE_ADDR"), request.headers).reason
     if reason is None:
         warn_of_hidden_proxies(cron, environ)
-        if to_act and not cron.guard.tokens and _came_by_hidden_proxy(environ):
-            reason = "an action in HTTP/1.0, as proxies send it, that waitress hides"
+        if to_act and _may_be_of_anybody(request):
+            reason = (
+                "an action by address alone, where waitress takes forwarding headers away, may be"
+                " anybody's: set cron.token or cron.permission, or clear_untrusted_proxy_headers ="
+                " false for waitress"
+            )
     return reason
 
 
-def _came_by_hidden_proxy(environ: dict[str, Any]) -> bool:
-    """Return whether the request came through a proxy, as far as that can be known."""
-    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and is_hiding_proxies(environ)
+def _may_be_of_anybody(request: Request) -> bool:
+    """Return whether an allowed peer may be a proxy that cannot be told from its machine."""
+    return not get_cron(request.registry).guard.tokens and is_hiding_proxies(request.environ)
+
+
+def lacks_buttons_by_server(request: Request) -> bool:
+    """Return whether who sees a page may not act only since the server hides proxies."""
+    needs_permission = _needed_permissions(request, to_act=True)
+    return not needs_permission and _may_be_of_anybody(request)
 
 
 def require_access(view: ContextView) -> ContextView:

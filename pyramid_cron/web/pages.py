@@ -18,7 +18,7 @@ from ..planning.health import Health
 from ..schedule.zones import parse_moment, to_zone
 from ..text import escape_unprintable, format_instant
 from . import urls
-from .access import csrf_token, may_act
+from .access import csrf_token, lacks_buttons_by_server, may_act
 
 RELATIVE_UNITS_SECONDS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -66,6 +66,7 @@ def render_page(request: Request, template: str, **values: Any) -> str:
             run_path=lambda run_id, *more, **query: urls.run_path(request, run_id, *more, **query),
             csrf_token=lambda: csrf_token(request),
             may_act=lambda: may_act(request),
+            lacks_buttons=lacks_buttons_by_server(request),
             moment=lambda text: text and format_moment(parse_moment(text), now, zone),
             **values,
         )

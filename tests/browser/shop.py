@@ -35,7 +35,7 @@ def served(folder: Path, minutes: int) -> Iterator[str]:
     browser = TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
     pause = {"for": "2h", "reason": "stock-taking"}
     browser.post_json("/cron/tasks/delete-old-orders/pause", pause)
-    server = StopableWSGIServer.create(app)
+    server = StopableWSGIServer.create(app, clear_untrusted_proxy_headers=False)
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:

@@ -154,7 +154,14 @@ def test_a_store_on_one_is_noted(shop, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", ["", "clear_untrusted_proxy_headers = true\n", "trusted_proxy =\n"]
+    "options",
+    [
+        "",
+        "clear_untrusted_proxy_headers = true\n",
+        "trusted_proxy =\n",
+        "trusted_proxy = 127.0.0.1\n",
+        "trusted_proxy = 127.0.0.1\ntrusted_proxy_headers = x-forwarded-proto\n",
+    ],
 )
 def test_waitress_that_hides_proxies_is_a_problem_without_a_token(shop, options):
     shop.write(settings=SERVER + options)
@@ -169,7 +176,7 @@ def test_waitress_that_hides_proxies_is_a_problem_without_a_token(shop, options)
     [
         SERVER + "clear_untrusted_proxy_headers = false\n",
         SERVER + "clear_untrusted_proxy_headers = nay\n",
-        SERVER + "trusted_proxy = 127.0.0.1\n",
+        SERVER + "trusted_proxy = 127.0.0.1\ntrusted_proxy_headers = X-Forwarded-For\n",
         "\n[server:main]\nuse = egg:gunicorn#main\n",
     ],
 )
