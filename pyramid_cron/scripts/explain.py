@@ -21,8 +21,7 @@ from ..schedule.zones import (
     to_zone,
 )
 from ..text import escape_unprintable
-from .context import EXIT_FINE, CommandContext, CommandFailedError
-from .output import CommandOutput
+from .context import EXIT_FINE, CommandContext, CommandFailedError, CommandOutput
 
 MAX_SHIFTS = 2
 """Shifts that are explained: usually one forwards and one back."""

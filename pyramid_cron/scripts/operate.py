@@ -21,10 +21,10 @@ from .context import (
     EXIT_FINE,
     CommandContext,
     CommandFailedError,
+    format_seconds,
     parse_duration_option,
     parse_payload_option,
 )
-from .output import format_seconds
 
 BACKFILL_STEP = timedelta(days=1)
 """A range of slots is counted in steps of this length."""

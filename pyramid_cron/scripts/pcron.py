@@ -21,13 +21,10 @@ from ..runtime.request_scope import complete_request
 from ..text import escape_unprintable
 from . import (
     check,
-    execute,
     explain,
     operate,
-    schedule_commands,
     show,
     upcoming,
-    waiting_commands,
     work,
 )
 from .command_line import make_parser
@@ -37,9 +34,9 @@ from .context import (
     EXIT_WRONG_USE,
     CommandContext,
     CommandFailedError,
+    CommandOutput,
     join_negative_moments,
 )
-from .output import CommandOutput
 
 COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "list": show.list_tasks,
@@ -52,21 +49,21 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "show": show.show,
     "pause": operate.pause,
     "resume": operate.resume,
-    "waiting": waiting_commands.waiting,
-    "defer": waiting_commands.defer,
-    "reschedule": waiting_commands.reschedule,
-    "cancel": waiting_commands.cancel,
-    "retry": waiting_commands.retry,
-    "schedule": schedule_commands.schedule,
-    "unschedule": schedule_commands.unschedule,
-    "schedules": schedule_commands.schedules,
+    "waiting": upcoming.waiting,
+    "defer": upcoming.defer,
+    "reschedule": upcoming.reschedule,
+    "cancel": upcoming.cancel,
+    "retry": upcoming.retry,
+    "schedule": upcoming.schedule,
+    "unschedule": upcoming.unschedule,
+    "schedules": upcoming.schedules,
     "backfill": operate.backfill,
     "simulate": upcoming.simulate,
     "export": show.export,
     "health": show.health,
     "prune": operate.prune,
     "work": work.work,
-    "execute": execute.execute,
+    "execute": work.execute,
 }
 
 

@@ -14,8 +14,7 @@ from ..scheduler import TaskStatus, make_task_status
 from ..serializers import health_data, run_data, run_detail
 from ..store.queries import RunFilter, list_runs
 from ..text import escape_unprintable, format_instant
-from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
-from .output import format_seconds
+from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError, format_seconds
 
 
 def list_tasks(context: CommandContext) -> int:

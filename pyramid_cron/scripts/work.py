@@ -1,18 +1,24 @@
-"""``pcron … work``: ticks and beats in a process without HTTP, and the runs for workers."""
+"""``pcron … work``: ticks, beats and runs for workers without HTTP; ``execute``: one run."""
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
-from ..app import Worker
+from ..app import CronApp, Worker
 from ..planning.snapshot import name_matcher
+from ..run import RunState
 from ..runtime.beats import make_dispatcher
-from .context import EXIT_FINE, CommandContext
+from ..runtime.queues import run_handed_off
+from ..runtime.run_processes import kill_this_process
+from ..task import PROCESS_EXECUTOR
+from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +33,7 @@ def work(context: CommandContext) -> int:
     cron.worker = Worker(args.threads, lambda name: any(matches(name) for matches in patterns))
     dispatcher = make_dispatcher(cron, registry, is_worker=True)
     cron.use_dispatcher(dispatcher)
-    with _stop_signals() as is_stopped:
+    with _stop_event() as is_stopped:
         context.output.print_line(f"working with {args.threads} threads; Ctrl-C or SIGTERM ends it")
         dispatcher.start_ticking(at_once=True)
         is_stopped.wait()
@@ -37,7 +43,7 @@ def work(context: CommandContext) -> int:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def _stop_event() -> Iterator[threading.Event]:
     """Give an event that the first signal sets; a second one does what it did before."""
     is_stopped = threading.Event()
     previous: dict[int, Any] = {}
@@ -56,3 +62,82 @@ def _stop_signals() -> Iterator[threading.Event]:
         yield is_stopped
     finally:
         restore()
+
+
+RUN_STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def execute(context: CommandContext) -> int:
+    """``pcron … execute``: exit status 1 unless the run succeeded.
+
+    It prints what the task prints. On SIGTERM the task has ``cron.shutdown_timeout`` to end.
+    """
+    cron, run = context.cron, context.scheduler.get_run(context.args.run)
+    executor = cron.get_task(run.task).executor
+    if executor != PROCESS_EXECUTOR:
+        raise CommandFailedError(
+            f"run {run.id} is of {run.task!r}, which has executor={executor!r}: only runs of tasks"
+            f" with {PROCESS_EXECUTOR!r} can be executed"
+        )
+    if cron.dispatcher is not None:
+        cron.dispatcher.stop()  # this process is for one run
+    with _run_stop_event(cron) as is_stopped, _lasting_output():
+        ended = (
+            None
+            if is_stopped.is_set()
+            else run_handed_off(cron, context.request.registry, run.id, kill_this_process)
+        )
+    if ended is None:
+        state = context.scheduler.get_run(run.id).state
+        raise CommandFailedError(
+            f"run {run.id} can't be executed: it is {state}, and not claimed for a process",
+            EXIT_BAD_ANSWER,
+        )
+    return EXIT_FINE if ended.state is RunState.SUCCEEDED else EXIT_BAD_ANSWER
+
+
+@contextmanager
+def _run_stop_event(cron: CronApp) -> Iterator[threading.Event]:
+    """Begin to stop the run at a signal, which may come more than once.
+
+    A service manager sends it to all processes, and the process that has started this one, too.
+    """
+    is_stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        is_stopped.set()
+        cron.supervisor.request_shutdown(cron.settings.shutdown_timeout.total_seconds())
+
+    previous = {number: signal.signal(number, stop) for number in RUN_STOP_SIGNALS}
+    try:
+        yield is_stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _lasting_output() -> Iterator[None]:
+    """Drop what is printed once nobody reads it: who has started this process may have died."""
+    with redirect_stdout(_lasting(sys.stdout)), redirect_stderr(_lasting(sys.stderr)):
+        yield
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    try:
+        file = _LastingFile(stream.fileno(), "wb", closefd=False)
+    except OSError:  # it is no file
+        return stream
+    raw: Any = file
+    return io.TextIOWrapper(raw, stream.encoding, "backslashreplace", write_through=True)
+
+
+class _LastingFile(io.FileIO):
+    """A pipe, or another file, that takes everything once its reader has gone."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes; return how many."""
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            return len(data)

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from pyramid_cron.monitors.delivery import DeliveryError
-from pyramid_cron.scripts.sqlite_file import network_file_system
+from pyramid_cron.scripts.check import network_file_system
 
 SERVER = "\n[server:main]\nuse = egg:waitress#main\nlisten = 127.0.0.1:6543\n"
 LOGGING = """

@@ -14,7 +14,7 @@ from pyramid_cron import RunState
 from pyramid_cron.clock import utc_now
 from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Trigger
-from pyramid_cron.scripts import execute
+from pyramid_cron.scripts import work
 from pyramid_cron.store.handoff import hand_off_run
 from pyramid_cron.store.store import Store
 from tests.records import claim
@@ -38,7 +38,7 @@ PROCESSES = """
 
 @pytest.fixture
 def store(shop, monkeypatch):
-    monkeypatch.setattr(execute, "kill_this_process", print)  # it is that of the tests
+    monkeypatch.setattr(work, "kill_this_process", print)  # it is that of the tests
     shop.write(
         PROCESSES, "cron.config_uri = shop.ini\ncron.shutdown_timeout = 0\ncron.self_trigger = true"
     )
@@ -95,7 +95,7 @@ def test_after_a_signal_it_begins_no_run(shop, store, claimed, monkeypatch):
         yield
 
     run_id = claimed("cleans")
-    monkeypatch.setattr(execute, "_lasting_output", signalled)
+    monkeypatch.setattr(work, "_lasting_output", signalled)
     assert shop("execute", run_id) == 1
     assert store.get_run(run_id).state is RunState.CLAIMED
 
@@ -117,7 +117,7 @@ def test_what_is_printed_when_nobody_reads_any_more_is_dropped(monkeypatch):
     reader, writer = os.pipe()
     stream = io.TextIOWrapper(os.fdopen(writer, "wb", buffering=0), write_through=True)
     monkeypatch.setattr(sys, "stdout", stream)
-    with execute._lasting_output():
+    with work._lasting_output():
         print("one \udc80")
         assert os.read(reader, 99) == b"one \\udc80\n"
         os.close(reader)

@@ -18,7 +18,7 @@ from pyramid_cron.app import get_cron
 from pyramid_cron.errors import StoreError
 from pyramid_cron.scripts import operate
 from pyramid_cron.scripts.command_line import make_parser
-from pyramid_cron.scripts.output import CommandOutput
+from pyramid_cron.scripts.context import CommandOutput
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
 from pyramid_cron.sources.crontab_syntax import parse_crontab
 
