@@ -22,8 +22,7 @@ from ..runtime.process_hooks import call_at_exit
 from ..settings import Settings
 from ..task import Task
 from .delivery import DeliveryError, DeliveryQueue, Monitor, deployment_of, report_of
-from .healthchecks import Healthchecks
-from .http_client import get
+from .http_monitors import Healthchecks, get
 
 __all__ = ["Monitoring", "check_monitors", "get_monitoring", "subscribe_monitors"]
 
@@ -119,7 +118,7 @@ def check_monitors(registry: Registry) -> None:
 def _make_monitor(name: str, settings: Settings) -> Monitor:
     # The module of an SDK is imported only if its monitor is in the settings.
     if name == "steadycron":
-        from .steadycron import SteadyCron
+        from .http_monitors import SteadyCron
 
         return SteadyCron(settings)
     if name == "sentry":

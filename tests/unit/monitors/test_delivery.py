@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from pyramid_cron.monitors import delivery, http_client
+from pyramid_cron.monitors import delivery, http_monitors
 from tests.apps import NOON
 from tests.http_servers import nobody_there
 from tests.monitored import App
@@ -88,7 +88,7 @@ def test_one_that_hangs_delays_no_tick(name, server):
 
 
 def test_a_hang_ends_with_a_warning(server, warnings, monkeypatch):
-    monkeypatch.setattr(http_client, "MONITOR_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(http_monitors, "MONITOR_TIMEOUT_SECONDS", 0.1)
     server.hangs = True
     App(**settings("heartbeat", server.url)).tick(NOON)
     assert warnings() == [f"monitor heartbeat: delivery failed: {server.url}: no answer in 0.1 s"]

@@ -9,8 +9,8 @@ import steadycron
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_cron.app import get_cron
-from pyramid_cron.monitors import get_monitoring, http_client
-from pyramid_cron.monitors import steadycron as ours
+from pyramid_cron.monitors import get_monitoring, http_monitors
+from pyramid_cron.monitors import http_monitors as ours
 from pyramid_cron.version import __version__
 from tests.apps import NOON, configure
 from tests.http_servers import nobody_there
@@ -162,7 +162,7 @@ def test_nobody_there_is_a_warning(settings, warnings):
 
 
 def test_an_api_that_hangs_is_left_behind(server, settings, warnings, monkeypatch):
-    monkeypatch.setattr(http_client, "MONITOR_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(http_monitors, "MONITOR_TIMEOUT_SECONDS", 0.2)
     server.hangs = True
     app = App(**settings)
     start = time.monotonic()

@@ -96,7 +96,7 @@ def test_a_key_that_its_monitor_does_not_know_is_a_problem(shop, monkeypatch):
     def refuse(self, monitor):
         raise DeliveryError("SteadyCron knows no such key")
 
-    monkeypatch.setattr("pyramid_cron.monitors.steadycron.SteadyCron.ask", refuse)
+    monkeypatch.setattr("pyramid_cron.monitors.http_monitors.SteadyCron.ask", refuse)
     shop.write(
         'config.add_cron_task(clean, hour=1, name="kept", monitor="kept")',
         settings="cron.monitors = steadycron\ncron.steadycron.api_key = key\n",
