@@ -233,7 +233,8 @@ PARAMETERS_LINE = re.compile(r"^([\s|]*)\[parameters: .*$\n?", re.MULTILINE)
 DETAIL_LINE = re.compile(r"^[\s|]*DETAIL:  .*$\n?", re.MULTILINE)
 """PostgreSQL's line with the values of the row that it refused."""
 
-SQL_START = re.compile(r"\n[\s|]*\[SQL: ")
+SQL_START = re.compile(r"\n[\s|]*(?:\[SQL: |\(Background on this error at: )")
+"""Where what SQLAlchemy adds begins; without a statement it is the address of an explanation."""
 
 
 def summarize_error(error: BaseException) -> str:
