@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakSet
 
 from pyramid.registry import Registry
 from pyramid.request import Request
+from sqlalchemy import Engine
 from zope.interface import Interface
 
 from .clock import utc_now
@@ -102,6 +104,8 @@ class CronApp:
         self.get_session: Callable[[Request], Any] | None = None
         #: Whether its database is known to be the store's.
         self.is_session_checked = False
+        #: The engines of other sessions of which that is known.
+        self.shared_engines: WeakSet[Engine] = WeakSet()
         #: What is logged once per process.
         self.warnings = WarnOnce()
         #: What sends a run to a queue, by executor.
