@@ -18,9 +18,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..clock import Stopwatch
-from ..run import Progress, Run, RunState, TaskInterrupted, make_storable
+from ..run import Progress, Run, RunState, TaskInterrupted
 from ..run_transitions import progressed, started
 from ..schedule.quantities import parse_number
+from ..text import make_storable
 from .interrupts import (
     Interruptible,
     InterruptibleAwaitable,

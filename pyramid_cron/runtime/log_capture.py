@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy.exc import StatementError
 
 from ..logs import current_capture
-from ..run import MAX_RUN_TEXT_BYTES, make_storable
+from ..text import MAX_RUN_TEXT_BYTES, make_storable
 
 CUT_NOTICE_BYTES = 64
 """Room for the line that says how much of a log is left out."""

@@ -26,11 +26,12 @@ from pyramid.registry import Registry
 from ..app import CronApp
 from ..clock import utc_now
 from ..errors import StoreError
-from ..run import Run, RunState, evolve, truncate_error
+from ..run import Run, RunState, evolve
 from ..run_transitions import Failure, ended, failed
 from ..store.ends import End
 from ..store.handoff import hand_off_run, record_outputs, sustain_lease, take_back_run
 from ..task import Task
+from ..text import truncate_error
 from .execution import Execution
 from .programs import outer_environment
 from .request_scope import announce_in_own_request

@@ -17,22 +17,13 @@ from .. import events, logs
 from ..clock import Stopwatch
 from ..errors import CommandError, GiveUp, RetryLater, StoreError
 from ..events import guarded_callbacks
-from ..run import (
-    Run,
-    RunState,
-    TaskCancelled,
-    TaskInterrupted,
-    TaskTimeout,
-    Trigger,
-    evolve,
-    make_storable,
-    truncate_error,
-)
+from ..run import Run, RunState, TaskCancelled, TaskInterrupted, TaskTimeout, Trigger, evolve
 from ..run_transitions import Failure, condition_not_met, failed, succeeded
 from ..store.ends import End, is_file_busy
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import ONE_ATTEMPT, Retry, Task
+from ..text import make_storable, truncate_error
 from .execution import Execution, current_execution
 from .log_capture import LogCapture, format_traceback, summarize_error
 from .supervisor import Supervisor
