@@ -200,6 +200,8 @@ class Run:
     exit_status: int | None = None
     #: How many attempts at its slot before it were lost, and made good by one more each.
     lost_count: int = 0
+    #: Until when its process had its lease when the store was read; None while none carries it out.
+    lease_until: datetime | None = field(default=None, compare=False, repr=False)
     #: Whether its cancellation was requested when the store was read.
     is_cancel_requested: bool = field(default=False, compare=False, repr=False)
     #: Whether its error leaves no other attempt; known to the process that it ended in.
@@ -218,6 +220,19 @@ class Run:
         if self.stdout is None and self.stderr is None:
             return self.log
         return "".join(filter(None, (self.log, self.stdout, self.stderr))) or None
+
+    def heartbeat(self, lease: timedelta) -> datetime | None:
+        """Return when its process last gave a sign of life; None while none carries it out.
+
+        ``lease`` is how long a lease lasts.
+        """
+        return None if self.lease_until is None else self.lease_until - lease
+
+    def elapsed(self, now: datetime) -> float | None:
+        """Return the seconds since it began, if it goes on at ``now``; None otherwise."""
+        if self.started is None or self.finished is not None:
+            return None
+        return max(0.0, (now - self.started).total_seconds())
 
     @property
     def duration(self) -> float | None:
@@ -282,3 +297,23 @@ def as_payload(value: Any) -> Any:
             " kept; give the task the key of what is stored elsewhere"
         )
     return json.loads(text)
+
+
+MAX_RUN_TEXT_BYTES = 64 * 1024
+"""Bytes of UTF-8 that are stored of any one text of a run: the last ones."""
+
+
+def make_storable(text: str) -> str:
+    """Return the text as every database can store it: no NUL, no lone surrogate, not too long."""
+    data = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
+    return data[-MAX_RUN_TEXT_BYTES:].decode("utf-8", "ignore")
+
+
+MAX_ERROR_CHARACTERS = 1000
+"""Characters that the error of a run may have: lists, log lines and alarms show it whole."""
+
+
+def truncate_error(text: str) -> str:
+    """Return the text as every database can store it, cut with an ellipsis if it is too long."""
+    error = make_storable(text[: MAX_ERROR_CHARACTERS + 1])
+    return error if len(error) <= MAX_ERROR_CHARACTERS else f"{error[: MAX_ERROR_CHARACTERS - 1]}…"

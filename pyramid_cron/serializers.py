@@ -61,6 +61,7 @@ def run_detail(run: Run) -> JSONObject:
         "payload": run.payload,
         "traceback": run.traceback,
         "output": run.output,
+        "log": run.log,
         "stdout": run.stdout,
         "stderr": run.stderr,
     }

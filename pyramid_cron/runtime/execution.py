@@ -18,10 +18,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..clock import Stopwatch
-from ..run import Progress, Run, RunState, TaskInterrupted
+from ..run import Progress, Run, RunState, TaskInterrupted, evolve, make_storable
 from ..run_transitions import progressed, started
 from ..schedule.quantities import parse_number
-from ..text import make_storable
+from ..store.rows import make_output_rows
+from ..store.schema import Values
 from .interrupts import (
     Interruptible,
     InterruptibleAwaitable,
@@ -29,6 +30,11 @@ from .interrupts import (
     run_coroutine,
 )
 from .process_hooks import exit_if_forked
+
+
+def hash_outputs(row: Values) -> int:
+    """Return by what the row of a run's outputs is known, without its texts being kept."""
+    return hash(tuple(row.values()))
 
 
 class Execution:
@@ -69,6 +75,8 @@ class Execution:
         self.is_start_recorded = False
         #: What it has logged and written so far, by the field of the run.
         self.outputs: dict[str, Callable[[], str | int | None]] = {}
+        #: The hash of what of this the store had last; None before that.
+        self.live_outputs_hash: int | None = None
         #: What is called as the run begins.
         self.on_start: Callable[[], object] | None = None
         #: Kills what runs outside of this process; None where nothing does.
@@ -163,7 +171,16 @@ class Execution:
 
     def collect_outputs(self) -> dict[str, str | int | None]:
         """Return what it has logged and written so far."""
-        return {name: output() for name, output in self.outputs.items()}
+        # A copy: the task's thread may add to them.
+        return {name: output() for name, output in list(self.outputs.items())}
+
+    def changed_outputs(self) -> Values | None:
+        """Return the row of what it has logged and written, unless the store has that already."""
+        if self.is_over or self.is_delegated or not self.outputs:
+            return None
+        rows = make_output_rows([evolve(self.run, **self.collect_outputs())])
+        is_changed = bool(rows) and hash_outputs(rows[0]) != self.live_outputs_hash
+        return rows[0] if is_changed else None
 
     # Interruptions.
 

@@ -14,8 +14,8 @@ from ..run import Run, RunState, TaskCancelled, TaskKey, TaskTimeout
 from ..run_transitions import abandoned, cancelled, released
 from ..store.results import FailurePause, Outcome, WriteBatch
 from ..store.store import Store
-from ..store.write_buffer import WriteBuffer
-from .execution import Execution
+from ..store.write_buffer import WriteBuffer, write_live_outputs_that_can_be
+from .execution import Execution, hash_outputs
 
 QueuedEvent = tuple[Any, ...]
 """A class of event and its values but for the request."""
@@ -186,6 +186,23 @@ class Executions:
                 execution.interrupt(TaskCancelled("lease expired"))
                 log.warning("%s run=%s: lease lost", run.task, run.id)
 
+    # Outputs.
+
+    def write_live_outputs(self) -> None:
+        """Write what runs have logged and written since the last call. Raises StoreError.
+
+        One statement for all runs of which that has changed.
+        """
+        changed = [
+            (execution, row)
+            for execution in self.all()
+            if (row := execution.changed_outputs()) is not None
+        ]
+        if changed:
+            write_live_outputs_that_can_be(self._store, [row for _, row in changed])
+        for execution, row in changed:
+            execution.live_outputs_hash = hash_outputs(row)
+
     # Ends that are not the task's own.
 
     def release(self, execution: Execution) -> Run | None:
@@ -230,9 +247,8 @@ class Executions:
         if execution.kill is None:
             with self._lock:
                 self._abandoned.append(execution)
-        # Its thread may still commit, also in the moment until its process is killed; only one of
-        # the two ends can be.
-        is_contested = execution.is_transactional
+        # Its thread may still commit; only one of the two ends can be.
+        is_contested = execution.is_transactional and execution.kill is None
         self._record_end(run, execution.by_shutdown, is_contested=is_contested)
 
     def stuck_tasks(self) -> frozenset[TaskKey]:

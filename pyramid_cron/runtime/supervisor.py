@@ -33,6 +33,12 @@ SUPERVISOR_INTERVAL_SECONDS = 0.2
 RELEASE_AFTER_SECONDS = 1.0
 """Seconds that a run may take before those claimed with it and not begun are released."""
 
+OUTPUT_INTERVAL_SECONDS = 1.5
+"""Seconds after which what runs have logged since is written, while they run."""
+
+OUTPUT_PAUSE_SECONDS = 10.0
+"""Seconds until the next try where that fails: the store may be locked by what it is about."""
+
 SUPERVISOR_IDLE_SECONDS = 30.0
 """Seconds without work after which the thread ends, until it is needed again."""
 
@@ -115,6 +121,7 @@ class Supervisor:
         #: Claims that may be in the store: the answer to their commit was lost.
         self._uncertain_claims: list[Run] = []
         self._interrupt_at = self._abandon_at = float("-inf")
+        self._write_outputs_at = float("-inf")
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked process: runs and the thread are the parent's."""
@@ -214,9 +221,6 @@ class Supervisor:
                 self._write_buffer.drain() as batch,
                 self._store.claim_transaction(clock.now(), lease_until) as claims,
             ):
-                # Others may have written for seconds, which are not the lease's.
-                lease_until = self.executions.new_lease(clock)
-                claims.begin_at(clock.now(), lease_until)
                 claims.write_batch(batch)
                 claims.renew_leases(run_ids)
                 claimed = claims.claimed
@@ -323,10 +327,23 @@ class Supervisor:
         for step in (self.executions.heartbeat, self._flush, self._release_uncertain):
             with self._store_warnings.reporting():
                 step()
+        self._write_live_outputs()
         # A tick calls subscribers itself before it answers; but it may take long, or be stuck.
         if self.executions.has_events and (self._events_waited or not self._ticks_in_progress):
             self._notify(self.executions.drain_events())
         self._events_waited = self.executions.has_events
+
+    def _write_live_outputs(self) -> None:
+        """Write what runs have logged so far, now and then; their ends write all of it."""
+        if time.monotonic() < self._write_outputs_at:
+            return
+        seconds = OUTPUT_INTERVAL_SECONDS
+        try:
+            self.executions.write_live_outputs()
+        except StoreError as error:
+            seconds = OUTPUT_PAUSE_SECONDS
+            log.info("what runs have logged so far is not written: %s", error)
+        self._write_outputs_at = time.monotonic() + seconds
 
     def _release_held_up(self) -> None:
         """Release what was claimed with a run that takes long."""

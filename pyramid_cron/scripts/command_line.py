@@ -97,6 +97,9 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")
     command = _add_command(commands, "show", "show all details of a run")
     _add_run_argument(command)
+    command.add_argument(
+        "--follow", action="store_true", help="print what it logs until it is over, then the rest"
+    )
     command = _add_command(commands, "simulate", "show what would run, and run nothing")
     _add_range_options(command)
     command.add_argument("--summary", action="store_true", help="count the slots of each task")

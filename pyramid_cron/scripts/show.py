@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from time import sleep
 
 from ..errors import StoreError
 from ..export import export_crontab
@@ -15,6 +16,12 @@ from ..serializers import health_data, run_data, run_detail
 from ..store.queries import RunFilter, list_runs
 from ..text import escape_unprintable, format_instant
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError, format_seconds
+
+FOLLOW_SECONDS = 1.0
+"""Seconds after which it is seen what a run has logged meanwhile."""
+
+FOLLOW_OVERLAP_CHARACTERS = 400
+"""Characters by which the end of what is printed is found in a text that was cut."""
 
 
 def list_tasks(context: CommandContext) -> int:
@@ -145,6 +152,8 @@ def show(context: CommandContext) -> int:
     """``pcron … show``."""
     out = context.output
     run = context.scheduler.get_run(context.args.run)
+    if context.args.follow:
+        return _follow(context, run)
     texts = {"traceback": run.traceback, "stdout": run.stdout, "stderr": run.stderr}
     if out.is_json:
         out.print_json(run_detail(run))
@@ -155,6 +164,37 @@ def show(context: CommandContext) -> int:
             out.print_line(f"\n{name}:")
             out.print_line(text.rstrip("\n"))
     return EXIT_FINE
+
+
+def _follow(context: CommandContext, run: Run) -> int:
+    """Print what a run logs and its program writes until it is over, then its short values."""
+    out = context.output
+    printed: dict[str, str] = {}
+    while True:
+        for name in ("log", "stdout", "stderr") if not out.is_json else ():
+            text = getattr(run, name) or ""
+            sys.stdout.write(find_new_text(printed.get(name, ""), text))
+            printed[name] = text
+        sys.stdout.flush()
+        if run.state.is_final:
+            break
+        sleep(FOLLOW_SECONDS)
+        run = context.scheduler.get_run(run.id)
+    if out.is_json:
+        out.print_json(run_detail(run))
+    else:
+        out.print_line()
+        out.print_pairs(_run_pairs(context, run))
+    return EXIT_FINE
+
+
+def find_new_text(printed: str, text: str) -> str:
+    """Return what has been added to a text, of which the beginning may have been left out since."""
+    if text.startswith(printed):
+        return text[len(printed) :]
+    last_lines = printed[-FOLLOW_OVERLAP_CHARACTERS:]
+    start = text.rfind(last_lines)
+    return text if start < 0 else text[start + len(last_lines) :]
 
 
 def _describe_state(run: Run) -> str:

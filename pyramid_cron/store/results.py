@@ -27,7 +27,7 @@ from ..planning.snapshot import PauseRule, WaitingRun, name_matcher
 from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
 from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
-from .ends import Claim, delete_ends, end_of, read_ends, take_end
+from .ends import Claim, delete_ends, end_of, take_end
 from .rows import (
     NO_OWNER,
     Session,
@@ -185,12 +185,7 @@ def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
 
 
 def _wins(session: Session, run: Run) -> bool:
-    """Return whether a run ends like this, and not as its task's transaction may say."""
-    claim = take_end(session, end_of(run))
-    if claim is not Claim.DUPLICATE:
-        return claim is Claim.TAKEN
-    # This process may have taken it before, and not have heard so.
-    return read_ends(session, [run.id])[run.id].state is run.state
+    return take_end(session, end_of(run)) is Claim.TAKEN
 
 
 def _select_owned_ids(session: Session) -> set[str]:
@@ -239,6 +234,15 @@ def _make_run_overwrite(table: Table, is_over: bool) -> Insert:
     values |= {"lease_until": null()} if is_over else {}
     overwrite: Insert = statement.on_duplicate_key_update(values)
     return overwrite
+
+
+def write_live_outputs(session: Session, rows: Sequence[Values]) -> None:
+    """Write what runs have logged and written so far, but for runs that are over.
+
+    The same transaction that ends a run writes the whole of it, and gives up its lease.
+    """
+    owned = _select_owned_ids(session)
+    write_outputs(session, [row for row in rows if row["run_id"] in owned])
 
 
 def write_outputs(session: Session, rows: list[Values]) -> None:

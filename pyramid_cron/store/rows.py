@@ -15,8 +15,16 @@ from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, fu
 from sqlalchemy.dialects import mysql, sqlite
 
 from ..planning.snapshot import ActiveRun, PauseRule, WaitingRun
-from ..run import Progress, Run, RunReason, RunState, Trigger, WaitReason, make_run_ids
-from ..text import make_storable
+from ..run import (
+    Progress,
+    Run,
+    RunReason,
+    RunState,
+    Trigger,
+    WaitReason,
+    make_run_ids,
+    make_storable,
+)
 from .schema import Tables, Values, once_per_store
 
 IDS_PER_STATEMENT = 1000
@@ -220,6 +228,7 @@ def to_run(row: Row[Any]) -> Run:
         stderr=row._mapping.get("stderr"),
         exit_status=row.exit_status,
         lost_count=row.lost_count,
+        lease_until=None if row.owner == NO_OWNER else row.lease_until,
         is_cancel_requested=bool(row.cancel_requested),
     )
 

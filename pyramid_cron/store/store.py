@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +25,7 @@ from .results import (
     WriteBatch,
     apply_batch,
     extend_leases,
+    write_live_outputs,
 )
 from .rows import (
     SCHEDULES_VERSION_INFO,
@@ -39,7 +40,7 @@ from .rows import (
     to_run,
     write_info,
 )
-from .schema import MYSQL_DIALECTS, Tables, ensure_schema, make_tables, once_per_store
+from .schema import MYSQL_DIALECTS, Tables, Values, ensure_schema, make_tables, once_per_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +112,14 @@ class Store:
             yield Session(connection, self.tables, self.owner)
 
     @contextmanager
-    def write_session(self, *, is_long: bool = False) -> Iterator[Session]:
+    def write_session(self) -> Iterator[Session]:
         """Give a session that is the only one to write, over all hosts.
 
         What it writes is durable when the block ends. SQLite has one writer at a time, and so no
-        two that wait for each other; elsewhere they take turns by a lock on one row. A server ends
-        the session of a process that does nothing with it for seconds, or with ``is_long`` for half
-        a minute.
+        two that wait for each other; elsewhere they take turns by a lock on one row.
         """
         self.open()
-        with self.database.write(is_long=is_long) as connection:
+        with self.database.write() as connection:
             if self.database.dialect != "sqlite":
                 connection.execute(_write_lock_query(self.tables))
             yield Session(connection, self.tables, self.owner)
@@ -172,6 +171,11 @@ class Store:
         """Renew the leases of runs; return the ids of those that this process still owns."""
         with self.write_session() as session:
             return extend_leases(session, run_ids, lease_until)
+
+    def write_live_outputs(self, rows: Sequence[Values]) -> None:
+        """Write what active runs of this process have logged and written so far."""
+        with self.write_session() as session:
+            write_live_outputs(session, rows)
 
     def request_cancel(self, run_id: str) -> None:
         """Ask the owner of an active run to cancel it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from ..errors import StoreError
 from ..run import Run, evolve
 from .results import DeferredRun, FailurePause, Outcome, WriteBatch
+from .schema import Values
 from .store import Store
 from .stored_schedules import ScheduleChange
 from .ticks import TickRecord
@@ -120,6 +121,20 @@ def write_what_can_be(store: Store, batch: WriteBatch) -> list[FailurePause]:
         if not _is_refusal(store, error):
             raise
     return [pause for part in _split(batch) for pause in _write_part(store, part)]
+
+
+def write_live_outputs_that_can_be(store: Store, rows: Sequence[Values]) -> None:
+    """Write what runs have logged so far; where the database refuses it, each by itself.
+
+    What is refused is left out: the end of its run says so. Raises StoreError for other trouble.
+    """
+    try:
+        store.write_live_outputs(rows)
+    except StoreError as error:
+        if not _is_refusal(store, error):
+            raise
+        for row in rows if len(rows) > 1 else ():
+            write_live_outputs_that_can_be(store, [row])
 
 
 def _is_refusal(store: Store, error: StoreError) -> bool:

@@ -14,7 +14,6 @@ from ..app import CronApp, get_cron
 from ..health_report import HealthReport
 from ..planning.forecast import next_runs
 from ..planning.snapshot import active_pause
-from ..run import Run
 from ..serializers import JSONObject, instant_or_none, task_health_data
 from ..store import queries
 from ..store.waiting import list_waiting
@@ -105,14 +104,7 @@ def _failed_data(request: Request, cron: CronApp, report: HealthReport) -> JSONO
 def _running_data(request: Request, report: HealthReport) -> list[JSONObject]:
     """Return the active runs, those that have run longest first."""
     runs = [active.run for active in report.overview.active_runs]
-    return [{**urls.linked_run(request, run), "elapsed": _elapsed(run, report)} for run in runs]
-
-
-def _elapsed(run: Run, report: HealthReport) -> float | None:
-    """Return the seconds since a run began; None before that."""
-    if run.started is None:
-        return None
-    return max(0.0, (report.now - run.started).total_seconds())
+    return [{**urls.linked_run(request, run), "elapsed": run.elapsed(report.now)} for run in runs]
 
 
 def _upcoming_data(cron: CronApp, report: HealthReport) -> list[JSONObject]:

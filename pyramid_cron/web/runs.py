@@ -7,12 +7,12 @@ from pyramid.response import Response
 
 from ..app import get_cron
 from ..run import Run, RunReason, RunState, Trigger
-from ..serializers import run_detail
+from ..serializers import instant_or_none, run_detail
 from ..store import queries
 from ..text import format_instant
 from . import actions, responses, urls
 from .problems import HTTPProblem
-from .responses import page_view, respond
+from .responses import page_view, respond, text_response
 
 RUNS_PER_PAGE = 50
 
@@ -86,9 +86,12 @@ def run_view(request: Request) -> Response:
     confirm = request.GET.get("confirm")
     if confirm is not None:
         return actions.confirm_run(request, run, confirm)
-    attempts = queries.list_attempts(get_cron(request.registry).store, run)
+    cron = get_cron(request.registry)
+    now, heartbeat = cron.clock(), run.heartbeat(cron.settings.lease)
+    attempts = queries.list_attempts(cron.store, run)
     data = {
         **run_detail(run),
+        "heartbeat": heartbeat and format_instant(min(heartbeat, now)),
         "url": urls.run_path(request, run.id),
         "attempts": [urls.linked_run(request, attempt) for attempt in attempts],
     }
@@ -96,11 +99,33 @@ def run_view(request: Request) -> Response:
         request,
         "run.html",
         data,
-        log=run.log,
+        elapsed=run.elapsed(now),
+        followup=next((other for other in attempts if other.attempt > run.attempt), None),
+        next_slot=_next_slot(request, run),
         actions=actions.available_actions(run),
         title=f"Run of {run.task}",
         parent="Runs",
     )
+
+
+def _next_slot(request: Request, run: Run) -> str | None:
+    """Return the next slot of the run's task, for its page."""
+    if not responses.wants_html(request):
+        return None
+    return instant_or_none(responses.page_health_report(request).task_health(run.task).next)
+
+
+@page_view("GET", "HEAD")
+def run_log_view(request: Request) -> Response:
+    """Show what a run has logged and its program has written so far, as text."""
+    responses.check_parameters(request)
+    run = find_run(request, request.matchdict["id"])
+    texts = {"log": run.log, "standard output": run.stdout, "standard error": run.stderr}
+    parts = {name: text for name, text in texts.items() if text}
+    if len(parts) < 2:
+        return text_response("".join(parts.values()))
+    ended = {name: text if text.endswith("\n") else f"{text}\n" for name, text in parts.items()}
+    return text_response("\n".join(f"==> {name} <==\n{text}" for name, text in ended.items()))
 
 
 def _find_shown_run(request: Request, path: str) -> Run:

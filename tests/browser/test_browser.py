@@ -105,17 +105,33 @@ def test_the_progress_of_a_running_run_is_shown(driver, site, folder):
     store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
     [run] = claim(store, slot("refund-order", NOW, origin="adhoc:7"), now=NOW)
     driver.get(f"{site}/cron/runs/{run.id}")
-    # A page that is exchanged for a newer one takes its elements with it.
-    wait = WebDriverWait(driver, 10, ignored_exceptions=[StaleElementReferenceException])
-    running = replace(run, state=RunState.RUNNING, started=NOW)
-    write(store, running)
-    wait.until(lambda _: "running" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text)
-    assert "14:00:00" in driver.find_element(By.XPATH, "//dt[.='Started']/..").text
     driver.execute_script("window.loaded = 'once'")
-    write(store, replace(running, progress=Progress(3, 4, "mail")))
-    wait.until(lambda _: "3 of 4 mail" in driver.find_element(By.TAG_NAME, "main").text)
+    # A part that is exchanged for a newer one takes its elements with it.
+    wait = WebDriverWait(driver, 10, 0.1, ignored_exceptions=[StaleElementReferenceException])
+
+    def shows(text):
+        wait.until(lambda _: text in driver.find_element(By.TAG_NAME, "main").text)
+
+    running = replace(run, state=RunState.RUNNING, started=NOW, progress=Progress(3, 4, "mail"))
+    write(store, running)
+    shows("3 of 4 mail")
+    assert "running" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+    assert "14:00:00" in driver.find_element(By.XPATH, "//dt[.='Started']/..").text
+    lines = [f"line {number}\n" for number in range(200)]
+    for text in ("".join(lines[:100]), "".join(lines)):
+        store.write_live_outputs([live_output(run, text)])
+        shows(text.split("\n")[-2])
+        scrolled = "const pre = document.querySelector('[data-part=log] pre');"
+        scrolled += "return pre.scrollHeight - pre.clientHeight - pre.scrollTop"
+        assert driver.execute_script(scrolled) < 8 or text == "".join(lines[:100])
+    driver.find_element(By.LINK_TEXT, "Cancel…").send_keys("")  # has the focus
+    write(store, ended(run, log="all of it\n"))
+    shows("all of it")
+    assert "succeeded" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+    assert driver.find_elements(By.LINK_TEXT, "Cancel…") == []
     assert driver.execute_script("return window.loaded") == "once"
-    write(store, ended(run))
-    wait.until(lambda _: driver.execute_script("return window.loaded") is None)
-    wait.until(lambda _: "succeeded" in driver.find_element(By.TAG_NAME, "main").text)
     store.database.dispose()
+
+
+def live_output(run, text):
+    return {"run_id": run.id, "log": text, "stdout": None, "stderr": None}

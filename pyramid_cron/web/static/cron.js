@@ -1,32 +1,46 @@
 "use strict";
-// Polls the progress of an active run; reloads the page once its state has changed.
-const region = document.querySelector("[data-poll]");
-if (region) {
-  const field = (name) => region.querySelector(`[data-field="${name}"]`);
-  const poll = async () => {
-    try {
-      const answer = await fetch(region.dataset.poll, { headers: { Accept: "application/json" } });
-      if (answer.ok) {
-        const run = await answer.json();
-        if (run.state !== region.dataset.state) {
-          location.reload();
-          return;
-        }
-        show(run.progress);
+// Keeps a page up to date: asks for it again and exchanges the parts of it that have changed.
+const live = document.querySelector("[data-live]");
+
+const isAtEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+
+const exchange = (part, newer) => {
+  const [text, newText] = [part, newer].map((one) => one.querySelector("pre"));
+  if ("grows" in part.dataset && text && newText) {
+    // A log that is read stays where it is; one whose end is shown shows its end.
+    const follows = isAtEnd(text);
+    text.textContent = newText.textContent;
+    if (follows) text.scrollTop = text.scrollHeight;
+    return;
+  }
+  const focused = part.contains(document.activeElement) && document.activeElement;
+  const target = focused && focused.getAttribute("href");
+  part.innerHTML = newer.innerHTML;
+  if (target) part.querySelector(`[href="${CSS.escape(target)}"]`)?.focus();
+};
+
+const refresh = async () => {
+  let seconds = Number(live.dataset.live);
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (answer.ok) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of document.querySelectorAll("[data-part]")) {
+        const newer = page.querySelector(`[data-part="${part.dataset.part}"]`);
+        if (newer && newer.innerHTML !== part.innerHTML) exchange(part, newer);
       }
-    } catch {
-      // The server does not answer; poll again.
+      document.title = page.title;
+      document.querySelector("link[rel=icon]").href = page.querySelector("link[rel=icon]").href;
+      if (!page.querySelector("[data-live]")) return;
     }
-    setTimeout(poll, 1000);
-  };
-  const show = (progress) => {
-    if (!progress) return;
-    if (progress.total) {
-      field("progress").max = progress.total;
-      field("progress").value = progress.done;
-    }
-    const of = progress.total ? ` of ${progress.total}` : "";
-    field("message").textContent = `${progress.done}${of} ${progress.message ?? ""}`;
-  };
-  poll();
+  } catch {
+    // The server does not answer; ask again.
+  }
+  if (document.hidden) seconds *= 10;
+  setTimeout(refresh, seconds * 1000);
+};
+
+if (live) {
+  for (const box of live.querySelectorAll("[data-grows] pre")) box.scrollTop = box.scrollHeight;
+  setTimeout(refresh, Number(live.dataset.live) * 1000);
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import make_url
 
 from pyramid_cron.app import get_cron
 from pyramid_cron.errors import StoreError
@@ -20,7 +21,10 @@ from pyramid_cron.scripts import operate
 from pyramid_cron.scripts.command_line import make_parser
 from pyramid_cron.scripts.context import CommandOutput
 from pyramid_cron.scripts.pcron import COMMANDS, PCronCommand
+from pyramid_cron.scripts.show import find_new_text
 from pyramid_cron.sources.crontab_syntax import parse_crontab
+from pyramid_cron.store.store import Store
+from tests.records import claim, ended, slot, write
 
 ROOT = Path(__file__).parents[3]
 
@@ -647,3 +651,44 @@ def test_the_manual_mentions_each_command_and_option():
 def test_output_escapes_what_a_terminal_would_obey(capsys):
     CommandOutput(ZoneInfo("UTC")).print_table(["A", "B"], [["x\x1b[31m", "1"], ["y\nz", "2"]])
     assert capsys.readouterr().out.splitlines()[1:] == ["x\\x1b[31m  1", "y\\nz       2"]
+
+
+def test_show_follows_the_log_of_a_run_that_goes_on(shop, monkeypatch):
+    shop.fine("check")
+    store = Store(make_url(f"sqlite:///{shop.folder}/cron.sqlite"), "cron_")
+    store.open()
+    [run] = claim(store, slot("clean"))
+    row = {"run_id": run.id, "stdout": None, "stderr": None}
+    steps = iter(("one\n", "one\ntwo\n", None))
+
+    def sleep(seconds):
+        log = next(steps)
+        if log is None:
+            write(store, ended(run, log="one\ntwo\nthree\n"))
+        else:
+            store.write_live_outputs([{**row, "log": log}])
+
+    monkeypatch.setattr("pyramid_cron.scripts.show.sleep", sleep)
+    lines = shop.fine("show", run.id, "--follow").splitlines()
+    assert lines[:4] == ["one", "two", "three", ""]
+    assert "state:    succeeded" in lines
+    assert shop.json("show", run.id, "--follow")["log"] == "one\ntwo\nthree\n"
+    store.database.dispose()
+
+
+@pytest.mark.parametrize(
+    ("printed", "text", "new"),
+    [
+        ("", "a\n", "a\n"),
+        ("a\n", "a\nb\n", "b\n"),
+        ("a\nb\n", "a\nb\n", ""),
+        (
+            "x" * 500 + "\nend\n",
+            "[... 9 bytes left out ...]\n" + "x" * 450 + "\nend\nnew\n",
+            "new\n",
+        ),
+        ("long ago\n", "[... 9 bytes left out ...]\nnew\n", "[... 9 bytes left out ...]\nnew\n"),
+    ],
+)
+def test_of_a_log_that_is_followed_what_is_new_is_printed(printed, text, new):
+    assert find_new_text(printed, text) == new

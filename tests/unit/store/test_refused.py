@@ -10,7 +10,7 @@ from pyramid_cron.errors import StoreError
 from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Trigger
 from pyramid_cron.store.results import DeferredRun, Outcome, WriteBatch
-from pyramid_cron.store.write_buffer import write_what_can_be
+from pyramid_cron.store.write_buffer import write_live_outputs_that_can_be, write_what_can_be
 from tests.apps import NOON
 from tests.records import claim, ended, slot
 
@@ -25,6 +25,11 @@ class Choosy:
         if not self.is_there or self.word in repr(batch):
             raise StoreError("cron.url …: packet too large") from self.cause
         return self.store.write_batch(batch)
+
+    def write_live_outputs(self, rows):
+        if not self.is_there or self.word in repr(rows):
+            raise StoreError("cron.url …: packet too large") from self.cause
+        self.store.write_live_outputs(rows)
 
     def pause_rules(self):
         if not self.is_there:
@@ -114,3 +119,19 @@ def test_nothing_is_dropped_for_trouble_that_passes(store, runs, caplog, trouble
 def test_what_servers_say_of_a_value_is_a_refusal(store, runs, refusal):
     write_what_can_be(Choosy(store, "HUGE", cause=refusal), batch_of(runs, log="HUGE"))
     assert store.get_run(runs[1].id).state is RunState.SUCCEEDED
+
+
+def live(run, log):
+    return {"run_id": run.id, "log": log, "stdout": None, "stderr": None}
+
+
+def test_the_log_so_far_of_others_is_written_where_one_is_refused(store, runs):
+    good, bad = runs
+    rows = [live(good, "so far"), live(bad, "HUGE")]
+    write_live_outputs_that_can_be(Choosy(store, "HUGE"), rows)
+    assert [store.get_run(run.id).log for run in runs] == ["so far", None]
+
+
+def test_the_log_so_far_waits_where_the_store_is_not_there(store, runs):
+    with pytest.raises(StoreError):
+        write_live_outputs_that_can_be(Choosy(store, "", is_there=False), [live(runs[0], "a")])

@@ -236,3 +236,35 @@ class TestWriteBuffer:
         with store.claim_transaction(NOON, NOON + MINUTE) as claims:
             claims.write_batch(WriteBatch([Outcome(ended(run))]))
             assert claims.snapshot().active == {}
+
+
+class TestLiveOutputs:
+    """What runs have logged so far is on record; their ends have the whole of it."""
+
+    @staticmethod
+    def live(run, log):
+        return {"run_id": run.id, "log": log, "stdout": None, "stderr": None}
+
+    def test_it_is_on_record_while_they_run_and_once_they_are_lost(self, store):
+        [run] = claim(store)
+        store.write_live_outputs([self.live(run, "a\n")])
+        store.write_live_outputs([self.live(run, "a\nb\n")])
+        assert store.get_run(run.id).log == "a\nb\n"
+        expire(store)
+        found = store.get_run(run.id)
+        assert (found.state, found.log) == ("lost", "a\nb\n")
+
+    def test_what_comes_after_the_end_changes_nothing(self, store):
+        [over, other] = claim(store, slot("a"), slot("b"))
+        write(store, ended(over, log="all"))
+        store.write_live_outputs([self.live(over, "half"), self.live(other, "half")])
+        assert [store.get_run(run.id).log for run in (over, other)] == ["all", "half"]
+
+    def test_a_run_has_the_lease_of_the_process_that_carries_it_out(self, store):
+        [run] = claim(store)
+        found = store.get_run(run.id)
+        assert found.heartbeat(MINUTE) == NOON
+        assert (found.elapsed(LATER), ended(run).elapsed(LATER)) == (None, None)
+        assert replace(run, started=NOON).elapsed(LATER) == 120
+        write(store, ended(run))
+        assert store.get_run(run.id).heartbeat(MINUTE) is None
