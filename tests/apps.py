@@ -11,6 +11,7 @@ from sqlalchemy import String, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from pyramid_cron.testing import CronTester
+from tests.integration.processes import wait_until
 
 NOON = datetime(2026, 6, 15, 12, 0, tzinfo=timezone.utc)
 
@@ -68,6 +69,17 @@ def committed(config: Configurator) -> list[str]:
     """The texts that another connection can see."""
     with Session(config.registry["engine"]) as session:
         return sorted(session.scalars(select(Note.text)))
+
+
+def run_by_hand(app, task: str, body: dict | None = None) -> dict:
+    """Have a task run as its page does; return the run once it is over."""
+    run = app.post_json(f"/cron/tasks/{task}/run", body or {}, status=202).json
+
+    def over():
+        current = app.get(run["url"]).json
+        return current["finished"] and current
+
+    return wait_until(over)
 
 
 def cron_of(config: Configurator) -> CronTester:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyramid.registry import Registry
+from pyramid.request import Request
 
 from .. import events
 from ..app import CronApp, get_cron
 from ..clock import Stopwatch
 from ..errors import StoreError
 from ..planning.snapshot import WaitingRun
+from ..planning.tick_plan import find_blocking
 from ..registry import TaskRegistry
-from ..run import Run
-from ..task import PROCESS_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR, Task
+from ..run import Run, RunState, WaitReason
+from ..task import BUILT_IN_EXECUTORS, Overlap, Task
 from .executions import QueuedEvent
-from .phases import ClaimRefusal, try_claims
+from .phases import ClaimRefusal, find_refusal, try_claims
 from .queues import send_runs
-from .request_scope import own_request, run_in_own_request
+from .request_scope import (
+    announce_in_own_request,
+    find_skip,
+    make_manual_run,
+    own_request,
+    run_in_own_request,
+    url_environ_of,
+)
 from .run_processes import run_in_process
+from .task_session import ensure_same_database
 from .transactions import without_transaction
 
 
@@ -40,7 +51,7 @@ def launch_runs(
     queue_runs: list[Run] = []
     for run in runs:
         task = task_registry.get(run.task)
-        if task.executor in (THREAD_EXECUTOR, PROCESS_EXECUTOR, WORKER_EXECUTOR):
+        if task.executor in BUILT_IN_EXECUTORS:
             _start_thread(cron, registry, task, run, clock, url_environ)
         else:
             queue_runs.append(run)
@@ -49,6 +60,56 @@ def launch_runs(
         cron.background_threads.start(
             "sending", queue_runs, lambda: send_runs(cron, task_registry, queue_runs, clock)
         )
+
+
+def start_manually(cron: CronApp, request: Request, task: Task, payload: Any) -> Run:
+    """Begin a run of a task by hand, outside of the request that asks for it; return the run.
+
+    It is on record as returned: about to begin in a thread of this process or by its queue, or
+    waiting where there is no room, no worker or no thread, for the next beat or tick that has one.
+    With ``overlap="delay"`` it waits for the end of the active run; otherwise it is skipped then,
+    as :func:`run_manually` does. Earlier work of the request is committed.
+
+    Raises TypeError or ValueError for a payload that is not JSON, StoreError.
+    """
+    clock = Stopwatch(cron.clock())
+    waiting_run = make_manual_run(task, payload, clock.now())
+    with without_transaction(request):
+        ensure_same_database(cron, request)
+        run = _claim_manually(cron, task, waiting_run, clock)
+        if isinstance(run, WaitingRun):
+            run = cron.store.enqueue_or_advance(run)
+            cron.on_deferred()
+        elif run.state is RunState.SKIPPED:
+            announce_in_own_request(cron, request.registry, run, clock, by_shutdown=False)
+        else:
+            environ = url_environ_of(request)
+            launch_runs(cron, request.registry, cron.task_registry, [run], clock, environ)
+            execution = cron.supervisor.executions.get(run.id)
+            if execution is not None and execution.is_abandoned:  # there was no thread for it
+                cron.supervisor.flush_or_warn(run)
+                run = cron.store.get_run(run.id) or run
+        return run
+
+
+def _claim_manually(
+    cron: CronApp, task: Task, waiting_run: WaitingRun, clock: Stopwatch
+) -> Run | WaitingRun:
+    """Claim a run by hand, or record that it is skipped; return it as it is to wait otherwise."""
+    tasks = cron.task_registry
+    with cron.supervisor.claim_transaction(clock) as claims:
+        snapshot = claims.active_runs()
+        is_delayed = task.overlap is Overlap.DELAY and find_blocking(task, snapshot)
+        if not is_delayed and (skip := find_skip(cron, task, waiting_run, snapshot)):
+            _, [run] = claims.claim([], [skip])
+        elif refusal := find_refusal(cron, task, waiting_run, snapshot):
+            is_blocked = refusal is ClaimRefusal.BLOCKED
+            return replace(waiting_run, why=WaitReason.OVERLAP) if is_blocked else waiting_run
+        elif cron.supervisor.is_stopping:
+            return waiting_run
+        else:
+            [run], _ = claims.claim([waiting_run], weight_of=tasks.weight, lock_of=tasks.lock)
+    return run
 
 
 def _start_thread(

@@ -220,7 +220,7 @@ def try_claims(
                 refusals.append(ClaimRefusal.TAKEN)
             elif active_pause(task.name, clock.now(), rules, current.schedule):
                 refusals.append(ClaimRefusal.POSTPONED)
-            elif refusal := _find_refusal(cron, task, current, snapshot):
+            elif refusal := find_refusal(cron, task, current, snapshot):
                 refusals.append(refusal)
             else:
                 refusals.append(None)
@@ -234,7 +234,7 @@ def try_claims(
     return [next(runs) if refusal is None else refusal for refusal in refusals]
 
 
-def _find_refusal(
+def find_refusal(
     cron: CronApp, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
 ) -> ClaimRefusal | None:
     """Return why a run may not run beside the active ones; None if it may."""

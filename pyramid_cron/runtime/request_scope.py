@@ -21,7 +21,7 @@ from ..clock import Stopwatch
 from ..planning.catch_up import SkippedSlots
 from ..planning.snapshot import Snapshot, WaitingRun, is_stuck
 from ..planning.tick_plan import find_blocking, skipped_as_stuck, skipped_for_overlap
-from ..run import Run, RunState, Trigger, as_payload, make_adhoc_origin
+from ..run import Run, RunState, Trigger, WaitReason, as_payload, make_adhoc_origin
 from ..schedule.zones import get_zone
 from ..task import Task
 from .execution import current_execution
@@ -209,14 +209,7 @@ def run_manually(
     abandoned one goes on in this process. Raises TypeError or ValueError for a payload that is not
     JSON, StoreError if the run can't be claimed or its result can't be written.
     """
-    waiting_run = WaitingRun(
-        task.name,
-        now,
-        Trigger.MANUAL,
-        now,
-        origin=make_adhoc_origin(),
-        payload=as_payload(payload),
-    )
+    waiting_run = make_manual_run(task, payload, now)
     caller = current_execution.get()
     with runner_in_request(
         cron,
@@ -226,8 +219,8 @@ def run_manually(
         commit_first=commit_first or caller is not None,
     ) as runner:
         with cron.supervisor.claim_transaction(runner.clock) as claims:
-            if skip := _find_skip(cron, task, now, claims.active_runs()):
-                _, [run] = claims.claim([], [replace(skip, waiting_run=waiting_run)])
+            if skip := find_skip(cron, task, waiting_run, claims.active_runs()):
+                _, [run] = claims.claim([], [skip])
             else:
                 [run], _ = claims.claim([waiting_run], lock_of=lambda _: task.lock)
         if run.state is RunState.SKIPPED:
@@ -240,10 +233,28 @@ def run_manually(
     return run
 
 
-def _find_skip(cron: CronApp, task: Task, now: datetime, snapshot: Snapshot) -> SkippedSlots | None:
-    """Return why a run by hand is skipped; None if it may begin."""
+def make_manual_run(task: Task, payload: Any, now: datetime) -> WaitingRun:
+    """Return a run of a task by hand; TypeError or ValueError for a payload that is not JSON."""
+    return WaitingRun(
+        task.name,
+        now,
+        Trigger.MANUAL,
+        now,
+        origin=make_adhoc_origin(),
+        payload=as_payload(payload),
+        why=WaitReason.ROOM,
+    )
+
+
+def find_skip(
+    cron: CronApp, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
+) -> SkippedSlots | None:
+    """Return as what a run by hand is skipped; None if no other run keeps it from beginning."""
     stuck = cron.task_registry.with_same_lock(cron.supervisor.executions.stuck_tasks())
     if is_stuck(task, stuck):
-        return skipped_as_stuck(task, now)
-    active_runs = find_blocking(task, snapshot)
-    return skipped_for_overlap(task, [now], active_runs) if active_runs else None
+        skip = skipped_as_stuck(task, waiting_run.slot)
+    elif active_runs := find_blocking(task, snapshot):
+        skip = skipped_for_overlap(task, [waiting_run.slot], active_runs)
+    else:
+        return None
+    return replace(skip, waiting_run=waiting_run)

@@ -13,6 +13,7 @@ from pyramid.response import Response
 from ..app import get_cron
 from ..planning.snapshot import active_pause
 from ..run import Run, RunState, Trigger, as_payload
+from ..runtime.background import start_manually
 from ..serializers import pause_data, run_detail
 from ..setting_parsers import parse_boolean
 from . import urls
@@ -152,18 +153,20 @@ def _act_on_task(request: Request, name: str, action: str) -> Response:
 
 
 def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response:
-    """Run a task now; with ``at``, ``after``, ``key`` or ``replace`` defer it.
+    """Begin a run of a task; with ``at``, ``after``, ``key`` or ``replace`` defer it.
 
-    The status is 202 if the run waits; not so if its key is that of one that has begun.
+    The status is 202 if the run is to come or goes on; 200 if it is over, or a deferred one whose
+    key is that of one that has begun.
     """
     try:
         payload = as_payload(body.get("payload"))
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
     if not body.keys() & {"at", "after", "key", "replace"}:
-        run = request.cron.run(name, payload)
-        url = urls.run_path(request, run.id)
-        return _respond(request, url, {**run_detail(run), "url": url})
+        cron = get_cron(request.registry)
+        run = start_manually(cron, request, cron.task_registry.get(name), payload)
+        data = {**run_detail(run), "url": urls.run_path(request, run.id)}
+        return _respond(request, data["url"], data, 200 if run.state.is_final else 202)
     when = parse_when(request, body)
     try:
         replace = parse_boolean(body.get("replace", False))

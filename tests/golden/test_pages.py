@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.golden.conftest import MINUTE
+from tests.integration.processes import wait_until
 
 STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
 
@@ -77,7 +78,7 @@ def test_metrics(ask, golden):
     golden("pages/metrics.json", shown)
 
 
-def test_actions_on_tasks(ask, golden, clock):
+def test_actions_on_tasks(ask, golden, clock, web):
     steps = [
         ("orders/run", {"payload": {"of": "today"}}),
         ("mail/run", {}),
@@ -93,6 +94,8 @@ def test_actions_on_tasks(ask, golden, clock):
     for path, body in steps:
         clock.moment += MINUTE
         answers.append(ask("POST", f"/cron/tasks/{path}", body))
+        if "/run" in path and answers[-1]["body"]["state"] == "claimed":
+            wait_until(lambda: web.get(answers[-1]["body"]["url"]).json["finished"])
     golden("pages/actions_on_tasks.json", answers)
 
 

@@ -16,7 +16,8 @@ from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from pyramid_cron.web import pages
-from tests.apps import NOON, configure
+from tests.apps import NOON, configure, run_by_hand
+from tests.integration.processes import wait_until
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -37,6 +38,11 @@ NAMES = [
 
 def browse(config, **environ):
     return TestApp(config.make_wsgi_app(), extra_environ=LOCAL | environ)
+
+
+def has_ended(page):
+    """The page of a run, once it has ended."""
+    return page.html.find(attrs={"data-live": True}) is None and page
 
 
 def shop():
@@ -126,7 +132,7 @@ def test_durations_are_bars_and_a_failed_run_has_a_dot():
     assert "<svg" not in app.get("/cron/tasks", headers=HTML).text
     assert "It has not run yet." in app.get("/cron/tasks/fine", headers=HTML).text
     app.get("/cron")
-    app.post_json("/cron/tasks/fine/run", {})
+    run_by_hand(app, "fine")
     for page, dots in (("tasks/fine", 0), ("tasks/failing", 1), ("tasks", 1)):
         text = app.get(f"/cron/{page}", headers=HTML).text
         assert text.count("<circle") == text.count('<rect class="bad"') == dots
@@ -145,8 +151,8 @@ def test_a_task_may_have_any_name(name):
     [task] = app.get("/cron/tasks").json["tasks"]
     assert not {".", ".."} & set(task["url"].split("/"))
     assert app.get(task["url"]).json["task"] == name
-    run = app.post_json(f"{task['url']}/run", {"payload": {"id": 7}}).json
-    assert (run["task"], run["state"], run["payload"]) == (name, "succeeded", {"id": 7})
+    run = app.post_json(f"{task['url']}/run", {"payload": {"id": 7}}, status=202).json
+    assert (run["task"], run["state"], run["payload"]) == (name, "claimed", {"id": 7})
     assert app.post_json(f"{task['url']}/pause", {"for": "2h"}).json["paused"]["until"]
     assert app.get(task["url"]).json["paused"]
     assert app.post_json(f"{task['url']}/resume", {}).json["paused"] is None
@@ -275,10 +281,10 @@ def test_a_payload_that_is_too_long_is_refused_in_one_line(monkeypatch):
 
 def test_a_run_that_succeeded_is_neither_cancelled_nor_retried():
     app = browse(shop())
-    run = app.post_json("/cron/tasks/fine/run", {}).json
+    run = run_by_hand(app, "fine")
     for action in ("cancel", "retry"):
         app.post_json(f"{run['url']}/{action}", {}, status=409)
-    failed = app.post_json("/cron/tasks/failing/run", {}).json
+    failed = run_by_hand(app, "failing")
     retry = app.post_json(f"{failed['url']}/retry", {}, status=202).json
     assert app.get("/cron/tasks/failing").json["waiting_runs"] == [retry]
 
@@ -291,8 +297,9 @@ def test_a_form_needs_the_token_of_its_page_without_any_session():
     form["payload"] = '{"id": 7}'
     answer = form.submit(headers=HTML)
     assert answer.status_int == 303
-    page = answer.follow(headers=HTML)
+    page = wait_until(lambda: has_ended(answer.follow(headers=HTML)))
     assert "succeeded" in page.text
+    assert "7" in page.html.find("h2", string="Payload").find_next("pre").text
     form["csrf_token"] = "wrong"
     form.submit(headers=HTML, status=403)
 
@@ -333,7 +340,7 @@ def test_a_token_takes_the_place_of_the_csrf_check():
     app = browse(config)
     app.get("/cron/tasks", status=403)
     bearer = {"Authorization": "Bearer secret"}
-    assert app.post("/cron/tasks/fine/run", headers=bearer).json["state"] == "succeeded"
+    app.post("/cron/tasks/fine/run", headers=bearer, status=202)
 
 
 def test_a_stranger_sees_nothing():
@@ -413,7 +420,7 @@ def test_a_task_that_vanished_is_orphaned(tmp_path):
 def test_runs_are_paged_by_the_last_run_of_a_page():
     app = browse(shop())
     for _ in range(5):
-        app.post_json("/cron/tasks/fine/run", {})
+        run_by_hand(app, "fine")
     seen, path = [], "/cron/runs?limit=2"
     while path:
         page = app.get(path).json
@@ -552,7 +559,7 @@ def test_a_permission_takes_the_place_of_the_addresses():
     app = secured(**{"cron.permission": "boss"})
     app.get("/cron/tasks", status=403)
     app.get("/cron/tasks", headers={"X-User": "boss"}, status=200)
-    app.post_json("/cron/tasks/fine/run", {}, headers={"X-User": "boss"}, status=200)
+    app.post_json("/cron/tasks/fine/run", {}, headers={"X-User": "boss"}, status=202)
     app.post("/cron/tasks/fine/run", headers={"X-User": "boss"}, status=403)
 
 
@@ -566,7 +573,7 @@ def test_a_permission_to_look_is_none_to_act(caplog):
         app.get(f"/cron/{path}", headers=boss, status=200)
     app.post_json("/cron/tasks/fine/run", {}, headers=clerk, status=403)
     assert "lacks the permission 'boss'" in caplog.text
-    app.post_json("/cron/tasks/fine/run", {}, headers=boss, status=200)
+    app.post_json("/cron/tasks/fine/run", {}, headers=boss, status=202)
     assert "confirm=" in app.get("/cron/tasks/fine", headers=HTML | boss).text
     assert "confirm=" not in app.get("/cron/tasks/fine", headers=HTML | clerk).text
     app.get("/cron/tasks/fine?confirm=run", headers=HTML | boss, status=200)
@@ -579,7 +586,7 @@ def test_with_a_permission_to_look_alone_the_guard_says_who_may_act():
     app.get("/cron/tasks", headers=clerk, status=200)
     app.get("/cron/tasks", extra_environ=LOCAL, status=403)
     app.post_json("/cron/tasks/fine/run", {}, headers=clerk, status=403)
-    app.post_json("/cron/tasks/fine/run", {}, extra_environ=LOCAL, status=200)
+    app.post_json("/cron/tasks/fine/run", {}, extra_environ=LOCAL, status=202)
 
 
 def test_without_a_security_policy_a_permission_is_nobodys(caplog):

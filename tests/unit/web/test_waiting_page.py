@@ -7,7 +7,7 @@ from webtest import TestApp
 
 from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
-from tests.apps import NOON, configure
+from tests.apps import NOON, configure, run_by_hand
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 LATER = "2100-01-01T00:00:00Z"
@@ -94,7 +94,7 @@ def test_a_wrong_replace_is_refused(app, body, message):
 
 def test_what_waits_is_listed_and_narrowed(app, defer):
     second, first = defer(at="2100-01-02T00:00Z", key="two"), defer()
-    failed = app.post_json("/cron/tasks/failing/run", {}).json
+    failed = run_by_hand(app, "failing")
     retry = app.post_json(f"{failed['url']}/retry", {}, status=202).json
     answer = app.get("/cron/waiting").json
     assert (answer["runs"], answer["total"]) == ([retry, first, second], 3)
@@ -154,7 +154,8 @@ def test_the_page_of_a_waiting_run_says_what_it_waits_for(app, defer):
     for part in ("Started", "process", "Where"):
         assert part not in text
     assert [link.text for link in html.html.find_all(class_="button")] == ["Run at…", "Cancel…"]
-    assert html.html.find(attrs={"data-poll": run["url"]}) is not None
+    assert html.html.find(attrs={"data-live": "1"}) is not None
+    assert html.html.find("noscript").a["href"] == run["url"]
     assert html.html.find("progress") is None
 
 
@@ -206,13 +207,13 @@ def test_a_form_defers_and_leads_to_the_run_that_waits(app):
 
 
 def test_what_does_not_wait_can_not_be_moved(app):
-    run = app.post_json("/cron/tasks/fine/run", {}).json
+    run = run_by_hand(app, "fine")
     answer = app.post_json(f"{run['url']}/reschedule", {}, status=409)
     assert "it does not wait, it is succeeded" in answer.json["detail"]
 
 
 def test_a_retry_is_answered_with_the_run_that_waits(app):
-    failed = app.post_json("/cron/tasks/failing/run", {}).json
+    failed = run_by_hand(app, "failing")
     retry = app.post_json(f"{failed['url']}/retry", {}, status=202).json
     assert retry["run"] != failed["run"]
     assert (retry["state"], retry["attempt"], retry["why"]) == ("waiting", 2, "retry")
