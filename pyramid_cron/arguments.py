@@ -31,6 +31,7 @@ from .schedule.zones import get_zone
 from .task import (
     CELERY_EXECUTOR,
     LABEL_NAME_PATTERN,
+    MONITOR_SERVICES,
     ONE_ATTEMPT,
     TASK_NAME_PATTERN,
     Overlap,
@@ -308,16 +309,32 @@ def parse_jitter(task_name: str, jitter: Any, schedules: tuple[Any, ...]) -> int
     return compute_jitter_offset(task_name, longest)
 
 
-def parse_monitor(monitor: Any) -> str | None:
-    """Return the name that monitors know the task by; None for none."""
+def parse_monitor(monitor: Any) -> str | dict[str, str] | None:
+    """Return the name that monitors know the task by, or the names by services; None for none."""
     if monitor is None:
         return None
-    if not isinstance(monitor, str) or not TASK_NAME_PATTERN.fullmatch(monitor.strip()):
+    if not isinstance(monitor, Mapping):
+        return _parse_monitor_name(monitor, monitor)
+    if not monitor:
+        raise ValueError(f"monitor={monitor!r}: names no service; use None for none")
+    for service in monitor:
+        if service not in MONITOR_SERVICES:
+            hint = suggest(service, MONITOR_SERVICES) if isinstance(service, str) else ""
+            raise ValueError(
+                f"monitor={monitor!r}: there is no service {service!r}"
+                f"{hint or '; use ' + ', '.join(MONITOR_SERVICES)}"
+            )
+    return {service: _parse_monitor_name(monitor, name) for service, name in monitor.items()}
+
+
+def _parse_monitor_name(monitor: Any, name: Any) -> str:
+    if not isinstance(name, str) or not TASK_NAME_PATTERN.fullmatch(name.strip()):
+        at_fault = "" if name is monitor else f"{name!r} "
         raise ValueError(
-            f"monitor={monitor!r}: must be a name of 1 to 200 characters, none of them a control"
-            " character"
+            f"monitor={monitor!r}: {at_fault}must be a name of 1 to 200 characters, none of them a"
+            " control character, or a mapping of such names by services"
         )
-    return monitor.strip()
+    return name.strip()
 
 
 def parse_description(function: Callable[[Any], Any], description: Any) -> str:

@@ -70,7 +70,7 @@ def add_cron_task(
     executor: str = "request",
     lock: str | None = None,
     labels: Mapping[str, str] | None = None,
-    monitor: str | None = None,
+    monitor: str | Mapping[str, str] | None = None,
     celery: dict[str, Any] | None = None,
     description: str | None = None,
     **unknown: Any,
@@ -130,8 +130,9 @@ def add_cron_task(
         while another run has the lock.
     :param labels: what the task is listed and found by, such as ``{"team": "billing"}``: on pages,
         by ``pcron list`` and in metrics.
-    :param monitor: the name under which the monitors in ``cron.monitors`` know the task. Default:
-        its runs are not reported.
+    :param monitor: the name under which the monitors in ``cron.monitors`` know the task, or a
+        mapping of services to names, such as ``{"healthchecks": "nightly", "mail":
+        "ops@shop.example"}``; those not in it get no reports. Default: its runs are not reported.
     :param executor: where it runs: in the tick's ``"request"``, in a ``"thread"`` of this process
         once the tick has answered, in a ``"process"`` of its own, which needs the setting
         ``cron.config_uri``, by a ``"worker"``, by a ``"celery"`` worker, or by a queue that

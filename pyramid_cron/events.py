@@ -132,6 +132,8 @@ class TaskPaused(Event):
     #: The end of the pause, aware, in UTC; None if it has no end.
     until: datetime | None
     reason: str | None
+    #: Whether ``pause_after`` paused it.
+    is_give_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,9 +295,15 @@ def _list_policies(task: Task) -> list[str]:
         ("executor", task.executor, task.executor != REQUEST_EXECUTOR),
         ("weight", task.weight, task.weight != 1),
         ("celery", dict(task.celery), task.celery),
-        ("monitor", task.monitor, task.monitor is not None),
+        ("monitor", task.monitor, task.monitor is not None and not _has_mailto(task)),
     ]
     return [f"{name}={_one_line(str(value))}" for name, value, is_set in policies if is_set]
+
+
+def _has_mailto(task: Task) -> bool:
+    """Return whether a variable of its crontab says whom to mail."""
+    command = task.function
+    return isinstance(command, CrontabCommand) and "MAILTO" in command.entry.variables
 
 
 def _one_line(text: str) -> str:

@@ -138,6 +138,7 @@ def policy_data(task: Task) -> JSONObject:
         "attempts": retry.attempts,
         "retry_delay": retry.delay,
         "pause_after": task.pause_after,
+        "monitor": dict(task.monitor) if isinstance(task.monitor, Mapping) else task.monitor,
     }
 
 

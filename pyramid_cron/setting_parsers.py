@@ -22,6 +22,8 @@ from sqlalchemy.exc import ArgumentError
 from .guard import Networks, parse_networks
 from .schedule.quantities import parse_count, parse_duration, parse_integer_text
 from .schedule.zones import get_zone
+from .task import MONITOR_SERVICES
+from .text import suggest
 
 SETTING_PREFIX = "cron."
 """What the names of all settings begin with."""
@@ -154,12 +156,8 @@ def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-MONITOR_MODULES: dict[str, str | None] = {
-    "healthchecks": None,
-    "steadycron": None,
-    "sentry": "sentry_sdk",
-}
-"""The monitors, each with the module it needs; the extra that installs it has its name."""
+MONITOR_MODULES = {"sentry": "sentry_sdk", "mail": "pyramid_mailer"}
+"""The module that a monitor needs; the extra that installs it has the monitor's name."""
 
 _FALSE_WORDS = frozenset(("f", "false", "n", "no", "off", "0"))
 _MONITOR_KEY = re.compile(r"[A-Za-z0-9._~-]+")
@@ -380,15 +378,40 @@ def parse_monitors(value: Any) -> tuple[str, ...]:
     """Return the names of monitors, each once."""
     names = tuple(dict.fromkeys(parse_words(value)))
     for name in names:
-        if name not in MONITOR_MODULES:
-            raise ValueError(f"{name!r} is no monitor")
-        module = MONITOR_MODULES[name]
+        if name not in MONITOR_SERVICES:
+            raise ValueError(f"{name!r} is no monitor{suggest(name, MONITOR_SERVICES)}")
+        module = MONITOR_MODULES.get(name)
         if module is not None and find_spec(module) is None:
             raise ValueError(
                 f"{name!r} needs the package {module}, which is not installed:"
                 f' pip install "pyramid_cron[{name}]"'
             )
     return names
+
+
+_MAIL_ADDRESS = re.compile(r"[^\s@,;<>\x00-\x1f\x7f]+(?:@[^\s@,;<>\x00-\x1f\x7f]+)?")
+
+
+def parse_addresses(value: Any) -> tuple[str, ...]:
+    """Return the addresses of mailboxes; one without a host is a local account's."""
+    words = parse_words(value.replace(",", " ") if isinstance(value, str) else value)
+    for word in words:
+        _check_address(word)
+    return tuple(dict.fromkeys(words))
+
+
+def parse_sender(value: Any) -> str | None:
+    """Return the address of a mailbox, bare or as ``Name <address>``; None for blank text."""
+    text = parse_optional_text(value)
+    if text is not None:
+        match = re.fullmatch(r"[^<>\x00-\x1f\x7f]*<([^<>]*)>", text)
+        _check_address(match[1] if match else text)
+    return text
+
+
+def _check_address(text: str) -> None:
+    if not _MAIL_ADDRESS.fullmatch(text):
+        raise ValueError(f"{text!r} is no address")
 
 
 def parse_http_url(value: Any) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy import URL
 from . import setting_parsers
 from .guard import Guard, Networks
 from .setting_parsers import SETTING_PREFIX, CrontabSetting, Setting, parse_optional_text
+from .task import MONITOR_SERVICES
 from .text import suggest
 
 MISTAKEN_PREFIX = "pyramid_cron."
@@ -67,6 +68,9 @@ class Settings:
     steadycron_tokens: Mapping[str, str] = field(repr=False)
     sentry_dsn: str | None = field(repr=False)
     sentry_environment: str | None
+    mail_to: tuple[str, ...]
+    mail_from: str | None
+    mail_subject_prefix: str
 
     def make_guard(self) -> Guard:
         """Return the guard of the trigger and the pages."""
@@ -284,7 +288,7 @@ SETTINGS: tuple[Setting, ...] = (
         "cron.monitors",
         "",
         setting_parsers.parse_monitors,
-        f"any of {', '.join(setting_parsers.MONITOR_MODULES)}, separated by whitespace",
+        f"any of {', '.join(MONITOR_SERVICES)}, separated by whitespace",
         "monitoring services that are told of the runs of tasks with monitor=",
     ),
     Setting(
@@ -369,5 +373,26 @@ SETTINGS: tuple[Setting, ...] = (
         parse_optional_text,
         "a name",
         "environment that check-ins name; without it, that of sentry_sdk",
+    ),
+    Setting(
+        "cron.mail.to",
+        "",
+        setting_parsers.parse_addresses,
+        "addresses such as ops@shop.example, separated by whitespace or commas",
+        "who gets mail of tasks whose monitor= is a name and no address",
+    ),
+    Setting(
+        "cron.mail.from",
+        "",
+        setting_parsers.parse_sender,
+        "an address such as cron@shop.example, or Cron <cron@shop.example>",
+        "whom mail is from; without it, the application's mail.default_sender",
+    ),
+    Setting(
+        "cron.mail.subject_prefix",
+        "[cron]",
+        setting_parsers.parse_text,
+        "text, such as [shop]",
+        "what the subject of mail begins with",
     ),
 )

@@ -28,6 +28,9 @@ TASK_NAME_PATTERN = re.compile(
 LABEL_NAME_PATTERN = re.compile("[A-Za-z0-9_.-]{1,63}")
 """Matches the name of a task's label."""
 
+MONITOR_SERVICES = ("healthchecks", "steadycron", "sentry", "mail")
+"""The services that get reports of runs."""
+
 Schedules = tuple[Schedule, ...]
 
 System = Mapping[str, Any]
@@ -183,8 +186,8 @@ class Task:
     lost_attempts: int | None = None
     #: Seconds by which its slots are later than its schedules' (its share of the jitter).
     offset: int = 0
-    #: Its name in monitors; None if it has none.
-    monitor: str | None = None
+    #: Its name in monitors, or its names by services; None if it has none.
+    monitor: str | Mapping[str, str] | None = field(default=None, hash=False)
     description: str = ""
     #: Whether the function takes the system mapping; otherwise it takes nothing.
     takes_system: bool = True
@@ -225,6 +228,11 @@ class Task:
                 return timedelta(seconds=schedule.seconds)
         return None
 
+    @property
+    def monitor_names(self) -> Mapping[str, str]:
+        """Its names by the services that know it by one."""
+        return names_by_service(self.monitor)
+
     def has_label(self, wanted: str) -> bool:
         """Return whether it has a label: ``"team:billing"``, or ``"team"`` with whatever text."""
         name, separator, text = wanted.partition(":")
@@ -243,6 +251,20 @@ class Task:
         if not self.schedules:
             return "on demand"
         return describe_schedules(self.schedules, self.offset)
+
+
+def describe_monitor(monitor: str | Mapping[str, str]) -> str:
+    """Return the name that monitors know a task by, or the names with their services, as text."""
+    if isinstance(monitor, str):
+        return monitor
+    return ", ".join(f"{service} {name}" for service, name in monitor.items())
+
+
+def names_by_service(monitor: str | Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the names by services that an argument ``monitor`` stands for: one is for all."""
+    if monitor is None:
+        return {}
+    return dict.fromkeys(MONITOR_SERVICES, monitor) if isinstance(monitor, str) else monitor
 
 
 def slots_between(

@@ -22,12 +22,23 @@ _REPORT_NAMESPACE = uuid.UUID("b7f9d1c2-6a54-5e0b-9d3c-0f6e8a1c2d47")
 
 
 class ReportKind(Enum):
-    """What is reported: a start, a success, a failure, or a failure that is retried."""
+    """What is reported."""
 
     START = "start"
+    #: A success, or a condition that left nothing to do.
     SUCCESS = "success"
+    #: A failure or a cancellation, without another attempt.
     FAILURE = "failure"
+    #: A failure that is retried.
     RETRYING = "retrying"
+    #: A slot that no tick came for in time.
+    MISSED = "missed"
+    #: A task that was paused since it kept failing.
+    GAVE_UP = "gave_up"
+
+
+RUN_KINDS = frozenset((ReportKind.START, ReportKind.SUCCESS, ReportKind.FAILURE))
+"""What any service takes that has a state for each run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +47,19 @@ class Report:
 
     kind: ReportKind
     task: Task
-    #: The name that monitors know the task by.
+    #: The name that the service knows the task by.
     monitor: str
-    #: The same for all attempts at one slot.
-    id: uuid.UUID
-    #: The error of a failure.
+    #: The same for all attempts at one slot; None where no run is concerned.
+    id: uuid.UUID | None = None
+    #: The error of a failure, or why the task gave up.
     text: str = ""
-    #: Of this attempt, in seconds; None if it has not ended.
-    duration: float | None = None
+    #: None where no run is concerned.
+    run: Run | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that this attempt took; None if it has not ended."""
+        return None if self.run is None else self.run.duration
 
 
 class DeliveryError(Exception):
@@ -64,6 +80,8 @@ class Monitor:
     """A service that gets reports of runs."""
 
     name: str
+    #: The reports that it takes.
+    kinds: frozenset[ReportKind] = RUN_KINDS
 
     def send(self, report: Report) -> None:
         """Deliver a report, within seconds. Raises any error if that fails; best DeliveryError."""
@@ -84,17 +102,17 @@ class Monitor:
 
 
 def report_of(task: Task, run: Run, deployment: str, *, is_retrying: bool) -> Report | None:
-    """Return the report of a run in its state; None if there is nothing to report.
+    """Return the report of a run in its state, for no service yet; None if there is none.
 
     ``is_retrying``: it failed and has attempts left. ``deployment`` tells apart equal slots of
     installations that report to the same monitor.
     """
     kind = ReportKind.RETRYING if is_retrying else _kind_of(run)
-    if kind is None or task.monitor is None:
+    if kind is None:
         return None
     is_failure = kind in (ReportKind.FAILURE, ReportKind.RETRYING)
     text = _text_of(run, task) if is_failure else ""
-    return Report(kind, task, task.monitor, report_id(task, run, deployment), text, run.duration)
+    return Report(kind, task, "", report_id(task, run, deployment), text, run)
 
 
 def _kind_of(run: Run) -> ReportKind | None:
@@ -103,6 +121,8 @@ def _kind_of(run: Run) -> ReportKind | None:
     if run.state is RunState.SUCCEEDED or run.reason is RunReason.CONDITION:
         # A task with nothing to do is fine, and its monitor expects to hear of it.
         return ReportKind.SUCCESS
+    if run.reason is RunReason.MISSED:
+        return ReportKind.MISSED
     return None if run.state is RunState.SKIPPED else ReportKind.FAILURE
 
 

@@ -83,6 +83,7 @@ class Healthchecks(Monitor):
     """Reports to healthchecks.io, or to an installation of Healthchecks."""
 
     name = "healthchecks"
+    kinds = frozenset(_PING_SUFFIXES)
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.healthchecks_url
@@ -151,9 +152,8 @@ class SteadyCron(Monitor):
         )
 
     def send(self, report: Report) -> None:
-        """Ping; a failure that is retried is not reported."""
-        if report.kind is ReportKind.RETRYING:
-            return
+        """Ping."""
+        assert report.id is not None
         settings = self._settings
         environment = settings.steadycron_environment or os.environ.get("STEADYCRON_ENVIRONMENT")
         query = {"env": environment} if environment else {}

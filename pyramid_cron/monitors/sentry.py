@@ -56,9 +56,8 @@ class Sentry(Monitor):
         )
 
     def send(self, report: Report) -> None:
-        """Check in; a failure that is retried is not reported."""
-        if report.kind is ReportKind.RETRYING:
-            return
+        """Check in."""
+        assert report.id is not None
         is_own = self._dsn is not None or self._environment is not None
         client = self._own_client() if is_own else _client_of_application()
         with sentry_sdk.new_scope() as scope:

@@ -137,7 +137,7 @@ class Executions:
 
     def settle(self, batch: WriteBatch, pauses: Iterable[FailurePause]) -> None:
         """Drop executions that are over or released, as the store knows; queue events of pauses."""
-        paused = [(events.TaskPaused, pause.task, None, pause.reason) for pause in pauses]
+        paused = [(events.TaskPaused, pause.task, None, pause.reason, True) for pause in pauses]
         with self._lock:
             for outcome in batch.outcomes:
                 execution = self._by_run_id.get(outcome.run.id)

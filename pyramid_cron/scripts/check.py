@@ -62,9 +62,21 @@ def describe_setup(context: CommandContext) -> dict[str, str]:
         "records": _describe_records(context),
         "time zone": settings.timezone + ("" if texts.get("cron.timezone") else ", the host's"),
         "capacity": f"{settings.capacity} outside of requests, over all processes and hosts",
-        "monitors": " ".join(settings.monitors) or "none",
+        "monitors": _describe_monitors(context),
         "log": logging.getLevelName(logging.getLogger("pyramid_cron").getEffectiveLevel()),
     }
+
+
+def _describe_monitors(context: CommandContext) -> str:
+    """Return the services, each with the number of tasks that it knows."""
+    tasks = context.scheduler.tasks()
+    counts = {
+        service: sum(service in task.monitor_names for task in tasks)
+        for service in context.cron.settings.monitors
+    }
+    return ", ".join(f"{name} for {count} of {len(tasks)}" for name, count in counts.items()) or (
+        "none"
+    )
 
 
 def _describe_store(context: CommandContext) -> str:
@@ -233,12 +245,29 @@ def find_notes(context: CommandContext) -> Iterator[str]:
     path = sqlite_path(url)
     if path and (kind := network_file_system(path)):
         yield f"cron.url lies on {kind}: over a network SQLite serves one host, if any"
+    yield from _find_unused_names(context)
     logger = logging.getLogger("pyramid_cron")
     if _has_logging(context.args.config_uri) and not logger.isEnabledFor(logging.INFO):
         yield (
             "the logger pyramid_cron is above INFO: the start and end of runs are not logged;"
             " give it a section of its own with level = INFO"
         )
+
+
+def _find_unused_names(context: CommandContext) -> Iterator[str]:
+    """Yield a line for each service that tasks name, and that gets no reports."""
+    configured = context.cron.settings.monitors
+    named = [
+        (task.name, service)
+        for task in context.scheduler.tasks()
+        if isinstance(task.monitor, Mapping)
+        for service in task.monitor
+        if service not in configured
+    ]
+    for service in dict.fromkeys(service for _, service in named):
+        names = [name for name, each in named if each == service]
+        tasks = f"task {names[0]!r} has" if len(names) == 1 else f"{len(names)} tasks have"
+        yield f"{tasks} a name for {service}, which is not in cron.monitors"
 
 
 def _has_logging(config_uri: str) -> bool:

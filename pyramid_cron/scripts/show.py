@@ -14,6 +14,7 @@ from ..run import Run, RunReason, RunState, Trigger
 from ..scheduler import TaskStatus, make_task_status
 from ..serializers import health_data, run_data, run_detail
 from ..store.queries import RunFilter, list_runs
+from ..task import describe_monitor
 from ..text import escape_unprintable, format_instant
 from .context import EXIT_BAD_ANSWER, EXIT_FINE, CommandContext, CommandFailedError, format_seconds
 
@@ -215,6 +216,9 @@ def _run_pairs(context: CommandContext, run: Run) -> dict[str, str]:
         "attempt": str(run.attempt),
         "trigger": run.trigger.value,
     }
+    task = context.cron.task_registry.by_name.get(run.task)
+    if task is not None and task.monitor is not None:
+        pairs["monitor"] = describe_monitor(task.monitor)
     if run.key is not None:
         pairs["key"] = run.key
     if run.state is RunState.WAITING:

@@ -20,7 +20,7 @@ from ..arguments import check_known, parse_flag, parse_timezone
 from ..directives import AFTER_APPLICATION_ORDER, INTROSPECTION_CATEGORY
 from ..runtime.programs import Command, Environment
 from ..schedule import Cron
-from ..task import TASK_NAME_PATTERN
+from ..task import TASK_NAME_PATTERN, names_by_service
 from .command import (
     DEFAULT_SHELL,
     POLICY_ARGUMENTS,
@@ -44,13 +44,13 @@ from .crontab_syntax import (
 MAIL_VARIABLES = ("MAILTO", "MAILFROM")
 """Variables that tell cron of mail; they are for it, not for commands."""
 
-IGNORED_VARIABLES = {
-    "MAILTO": "what a command writes is kept with its run",
-    "MAILFROM": "no mail is sent",
-    "LOGNAME": "commands run as the user of this application",
-    "USER": "commands run as the user of this application",
+CRON_VARIABLES = {
+    "MAILTO": "is for the monitor mail: what a command writes is kept with its run",
+    "MAILFROM": "is ignored: mail is from cron.mail.from",
+    "LOGNAME": "is ignored: commands run as the user of this application",
+    "USER": "is ignored: commands run as the user of this application",
 }
-"""Variables that tell cron something which has no meaning here, and why."""
+"""Variables that tell cron something which is not quite so here, and what is."""
 
 log = logging.getLogger("pyramid_cron")
 
@@ -102,7 +102,8 @@ def add_crontab(
     :param skip_reboot: pass over ``@reboot`` lines, which are refused otherwise.
 
     Everything else is as for ``add_cron_task``, and holds for all lines. ``timezone`` applies to
-    lines without a preceding ``CRON_TZ``.
+    lines without a preceding ``CRON_TZ``. Below ``MAILTO`` its addresses are the lines' name for
+    the monitor ``mail``; an empty one has them mail nobody.
 
     :raises pyramid.exceptions.ConfigurationError: naming the file, the line and what would be
         right; where the application is made, if a line would take the place of one of another file
@@ -266,8 +267,11 @@ class Crontab:
 
     def _register_line(self, config: Configurator, name: str, command: CrontabCommand) -> None:
         arguments = {"schedule": command.entry.schedule, **self._policies}
-        if zone := command.entry.variables.get(ZONE_VARIABLE):
+        variables = command.entry.variables
+        if zone := variables.get(ZONE_VARIABLE):
             arguments["timezone"] = zone
+        if (recipients := variables.get("MAILTO")) is not None:
+            arguments["monitor"] = with_recipients(arguments.get("monitor"), recipients)
         try:
             register_command(config, command, name, arguments)
         except ConfigurationError as error:
@@ -287,6 +291,21 @@ class Crontab:
             if problem not in self.problems:
                 log.warning("crontab: %s", problem)
         self.problems = tuple(problems)
+
+
+def with_recipients(monitor: Any, recipients: str) -> Any:
+    """Return the argument ``monitor`` of a line below ``MAILTO``; empty, that means no mail.
+
+    The name of an account is that of a mailbox at localhost.
+    """
+    if monitor is not None and not isinstance(monitor, (str, Mapping)):
+        return monitor  # which is refused
+    names = {**names_by_service(monitor)}
+    names.pop("mail", None)
+    words = recipients.replace(",", " ").split()
+    if words:
+        names["mail"] = ",".join(word if "@" in word else f"{word}@localhost" for word in words)
+    return names or None
 
 
 def _is_same_line(old: CrontabCommand, new: CrontabCommand) -> bool:
@@ -311,9 +330,9 @@ def _check_line(entry: CrontabEntry, name: str, others: Mapping[str, CrontabComm
 def _log_differences(path: str, commands: Mapping[str, CrontabCommand]) -> None:
     """Log what cron would do with these lines and this application does not."""
     entries = [command.entry for command in commands.values()]
-    for variable, reason in IGNORED_VARIABLES.items():
+    for variable, difference in CRON_VARIABLES.items():
         if any(variable in entry.variables for entry in entries):
-            log.info("crontab %s: %s is ignored: %s", path, variable, reason)
+            log.info("crontab %s: %s %s", path, variable, difference)
     own = find_account(None)
     users = {entry.user for entry in entries if entry.user} - {own.pw_name if own else ""}
     if users and not may_change_account():
@@ -327,7 +346,7 @@ def _log_differences(path: str, commands: Mapping[str, CrontabCommand]) -> None:
 
 def _make_command(entry: CrontabEntry, path: str) -> CrontabCommand:
     variables = _default_variables(entry.user) | {
-        name: value for name, value in entry.variables.items() if name not in IGNORED_VARIABLES
+        name: value for name, value in entry.variables.items() if name not in CRON_VARIABLES
     }
     return CrontabCommand(
         argv=(variables["SHELL"] or DEFAULT_SHELL, "-c", entry.command),

@@ -247,6 +247,33 @@ def list_runs(
         return select_newest(session, query, limit, task, states or None)
 
 
+def list_earlier_runs(
+    store: Store, run: Run, limit: int, states: Collection[RunState] = ()
+) -> list[Run]:
+    """Return the runs before one, of its task and stored schedule, newest first.
+
+    They are in some states, or in any but ``waiting``, and come without their long texts.
+    """
+    tables = store.tables
+    query = _short_runs_query(tables).where(_is_of_schedule(tables, run.schedule))
+    query = query.where(_is_older(tables, run.id, ()))
+    with store.read_session() as session:
+        return select_newest(session, query, limit, run.task, states or None)
+
+
+def find_newest_failure(store: Store, task: str, schedule: str | None) -> Run | None:
+    """Return the newest failure of a task, or of a stored schedule of it, without long texts."""
+    query = _short_runs_query(store.tables).where(_is_of_schedule(store.tables, schedule))
+    failures = [state for state in RunState if state.is_failure]
+    with store.read_session() as session:
+        return next(iter(select_newest(session, query, 1, task, failures)), None)
+
+
+def _is_of_schedule(tables: Tables, schedule: str | None) -> ColumnElement[bool]:
+    column = tables.runs.c.schedule
+    return column.is_(None) if schedule is None else column == schedule
+
+
 def list_failures(store: Store, since: datetime) -> list[tuple[Run, int]]:
     """Return the newest failure of each task since a moment, with their number, newest first."""
     runs = store.tables.runs

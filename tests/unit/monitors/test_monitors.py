@@ -39,7 +39,13 @@ def test_monitors_are_named_once_each():
 def test_an_unknown_monitor_is_refused():
     assert fault(monitors="healthchecks nagios") == (
         "cron.monitors: 'nagios' is no monitor;"
-        " expected any of healthchecks, steadycron, sentry, separated by whitespace"
+        " expected any of healthchecks, steadycron, sentry, mail, separated by whitespace"
+    )
+
+
+def test_a_monitor_that_is_almost_one_is_refused_with_the_one_that_was_meant():
+    assert "'health-checks' is no monitor; did you mean 'healthchecks'?" in fault(
+        monitors="health-checks"
     )
 
 
@@ -94,6 +100,47 @@ def test_flags_are_true_or_false():
     assert fault(steadycron__capture_errors="perhaps").startswith(
         "cron.steadycron.capture_errors: "
     )
+
+
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        ({"heathchecks": "a"}, "there is no service 'heathchecks'; did you mean 'healthchecks'?"),
+        ({"pager": "a"}, "no service 'pager'; use healthchecks, steadycron, sentry, mail"),
+        ({3: "a"}, "there is no service 3; use"),
+        ({}, "monitor={}: names no service; use None for none"),
+        ({"mail": ""}, "'' must be a name of 1 to 200 characters"),
+        ({"mail": None}, "None must be a name of 1 to 200 characters"),
+    ],
+)
+def test_names_for_services_that_are_none_are_refused(monitor, message):
+    with pytest.raises(ConfigurationError, match=r"cron task 'task': monitor=") as caught:
+        configure().add_cron_task(lambda system: None, name="task", monitor=monitor)
+    assert message in str(caught.value)
+
+
+def test_each_service_has_the_name_that_is_for_it(server, second_server):
+    settings = {
+        "cron.monitors": "healthchecks steadycron",
+        "cron.healthchecks.url": server.url,
+        "cron.healthchecks.ping_key": "key",
+        "cron.steadycron.api_key": "key",
+        "cron.steadycron.tokens": "other=token",
+        "cron.steadycron.ping_url": second_server.url,
+    }
+    App(monitor={"healthchecks": "abc", "steadycron": "other"}, **settings).tick(NOON)
+    assert server.paths == ["/key/abc/start", "/key/abc"]
+    assert second_server.paths == ["/token/start", "/token"]
+    App(monitor={"healthchecks": "abc"}, **settings).tick(NOON)
+    assert len(server.paths) == 4
+    assert len(second_server.paths) == 2
+
+
+def test_a_name_that_its_service_refuses_is_an_error_that_names_both():
+    settings = {"cron.monitors": "healthchecks", "cron.healthchecks.ping_key": "key"}
+    fault = r"'task': monitor=\{'healthchecks': 'two words'\}: healthchecks: Healthchecks knows"
+    with pytest.raises(ConfigurationError, match=fault):
+        App(monitor={"healthchecks": "two words"}, **settings)
 
 
 @pytest.mark.parametrize("monitor", ["", "  ", 3, "two\nlines", "x" * 201])

@@ -105,6 +105,38 @@ def test_a_key_that_its_monitor_does_not_know_is_a_problem(shop, monkeypatch):
     assert "task 'kept': monitor='kept': steadycron: SteadyCron knows no such key" in shop.out
 
 
+def test_it_says_how_many_tasks_each_monitor_knows_and_which_none(shop):
+    shop.write(
+        'config.add_cron_task(clean, hour=1, name="kept", monitor="a@b.example")\n'
+        '    config.add_cron_task(clean, hour=2, name="two", monitor={"sentry": "two"})\n'
+        '    config.add_cron_task(clean, hour=3, name="three", monitor={"steadycron": "a"})\n'
+        '    config.add_cron_task(clean, hour=4, name="four", monitor={"steadycron": "b"})\n',
+        settings="cron.monitors = mail\ncron.mail.from = cron@b.example\n",
+    )
+    assert "monitors:" in shop.fine("check")
+    answer = shop.json("check")
+    assert answer["setup"]["monitors"] == "mail for 1 of 8"
+    assert answer["notes"] == [
+        "task 'two' has a name for sentry, which is not in cron.monitors",
+        "2 tasks have a name for steadycron, which is not in cron.monitors",
+    ]
+
+
+def test_without_monitors_it_says_none(shop):
+    assert shop.json("check")["setup"]["monitors"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("monitor", "text"),
+    [('"kept"', "kept"), ('{"sentry": "a", "mail": "b@c.example"}', "sentry a, mail b@c.example")],
+)
+def test_what_is_shown_of_a_run_has_its_tasks_name_in_monitors(shop, monitor, text):
+    shop.write(f'config.add_cron_task(clean, name="kept", on_demand=True, monitor={monitor})')
+    shop.fine("run", "kept")
+    [run] = shop.json("history", "kept")
+    assert f"monitor:  {text}" in shop.fine("show", run["run"])
+
+
 def test_the_zone_of_the_host_is_said_to_be_that(shop):
     assert shop.json("check")["setup"]["time zone"] == "Europe/Berlin"
     ini = shop.folder / "shop.ini"

@@ -337,7 +337,8 @@ class TestRunning:
         caplog.set_level(logging.INFO)
         config.add_crontab(crontab("MAILTO=root\n@daily a\n@hourly b\n"))
         assert [each.getMessage() for each in caplog.records if "MAILTO" in each.getMessage()] == [
-            f"crontab {crontab('')}: MAILTO is ignored: what a command writes is kept with its run"
+            f"crontab {crontab('')}: MAILTO is for the monitor mail: what a command writes is kept"
+            " with its run"
         ]
 
     def test_a_command_keeps_the_entry_it_comes_from(self, config, crontab):
@@ -474,7 +475,7 @@ class TestChanges:
         for minute in range(3):
             cron.tick(NOON + minute * MINUTE)
         told = [each.getMessage() for each in caplog.records]
-        assert len([text for text in told if "MAILTO is ignored" in text]) == 2
+        assert len([text for text in told if "MAILTO is for" in text]) == 2
         assert len([text for text in told if "another task named 'b'" in text]) == 1
 
     def test_a_policy_that_does_not_fit_is_told(self, config, crontab, monkeypatch):
