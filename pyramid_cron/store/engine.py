@@ -125,7 +125,8 @@ class Database:
     def dispose(self) -> None:
         """Close the connections, which open again when needed; a database in memory is gone."""
         if self._engine is not None:
-            self._engine.dispose()
+            with self._fork_gate.no_transactions():  # whose connections would stay open
+                self._engine.dispose()
             if self._is_in_memory:
                 self._on_identity_change()
 

@@ -56,6 +56,15 @@ class ForkGate:
                     del self._counts[thread]
                 self._changed.notify_all()
 
+    @contextmanager
+    def no_transactions(self) -> Iterator[None]:
+        """Wait for the transactions of other threads, and let none begin during the block."""
+        self._close()
+        try:
+            yield
+        finally:
+            self._open()
+
     def _reset(self) -> None:
         self._changed = threading.Condition()
         self._counts: Counter[int] = Counter()

@@ -192,3 +192,23 @@ def test_a_transaction_waits_for_a_fork():
     gate._open()
     thread.join()
     assert order == ["fork", "transaction"]
+
+
+def test_connections_are_closed_when_no_other_thread_has_a_transaction():
+    gate, order = fork_gate.ForkGate(lambda: None), []
+    is_reading = threading.Event()
+
+    def read():
+        with gate.transaction():
+            is_reading.set()
+            while not gate._is_forking:
+                time.sleep(0.001)
+            order.append("transaction")
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert is_reading.wait(DEADLINE)
+    with gate.no_transactions():
+        order.append("closed")
+    thread.join()
+    assert order == ["transaction", "closed"]
