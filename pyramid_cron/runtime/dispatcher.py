@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,12 @@ POLL_SECONDS = 1.0
 
 TICK_SILENCE_SECONDS = 120.0
 """Seconds after the last hit in which the process goes on by itself."""
+
+HUNG_HIT_SECONDS = 10.0
+"""Seconds after which a hit without an answer may keep others from coming.
+
+Then beats handle the slots on whole minutes, too. A worker of a server may have one thread.
+"""
 
 BEAT_WAIT_SECONDS = RELEASE_AFTER_SECONDS + 0.5
 """Seconds after which a beat that takes long is left alone, and another one may be made."""
@@ -90,6 +97,8 @@ class Dispatcher:
         self._wake_event = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_hit = float("-inf")
+        #: When hits came that have no answer yet.
+        self._open_hits: set[float] = set()
         self._url_environ: Mapping[str, Any] = {}
         self._has_news = False
         self._seen_ids: frozenset[str] = frozenset()
@@ -120,13 +129,21 @@ class Dispatcher:
 
     # What ticks and threads call.
 
-    def hit(self, url_environ: Mapping[str, Any]) -> None:
-        """Go on between ticks from now on: a hit has come, for this URL."""
-        self._last_hit = time.monotonic()
+    @contextmanager
+    def hit(self, url_environ: Mapping[str, Any]) -> Iterator[None]:
+        """Go on between ticks from now on: a hit has come, for this URL; the block is its tick."""
+        self._last_hit = came = time.monotonic()
         self._url_environ = url_environ
         self._is_stopped = False
+        with self._lock:
+            self._open_hits.add(came)
         if self._makes_beats:
             self.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open_hits.discard(came)  # it is the parent's in a forked process
 
     @property
     def is_awake(self) -> bool:
@@ -173,7 +190,8 @@ class Dispatcher:
 
     def _goes_on(self) -> bool:
         with self._lock:
-            is_ticking = time.monotonic() - self._last_hit < TICK_SILENCE_SECONDS
+            silence = time.monotonic() - self._last_hit
+            is_ticking = silence < TICK_SILENCE_SECONDS or bool(self._open_hits)
             has_reason = (is_ticking and self._makes_beats) or self.makes_ticks
             if has_reason and not (self._is_stopped or self._supervisor.is_stopping):
                 return True
@@ -191,11 +209,23 @@ class Dispatcher:
         return min(max(0.0, min(delays, default=POLL_SECONDS)), POLL_SECONDS)
 
     def _next_slot(self) -> datetime | None:
-        """Return the next slot between minutes that this process has not handled."""
+        """Return the next slot between minutes that this process has not handled.
+
+        Or the next minute, whose hit may not come.
+        """
         window_end = self._ports.window_end()
         if window_end is None:
             return None
-        return self._ports.next_slot(window_end)
+        slot = self._ports.next_slot(window_end)
+        if not self._has_hung_hit():
+            return slot
+        minute = window_end.replace(second=0, microsecond=0) + MINUTE
+        return minute if slot is None else min(slot, minute)
+
+    def _has_hung_hit(self) -> bool:
+        with self._lock:
+            oldest = min(self._open_hits, default=None)
+        return oldest is not None and time.monotonic() - oldest > HUNG_HIT_SECONDS
 
     def _is_claiming(self) -> bool:
         """Return whether the latest tick or beat still waits for its claims: the store is busy."""

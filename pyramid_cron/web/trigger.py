@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -30,10 +31,11 @@ def tick_view(request: Request) -> Response:
         log.warning("tick refused: %s", verdict.reason)
         return _refuse(request, HTTPProblem(403, f"fail {verdict.address}"))
     warn_of_hidden_proxies(cron, request.environ)
-    if cron.dispatcher is not None:
-        cron.dispatcher.hit(url_environ_of(request))  # before a task that may hang
+    dispatcher = cron.dispatcher
     try:
-        report = run_tick(cron, request, cron.clock())
+        # Before a task that may hang.
+        with dispatcher.hit(url_environ_of(request)) if dispatcher else nullcontext():
+            report = run_tick(cron, request, cron.clock())
     except StoreError as error:
         log.error("tick failed: %s", error)
         return _refuse(request, HTTPProblem(503, "fail store"))

@@ -92,8 +92,13 @@ class World:
     # What the test has it do.
 
     def hit(self):
+        with self.hanging_hit():
+            pass
+
+    def hanging_hit(self):
+        """One whose answer comes when the block ends."""
         self.window_end = self.now
-        self.dispatcher.hit({})
+        return self.dispatcher.hit({})
 
     def run_for(self, seconds):
         self.events[self.seconds + seconds] = self.dispatcher.stop
@@ -182,6 +187,23 @@ class TestRest:
         at.dispatcher.run()
         assert at.beats[-1] == pytest.approx(TICK_SILENCE_SECONDS)
         assert not at.dispatcher.is_awake
+
+    def test_while_a_hit_has_no_answer_they_go_on_and_handle_whole_minutes_too(self, world):
+        """It may keep the next hits from coming."""
+        at = world()
+        at.seconds = 0.5
+        with at.hanging_hit():
+            at.run_for(4 * TICK_SILENCE_SECONDS)
+            assert at.beats == [60.0 * minute for minute in range(1, 9)]
+        at.dispatcher.run()
+        assert not at.dispatcher.is_awake
+
+    def test_a_minute_is_left_to_its_hit_while_the_last_one_may_soon_be_answered(self, world):
+        at = world()
+        at.seconds = 55.0
+        with at.hanging_hit():
+            at.run_for(20)
+        assert at.beats == [66.0]
 
     def test_a_hit_wakes_it(self, world):
         at = world(Every("1s"))
