@@ -17,6 +17,7 @@ SCRIPTS = {
     "runs": ([], ["--quick"]),
     "drain": ([], ["--quick"]),
     "lateness": ([], ["--quick"]),
+    "hung_task": ([], ["--quick"]),
     "seconds": ([], ["--quick"]),
     "memory": ([], []),
     "importing": ([], ["--quick"]),
