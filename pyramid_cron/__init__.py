@@ -50,8 +50,7 @@ from .store.engine import explain_unusable
 from .task import CatchUp, Overlap, Retry, Task
 from .version import __version__
 from .web import add_routes, add_views, put_routes_first, set_cron_view_options
-from .web.conflicts import check_conflicts
-from .web.urls import TRIGGER_ROUTE
+from .web.urls import TRIGGER_ROUTE, check_conflicts
 
 __all__ = [
     "At",

@@ -14,7 +14,7 @@ from ..planning.snapshot import TickReport
 from ..runtime.request_scope import url_environ_of
 from ..runtime.tick import run_tick
 from ..serializers import tick_summary
-from .hidden_proxies import warn_of_hidden_proxies
+from .access import warn_of_hidden_proxies
 from .problems import HTTPProblem, problem_json_response
 from .responses import wants_json
 
