@@ -21,6 +21,7 @@ from pyramid_cron.testing import CronTester
 from tests.apps import configure
 from tests.http_servers import serving
 from tests.integration import celerying
+from tests.integration.once import Outside
 from tests.integration.processes import missing, python, wait_until
 
 BROKER = os.environ.get("CRON_TEST_REDIS", "redis://127.0.0.1:6379/11")
@@ -243,6 +244,15 @@ def test_what_a_killed_worker_ran_is_lost_and_tried_again(tmp_path, broker):
             lambda: cron.tick() and [r for r in history(cron) if r.state is RunState.SUCCEEDED]
         )
     assert (again[-1].slot, again[-1].attempt) == (run.slot, 2)
+
+
+def test_the_work_of_a_killed_worker_is_done_once_with_its_record(tmp_path, broker):
+    rest = f"cron.celery.broker_url = {broker}\nqueue = q{tmp_path.name}\n"
+    shop = Outside(tmp_path, "celery", "before the commit", lease=2, rest=rest)
+    shop.control.defer("work")
+    with worker(tmp_path, pool="prefork", ini=shop.ini):
+        shop.finish()
+    assert shop.ended() == [(1, "lost"), (2, "succeeded")]
 
 
 @pytest.mark.parametrize("way", ["refuses", "is silent"])

@@ -1,4 +1,4 @@
-"""What docs/guarantees.rst says a kill can cost, at each point of a tick."""
+"""What docs/guarantees.rst says a kill can cost: each line of its table, tried by killing there."""
 
 import shutil
 import signal
@@ -10,7 +10,7 @@ from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, committed
-from tests.integration.dying import configured
+from tests.integration.dying import APART, WITH_WORK, configured
 from tests.integration.processes import python
 
 MINUTE = timedelta(minutes=1)
@@ -19,11 +19,11 @@ MINUTE = timedelta(minutes=1)
 class After:
     """What is left of a tick at noon whose process was killed, and what later ticks make of it."""
 
-    def __init__(self, folder, point, attempts):
-        command = ["-m", "tests.integration.dying", folder, point, attempts]
+    def __init__(self, folder, point, attempts, store):
+        command = ["-m", "tests.integration.dying", folder, point, attempts, store]
         with python(folder / "printed", *command) as child:
             assert child.exit_code() == -signal.SIGKILL, child.output
-        self.config = configured(folder, attempts)
+        self.config = configured(folder, attempts, store=store)
         self.cron = CronTester(self.config.make_wsgi_app())
 
     @property
@@ -41,67 +41,66 @@ class After:
 
 @pytest.fixture
 def killed(tmp_path):
-    return lambda point, attempts=1: After(tmp_path, point, attempts)
+    return lambda point, attempts=1, store=APART: After(tmp_path, point, attempts, store)
 
 
-def test_before_the_claim_nothing_is_on_record_and_the_next_tick_runs_the_slot(killed):
-    after = killed("before the claim")
-    assert (after.notes, after.runs("first")) == ([], [])
-    after.tick(2)
-    assert after.notes == ["first 1", "second 1"]
-    assert after.runs("first") == [(1, "succeeded")]
+CLAIMED, LOST, ONCE = [(1, "claimed")], [(1, "lost")], [(1, "succeeded")]
+AGAIN = [(1, "lost"), (2, "succeeded")]
+BOTH = ["first 1", "second 1"]
 
 
-def test_in_the_task_its_work_is_undone_and_the_slot_is_not_started_again(killed):
-    after = killed("in the task")
-    assert after.notes == []
+@pytest.mark.parametrize(
+    ("point", "store", "attempts", "at_once", "in_the_end"),
+    [
+        # The notes and the runs of the first task, after the kill; in the end of the second, too.
+        ("before the claim", APART, 1, ([], []), (BOTH, ONCE, ONCE)),
+        ("before the claim", WITH_WORK, 1, ([], []), (BOTH, ONCE, ONCE)),
+        ("in the task", APART, 1, ([], CLAIMED), ([], LOST, LOST)),
+        ("in the task", APART, 2, ([], CLAIMED), (["first 2", "second 2"], AGAIN, AGAIN)),
+        ("in the task", WITH_WORK, 1, ([], CLAIMED), (["first 2", "second 2"], AGAIN, AGAIN)),
+        ("before the commit", APART, 1, ([], CLAIMED), ([], LOST, LOST)),
+        ("before the commit", WITH_WORK, 1, ([], CLAIMED), (["first 2", "second 2"], AGAIN, AGAIN)),
+        (
+            "between the commit and the record",
+            *(APART, 1),
+            (["first 1"], CLAIMED),
+            (["first 1"], LOST, LOST),
+        ),
+        (
+            "between the commit and the record",
+            *(APART, 2),
+            (["first 1"], CLAIMED),
+            (["first 1", "first 2", "second 2"], AGAIN, AGAIN),
+        ),
+        (
+            "between the commit and the record",
+            *(WITH_WORK, 1),
+            (["first 1"], ONCE),
+            (["first 1", "second 2"], ONCE, AGAIN),
+        ),
+        ("after the record", APART, 1, (BOTH, ONCE), (BOTH, ONCE, ONCE)),
+        ("after the record", WITH_WORK, 1, (BOTH, ONCE), (BOTH, ONCE, ONCE)),
+    ],
+)
+def test_a_kill(killed, point, store, attempts, at_once, in_the_end):
+    after = killed(point, attempts, store)
+    assert (after.notes, after.runs("first")) == at_once
     after.tick(2, 3, 4)
-    assert after.notes == []
-    assert after.runs("first") == [(1, "lost")]
+    assert (after.notes, after.runs("first"), after.runs("second")) == in_the_end
+
+
+@pytest.mark.parametrize(("store", "runs"), [(APART, []), (WITH_WORK, ONCE)])
+def test_a_kill_between_the_commit_and_what_is_deferred(killed, store, runs):
+    after = killed("between the commit and what is deferred", store=store)
+    after.tick(2, 3, 4)
+    assert after.runs("later") == runs
+
+
+def test_a_lost_run_has_no_log(killed):
+    after = killed("in the task")
+    after.tick(2)
     [run] = scheduler(after.config.registry).history("first")
     assert run.output is None
-
-
-def test_what_was_claimed_and_had_not_begun_does_not_run_either(killed):
-    after = killed("in the task")
-    assert after.runs("second") == [(1, "claimed")]
-    after.tick(2, 3, 4)
-    assert after.runs("second") == [(1, "lost")]
-
-
-def test_with_attempts_left_both_are_tried_again(killed):
-    after = killed("in the task", attempts=2)
-    after.tick(2, 3, 4)
-    assert after.notes == ["first 2", "second 2"]
-    assert after.runs("first") == after.runs("second") == [(1, "lost"), (2, "succeeded")]
-
-
-def test_between_the_commit_and_the_record_the_work_is_done_and_the_run_lost(killed):
-    after = killed("between the commit and the record")
-    assert after.notes == ["first 1"]
-    after.tick(2, 3, 4)
-    assert after.notes == ["first 1"]
-    assert after.runs("first") == [(1, "lost")]
-
-
-def test_and_with_attempts_left_it_is_done_a_second_time(killed):
-    after = killed("between the commit and the record", attempts=2)
-    after.tick(2, 3, 4)
-    assert after.notes == ["first 1", "first 2", "second 2"]
-
-
-def test_after_the_record_nothing_is_lost(killed):
-    after = killed("after the record")
-    after.tick(2, 3, 4)
-    assert after.notes == ["first 1", "second 1"]
-    assert after.runs("first") == after.runs("second") == [(1, "succeeded")]
-
-
-def test_what_is_deferred_is_lost_between_the_commit_and_its_record(killed):
-    after = killed("between the commit and what is deferred")
-    after.tick(2, 3, 4)
-    assert after.notes == ["first 1"]
-    assert after.runs("later") == []
 
 
 def test_a_store_from_a_backup_does_not_know_what_has_run_since(tmp_path):
