@@ -21,6 +21,7 @@ SCRIPTS = {
     "seconds": ([], ["--quick"]),
     "memory": ([], []),
     "importing": ([], ["--quick"]),
+    "exactly_once": ([], ["--quick"]),
     "faults": (["--seconds", "120"], ["--seconds", "60"]),
     "many_hosts": (["--minutes", "10"], ["--minutes", "3"]),
     "executors": ([], ["--quick"]),
