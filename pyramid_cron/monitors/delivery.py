@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..logs import WarnOnce
 from ..run import Run, RunReason, RunState
+from ..runtime.supervisor import Supervisor
 from ..settings import Settings
 from ..task import Task
 
@@ -207,8 +208,7 @@ class DeliveryQueue:
 
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            name = f"pyramid_cron {self._service}"
-            thread = threading.Thread(target=self._loop, name=name, daemon=True)
+            thread = Supervisor.make_thread(self._service, self._loop)
             try:
                 thread.start()
             except RuntimeError:  # the process ends, or has too many threads; the next put tries

@@ -17,6 +17,7 @@ from ..app import CronApp
 from ..errors import StoreError
 from ..planning.followups import is_exhausted
 from ..run import Run, RunReason, RunState, TaskKey
+from ..runtime.supervisor import Supervisor
 from ..schedule.zones import to_zone
 from ..setting_parsers import parse_addresses
 from ..store.queries import find_newest_failure, list_attempts, list_earlier_runs
@@ -198,9 +199,7 @@ class Mail(Monitor):
             raise DeliveryError("the mail server has not taken the mail before yet")
         errors: list[BaseException] = []
         send = self._find_mailer().send_immediately
-        self._thread = threading.Thread(
-            target=_call, args=(send, message, errors), name="pyramid_cron mail server", daemon=True
-        )
+        self._thread = Supervisor.make_thread("mail server", lambda: _call(send, message, errors))
         self._thread.start()
         self._thread.join(MAIL_TIMEOUT_SECONDS)
         if self._thread.is_alive():

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from datetime import datetime, timedelta
 
@@ -29,7 +28,7 @@ from .execution import Execution
 from .programs import outer_environment
 from .request_scope import announce_in_own_request
 from .subprocesses import Process, UnknownStatusError
-from .supervisor import CANCEL_GRACE
+from .supervisor import CANCEL_GRACE, Supervisor
 
 START_TIMEOUT = timedelta(minutes=10)
 """How long a process may take to load the application and begin its run."""
@@ -290,12 +289,11 @@ def kill_this_process() -> None:
 
     Until then the end of its run is recorded.
     """
-    timer = threading.Timer(SELF_KILL_SECONDS, _kill_own_group)
-    timer.daemon = True
-    timer.start()
+    Supervisor.make_thread("kill", _kill_own_group).start()
 
 
 def _kill_own_group() -> None:
+    time.sleep(SELF_KILL_SECONDS)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

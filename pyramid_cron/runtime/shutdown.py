@@ -198,7 +198,7 @@ class _GracefulSignalHandler:
             return
         try:
             # The process must not end before.
-            threading.Thread(target=end, name="pyramid_cron end", daemon=False).start()
+            Supervisor.make_thread("end", end, keeps_process=True).start()
         except RuntimeError:  # there are too many, or the process ends already
             end_by_signal(number)
 
@@ -233,6 +233,11 @@ def _resend_after_answer(number: int) -> None:
         else:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
-    timer = threading.Timer(ANSWER_GRACE_SECONDS, send)
-    timer.daemon = True
-    timer.start()
+    def send_later() -> None:
+        time.sleep(ANSWER_GRACE_SECONDS)
+        send()
+
+    try:
+        Supervisor.make_thread("signal", send_later).start()
+    except RuntimeError:  # there are too many, or the process ends already
+        send()

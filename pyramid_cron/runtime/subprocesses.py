@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import IO
 
 from ..errors import CommandError
+from .supervisor import Supervisor
 
 TERM_GRACE_SECONDS = 3.0
 """Seconds between SIGTERM and SIGKILL; less than an interrupted task may take."""
@@ -77,9 +78,7 @@ class Process:
         self._term_grace = TERM_GRACE_SECONDS
         self._pid: int | None = None
         self._process_group: int | None = None
-        self._thread = threading.Thread(
-            target=self._run_in_thread, name="pyramid_cron command", daemon=True
-        )
+        self._thread = Supervisor.make_thread("command", self._run_in_thread)
 
     def run(self) -> None:
         """Start the program and wait until it is over; stop it if the waiting is interrupted."""

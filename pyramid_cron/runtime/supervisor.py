@@ -285,9 +285,15 @@ class Supervisor:
         return True
 
     @staticmethod
-    def make_thread(name: str, function: Callable[[], object]) -> threading.Thread:
-        """Return a thread that is to call the function, and does not keep the process alive."""
-        return threading.Thread(target=function, name=f"pyramid_cron {name}", daemon=True)
+    def make_thread(
+        name: str, function: Callable[[], object], *, keeps_process: bool = False
+    ) -> threading.Thread:
+        """Return a thread that is to call the function; all threads of the package come from here.
+
+        ``keeps_process``: the process does not end before the thread.
+        """
+        is_daemon = not keeps_process
+        return threading.Thread(target=function, name=f"pyramid_cron {name}", daemon=is_daemon)
 
     # What the thread does.
 
