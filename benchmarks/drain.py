@@ -97,7 +97,7 @@ def in_threads(milliseconds: float, count: int, *, url: str = "sqlite:///cron.sq
 def by_worker(milliseconds: float, count: int) -> None:
     """Defer, and have a worker take the runs, as ``pcron work --threads 8`` does."""
     from pyramid_cron.app import Worker, get_cron
-    from pyramid_cron.runtime.beats import make_dispatcher
+    from pyramid_cron.runtime.dispatcher import make_dispatcher
 
     url = "sqlite:///cron.sqlite"
     defer_all(main_app(milliseconds, "worker", url), count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from pyramid.config import PHASE0_CONFIG, Configurator
 from pyramid.events import ApplicationCreated
@@ -36,7 +35,7 @@ from .run import (
     WaitReason,
 )
 from .runtime.background import notify_in_thread
-from .runtime.beats import make_dispatcher
+from .runtime.dispatcher import make_dispatcher
 from .runtime.process_hooks import is_preloading
 from .runtime.shutdown import install_shutdown_hooks
 from .schedule import At, Cron, Every, Schedule
@@ -129,7 +128,10 @@ def includeme(config: Configurator) -> None:
 def _create_app(config: Configurator) -> None:
     """Read the settings, and create what depends on them."""
     settings = parse_settings(config.registry.settings)
-    cron = CronApp(settings, notify=partial(notify_in_thread, config.registry))
+    registry = config.registry
+    cron = CronApp(
+        settings, notify=lambda events: notify_in_thread(get_cron(registry), registry, events)
+    )
     if settings.beats or settings.self_trigger:
         cron.use_dispatcher(make_dispatcher(cron, config.registry))
     config.registry.registerUtility(cron, ICronApp)

@@ -142,6 +142,11 @@ class CronApp:
         self.supervisor.on_room = dispatcher.wake
         self.fork_hook.add(dispatcher.reset_after_fork)
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether this process goes on between ticks just now."""
+        return self.dispatcher is not None and self.dispatcher.is_awake
+
     def on_deferred(self) -> None:
         """Take note that a waiting run was put on record or moved in this process."""
         if self.dispatcher is not None:

@@ -30,13 +30,13 @@ from .run import (
     make_adhoc_origin,
     make_run_ids,
 )
-from .runtime.beats import go_on_with_queue
 from .runtime.deferral import (
     callers_transaction,
     change_schedule_at_commit,
     defer_until_commit,
     find_pending_change,
 )
+from .runtime.dispatcher import go_on_with_queue
 from .runtime.queues import run_handed_off
 from .runtime.request_scope import own_request, run_manually
 from .schedule import At

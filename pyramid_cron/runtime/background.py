@@ -10,7 +10,6 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 
 from .. import events
-from ..app import CronApp, get_cron
 from ..clock import Stopwatch
 from ..errors import StoreError
 from ..planning.snapshot import WaitingRun
@@ -18,6 +17,7 @@ from ..planning.tick_plan import find_blocking
 from ..registry import TaskRegistry
 from ..run import Run, RunState, WaitReason
 from ..task import BUILT_IN_EXECUTORS, Overlap, Task
+from .cron_parts import CronParts
 from .executions import QueuedEvent
 from .phases import ClaimRefusal, find_refusal, try_claims
 from .queues import send_runs
@@ -35,7 +35,7 @@ from .transactions import without_transaction
 
 
 def launch_runs(
-    cron: CronApp,
+    cron: CronParts,
     registry: Registry,
     task_registry: TaskRegistry,
     runs: Sequence[Run],
@@ -62,7 +62,7 @@ def launch_runs(
         )
 
 
-def start_manually(cron: CronApp, request: Request, task: Task, payload: Any) -> Run:
+def start_manually(cron: CronParts, request: Request, task: Task, payload: Any) -> Run:
     """Begin a run of a task by hand, outside of the request that asks for it; return the run.
 
     It is on record as returned: about to begin in a thread of this process or by its queue, or
@@ -93,7 +93,7 @@ def start_manually(cron: CronApp, request: Request, task: Task, payload: Any) ->
 
 
 def _claim_manually(
-    cron: CronApp, task: Task, waiting_run: WaitingRun, clock: Stopwatch
+    cron: CronParts, task: Task, waiting_run: WaitingRun, clock: Stopwatch
 ) -> Run | WaitingRun:
     """Claim a run by hand, or record that it is skipped; return it as it is to wait otherwise."""
     tasks = cron.task_registry
@@ -113,7 +113,7 @@ def _claim_manually(
 
 
 def _start_thread(
-    cron: CronApp,
+    cron: CronParts,
     registry: Registry,
     task: Task,
     run: Run,
@@ -140,7 +140,7 @@ def _start_thread(
     cron.background_threads.start(task.name, [run], run_and_go_on)
 
 
-def _claim_next(cron: CronApp, clock: Stopwatch) -> Run | None:
+def _claim_next(cron: CronParts, clock: Stopwatch) -> Run | None:
     """Write how this thread's run ended, and claim the run that takes its room, if one waits."""
     tasks, threads = cron.task_registry, cron.background_threads
 
@@ -160,10 +160,13 @@ def _claim_next(cron: CronApp, clock: Stopwatch) -> Run | None:
         return None
 
 
-def notify_in_thread(registry: Registry, queued_events: Sequence[QueuedEvent]) -> None:
+def notify_in_thread(
+    cron: CronParts, registry: Registry, queued_events: Sequence[QueuedEvent]
+) -> None:
     """Call subscribers in a thread and request of their own, so that a slow one delays nothing."""
-    supervisor = get_cron(registry).supervisor
-    if not supervisor.start_thread("events", lambda: _call_subscribers(registry, queued_events)):
+    if not cron.supervisor.start_thread(
+        "events", lambda: _call_subscribers(registry, queued_events)
+    ):
         _call_subscribers(registry, queued_events)
 
 

@@ -20,7 +20,6 @@ from pyramid.request import Request
 from sqlalchemy import Connection, event
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
-from ..app import CronApp
 from ..errors import StoreError
 from ..planning.snapshot import as_run
 from ..run import Run, RunState
@@ -28,6 +27,7 @@ from ..store.results import DeferredRun, write_schedule_change
 from ..store.rows import Session as StoreSession
 from ..store.stored_schedules import ScheduleChange
 from ..store.waiting import defer_in, defer_run, find_by_key
+from .cron_parts import CronParts
 from .task_session import (
     connection_of,
     is_joined,
@@ -41,7 +41,7 @@ log = logging.getLogger("pyramid_cron")
 
 
 def defer_until_commit(
-    cron: CronApp, request: Request | None, deferred_run: DeferredRun, tm: Any = None
+    cron: CronParts, request: Request | None, deferred_run: DeferredRun, tm: Any = None
 ) -> Run:
     """Write it when the caller's transaction is committed; at once where there is none.
 
@@ -78,7 +78,7 @@ def defer_until_commit(
 
 
 def change_schedule_at_commit(
-    cron: CronApp, request: Request | None, change: ScheduleChange, tm: Any = None
+    cron: CronParts, request: Request | None, change: ScheduleChange, tm: Any = None
 ) -> None:
     """Write it when the caller's transaction is committed; at once where there is none.
 
@@ -104,7 +104,7 @@ def change_schedule_at_commit(
 
 
 def find_pending_change(
-    cron: CronApp, request: Request | None, name: str, tm: Any = None
+    cron: CronParts, request: Request | None, name: str, tm: Any = None
 ) -> ScheduleChange | None:
     """Return how the caller's transaction has changed a schedule; None if it has not."""
     transaction = _find_open_transaction(request, tm)
@@ -122,7 +122,7 @@ def find_pending_change(
 
 
 def _pending_changes(
-    cron: CronApp, transaction: Any
+    cron: CronParts, transaction: Any
 ) -> list[tuple[ScheduleChange, _DeferredDataManager]]:
     changes: list[tuple[ScheduleChange, _DeferredDataManager]]
     try:
@@ -134,7 +134,7 @@ def _pending_changes(
 
 
 def _join(
-    transaction: Any, cron: CronApp, write: Callable[[], None], intent: str
+    transaction: Any, cron: CronParts, write: Callable[[], None], intent: str
 ) -> _DeferredDataManager:
     """Call ``write`` once the transaction is committed; return what knows if that is off."""
     data_manager = _DeferredDataManager()
@@ -145,7 +145,7 @@ def _join(
 
 
 @contextmanager
-def callers_transaction(cron: CronApp, request: Request | None) -> Iterator[StoreSession | None]:
+def callers_transaction(cron: CronParts, request: Request | None) -> Iterator[StoreSession | None]:
     """Give the caller's own transaction as one of the store; None where it can't be that.
 
     It can where the application has named its session, which is in a transaction or begins one that
@@ -168,12 +168,12 @@ def callers_transaction(cron: CronApp, request: Request | None) -> Iterator[Stor
         event.listen(session, "after_commit", lambda _: cron.on_deferred(), once=True)
 
 
-def _wake_after_commit(is_committed: bool, cron: CronApp) -> None:
+def _wake_after_commit(is_committed: bool, cron: CronParts) -> None:
     if is_committed:
         cron.on_deferred()
 
 
-def _pending_runs(cron: CronApp, transaction: Any) -> PendingRuns:
+def _pending_runs(cron: CronParts, transaction: Any) -> PendingRuns:
     try:
         pending: PendingRuns = transaction.data(cron)
     except KeyError:
@@ -242,7 +242,7 @@ class PendingRuns:
 
 def _write_after_commit(
     is_committed: bool,
-    cron: CronApp,
+    cron: CronParts,
     write: Callable[[], None],
     intent: str,
     data_manager: _DeferredDataManager,

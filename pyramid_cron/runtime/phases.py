@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from .. import logs
-from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.snapshot import (
     ActiveRun,
@@ -23,6 +22,7 @@ from ..planning.tick_plan import TickPlan, find_blocking, median_duration
 from ..registry import TaskRegistry
 from ..run import Run, RunState, TaskKey
 from ..task import REQUEST_EXECUTOR, WORKER_EXECUTOR, Task
+from .cron_parts import CronParts
 from .runner import RequestRunner
 
 MEDIAN_DURATION_RUNS = 20
@@ -38,7 +38,7 @@ CLAIM_RETRY_SECONDS = 0.1
 class TickScope:
     """What the phases of one tick work with."""
 
-    cron: CronApp
+    cron: CronParts
     runner: RequestRunner
     task_registry: TaskRegistry
     #: Starts runs outside the request.
@@ -189,7 +189,7 @@ class ClaimRefusal(Enum):
 
 
 def try_claim(
-    cron: CronApp, task_registry: TaskRegistry, waiting_run: WaitingRun, clock: Stopwatch
+    cron: CronParts, task_registry: TaskRegistry, waiting_run: WaitingRun, clock: Stopwatch
 ) -> Run | ClaimRefusal:
     """Claim a waiting run if it still may run; write results of this process along with that.
 
@@ -200,7 +200,10 @@ def try_claim(
 
 
 def try_claims(
-    cron: CronApp, task_registry: TaskRegistry, waiting_runs: Sequence[WaitingRun], clock: Stopwatch
+    cron: CronParts,
+    task_registry: TaskRegistry,
+    waiting_runs: Sequence[WaitingRun],
+    clock: Stopwatch,
 ) -> list[Run | ClaimRefusal]:
     """Claim those of the waiting runs that still may run, in one transaction; return each's fate.
 
@@ -235,7 +238,7 @@ def try_claims(
 
 
 def find_refusal(
-    cron: CronApp, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
+    cron: CronParts, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
 ) -> ClaimRefusal | None:
     """Return why a run may not run beside the active ones; None if it may."""
     stuck = cron.supervisor.executions.stuck_tasks()

@@ -14,12 +14,12 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
 from pyramid.registry import Registry
 
-from ..app import CronApp
 from ..clock import Stopwatch
 from ..errors import StoreError
 from ..registry import TaskRegistry
 from ..run import Run
 from ..store.handoff import hand_off_run, release_runs, take_over_run
+from .cron_parts import CronParts
 from .request_scope import own_request, run_in_own_request
 from .task_session import ensure_same_database, needs_check
 from .transactions import without_transaction
@@ -37,7 +37,7 @@ log = logging.getLogger("pyramid_cron")
 
 
 def send_runs(
-    cron: CronApp, task_registry: TaskRegistry, runs: Iterable[Run], clock: Stopwatch
+    cron: CronParts, task_registry: TaskRegistry, runs: Iterable[Run], clock: Stopwatch
 ) -> None:
     """Hand runs off, each to its task's queue; those that can't be sent wait for a later tick."""
     by_queue: dict[str, list[Run]] = defaultdict(list)
@@ -50,7 +50,7 @@ def send_runs(
             log.error("runs for %s: hand-off not written: %s", queue, error)
 
 
-def _send_to_queue(cron: CronApp, queue: str, runs: Sequence[Run], clock: Stopwatch) -> None:
+def _send_to_queue(cron: CronParts, queue: str, runs: Sequence[Run], clock: Stopwatch) -> None:
     for index, run in enumerate(runs):
         if not cron.supervisor.hand_off(run.id):
             continue
@@ -67,7 +67,7 @@ def _send_to_queue(cron: CronApp, queue: str, runs: Sequence[Run], clock: Stopwa
 
 
 def run_handed_off(
-    cron: CronApp,
+    cron: CronParts,
     registry: Registry,
     run_id: str,
     kill: Callable[[], object] | None = None,
@@ -117,7 +117,7 @@ class CelerySender:
     Raises ConfigurationError if neither is set, if the app is none, or Celery is not installed.
     """
 
-    def __init__(self, cron: CronApp) -> None:
+    def __init__(self, cron: CronParts) -> None:
         self._cron = cron
         self.app  # noqa: B018 (raises now)
 

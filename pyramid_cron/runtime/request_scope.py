@@ -16,7 +16,6 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
-from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.catch_up import SkippedSlots
 from ..planning.snapshot import Snapshot, WaitingRun, is_stuck
@@ -24,6 +23,7 @@ from ..planning.tick_plan import find_blocking, skipped_as_stuck, skipped_for_ov
 from ..run import Run, RunState, Trigger, WaitReason, as_payload, make_adhoc_origin
 from ..schedule.zones import get_zone
 from ..task import Task
+from .cron_parts import CronParts
 from .execution import current_execution
 from .log_capture import capture_logs
 from .runner import RequestRunner
@@ -78,7 +78,7 @@ log = logging.getLogger("pyramid_cron")
 
 @contextmanager
 def runner_in_request(
-    cron: CronApp,
+    cron: CronParts,
     request: Request,
     clock: Stopwatch,
     *,
@@ -111,7 +111,7 @@ def runner_in_request(
 
 
 def run_in_own_request(
-    cron: CronApp,
+    cron: CronParts,
     registry: Registry,
     task: Task,
     run: Run,
@@ -134,7 +134,7 @@ def run_in_own_request(
 
 
 def announce_in_own_request(
-    cron: CronApp, registry: Registry, run: Run, clock: Stopwatch, by_shutdown: bool
+    cron: CronParts, registry: Registry, run: Run, clock: Stopwatch, by_shutdown: bool
 ) -> None:
     """Log how a run ended that another process had, and notify subscribers."""
     with own_request(registry) as request, without_transaction(request) as transactions:
@@ -160,7 +160,7 @@ def make_request(
     return request
 
 
-def _time_until_deadline(cron: CronApp, run: Run, clock: Stopwatch) -> Callable[[], float]:
+def _time_until_deadline(cron: CronParts, run: Run, clock: Stopwatch) -> Callable[[], float]:
     """Return a function for the seconds until the run's timeout, infinite without one."""
     execution = cron.supervisor.executions.get(run.id)
 
@@ -173,7 +173,7 @@ def _time_until_deadline(cron: CronApp, run: Run, clock: Stopwatch) -> Callable[
 
 
 def _make_runner(
-    cron: CronApp,
+    cron: CronParts,
     request: Request,
     transactions: TaskTransactions,
     clock: Stopwatch,
@@ -193,7 +193,7 @@ def _make_runner(
 
 
 def run_manually(
-    cron: CronApp,
+    cron: CronParts,
     request: Request,
     task: Task,
     payload: Any,
@@ -247,7 +247,7 @@ def make_manual_run(task: Task, payload: Any, now: datetime) -> WaitingRun:
 
 
 def find_skip(
-    cron: CronApp, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
+    cron: CronParts, task: Task, waiting_run: WaitingRun, snapshot: Snapshot
 ) -> SkippedSlots | None:
     """Return as what a run by hand is skipped; None if no other run keeps it from beginning."""
     stuck = cron.task_registry.with_same_lock(cron.supervisor.executions.stuck_tasks())

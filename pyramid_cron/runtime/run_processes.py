@@ -17,13 +17,13 @@ from datetime import datetime, timedelta
 
 from pyramid.registry import Registry
 
-from ..app import CronApp
 from ..clock import utc_now
 from ..errors import StoreError
 from ..run import Run, RunState, truncate_error
 from ..run_transitions import Failure, failed
 from ..store.handoff import hand_off_run, record_outputs, sustain_lease, take_back_run
 from ..task import Task
+from .cron_parts import CronParts
 from .execution import Execution
 from .programs import outer_environment
 from .request_scope import announce_in_own_request
@@ -57,7 +57,7 @@ TERM_SECONDS = 0.5
 log = logging.getLogger("pyramid_cron")
 
 
-def run_in_process(cron: CronApp, registry: Registry, task: Task, run: Run) -> None:
+def run_in_process(cron: CronParts, registry: Registry, task: Task, run: Run) -> None:
     """Have a process of its own carry out a run that was just claimed; return when that is over.
 
     A run that can't be handed off is released.
@@ -79,7 +79,7 @@ def run_in_process(cron: CronApp, registry: Registry, task: Task, run: Run) -> N
         cron.supervisor.release_unstarted([run.id])
 
 
-def _hand_off(cron: CronApp, execution: Execution, process: Process) -> bool:
+def _hand_off(cron: CronParts, execution: Execution, process: Process) -> bool:
     """Let a process take the run over; return whether it may."""
     if not execution.delegate(process.kill):
         return False
@@ -93,7 +93,7 @@ def _hand_off(cron: CronApp, execution: Execution, process: Process) -> bool:
     return True
 
 
-def _make_process(cron: CronApp, run: Run) -> Process:
+def _make_process(cron: CronParts, run: Run) -> Process:
     assert cron.settings.config_uri is not None  # the directive has refused the task without it
     arguments = (cron.settings.config_uri, "execute", run.id)
     # Unbuffered, and with a traceback for a signal: what it has written before a crash is kept.
@@ -112,7 +112,7 @@ def _find_interpreter() -> str:
 class _Watch:
     """Waits for the process of one run, and ends it where it has to."""
 
-    def __init__(self, cron: CronApp, task: Task, execution: Execution, process: Process) -> None:
+    def __init__(self, cron: CronParts, task: Task, execution: Execution, process: Process) -> None:
         self._cron = cron
         self._task = task
         self._execution = execution

@@ -20,7 +20,6 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session
 from transaction.interfaces import NoTransaction
 
-from ..app import CronApp
 from ..errors import StoreError
 from ..run import RunState, TaskCancelled
 from ..store.ends import End, EndTakenError, insert_end
@@ -29,12 +28,13 @@ from ..store.rows import write_info
 from ..store.schema import MYSQL_DIALECTS
 from ..store.store import Store
 from ..task import Task
+from .cron_parts import CronParts
 
 Session = Any
 """A SQLAlchemy session or connection."""
 
 
-def session_of(cron: CronApp, request: Request) -> Session:
+def session_of(cron: CronParts, request: Request) -> Session:
     """Return the session that the application has named.
 
     Raises TypeError for what is none.
@@ -92,12 +92,12 @@ def mark_changed(session: Session, manager: Any) -> None:
     mark_changed(session, manager)
 
 
-def needs_check(cron: CronApp) -> bool:
+def needs_check(cron: CronParts) -> bool:
     """Return whether it is not known yet that the session's database is the store's."""
     return cron.get_session is not None and not cron.is_session_checked
 
 
-def ensure_same_database(cron: CronApp, request: Request) -> None:
+def ensure_same_database(cron: CronParts, request: Request) -> None:
     """Check once in a process that the store lies in the database of the application's session.
 
     The request must have no transaction. Raises StoreError that names both databases.
@@ -109,7 +109,7 @@ def ensure_same_database(cron: CronApp, request: Request) -> None:
     cron.is_session_checked = True
 
 
-def explain_other_database(cron: CronApp, request: Request) -> str | None:
+def explain_other_database(cron: CronParts, request: Request) -> str | None:
     """Return why ends can't be written through the application's session; None if they can.
 
     The request must have no transaction. Raises StoreError.
@@ -226,7 +226,7 @@ def end_earlier_work(session: RequestSession, *, commit: bool) -> None:
         transaction.rollback()
 
 
-def request_session(cron: CronApp, request: Request) -> RequestSession | None:
+def request_session(cron: CronParts, request: Request) -> RequestSession | None:
     """Return the session of a request; None if the application has named none."""
     if cron.get_session is None:
         return None

@@ -11,7 +11,6 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 
 from .. import events, logs
-from ..app import CronApp
 from ..clock import Stopwatch
 from ..planning.catch_up import CONDENSE_LIMIT_SLOTS, NO_COUNTS, SkippedSlots, condense
 from ..planning.schedule_book import DueEntry, TaskWindow
@@ -30,6 +29,7 @@ from ..store.store import StorePeek
 from ..store.stored_schedules import read_payloads
 from ..store.ticks import TickRecord
 from .background import launch_runs
+from .cron_parts import CronParts
 from .phases import TickProgress, TickScope, run_backlog_and_idle, run_claimed, run_restarts
 from .request_scope import make_request, own_request, runner_in_request, url_environ_of
 from .runner import RequestRunner
@@ -48,7 +48,7 @@ class DueWork:
     is_new_task_set: bool
 
 
-def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
+def run_tick(cron: CronParts, request: Request, now: datetime) -> TickReport:
     """Run what is due at ``now`` (aware, UTC) in the request; return the report.
 
     Raises StoreError if nothing could be claimed, in which case no task has run, or if results
@@ -75,7 +75,7 @@ def run_tick(cron: CronApp, request: Request, now: datetime) -> TickReport:
 
 
 def run_beat(
-    cron: CronApp,
+    cron: CronParts,
     registry: Registry,
     now: datetime,
     *,
@@ -104,7 +104,7 @@ def run_beat(
     return _make_report(record, progress)
 
 
-def _make_record(cron: CronApp, tasks: TaskRegistry, now: datetime) -> TickRecord:
+def _make_record(cron: CronParts, tasks: TaskRegistry, now: datetime) -> TickRecord:
     owner = cron.store.owner
     return TickRecord(
         make_id_prefix(now),
@@ -127,7 +127,7 @@ def _make_report(record: TickRecord, progress: TickProgress) -> TickReport:
 
 
 def _record_idle_tick(
-    cron: CronApp, request: Request, tasks: TaskRegistry, record: TickRecord, work: DueWork
+    cron: CronParts, request: Request, tasks: TaskRegistry, record: TickRecord, work: DueWork
 ) -> TickReport:
     """Record a tick with nothing to do; a moment later, unless it is the first of its task set."""
     logs.log_nothing_due(record.at)
@@ -153,7 +153,7 @@ def _notify_tick(request: Request, event_class: type[events.Event], *values: Any
     events.notify_subscribers(event_class, request, *values, call=call)
 
 
-def _ensure_store_open(cron: CronApp, request: Request) -> None:
+def _ensure_store_open(cron: CronParts, request: Request) -> None:
     """Open the store while the request has no transaction, which could block that."""
     if not cron.store.is_open or needs_check(cron):
         with without_transaction(request):
@@ -161,7 +161,7 @@ def _ensure_store_open(cron: CronApp, request: Request) -> None:
             ensure_same_database(cron, request)
 
 
-def _find_due(cron: CronApp, tasks: TaskRegistry, peek: StorePeek, now: datetime) -> DueWork:
+def _find_due(cron: CronParts, tasks: TaskRegistry, peek: StorePeek, now: datetime) -> DueWork:
     """Return the tasks that have slots since the last tick or beat that knew them."""
     window_ends = dict(peek.window_ends)
     window_end = window_ends.pop(tasks.task_set_id, None)
@@ -201,7 +201,7 @@ def _find_due(cron: CronApp, tasks: TaskRegistry, peek: StorePeek, now: datetime
 
 
 def _find_due_schedules(
-    cron: CronApp,
+    cron: CronParts,
     tasks: TaskRegistry,
     starts: Sequence[datetime] | datetime,
     now: datetime,
@@ -236,7 +236,7 @@ def _find_due_schedules(
     return [as_due_task(due_entry) for due_entry in due]
 
 
-def _condense_many(cron: CronApp, due_task: DueTask, now: datetime) -> DueTask:
+def _condense_many(cron: CronParts, due_task: DueTask, now: datetime) -> DueTask:
     """Return a task with a few slots that stand for all, where these are very many.
 
     Other ticks wait while this one holds the claim transaction: condense before it. A pause rule
@@ -250,7 +250,7 @@ def _condense_many(cron: CronApp, due_task: DueTask, now: datetime) -> DueTask:
 
 
 def _execute_plan(
-    cron: CronApp,
+    cron: CronParts,
     runner: RequestRunner,
     tasks: TaskRegistry,
     record: TickRecord,
@@ -285,7 +285,7 @@ def _execute_plan(
 
     # Before the first task in the request begins, which may take long.
     launch(background)
-    if cron.dispatcher is not None and cron.dispatcher.is_awake:
+    if cron.is_awake:
         cron.background_threads.offer(
             run for run in plan.over_capacity if cron.has_thread_for(tasks.get(run.task))
         )
@@ -320,7 +320,7 @@ def _fixed_delay_origins(due: Iterable[DueTask]) -> set[str]:
 
 
 def _add_waiting(
-    cron: CronApp, due: Iterable[DueTask], tasks: TaskRegistry, snapshot: Snapshot
+    cron: CronParts, due: Iterable[DueTask], tasks: TaskRegistry, snapshot: Snapshot
 ) -> Iterator[DueTask]:
     """Yield what is due, and that for which only a waiting run is ready."""
     keys = {run.task_key: run for run in snapshot.waiting}
@@ -333,7 +333,7 @@ def _add_waiting(
             yield DueTask(task or tasks.by_name[run.task], tasks.position(run.task))
 
 
-def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickReport:
+def run_tick_and_wait(cron: CronParts, registry: Registry, now: datetime) -> TickReport:
     """Make a tick at ``now`` (aware, UTC) in a request of its own; return the report.
 
     Runs in threads are reported as they ended, runs of a queue as they are once sent, and those
@@ -344,7 +344,7 @@ def run_tick_and_wait(cron: CronApp, registry: Registry, now: datetime) -> TickR
     return wait_for_background_runs(cron, report)
 
 
-def wait_for_background_runs(cron: CronApp, report: TickReport) -> TickReport:
+def wait_for_background_runs(cron: CronParts, report: TickReport) -> TickReport:
     """Return the report of a tick or beat once its runs in threads have ended.
 
     Raises StoreError if the store can't be used.

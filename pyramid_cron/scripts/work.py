@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from ..app import CronApp, Worker
 from ..planning.snapshot import name_matcher
 from ..run import RunState
-from ..runtime.beats import make_dispatcher
+from ..runtime.dispatcher import make_dispatcher
 from ..runtime.queues import run_handed_off
 from ..runtime.run_processes import kill_this_process
 from ..task import PROCESS_EXECUTOR
