@@ -69,45 +69,52 @@ class RunEvent(Event):
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
 class RunStarted(RunEvent):
     """A run begins."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RunSucceeded(RunEvent):
     """A run succeeded, and its work is committed."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RunFailed(RunEvent):
     """A run ended with an error: ``run.error`` and ``run.traceback``."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RunTimedOut(RunEvent):
     """A run took longer than its task's ``timeout``."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RunCancelled(RunEvent):
     """A run was cancelled, or its process stopped."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RunLost(RunEvent):
     """A run's lease expired: its process gave no sign of life for longer.
 
     The process that notices sends the event, which is another one as a rule.
     """
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RunSkipped(RunEvent):
     """Slots of a task do not run: ``run.count`` of them, the newest is ``run.slot``.
 
     ``run.reason`` is why.
     """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from typing import Any
 from pyramid.request import Request
 from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
-from sqlalchemy.orm import scoped_session
 from transaction.interfaces import NoTransaction
 
 from ..errors import StoreError
@@ -39,6 +38,8 @@ def session_of(cron: CronParts, request: Request) -> Session:
 
     Raises TypeError for what is none.
     """
+    from sqlalchemy.orm import scoped_session  # slow to import, and not every application has it
+
     assert cron.get_session is not None
     session = cron.get_session(request)
     if isinstance(session, scoped_session):

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
-from croniter import croniter
-
 from .quantities import to_integer
 
 
@@ -273,6 +271,8 @@ def hash_name(name: str, purpose: str) -> bytes:
 def _expand_by_croniter(
     field: FieldSpec, text: str, part: str, name: str | None
 ) -> tuple[list[int | str], dict[int, set[int | str]]]:
+    from croniter import croniter  # few schedules need it: with L, # or H
+
     expression = " ".join(part if n == field.position else "*" for n in range(5))
     hash_id = hash_name(name, field.name) if name is not None else None
     try:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, func, select
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from ..planning.snapshot import ActiveRun, PauseRule, WaitingRun
 from ..run import (
@@ -96,6 +96,8 @@ def upsert(dialect: str, table: Table) -> Any:
         from sqlalchemy.dialects import postgresql  # slow to import, and few need it
 
         return postgresql.insert(table)
+    from sqlalchemy.dialects import mysql
+
     return mysql.insert(table)
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    VARBINARY,
     BigInteger,
     Column,
     Connection,
@@ -29,8 +30,6 @@ from sqlalchemy import (
     inspect,
     select,
 )
-from sqlalchemy.dialects.mysql import MEDIUMTEXT, VARBINARY
-from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..errors import StoreError
@@ -47,7 +46,8 @@ SCHEMA_LOCK_SECONDS = 30
 """Seconds to wait for another process that is making the tables."""
 
 MYSQL_DIALECTS = ("mysql", "mariadb")
-LONG_TEXT = Text().with_variant(MEDIUMTEXT(), *MYSQL_DIALECTS)
+#: With this many bytes a text of MySQL is a MEDIUMTEXT; its dialect is slow to import.
+LONG_TEXT = Text().with_variant(Text(2**24 - 1), *MYSQL_DIALECTS)
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -136,9 +136,9 @@ def make_tables(prefix: str) -> Tables:
 
 def _schema_info(metadata: MetaData, prefix: str) -> Table:
     """Facts about the store itself: the row ``schema`` has the version of these tables."""
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}schema_info",
+        metadata,
         Column("name", String(40), primary_key=True),
         Column("value", String(200), nullable=False),
     )
@@ -160,9 +160,9 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     of a run's own process; a signal's number below 0. ``lost_count`` is the number of earlier
     attempts that were lost and made good by one more each.
     """
-    runs = _make_table(
-        metadata,
+    runs = Table(
         f"{prefix}runs",
+        metadata,
         Column("id", String(26), primary_key=True),
         Column("task", TaskName, nullable=False),
         Column("slot", UtcMicroseconds, nullable=False),
@@ -204,15 +204,14 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
 
 def _index_where_present(name: str, *columns: Column[Any], unique: bool = False) -> None:
     """Index the rows that have a value in the first column; MySQL indexes all rows."""
-    is_present = columns[0].is_not(None)
-    Index(name, *columns, unique=unique, sqlite_where=is_present, postgresql_where=is_present)
+    Index(name, *columns, unique=unique, sqlite_where=columns[0].is_not(None))
 
 
 def _run_outputs(metadata: MetaData, prefix: str) -> Table:
     """One row for each run that logged or wrote something; lists of runs do not read it."""
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}run_outputs",
+        metadata,
         Column("run_id", String(26), primary_key=True),
         Column("log", LONG_TEXT),
         Column("stdout", LONG_TEXT),
@@ -226,9 +225,9 @@ def _ends(metadata: MetaData, prefix: str) -> Table:
     A task's own transaction inserts ``succeeded``, which is deleted once the run's row says so. Who
     takes a run for lost, or gives it up, inserts that; such a row stays as long as the run.
     """
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}ends",
+        metadata,
         Column("run_id", String(26), primary_key=True),
         Column("state", String(10), nullable=False),
         Column("started", UtcMicroseconds),
@@ -238,9 +237,9 @@ def _ends(metadata: MetaData, prefix: str) -> Table:
 
 def _ticks(metadata: MetaData, prefix: str) -> Table:
     """One row for each tick: when, where, and how many runs it claimed and skipped."""
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}ticks",
+        metadata,
         Column("id", String(26), primary_key=True),
         Column("at", UtcMicroseconds, nullable=False),
         Column("task_set", String(32), nullable=False),
@@ -257,9 +256,9 @@ def _task_sets(metadata: MetaData, prefix: str) -> Table:
     ``last_tick`` is its last hit. Its slots up to ``window_end`` are handled, by ticks and beats,
     those of stored schedules with what had changed of them up to ``schedules_version``.
     """
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}task_sets",
+        metadata,
         Column("id", String(32), primary_key=True),
         Column("task_names", LONG_TEXT, nullable=False),
         Column("last_tick", UtcMicroseconds, nullable=False),
@@ -273,9 +272,9 @@ def _pause_rules(metadata: MetaData, prefix: str) -> Table:
 
     ``is_give_up`` is 1 for the pause of a task that failed too often in a row.
     """
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}pause_rules",
+        metadata,
         Column("id", Integer, primary_key=True),
         Column("since", UtcMicroseconds, nullable=False),
         Column("is_pause", Integer, nullable=False),
@@ -293,9 +292,9 @@ def _schedules(metadata: MetaData, prefix: str) -> Table:
     are later than ``changed``. Each change has the next ``version``; the last one is also in
     ``schema_info``.
     """
-    schedules = _make_table(
-        metadata,
+    schedules = Table(
         f"{prefix}schedules",
+        metadata,
         Column("name", TaskName, primary_key=True),
         Column("task", TaskName, nullable=False),
         Column("arguments", LONG_TEXT, nullable=False),
@@ -318,9 +317,9 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
     id of the run that was claimed or skipped last, at ``newest_at``. The row of the task with the
     empty name counts ticks.
     """
-    return _make_table(
-        metadata,
+    return Table(
         f"{prefix}run_stats",
+        metadata,
         Column("task", TaskName, primary_key=True),
         Column("state", String(10), primary_key=True),
         Column("reason", String(12), primary_key=True),
@@ -333,15 +332,6 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
         Column("newest_at", UtcMicroseconds),
         Column("last_finished", UtcMicroseconds),
     )
-
-
-def _make_table(metadata: MetaData, name: str, *parts: SchemaItem) -> Table:
-    """Return a table whose text is compared byte by byte, in every database."""
-    collation = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
-    options: dict[str, Any] = {
-        f"{kind}_{key}": value for kind in MYSQL_DIALECTS for key, value in collation.items()
-    }
-    return Table(name, metadata, *parts, **options)
 
 
 def ensure_schema(database: Database, tables: Tables) -> None:
@@ -374,6 +364,7 @@ def _create_tables(database: Database, tables: Tables) -> int:
         version = _read_version(connection, tables)
         if version is not None:
             return version
+        _set_options(tables, database.dialect)
         tables.metadata.create_all(connection)
         # MariaDB commits each step, so a process may have been killed before it made the indexes.
         for table in tables.metadata.sorted_tables:
@@ -384,6 +375,22 @@ def _create_tables(database: Database, tables: Tables) -> int:
         rows = [{"name": name, "value": str(value)} for name, value in facts.items()]
         connection.execute(insert(tables.schema_info), rows)
     return SCHEMA_VERSION
+
+
+def _set_options(tables: Tables, dialect: str) -> None:
+    """Set what one database alone has; said with the tables, it would load each one's dialect.
+
+    MySQL's text is compared byte by byte, as it is elsewhere; PostgreSQL's indexes have the rows
+    that SQLite's have.
+    """
+    for table in tables.metadata.sorted_tables:
+        if dialect in MYSQL_DIALECTS:
+            options = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
+            table.kwargs.update({f"{dialect}_{name}": value for name, value in options.items()})
+        elif dialect == "postgresql":
+            for index in table.indexes:
+                condition = index.dialect_options["sqlite"]["where"]
+                index.dialect_options["postgresql"]["where"] = condition
 
 
 @contextmanager
