@@ -12,7 +12,7 @@ author = "The pyramid_cron developers"
 copyright = author  # noqa: A001
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "cron_docs"]
+extensions = ["sphinx.ext.autodoc", "cron_docs", "cron_http"]
 exclude_patterns = ["_build"]
 default_role = "any"
 highlight_language = "python"
