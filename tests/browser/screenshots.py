@@ -14,6 +14,7 @@ from tests.browser.chromium import browser, set_viewport
 from tests.browser.shop import served
 
 SHOTS = (
+    ("pages-overview.png", "/cron/overview", "light", 1100, 820),
     ("pages-tasks.png", "/cron/tasks", "light", 1100, 820),
     ("pages-task.png", "/cron/tasks/charge-orders", "dark", 1100, 820),
     ("pages-timeline.png", "/cron/timeline", "light", 1100, 560),
