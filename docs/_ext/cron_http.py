@@ -118,7 +118,7 @@ def _operation(title: str, operation: Schema, shared: Iterable[Schema]) -> Itera
     yield from (f"``{title}``", "")
     if about := operation.get("description", operation.get("summary")):
         yield from (f"   {_text(about)}", "")
-    parameters = [*shared, *operation.get("parameters", [])]
+    parameters = [_resolved(each) for each in (*shared, *operation.get("parameters", []))]
     if parameters:
         yield from _indented(_table(_row_of_parameter(each) for each in parameters))
     for kind, media in operation.get("requestBody", {}).get("content", {}).items():
@@ -134,10 +134,20 @@ def _row_of_parameter(parameter: Schema) -> tuple[str, str, str]:
 
 
 def _answers(responses: Schema) -> Iterator[str]:
-    for status, response in responses.items():
+    for status, answer in responses.items():
+        response = _resolved(answer)
         schemas = [media["schema"] for media in response.get("content", {}).values()]
         kinds = dict.fromkeys(_kind(schema) for schema in schemas)
         yield f"``{status}`` {' or '.join(kinds) or _text(response['description']).rstrip('.')}"
+
+
+def _resolved(part: Schema) -> Schema:
+    """Return a response or parameter that may be a reference to a shared one."""
+    if "$ref" not in part:
+        return part
+    *_, group, name = part["$ref"].split("/")
+    shared: Schema = DOCUMENT["components"][group][name]
+    return shared
 
 
 def _objects() -> Iterator[str]:
