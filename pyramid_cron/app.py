@@ -194,7 +194,8 @@ class CronApp:
             return Outcome(run)
         lost_attempts = self.lost_attempts_of(task)
         pause_after = task.pause_after if is_exhausted(task, run, lost_attempts) else None
-        return Outcome(run, followups(task, run, by_shutdown, lost_attempts), pause_after)
+        waiting_runs = followups(task, run, by_shutdown, lost_attempts)
+        return Outcome(run, waiting_runs, pause_after, command=task.command)
 
     def is_transactional(self, task: Task) -> bool:
         """Return whether the end of the task's runs is written in its own transaction."""

@@ -163,6 +163,7 @@ def add_cron_task(
             name=task_name,
             function=function,
             takes_system=takes_system,
+            command=function.line if isinstance(function, Command) else None,
             schedules=schedules,
             timezone=arguments.parse_timezone(timezone),
             idle=arguments.parse_flag("idle", idle),
@@ -304,8 +305,7 @@ def _check_process(task: Task, config_uri: str | None) -> None:
 
 
 def _introspection_of(task: Task) -> dict[str, Any]:
-    command = task.function.line if isinstance(task.function, Command) else None
-    return ({} if command is None else {"command": command}) | {
+    return ({} if task.command is None else {"command": task.command}) | {
         "name": task.name,
         "callable": task.function,
         "schedule": task.describe(),

@@ -24,6 +24,7 @@ from .registry import TaskRegistry
 from .run import Run, RunReason, RunState, Trigger
 from .store.queries import Overview, WaitingSummary, read_overview
 from .store.run_stats import RunStats
+from .task import Task
 from .text import format_instant
 
 ORPHANED_TASK_LOOK_BACK = timedelta(days=7)
@@ -47,6 +48,8 @@ class HealthReport:
     overview: Overview
     health: Health
     format_moment: MomentFormat
+    #: The registered tasks by their names.
+    tasks: Mapping[str, Task]
 
     def task_health(self, name: str) -> TaskHealth:
         """Return the health of a task; one that is not known is orphaned."""
@@ -77,7 +80,8 @@ class HealthReport:
 
     def pause(self, name: str) -> PauseRule | None:
         """Return the pause that a task is in; None if it is not paused."""
-        return active_pause(name, self.now, self.overview.pause_rules)
+        rules, task = self.overview.pause_rules, self.tasks.get(name)
+        return active_pause(name, self.now, rules, command=_command_of(task))
 
 
 def read_health_report(cron: CronApp, format_moment: MomentFormat = format_instant) -> HealthReport:
@@ -88,7 +92,8 @@ def read_health_report(cron: CronApp, format_moment: MomentFormat = format_insta
     now = cron.clock()
     overview = read_overview(cron.store, cron.task_registry.task_set_id)
     health = assess_overview(cron, overview, now, format_moment)
-    return HealthReport(now, overview, health, format_moment)
+    tasks = cron.task_registry.by_name
+    return HealthReport(now, overview, health, format_moment, tasks)
 
 
 def assess_health(cron: CronApp, format_moment: MomentFormat = format_instant) -> Health:
@@ -143,7 +148,9 @@ def _make_task_inputs(
             next_waiting_at=_oldest_waiting(waiting.get(name, ()), FIXED_DELAY_TRIGGERS),
             is_waiting=_is_waiting(waiting.get(name, ()), now),
             is_retry_waiting=_is_retry_waiting(waiting.get(name, ())),
-            pause=active_pause(name, now, overview.pause_rules),
+            pause=active_pause(
+                name, now, overview.pause_rules, command=_command_of(tasks.by_name.get(name))
+            ),
             last_run=overview.last_runs.get(name),
             has_failed=_has_failed(run_stats.get(name, ())),
             has_missed=_has_missed(run_stats.get(name, ())),
@@ -151,6 +158,10 @@ def _make_task_inputs(
         )
         for name in (*tasks.by_name, *sorted(orphaned))
     ]
+
+
+def _command_of(task: Task | None) -> str | None:
+    return None if task is None else task.command
 
 
 def _group_by_task(

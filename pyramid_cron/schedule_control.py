@@ -103,7 +103,9 @@ def describe_schedule(
 ) -> ScheduleStatus:
     """Return a stored schedule as it is now; ``rules`` are the pause rules, oldest first."""
     now = cron.clock()
-    pause = active_pause(schedule.task, now, rules, schedule.name)
+    task = cron.find_task(schedule.task)
+    command = None if task is None else task.command
+    pause = active_pause(schedule.task, now, rules, schedule.name, command=command)
     times = _times_of(cron, schedule)
     state = _state_of(cron, schedule, times, pause)
     return ScheduleStatus(

@@ -19,7 +19,13 @@ from .health_report import HealthReport, assess_health, read_health_report
 from .planning.followups import floor_to_second, retry_of
 from .planning.health import Health, HealthState, TaskHealth
 from .planning.schedule_book import StoredSchedule
-from .planning.snapshot import PauseRule, WaitingRun, active_pause, name_matcher
+from .planning.snapshot import (
+    PauseRule,
+    WaitingRun,
+    active_pause,
+    check_pattern,
+    matches_any,
+)
 from .run import (
     BACKFILL_ORIGIN,
     PARALLEL_BACKFILL_ORIGIN,
@@ -45,6 +51,7 @@ from .schedule.zones import to_utc
 from .schedule_control import ScheduleStatus, describe_schedule, make_schedule
 from .serializers import task_data
 from .store.handoff import cancel_handed_off_run
+from .store.queries import list_task_names
 from .store.results import DeferredRun
 from .store.store import enqueue_or_advance
 from .store.stored_schedules import ScheduleChange, find_schedule, list_schedules
@@ -331,20 +338,48 @@ class Scheduler:
     def cancel_all(self, name: str, trigger: Trigger | str | None = None) -> int:
         """Cancel all waiting runs of a task, or those with a trigger; return how many.
 
-        Raises LookupError if there is no such task and nothing of it waits, ValueError for an
-        unknown trigger, StoreError.
+        ``name`` may be a pattern, as for :meth:`pause`: then it is those of all tasks that match.
+
+        Raises LookupError if there is no such task and nothing of it waits, ValueError for a wrong
+        pattern or an unknown trigger, StoreError.
         """
-        cron, count, wanted = self._cron, 0, _parse_trigger(trigger)
+        wanted = _parse_trigger(trigger)
+        if not self._is_task_name(name):
+            names = self._match_tasks(name)
+            return sum(self._cancel_waiting(each, wanted) for each in names)
+        return self._cancel_waiting(name, wanted)
+
+    def _cancel_waiting(self, name: str, wanted: Trigger | None) -> int:
+        cron, count = self._cron, 0
         # Found once: a cancelled slot of a task with fixed delay has one that follows.
-        run_ids = find_waiting_ids(cron.store, name, wanted) if _may_be_name(name) else []
-        if not run_ids:
-            cron.task_registry.get(name)
+        run_ids = find_waiting_ids(cron.store, name, wanted)
         for start in range(0, len(run_ids), CANCEL_BATCH_SIZE):
             batch = run_ids[start : start + CANCEL_BATCH_SIZE]
             ended = cancel_waiting(cron.store, batch, cron.clock(), cron.outcome_of)
             self._announce_cancelled(ended)
             count += len(ended)
         return count
+
+    def _is_task_name(self, name: Any) -> bool:
+        """Return whether this is the name of a task, or that of one that is gone and waits."""
+        if not _may_be_name(name):
+            return False
+        cron = self._cron
+        return name in cron.task_registry.by_name or bool(list_waiting(cron.store, name, 1))
+
+    def _match_tasks(self, pattern: str) -> list[str]:
+        """Return the names of the tasks that a pattern matches, those that are gone too.
+
+        Raises LookupError if there are none, ValueError for a wrong pattern, StoreError.
+        """
+        _check_is_text(pattern)
+        check_pattern(pattern)
+        registered = self._cron.task_registry.by_name
+        known = [*registered, *sorted(list_task_names(self._cron.store) - registered.keys())]
+        names = [name for name in known if matches_any(pattern, (name,), self._command_of(name))]
+        if not names:
+            self._cron.task_registry.get(pattern)  # whose error names the nearest
+        return names
 
     def execute(self, run_id: str) -> Run | None:
         """Run a run that was handed off to a queue; for the queue's worker to call.
@@ -367,9 +402,10 @@ class Scheduler:
     ) -> list[str]:
         """Pause the tasks and stored schedules whose names match; return those names.
 
-        ``pattern`` is a glob, or with ``re:`` in front a regular expression. A pause lasts until
-        the aware moment ``until``, or until :meth:`resume`. Active runs go on; slots that fall due
-        are skipped with the reason ``paused``, and are not caught up.
+        ``pattern`` is a glob, or with ``re:`` in front a regular expression. With ``command:``
+        before that it is for the command lines of tasks instead, as in ``command:*pg_dump*``. A
+        pause lasts until the aware moment ``until``, or until :meth:`resume`. Active runs go on;
+        slots that fall due are skipped with the reason ``paused``, and are not caught up.
 
         Raises ValueError for a wrong pattern or moment, LookupError if no task matches, StoreError.
         """
@@ -391,14 +427,19 @@ class Scheduler:
         """
         rule = PauseRule(self._cron.clock(), False, pattern)
         matching, earlier_rules = self._add_pause_rule(rule)
-        schedules = self._cron.schedule_book
-        names = [
-            name
-            for name in matching
-            if active_pause(schedules.task_of(name), rule.since, earlier_rules, name)
-        ]
+        names = [name for name in matching if self._is_paused(name, rule.since, earlier_rules)]
         self._notify([(events.TaskResumed, name) for name in names])
         return names
+
+    def _is_paused(self, name: str, at: datetime, rules: Sequence[PauseRule]) -> bool:
+        """Return whether a task or stored schedule was paused at a moment."""
+        task_name = self._cron.schedule_book.task_of(name)
+        command = self._command_of(task_name)
+        return active_pause(task_name, at, rules, name, command=command) is not None
+
+    def _command_of(self, task_name: str) -> str | None:
+        task = self._cron.find_task(task_name)
+        return None if task is None else task.command
 
     def _notify(self, queued_events: Sequence[tuple[Any, ...]]) -> None:
         with self._own_request() as request:
@@ -407,15 +448,13 @@ class Scheduler:
 
     def _add_pause_rule(self, rule: PauseRule) -> tuple[list[str], list[PauseRule]]:
         """Record a pause rule; return the names that it matches, and the rules before it."""
-        if not isinstance(rule.pattern, str):
-            raise ValueError(
-                f"pattern={rule.pattern!r}: must be text, a glob, or a regular expression after re:"
-            )
-        matches = name_matcher(rule.pattern)
+        check_pattern(rule.pattern)
         cron = self._cron
         cron.refresh_schedules()
         known = *cron.task_registry.by_name, *cron.schedule_book.names()
-        names = [name for name in known if matches(name)]
+        names = [
+            name for name in known if matches_any(rule.pattern, (name,), self._command_of(name))
+        ]
         if not names:
             raise LookupError(f"no cron task matches {rule.pattern!r}")
         return names, self._cron.store.add_pause_rule(rule)
@@ -469,12 +508,15 @@ class Scheduler:
 
     def backfill(
         self,
-        name: str,
+        pattern: str,
         since: datetime,
         until: datetime,
         overlap: Literal["delay", "allow"] = "delay",
     ) -> int:
         """Run a task for its slots with ``since < slot <= until``; return how many there are.
+
+        ``pattern`` is a task's name, or a pattern as for :meth:`pause`: then it is all registered
+        tasks that match.
 
         They run at the next ticks, oldest first, while these have time left. Slots that have run or
         wait already are left out; skipped slots are not. A slot that is due but not claimed yet
@@ -485,10 +527,11 @@ class Scheduler:
         side, as far as there is capacity: those of tasks outside of the request, or of ticks at the
         same time. A task whose own ``overlap`` is ``"allow"`` does so anyway.
 
-        Raises LookupError if there is no such task, ValueError for moments that are naive, in the
-        future or in the wrong order, and for any other ``overlap``, StoreError.
+        Raises LookupError if there is no such task, ValueError for a wrong pattern, for moments
+        that are naive, in the future or in the wrong order, and for any other ``overlap``,
+        StoreError.
         """
-        task = self._cron.task_registry.get(name)
+        tasks = self.match_tasks(pattern)
         if to_utc(since, "since") > to_utc(until, "until"):
             raise ValueError(f"until={until!r} is before since={since!r}: swap them")
         if until > self._cron.clock():
@@ -497,10 +540,34 @@ class Scheduler:
             )
         if overlap not in ORIGIN_BY_OVERLAP:
             raise ValueError(f"overlap={overlap!r}: must be one of 'delay', 'allow'")
-        if overlap == "allow" and task.lock is not None:
-            raise ValueError(f"overlap={overlap!r}: {name} has the lock {task.lock!r}; use 'delay'")
-        slots = SlotRange(name, since, until, task.between(since, until))
-        return add_backfill(self._cron.store, slots, ORIGIN_BY_OVERLAP[overlap])
+        for task in tasks:
+            if overlap == "allow" and task.lock is not None:
+                raise ValueError(
+                    f"overlap={overlap!r}: {task.name} has the lock {task.lock!r}; use 'delay'"
+                )
+        origin, store = ORIGIN_BY_OVERLAP[overlap], self._cron.store
+        return sum(
+            add_backfill(
+                store, SlotRange(task.name, since, until, task.between(since, until)), origin
+            )
+            for task in tasks
+        )
+
+    def match_tasks(self, pattern: str) -> list[Task]:
+        """Return the registered task of this name, or those that a pattern matches.
+
+        The pattern is as for :meth:`pause`. Raises LookupError if there is none, ValueError for a
+        wrong pattern.
+        """
+        _check_is_text(pattern)
+        by_name = self._cron.task_registry.by_name
+        if pattern in by_name:
+            return [by_name[pattern]]
+        check_pattern(pattern)
+        tasks = [
+            task for task in by_name.values() if matches_any(pattern, (task.name,), task.command)
+        ]
+        return tasks or [self._cron.task_registry.get(pattern)]  # whose error names the nearest
 
     def get_run(self, run_id: str) -> Run:
         """Return the run with all its texts.
@@ -559,6 +626,11 @@ def _parse_moment(
 def _check_key(key: Any) -> None:
     if not isinstance(key, str) or not TASK_NAME_PATTERN.fullmatch(key):
         raise ValueError(f"key={key!r}: must be text of 1 to 200 printable characters")
+
+
+def _check_is_text(pattern: Any) -> None:
+    if not isinstance(pattern, str):
+        raise LookupError(f"there is no cron task named {pattern!r}: a name is text")
 
 
 def _may_be_name(name: Any) -> bool:

@@ -189,6 +189,8 @@ class Task:
     #: Its name in monitors, or its names by services; None if it has none.
     monitor: str | Mapping[str, str] | None = field(default=None, hash=False)
     description: str = ""
+    #: The command line that it runs; None if it is a function.
+    command: str | None = None
     #: Whether the function takes the system mapping; otherwise it takes nothing.
     takes_system: bool = True
     #: Where it runs: in the ``request`` of the tick, in a ``thread``, or in the queue of this name.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ..run import Run, RunReason, RunState, TaskTimeout, Trigger, WaitReason
 from ..task import Task
 from .catch_up import SkippedSlots, catch_up, is_on_time, skip_slots
-from .snapshot import Snapshot, WaitingRun, active_pause, make_slot_run
+from .snapshot import Snapshot, WaitingRun, make_slot_run, pause_of
 
 TICK_INTERVAL = timedelta(minutes=1)
 
@@ -155,9 +155,9 @@ def _triage(
         work.waiting.append(waiting_run)
         return
     is_new = snapshot.last_tick is None or waiting_run.due_since > snapshot.last_tick
-    rules, schedule = snapshot.pause_rules, task.schedule_name
-    at_now = active_pause(task.name, now, rules, schedule)
-    pause = active_pause(task.name, waiting_run.slot, rules, schedule)
+    rules = snapshot.pause_rules
+    at_now = pause_of(task, now, rules)
+    pause = pause_of(task, waiting_run.slot, rules)
     if at_now or (not pause and (not is_new or is_on_time(waiting_run.slot, now))):
         # Until a pause ends, it stands for the task's next slot.
         work.waiting.append(waiting_run)
@@ -181,8 +181,7 @@ def _newest_runnable(
 ) -> Sequence[datetime]:
     """Return the newest slot of the schedule if it may still run; older ones were never its own."""
     rules = snapshot.pause_rules
-    schedule = task.schedule_name
-    newest = [slot for slot in slots if not active_pause(task.name, slot, rules, schedule)][-1:]
+    newest = [slot for slot in slots if not pause_of(task, slot, rules)][-1:]
     runs, _ = catch_up(task, newest, now)
     return newest if runs else ()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -22,15 +23,21 @@ from ..run import (
 )
 from ..task import Task
 
+REGEX_PREFIX = "re:"
+"""What a pattern begins with that is a regular expression and no glob."""
+
+COMMAND_PREFIX = "command:"
+"""What a pattern begins with that is for the command lines of tasks and not for their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class PauseRule:
-    """Tasks whose names match a pattern are paused or resumed. Moments are aware, in UTC."""
+    """Tasks that match a pattern are paused or resumed. Moments are aware, in UTC."""
 
     since: datetime
     #: True for a pause, False for a resume.
     is_pause: bool
-    #: A glob, or a regular expression after ``re:``.
+    #: A glob, or a regular expression after ``re:``; of command lines after ``command:``.
     pattern: str
     #: The end of a pause; None if it has no end.
     until: datetime | None = None
@@ -40,22 +47,29 @@ class PauseRule:
 
 
 def active_pause(
-    name: str, at: datetime, rules: Sequence[PauseRule], schedule: str | None = None
+    name: str,
+    at: datetime,
+    rules: Sequence[PauseRule],
+    schedule: str | None = None,
+    *,
+    command: str | None,
 ) -> PauseRule | None:
     """Return the pause that a task is in at a moment, or None. ``rules`` are oldest first.
 
-    Of a stored schedule of the task, rules may match the one name or the other.
+    Of a stored schedule of the task, rules may match the one name or the other. ``command`` is the
+    task's command line.
     """
+    names = (name,) if schedule is None else (name, schedule)
     for rule in reversed(rules):
-        if rule.since <= at and _applies(rule, name, schedule):
+        if rule.since <= at and matches_any(rule.pattern, names, command):
             is_paused = rule.is_pause and (rule.until is None or at < rule.until)
             return rule if is_paused else None
     return None
 
 
-def _applies(rule: PauseRule, name: str, schedule: str | None) -> bool:
-    matches = name_matcher(rule.pattern)
-    return bool(matches(name) or (schedule is not None and matches(schedule)))
+def pause_of(task: Task, at: datetime, rules: Sequence[PauseRule]) -> PauseRule | None:
+    """Return the pause that a task, or its stored schedule, is in at a moment, or None."""
+    return active_pause(task.name, at, rules, task.schedule_name, command=task.command)
 
 
 def list_pause_changes(rules: Sequence[PauseRule]) -> set[datetime]:
@@ -63,16 +77,45 @@ def list_pause_changes(rules: Sequence[PauseRule]) -> set[datetime]:
     return {moment for rule in rules for moment in (rule.since, rule.until) if moment is not None}
 
 
-@lru_cache(maxsize=256)
-def name_matcher(pattern: str) -> Callable[[str], object]:
-    """Return the test whether a task's name matches a glob, or after ``re:`` a regular expression.
+def matches_any(pattern: str, names: Iterable[str], command: str | None) -> bool:
+    """Return whether a pattern matches a name or, after ``command:``, the task's command line.
 
-    A regular expression may match anywhere in the name. Raises ValueError for one that is wrong.
+    Raises ValueError for a pattern that is wrong.
     """
-    if not pattern.startswith("re:"):
+    is_for_command = pattern.startswith(COMMAND_PREFIX)
+    matches = text_matcher(pattern[len(COMMAND_PREFIX) :] if is_for_command else pattern)
+    if is_for_command:
+        return command is not None and bool(matches(command))
+    return any(map(matches, names))
+
+
+def check_pattern(pattern: Any) -> None:
+    """Refuse a pattern that is wrong; ValueError says what would be right."""
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f"pattern={pattern!r}: must be text, a glob, or a regular expression after re:; after"
+            " command: of command lines"
+        )
+    matches_any(pattern, (), "")
+
+
+def exact_pattern(name: str) -> str:
+    """Return the pattern that matches only this name."""
+    pattern = glob.escape(name)
+    is_prefixed = name.startswith((REGEX_PREFIX, COMMAND_PREFIX))
+    return f"[{name[0]}]{pattern[1:]}" if is_prefixed else pattern
+
+
+@lru_cache(maxsize=256)
+def text_matcher(pattern: str) -> Callable[[str], object]:
+    """Return the test whether a text matches a glob, or after ``re:`` a regular expression.
+
+    A regular expression may match anywhere in the text. Raises ValueError for one that is wrong.
+    """
+    if not pattern.startswith(REGEX_PREFIX):
         return re.compile(fnmatch.translate(pattern)).match
     try:
-        return re.compile(pattern[3:]).search
+        return re.compile(pattern[len(REGEX_PREFIX) :]).search
     except re.error as error:
         raise ValueError(f"pattern={pattern!r}: no regular expression: {error}") from error
 

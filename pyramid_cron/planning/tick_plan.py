@@ -35,9 +35,9 @@ from .snapshot import (
     PauseRule,
     Snapshot,
     WaitingRun,
-    active_pause,
     is_stuck,
     make_slot_run,
+    pause_of,
 )
 
 FRESH_CLAIM_LIMIT = timedelta(seconds=2)
@@ -194,7 +194,7 @@ def _is_routine(due_task: DueTask, now: datetime) -> bool:
 
 def _is_paused(task: Task, now: datetime, snapshot: Snapshot) -> bool:
     rules = snapshot.pause_rules
-    return bool(rules) and active_pause(task.name, now, rules, task.schedule_name) is not None
+    return bool(rules) and pause_of(task, now, rules) is not None
 
 
 def _in_full_around(moments: Collection[datetime], due_task: DueTask) -> DueTask:
@@ -218,7 +218,7 @@ def _skip_paused(
     task, rules = due_task.task, snapshot.pause_rules
 
     def pause_at(moment: datetime) -> PauseRule | None:
-        return active_pause(task.name, moment, rules, task.schedule_name)
+        return pause_of(task, moment, rules)
 
     at_now = pause_at(now)
     pauses = {slot: pause for slot in slots if (pause := at_now or pause_at(slot))}

@@ -221,7 +221,9 @@ def try_claims(
             task = replace(task_registry.get(waiting_run.task), schedule_name=waiting_run.schedule)
             if current is None:
                 refusals.append(ClaimRefusal.TAKEN)
-            elif active_pause(task.name, clock.now(), rules, current.schedule):
+            elif active_pause(
+                task.name, clock.now(), rules, current.schedule, command=task.command
+            ):
                 refusals.append(ClaimRefusal.POSTPONED)
             elif refusal := find_refusal(cron, task, current, snapshot):
                 refusals.append(refusal)

@@ -20,6 +20,8 @@ or something needed is missing.
 """
 
 
+PATTERN_HELP = "a glob, or re: and a regex; after command: of command lines"
+
 RUN_HELP = "the id of a run, or its first characters, at least 4"
 
 
@@ -121,7 +123,7 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
     command = _add_command(
         commands, "backfill", "run a task for slots of the past, at the next ticks"
     )
-    command.add_argument("task", metavar="TASK")
+    command.add_argument("task", metavar="TASK", help=f"its name, or {PATTERN_HELP}")
     _add_range_options(command)
     command.add_argument(
         "--overlap", choices=["delay", "allow"], default="delay", help="(default: delay)"
@@ -133,7 +135,10 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
         "--threads", type=parse_count, default=4, metavar="N", help="runs at once (default: 4)"
     )
     command.add_argument(
-        "--only", action="append", metavar="PATTERN", help="the tasks for workers that it runs"
+        "--only",
+        action="append",
+        metavar="PATTERN",
+        help=f"run these tasks for workers: {PATTERN_HELP}",
     )
     command = _add_command(
         commands,
@@ -147,13 +152,13 @@ def _add_run_commands(commands: SubParsers[CommandParser]) -> None:
 
 def _add_control_commands(commands: SubParsers[CommandParser]) -> None:
     command = _add_command(commands, "pause", "pause the tasks whose names match")
-    command.add_argument("pattern", metavar="PATTERN", help="a glob, or re: and a regex")
+    command.add_argument("pattern", metavar="PATTERN", help=PATTERN_HELP)
     until = command.add_mutually_exclusive_group()
     until.add_argument("--for", dest="length", metavar="DURATION", help="such as 2h")
     until.add_argument("--until", metavar="MOMENT")
     command.add_argument("--reason", metavar="TEXT")
     command = _add_command(commands, "resume", "end the pauses of the tasks whose names match")
-    command.add_argument("pattern", metavar="PATTERN", help="a glob, or re: and a regex")
+    command.add_argument("pattern", metavar="PATTERN", help=PATTERN_HELP)
 
 
 def _add_waiting_commands(commands: SubParsers[CommandParser]) -> None:
@@ -179,7 +184,9 @@ def _add_waiting_commands(commands: SubParsers[CommandParser]) -> None:
     )
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("run", nargs="?", metavar="RUN", help=RUN_HELP)
-    what.add_argument("--all", metavar="TASK", help="cancel all waiting runs of this task")
+    what.add_argument(
+        "--all", metavar="TASK", help="cancel all waiting runs of this task, or pattern"
+    )
     _add_trigger_option(command)
     command = _add_command(commands, "retry", "try a failed run again at the next tick")
     _add_run_argument(command)

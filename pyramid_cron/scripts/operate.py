@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from ..app import CronApp
 from ..clock import Stopwatch
@@ -114,32 +115,42 @@ def run_task(context: CommandContext) -> int:
 def backfill(context: CommandContext) -> int:
     """``pcron … backfill``: in batches, so that it can be interrupted and called again."""
     args, out = context.args, context.output
-    task = context.cron.task_registry.get(args.task)
+    tasks = context.scheduler.match_tasks(args.task)
     since, until = context.parse_range()
     if until > context.now:
         raise CommandFailedError(
             f"--until {args.until!r} is in the future: those slots will run by themselves"
         )
+    answers = [_backfill_task(context, task, since, until) for task in tasks]
+    if out.is_json:
+        out.print_json(answers if len(answers) > 1 else answers[0])
+    return EXIT_FINE
+
+
+def _backfill_task(
+    context: CommandContext, task: Task, since: datetime, until: datetime
+) -> dict[str, Any]:
+    """Backfill one task, and say so; return what there is to say as JSON values."""
+    out = context.output
     waiting = slot_count = 0
     try:
         for start, end, count in split_range(task, since, until):
-            waiting += context.scheduler.backfill(task.name, start, end, args.overlap)
+            waiting += context.scheduler.backfill(task.name, start, end, context.args.overlap)
             slot_count += count
     except KeyboardInterrupt:
         out.print_line(
             f"interrupted: {waiting} slots wait for the next ticks; call it again to go on"
         )
         raise
-    if out.is_json:
-        out.print_json({"task": task.name, "waiting": waiting, "known": slot_count - waiting})
-    elif slot_count:
+    if not out.is_json:
+        name = escape_unprintable(task.name)
         out.print_line(
-            f"{waiting} slots of {escape_unprintable(task.name)} run at the next ticks;"
+            f"{waiting} slots of {name} run at the next ticks;"
             f" {slot_count - waiting} had run or wait already"
+            if slot_count
+            else f"0 slots of {name}: {_explain_no_slots(task)}"
         )
-    else:
-        out.print_line(f"0 slots of {escape_unprintable(task.name)}: {_explain_no_slots(task)}")
-    return EXIT_FINE
+    return {"task": task.name, "waiting": waiting, "known": slot_count - waiting}
 
 
 def _explain_no_slots(task: Task) -> str:

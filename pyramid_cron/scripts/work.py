@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from ..app import CronApp, Worker
-from ..planning.snapshot import name_matcher
+from ..planning.snapshot import check_pattern, matches_any
 from ..run import RunState
 from ..runtime.dispatcher import make_dispatcher
 from ..runtime.queues import run_handed_off
@@ -29,8 +29,16 @@ def work(context: CommandContext) -> int:
     A second signal ends the process at once.
     """
     args, cron, registry = context.args, context.cron, context.request.registry
-    patterns = [name_matcher(pattern) for pattern in args.only or ("*",)]
-    cron.worker = Worker(args.threads, lambda name: any(matches(name) for matches in patterns))
+    patterns = args.only or ["*"]
+    for pattern in patterns:
+        check_pattern(pattern)
+
+    def takes(name: str) -> bool:
+        task = cron.find_task(name)
+        command = None if task is None else task.command
+        return any(matches_any(pattern, (name,), command) for pattern in patterns)
+
+    cron.worker = Worker(args.threads, takes)
     dispatcher = make_dispatcher(cron, registry, is_worker=True)
     cron.use_dispatcher(dispatcher)
     with _stop_event() as is_stopped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from ..planning.snapshot import PauseRule, WaitingRun, name_matcher
+from ..planning.snapshot import PauseRule, WaitingRun, exact_pattern, matches_any
 from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
 from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
@@ -72,6 +71,8 @@ class Outcome(NamedTuple):
     has_end: bool = False
     #: Whether the task may still commit its transaction, and with it another end.
     is_contested: bool = False
+    #: The command line of its task; None if that is a function.
+    command: str | None = None
 
 
 class FailurePause(NamedTuple):
@@ -331,14 +332,16 @@ def write_followups(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
     followups = [followup for outcome in outcomes for followup in outcome.followups]
     insert_new(session, session.tables.runs, make_waiting_rows(followups))
     pauses = [
-        _pause_if_failing(session, outcome.run, outcome.pause_after_failures)
+        _pause_if_failing(session, outcome.run, outcome.pause_after_failures, outcome.command)
         for outcome in outcomes
         if outcome.pause_after_failures is not None
     ]
     return [pause for pause in pauses if pause is not None]
 
 
-def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | None:
+def _pause_if_failing(
+    session: Session, run: Run, limit: int, command: str | None
+) -> FailurePause | None:
     """Pause the run's task, or its stored schedule, if its last ``limit`` slots failed.
 
     Slots count since the task's last success, pause or resume. One that another attempt follows has
@@ -350,14 +353,14 @@ def _pause_if_failing(session: Session, run: Run, limit: int) -> FailurePause | 
         _is_same_series(session, run),
         state.in_(failures),
         ~_has_next_attempt(runs),
-        _is_after_last_success(session, run, state),
+        _is_after_last_success(session, run, state, command),
     )
     if len(session.connection.execute(slots.distinct().limit(limit)).all()) != limit:
         return None
     failure_text = "1 failure" if limit == 1 else f"{limit} failures in a row"
     pause = FailurePause(run.schedule or run.task, failure_text)
     assert run.finished is not None
-    pattern = glob.escape(pause.task)
+    pattern = exact_pattern(pause.task)
     rule = PauseRule(run.finished, True, pattern, reason=pause.reason, is_give_up=True)
     session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
     return pause
@@ -379,14 +382,14 @@ def _is_same_series(session: Session, run: Run) -> ColumnElement[bool]:
 
 
 def _is_after_last_success(
-    session: Session, run: Run, state: ColumnElement[str]
+    session: Session, run: Run, state: ColumnElement[str], command: str | None
 ) -> ColumnElement[bool]:
     """Return the condition: claimed after the last success and the last pause rule."""
     runs = session.tables.runs
     rules = [
         rule
         for rule in select_pause_rules(session)
-        if any(map(name_matcher(rule.pattern), {run.task, run.schedule or run.task}))
+        if matches_any(rule.pattern, {run.task, run.schedule or run.task}, command)
     ]
     since = rules[-1].since if rules else EPOCH
     is_since_rule: ColumnElement[bool] = runs.c.claimed >= since

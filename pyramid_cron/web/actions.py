@@ -11,7 +11,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..planning.snapshot import active_pause
+from ..planning.snapshot import pause_of
 from ..run import Run, RunState, Trigger, as_payload
 from ..runtime.background import start_manually
 from ..serializers import pause_data, run_detail
@@ -148,7 +148,8 @@ def _act_on_task(request: Request, name: str, action: str) -> Response:
     else:
         request.cron.resume(pattern)
     cron = get_cron(request.registry)
-    pause = pause_data(active_pause(name, cron.clock(), cron.store.pause_rules()))
+    task, rules = cron.task_registry.get(name), cron.store.pause_rules()
+    pause = pause_data(pause_of(task, cron.clock(), rules))
     return _respond(request, urls.task_path(request, name), {"task": name, "paused": pause})
 
 
@@ -232,6 +233,8 @@ def cancel_waiting(request: Request) -> Response:
         count = request.cron.cancel_all(task, trigger)
     except LookupError as error:
         raise HTTPProblem(404, str(error)) from None
+    except ValueError as error:
+        raise HTTPProblem(400, str(error)) from None
     data = {"task": task, "trigger": trigger and trigger.value, "cancelled": count}
     return _respond(request, urls.page_path(request, "waiting", task=task), data)
 

@@ -132,5 +132,11 @@ def _stored_slots(cron: CronApp, report: HealthReport) -> list[UpcomingSlot]:
         upcoming
         for upcoming in islice(slots, MAX_STORED_SLOTS)
         if upcoming.task in by_name
-        and active_pause(upcoming.task, report.now, rules, upcoming.schedule) is None
+        and not active_pause(
+            upcoming.task,
+            report.now,
+            rules,
+            upcoming.schedule,
+            command=by_name[upcoming.task].command,
+        )
     ]

@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
-from pyramid_cron.planning.snapshot import active_pause, name_matcher
+from pyramid_cron.planning import snapshot
+from pyramid_cron.planning.snapshot import check_pattern, exact_pattern, matches_any, text_matcher
 from pyramid_cron.schedule import Cron
 
 from .builders import at, due, pause, plan_at, resume, skips, slots, task
+
+active_pause = partial(snapshot.active_pause, command=None)
+
+
+class TestCommandPattern:
+    @pytest.mark.parametrize(
+        "pattern",
+        ["command:*pg_dump*", "command:re:^nice .*-Fc", "command:nice pg_dump -Fc ?[fg]oo"],
+    )
+    def test_it_is_for_the_command_line(self, pattern: str) -> None:
+        assert matches_any(pattern, ("backup",), "nice pg_dump -Fc 'foo")
+
+    @pytest.mark.parametrize("pattern", ["command:pg_dump*", "command:re:^pg", "command:"])
+    def test_another_command_line_does_not_match(self, pattern: str) -> None:
+        assert not matches_any(pattern, ("backup",), "nice pg_dump")
+
+    def test_a_function_has_none_whatever_its_name(self) -> None:
+        assert not matches_any("command:*", ("pg_dump",), None)
+        assert not matches_any("command:*pg_dump*", ("pg_dump",), "sh backup")
+
+    def test_a_name_that_looks_like_a_pattern_can_be_meant(self) -> None:
+        for name in ("command:x", "re:x", "a[1]", "*"):
+            assert matches_any(exact_pattern(name), (name,), "x")
+            assert not matches_any(exact_pattern(name), ("x",), "x")
+
+    @pytest.mark.parametrize(
+        ("pattern", "fault"), [("command:re:(", "no regular expression"), (3, "must be text")]
+    )
+    def test_a_wrong_one_is_refused(self, pattern: object, fault: str) -> None:
+        with pytest.raises(ValueError, match=fault):
+            check_pattern(pattern)
+
+    def test_its_slots_are_skipped(self) -> None:
+        tasks = [
+            due(replace(task("a"), command="pg_dump shop"), "12:00", position=0),
+            due(task("pg_dump"), "12:00", position=1),
+        ]
+        plan = plan_at("12:00", *tasks, pauses=[pause("command:pg_dump*")])
+        assert skips(plan) == ["a 12:00 paused 1"]
 
 
 class TestPattern:
@@ -29,7 +72,7 @@ class TestPattern:
         ],
     )
     def test_a_glob_or_a_regular_expression_names_tasks(self, pattern: str, name: str) -> None:
-        assert name_matcher(pattern)(name)
+        assert text_matcher(pattern)(name)
         assert active_pause(name, at("12:00"), [pause(pattern)]) == pause(pattern)
 
     @pytest.mark.parametrize(
@@ -48,22 +91,22 @@ class TestPattern:
         ],
     )
     def test_other_tasks_are_not_paused(self, pattern: str, name: str) -> None:
-        assert not name_matcher(pattern)(name)
+        assert not text_matcher(pattern)(name)
         assert active_pause(name, at("12:00"), [pause(pattern)]) is None
 
     def test_a_glob_matches_the_whole_name_and_an_expression_any_part(self) -> None:
-        assert not name_matcher("mail")("shop.mail.send")
-        assert name_matcher("re:mail")("shop.mail.send")
+        assert not text_matcher("mail")("shop.mail.send")
+        assert text_matcher("re:mail")("shop.mail.send")
 
     @pytest.mark.parametrize("pattern", ["re:(", "re:[a", "re:*"])
     def test_a_wrong_expression_is_a_value_error_that_names_it(self, pattern: str) -> None:
         with pytest.raises(ValueError, match="no regular expression") as caught:
-            name_matcher(pattern)
+            text_matcher(pattern)
         assert str(caught.value).startswith(f"pattern={pattern!r}: no regular expression: ")
 
     @pytest.mark.parametrize("pattern", ["(", "[a", "*("])
     def test_what_would_be_a_wrong_expression_is_a_glob(self, pattern: str) -> None:
-        assert not name_matcher(pattern)("shop.mail")
+        assert not text_matcher(pattern)("shop.mail")
 
 
 class TestTime:

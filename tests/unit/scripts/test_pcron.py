@@ -692,3 +692,18 @@ def test_show_follows_the_log_of_a_run_that_goes_on(shop, monkeypatch):
 )
 def test_of_a_log_that_is_followed_what_is_new_is_printed(printed, text, new):
     assert find_new_text(printed, text) == new
+
+
+def test_patterns_are_for_command_lines_after_command(shop):
+    shop.write('config.add_cron_command(["sh", "-c", "true"], name="fine", hour=4)')
+    pattern = "command:sh -c *"
+    assert shop.fine("pause", pattern).count("paused ") == 2
+    assert shop.fine("resume", "command:re:true").splitlines() == ["resumed fine"]
+    since = ["--since", "2026-06-10", "--until", "2026-06-12"]
+    answers = shop.json("backfill", pattern, *since)
+    assert [answer["task"] for answer in answers] == ["prints", "fine"]
+    assert [answer["waiting"] for answer in answers] == [2, 2]
+    assert "2 had run or wait already" in shop.fine("backfill", "fine", *since)
+    assert shop.json("cancel", "--all", pattern)["cancelled"] == 4
+    assert "no cron task named" in shop.wrong("backfill", "command:nothing", *since)
+    assert "no regular expression" in shop.wrong("work", "--only", "command:re:(")
