@@ -12,11 +12,11 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
 from .app import CronApp, ICronApp, get_cron
-from .decorator import cron_task
 from .directives import (
     AFTER_APPLICATION_ORDER,
     add_cron_queue,
     add_cron_task,
+    cron_task,
     set_cron_session,
 )
 from .errors import GiveUp, RetryLater, StoreError

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakSet
 
 from pyramid.registry import Registry
 from pyramid.request import Request
+from sqlalchemy import Engine
 from zope.interface import Interface
 
 from .clock import utc_now
 from .logs import WarnOnce
 from .planning.capacity import NO_WORKER, WorkerThreads
 from .planning.followups import followups, is_exhausted
-from .planning.schedule_book import BookEntry, ScheduleBook, StoredSchedule
+from .planning.schedule_book import BookEntry, ScheduleBook
 from .registry import TaskRegistry, TaskSource
 from .run import Run
 from .runtime.dispatcher import Dispatcher
@@ -27,13 +29,13 @@ from .runtime.programs import Command
 from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
-from .schedule_arguments import ScheduleTimes, make_times
+from .schedule_arguments import TimesByText
 from .settings import Settings
 from .store.engine import is_in_memory
 from .store.results import Outcome
 from .store.retention import prune
 from .store.store import Store
-from .store.stored_schedules import ScheduleChange, read_changes, read_version
+from .store.stored_schedules import ScheduleNews, read_news, read_version
 from .store.write_buffer import WriteBuffer
 from .task import PROCESS_EXECUTOR, THREAD_EXECUTOR, WORKER_EXECUTOR, Schedules, Task
 
@@ -44,6 +46,9 @@ PRUNE_BATCH_SIZE = 500
 
 PRUNE_MAX_BATCHES = 20
 """Batches that are deleted in a row."""
+
+NEWS_BATCH_SIZE = 5_000
+"""Changed schedules that are in memory at once, as rows, while they are read."""
 
 
 log = logging.getLogger("pyramid_cron")
@@ -102,6 +107,8 @@ class CronApp:
         self.get_session: Callable[[Request], Any] | None = None
         #: Whether its database is known to be the store's.
         self.is_session_checked = False
+        #: The engines of other sessions of which that is known.
+        self.shared_engines: WeakSet[Engine] = WeakSet()
         #: What is logged once per process.
         self.warnings = WarnOnce()
         #: What sends a run to a queue, by executor.
@@ -267,52 +274,31 @@ class CronApp:
         book = self.schedule_book
         if version is not None and version == book.version:
             return
+        times_by_text = TimesByText(self.settings.timezone)
         with self.store.read_session() as session:
             version = read_version(session)
             if version < book.version:  # another store, or one that was emptied
                 book.clear()
-            changes = [] if version == book.version else read_changes(session, book.version)
-        known_times: dict[str, ScheduleTimes] = {}
-        for change in changes:
-            self._apply_change(change, known_times)
+            known = book.version
+            while known < version and (news := read_news(session, known, NEWS_BATCH_SIZE)):
+                for one in news:
+                    self._take_in(one, times_by_text)
+                known = news[-1].version
         book.note_version(version)
 
-    def _apply_change(self, change: ScheduleChange, known_times: dict[str, ScheduleTimes]) -> None:
-        schedule = change.schedule
-        if change.is_off:
-            self.schedule_book.drop(schedule.name, schedule.version)
+    def _take_in(self, news: ScheduleNews, times_by_text: TimesByText) -> None:
+        name, version = news.name, news.version
+        if news.is_off:
+            self.schedule_book.drop(name, version)
             return
         try:
-            times = self._make_times(schedule, known_times)
+            times = times_by_text.find(name, news.arguments)
         except Exception as error:  # kept by a version that knows more, or a zone that is gone
-            log.error("schedule %s is left out: %s", schedule.name, error)
-            self.schedule_book.drop(schedule.name, schedule.version)
+            log.error("schedule %s is left out: %s", name, error)
+            self.schedule_book.drop(name, version)
             return
-        entry = BookEntry(
-            schedule.name,
-            schedule.task,
-            times.schedules,
-            times.offset,
-            times.timezone,
-            schedule.changed,
-            schedule.version,
-        )
-        self.schedule_book.put(entry)
-
-    def _make_times(
-        self, schedule: StoredSchedule, known_times: dict[str, ScheduleTimes]
-    ) -> ScheduleTimes:
-        """Return when a schedule is; of many with the same arguments it is worked out once.
-
-        Where the name may play a part, by ``H`` or jitter, it is worked out for each.
-        """
-        key = repr(sorted(schedule.arguments.items()))
-        if "H" in key or "jitter" in key:
-            return make_times(schedule.name, schedule.arguments, self.settings.timezone)
-        if key not in known_times:
-            timezone = self.settings.timezone
-            known_times[key] = make_times(schedule.name, schedule.arguments, timezone)
-        return known_times[key]
+        when = times.schedules, times.offset, times.timezone
+        self.schedule_book.put(BookEntry(name, news.task, *when, news.changed, version))
 
     def _invalidate(self) -> None:
         """Leave running ticks the registry they have; the next one reads its last tick anew."""

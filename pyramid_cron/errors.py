@@ -40,3 +40,17 @@ class RetryLater(Exception):  # noqa: N818
     def __str__(self) -> str:
         text = f"not before {self.after} have passed"
         return f"{self.message} ({text})" if self.message else text
+
+
+class TemplatesMissingError(Exception):
+    """Pages need the package jinja2."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'pages need the package jinja2: pip install "pyramid_cron[web]";'
+            " without it there is JSON (Accept: application/json)"
+        )
+
+
+class ExtraMissingError(Exception):
+    """An optional dependency is not installed; the message names the extra."""

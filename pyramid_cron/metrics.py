@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .app import CronApp
+from .errors import ExtraMissingError
 from .health_report import assess_overview
 from .planning.health import Health, HealthState
 from .run import RunState
@@ -20,10 +21,6 @@ METRIC_PREFIX = "pyramid_cron_"
 
 ALWAYS_REPORTED_STATES = (RunState.SUCCEEDED.value, RunState.FAILED.value)
 """States that are reported from the start, as 0, so that the first run in them is an increase."""
-
-
-class ExtraMissingError(Exception):
-    """An optional dependency is not installed; the message names the extra."""
 
 
 @dataclass(frozen=True, slots=True)

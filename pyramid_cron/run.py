@@ -297,23 +297,3 @@ def as_payload(value: Any) -> Any:
             " kept; give the task the key of what is stored elsewhere"
         )
     return json.loads(text)
-
-
-MAX_RUN_TEXT_BYTES = 64 * 1024
-"""Bytes of UTF-8 that are stored of any one text of a run: the last ones."""
-
-
-def make_storable(text: str) -> str:
-    """Return the text as every database can store it: no NUL, no lone surrogate, not too long."""
-    data = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
-    return data[-MAX_RUN_TEXT_BYTES:].decode("utf-8", "ignore")
-
-
-MAX_ERROR_CHARACTERS = 1000
-"""Characters that the error of a run may have: lists, log lines and alarms show it whole."""
-
-
-def truncate_error(text: str) -> str:
-    """Return the text as every database can store it, cut with an ellipsis if it is too long."""
-    error = make_storable(text[: MAX_ERROR_CHARACTERS + 1])
-    return error if len(error) <= MAX_ERROR_CHARACTERS else f"{error[: MAX_ERROR_CHARACTERS - 1]}…"

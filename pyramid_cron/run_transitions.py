@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from .run import Progress, Run, RunReason, RunState, WaitReason, evolve, truncate_error
+from .run import Progress, Run, RunReason, RunState, WaitReason, evolve
+from .text import truncate_error
 
 Outputs = Mapping[str, str | int | None]
 """What a run leaves behind, by the fields of :class:`Run`: log, stdout, stderr and exit_status."""

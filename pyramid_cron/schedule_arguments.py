@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +13,8 @@ from . import arguments
 from .schedule import At, Cron, Every, Schedule
 from .schedule.base import Limited
 from .schedule.describe import cron_arguments
-from .schedule.quantities import to_integer
-from .task import Schedules, describe_schedules, following_slot_of
+from .schedule.quantities import parse_seconds, to_integer
+from .task import Schedules, compute_jitter_offset, describe_schedules, following_slot_of
 
 FIELDS = ("min", "hour", "day", "month", "dow")
 
@@ -20,6 +22,9 @@ WAYS = ("schedule", "every", "at")
 
 SCHEDULE_ARGUMENTS = (*FIELDS, *WAYS, "timezone", "jitter", "starting", "ending")
 """The arguments that say when a stored schedule is."""
+
+HASHED_FIELD = re.compile("(?<![a-z0-9])h(?![a-z])", re.IGNORECASE)
+"""Finds the ``H`` in arguments as JSON text, where a schedule depends on its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,13 @@ def make_times(name: str, when: Mapping[str, Any], timezone: str) -> ScheduleTim
 
     ``H`` and the share of the jitter depend on the name.
     """
+    schedules, zone = _parse_schedules(name, when), _parse_zone(when, timezone)
+    offset = arguments.parse_jitter(name, when.get("jitter"), schedules)
+    return ScheduleTimes(_in_zone(schedules, zone), offset, zone)
+
+
+def _parse_schedules(name: str, when: Mapping[str, Any]) -> Schedules:
+    """Return the schedules, those of fields in no zone yet."""
     arguments.check_known("schedule", when, SCHEDULE_ARGUMENTS)
     schedules = arguments.parse_schedules(
         name,
@@ -74,12 +86,45 @@ def make_times(name: str, when: Mapping[str, Any], timezone: str) -> ScheduleTim
     for bound in ("starting", "ending"):
         if when.get(bound) is not None:
             schedules = tuple(getattr(one, bound)(when[bound]) for one in schedules)
-    zone = arguments.parse_timezone(when.get("timezone")) or timezone
-    return ScheduleTimes(
-        tuple(schedule.with_timezone(zone) for schedule in schedules),
-        arguments.parse_jitter(name, when.get("jitter"), schedules),
-        zone,
-    )
+    return schedules
+
+
+def _parse_zone(when: Mapping[str, Any], timezone: str) -> str:
+    return arguments.parse_timezone(when.get("timezone")) or timezone
+
+
+def _in_zone(schedules: Schedules, zone: str) -> Schedules:
+    return tuple(schedule.with_timezone(zone) for schedule in schedules)
+
+
+class TimesByText:
+    """When schedules are, by the JSON text of their arguments: equal ones are worked out once."""
+
+    def __init__(self, timezone: str) -> None:
+        #: The zone of those that have none.
+        self._timezone = timezone
+        self._times: dict[str, tuple[ScheduleTimes, int]] = {}
+        #: By the arguments without the zone.
+        self._schedules: dict[str, Schedules] = {}
+
+    def find(self, name: str, text: str) -> ScheduleTimes:
+        """Return when the schedule of this name is; ValueError as :func:`make_times` raises it."""
+        if (known := self._times.get(text)) is None:
+            when = json.loads(text)
+            if HASHED_FIELD.search(text):
+                return make_times(name, when, self._timezone)
+            known = self._times[text] = self._make_times(name, when)
+        times, jitter = known
+        return replace(times, offset=compute_jitter_offset(name, jitter)) if jitter else times
+
+    def _make_times(self, name: str, when: dict[str, Any]) -> tuple[ScheduleTimes, int]:
+        """Return when a schedule is whatever its name, with the seconds of its jitter."""
+        zone, jitter = _parse_zone(when, self._timezone), when.get("jitter")
+        key = json.dumps({argument: when[argument] for argument in when if argument != "timezone"})
+        if (schedules := self._schedules.get(key)) is None:
+            schedules = self._schedules[key] = _parse_schedules(name, when)
+        times = ScheduleTimes(_in_zone(schedules, zone), 0, zone)
+        return times, 0 if jitter is None else parse_seconds(jitter, argument="jitter")
 
 
 def _as_json(name: str, when: Mapping[str, Any], times: ScheduleTimes) -> dict[str, Any]:

@@ -37,14 +37,17 @@ from .run import (
     make_run_ids,
 )
 from .runtime.deferral import (
+    Caller,
     callers_transaction,
     change_schedule_at_commit,
     defer_until_commit,
+    find_caller,
     find_pending_change,
 )
 from .runtime.dispatcher import go_on_with_queue
 from .runtime.queues import run_handed_off
 from .runtime.request_scope import own_request, run_manually
+from .runtime.task_session import as_session
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
@@ -132,10 +135,21 @@ class Scheduler:
     raises :exc:`~pyramid_cron.StoreError` where the store can't be read or written.
     """
 
-    def __init__(self, registry: Registry, request: Request | None = None, tm: Any = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        request: Request | None = None,
+        tm: Any = None,
+        session: Any = None,
+    ) -> None:
         self._registry = registry
         self._request = request
         self._tm = tm
+        self._session = session
+
+    @property
+    def _caller(self) -> Caller:
+        return find_caller(self._registry, self._request, self._tm, self._session)
 
     @property
     def _cron(self) -> CronApp:
@@ -233,7 +247,7 @@ class Scheduler:
             key=key,
         )
         deferred_run = DeferredRun(waiting_run, replaces=replace)
-        return defer_until_commit(self._cron, self._request, deferred_run, self._tm)
+        return defer_until_commit(self._cron, self._caller, deferred_run)
 
     def schedule(
         self, name: str, task: str, payload: Any = None, enabled: bool = True, **when: Any
@@ -256,7 +270,7 @@ class Scheduler:
         """
         cron = self._cron
         stored, _ = make_schedule(cron, name, task, payload, enabled, when)
-        change_schedule_at_commit(cron, self._request, ScheduleChange(stored), self._tm)
+        change_schedule_at_commit(cron, self._caller, ScheduleChange(stored))
         return describe_schedule(cron, stored, cron.store.pause_rules())
 
     def unschedule(self, name: str) -> None:
@@ -267,7 +281,7 @@ class Scheduler:
         stored = self._find_schedule(name)
         removed = dataclasses.replace(stored, changed=self._cron.clock(), is_enabled=False)
         change = ScheduleChange(removed, is_removed=True)
-        change_schedule_at_commit(self._cron, self._request, change, self._tm)
+        change_schedule_at_commit(self._cron, self._caller, change)
 
     def schedules(self, task: str | None = None) -> list[ScheduleStatus]:
         """Return the stored schedules of a task, or all, by their names.
@@ -287,12 +301,12 @@ class Scheduler:
         return describe_schedule(self._cron, stored, self._cron.store.pause_rules())
 
     def _find_schedule(self, name: str) -> StoredSchedule:
-        cron, stored = self._cron, None
-        pending = find_pending_change(cron, self._request, name, self._tm)
+        cron, caller, stored = self._cron, self._caller, None
+        pending = find_pending_change(cron, caller, name)
         if pending is not None:
             stored = None if pending.is_removed else pending.schedule
         elif isinstance(name, str) and TASK_NAME_PATTERN.fullmatch(name):
-            with callers_transaction(cron, self._request) as session:
+            with callers_transaction(cron, caller) as session:
                 if session is not None:
                     stored = find_schedule(session, name)
             if session is None:
@@ -499,7 +513,7 @@ class Scheduler:
         retry = retry_of(run, floor_to_second(self._cron.clock()))
         attempt = self._cron.store.newest_ended_attempt(run) + 1
         retry = dataclasses.replace(retry, attempt=attempt)
-        with callers_transaction(self._cron, self._request) as session:
+        with callers_transaction(self._cron, self._caller) as session:
             if session is not None:
                 return enqueue_or_advance(session, retry)
         waiting_run = self._cron.store.enqueue_or_advance(retry)
@@ -656,16 +670,26 @@ def _parse_state(state: Any) -> RunState:
         raise ValueError(f"state={state!r}: must be one of {states}") from None
 
 
-def scheduler(registry: Registry, tm: Any = None) -> Scheduler:
+def scheduler(registry: Registry, tm: Any = None, session: Any = None) -> Scheduler:
     """Return the scheduler of this application, for use outside of any request.
 
     ``tm`` is a transaction manager, as ``transaction.manager``: what is deferred is recorded when
     its transaction is committed, and dropped if that is aborted. Without one it is recorded at
     once, or in a task with the task's own transaction.
 
-    Its methods raise LookupError if the application does not include pyramid_cron.
+    ``session`` is a SQLAlchemy session or connection into the store's own database: what is
+    deferred is a row of its transaction, which the caller commits. Without it there is a moment
+    after the commit in which a process that is killed loses what it has deferred, unless
+    ``config.set_cron_session`` names the session of the current request, and that has the
+    transaction in question.
+
+    Its methods raise LookupError if the application does not include pyramid_cron, and those that
+    write raise StoreError if ``session`` is in another database. TypeError for what is no session.
     """
-    return Scheduler(registry, tm=tm)
+    own_session = None if session is None else as_session(session)
+    if session is not None and own_session is None:
+        raise TypeError(f"session={session!r}: must be a SQLAlchemy session or connection")
+    return Scheduler(registry, tm=tm, session=own_session)
 
 
 def request_scheduler(request: Request) -> Scheduler:

@@ -60,6 +60,7 @@ class Books:
         self.engine: Engine = create_engine(self.place.url, **options)
         self.ledger = make_ledger(self.place.prefix)
         self.ledger.metadata.create_all(self.engine)
+        self.session_class = sessionmaker(self.engine)
         self.config = self._configure()
         self.config.add_request_method(self._make_session, "db", reify=True)
         self.config.set_cron_session(lambda request: request.db)
@@ -81,7 +82,7 @@ class Books:
             connection = self.engine.connect()
             request.add_finished_callback(lambda _: connection.close())
             return connection
-        session = sessionmaker(self.engine)()
+        session = self.session_class()
         request.add_finished_callback(lambda _: session.close())
         if self.mode != "plain session":
             manager = getattr(request, "tm", None) or transaction.manager

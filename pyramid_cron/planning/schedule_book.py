@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -93,7 +94,8 @@ class ScheduleBook:
         self._entries: list[BookEntry | None] = []
         self._free: list[int] = []
         self._positions: dict[str, int] = {}
-        self._news: list[tuple[int, str]] = []
+        #: The positions of what no tick of this process has looked at yet.
+        self._news = array("I")
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -139,7 +141,7 @@ class ScheduleBook:
             self.calendar.add(position, (entry.schedules, entry.offset))
             if between := _between_minutes(entry):
                 self.between_calendar.add(position, (between, entry.offset))
-            self._news.append((entry.version, entry.name))
+            self._news.append(position)
 
     def note_version(self, version: int) -> None:
         """Take note that all changes up to a version are known."""
@@ -201,9 +203,13 @@ class ScheduleBook:
             yield slot, [entry for entry in known if entry is not None]
 
     def _select_news(self, handled_version: int) -> list[BookEntry]:
-        self._news = [news for news in self._news if news[0] > handled_version]
-        entries = [self.get(name) for name in dict.fromkeys(name for _, name in self._news)]
-        return [entry for entry in entries if entry is not None]
+        entries = {
+            position: entry
+            for position in self._news
+            if (entry := self._entries[position]) is not None and entry.version > handled_version
+        }
+        self._news = array("I", entries)
+        return list(entries.values())
 
     def _slots_since(
         self, window_of: Callable[[str], TaskWindow | None], first: datetime, now: datetime

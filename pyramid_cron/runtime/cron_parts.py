@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from pyramid.request import Request
+from sqlalchemy import Engine
 
 from ..planning.capacity import WorkerThreads
 from ..planning.schedule_book import ScheduleBook
@@ -34,6 +36,7 @@ class CronParts(Protocol):
     queues: dict[str, Callable[[Run], object]]
     get_session: Callable[[Request], Any] | None
     is_session_checked: bool
+    shared_engines: WeakSet[Engine]
     known_since: datetime
     last_tick: datetime | None
     window_end: datetime | None
@@ -73,6 +76,9 @@ class CronParts(Protocol):
 
     def note_window(self, end: datetime, version: int) -> None:
         """Take note that slots up to a moment are handled, with this version of the schedules."""
+
+    def lost_attempts_of(self, task: Task) -> int:
+        """Return how many lost attempts at a slot of the task are made good."""
 
     def on_deferred(self) -> None:
         """Take note that a waiting run was put on record or moved in this process."""

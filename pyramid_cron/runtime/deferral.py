@@ -13,10 +13,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import transaction
+from pyramid.registry import Registry
 from pyramid.request import Request
+from pyramid.threadlocal import get_current_request
 from sqlalchemy import Connection, event
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
@@ -29,31 +32,64 @@ from ..store.stored_schedules import ScheduleChange
 from ..store.waiting import defer_in, defer_run, find_by_key
 from .cron_parts import CronParts
 from .task_session import (
+    Session,
     connection_of,
-    is_joined,
+    ensure_store_in,
+    is_registered,
     joins_transactions,
     mark_changed,
     session_of,
 )
 from .transactions import current_transaction_manager
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import SessionTransaction
+
+HAS_DEFERRED = "pyramid_cron.has_deferred"
+"""The key in a session's ``info`` under which it says if its transaction has deferred something."""
+
 log = logging.getLogger("pyramid_cron")
 
 
-def defer_until_commit(
-    cron: CronParts, request: Request | None, deferred_run: DeferredRun, tm: Any = None
-) -> Run:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose transaction it is that something is asked for in."""
+
+    #: The request of the caller, or of the task that calls; None where there is none.
+    request: Request | None = None
+    #: The manager of the transaction, where it is neither a task's nor the request's.
+    tm: Any = None
+    #: A session or connection of the caller's own; None for the one that the application has named.
+    session: Session | None = None
+
+
+def find_caller(
+    registry: Registry, request: Request | None, tm: Any, session: Session | None
+) -> Caller:
+    """Return the caller of a scheduler; without a request, the current one counts.
+
+    That is so where its transaction is the task's that calls, or the manager's that the scheduler
+    was given.
+    """
+    if request is None and session is None:
+        manager, current = tm or current_transaction_manager(), get_current_request()
+        is_own = current is not None and current.registry is registry
+        if is_own and manager is (getattr(current, "tm", None) or transaction.manager):
+            request = current
+    return Caller(request, tm, session)
+
+
+def defer_until_commit(cron: CronParts, caller: Caller, deferred_run: DeferredRun) -> Run:
     """Write it when the caller's transaction is committed; at once where there is none.
 
-    ``tm`` is the manager of that transaction where it is neither a task's nor the request's.
     Returns the run as it waits then; of several with the same key, the one that counts. Raises
     StoreError where the store can't be read, and without a transaction where it can't be written;
     in a transaction a failed write is repeated later.
     """
-    with callers_transaction(cron, request) as session:
+    with callers_transaction(cron, caller) as session:
         if session is not None:
             return defer_in(session, deferred_run)
-    transaction = _find_open_transaction(request, tm)
+    transaction = _find_open_transaction(caller)
     pending = PendingRuns() if transaction is None else _pending_runs(cron, transaction)
     waiting_run, known = deferred_run.waiting_run, None
     if waiting_run.key is not None:
@@ -77,19 +113,17 @@ def defer_until_commit(
     return run
 
 
-def change_schedule_at_commit(
-    cron: CronParts, request: Request | None, change: ScheduleChange, tm: Any = None
-) -> None:
+def change_schedule_at_commit(cron: CronParts, caller: Caller, change: ScheduleChange) -> None:
     """Write it when the caller's transaction is committed; at once where there is none.
 
-    ``tm`` is as above. Raises StoreError where there is no transaction and it can't be written; in
+    Raises StoreError where there is no transaction and it can't be written; in
     a transaction a failed write is repeated later.
     """
-    with callers_transaction(cron, request) as session:
+    with callers_transaction(cron, caller) as session:
         if session is not None:
             write_schedule_change(session, change)
             return
-    transaction = _find_open_transaction(request, tm)
+    transaction = _find_open_transaction(caller)
     if transaction is None:
         with cron.store.write_session() as session:
             write_schedule_change(session, change)
@@ -103,11 +137,9 @@ def change_schedule_at_commit(
     _pending_changes(cron, transaction).append((change, data_manager))
 
 
-def find_pending_change(
-    cron: CronParts, request: Request | None, name: str, tm: Any = None
-) -> ScheduleChange | None:
+def find_pending_change(cron: CronParts, caller: Caller, name: str) -> ScheduleChange | None:
     """Return how the caller's transaction has changed a schedule; None if it has not."""
-    transaction = _find_open_transaction(request, tm)
+    transaction = _find_open_transaction(caller)
     if transaction is None:
         return None
     changes = reversed(_pending_changes(cron, transaction))
@@ -145,32 +177,50 @@ def _join(
 
 
 @contextmanager
-def callers_transaction(cron: CronParts, request: Request | None) -> Iterator[StoreSession | None]:
+def callers_transaction(cron: CronParts, caller: Caller) -> Iterator[StoreSession | None]:
     """Give the caller's own transaction as one of the store; None where it can't be that.
 
-    It can where the application has named its session, which is in a transaction or begins one that
-    its caller ends. What the block writes is committed or dropped with it.
+    It can where the caller has given its session, or the application has named that: if it is in a
+    transaction, or begins one that its caller ends. What the block writes is committed or dropped
+    with it. Raises StoreError if a given session is in another database than the store.
     """
-    if cron.get_session is None or request is None:
-        yield None
-        return
-    session, transaction = session_of(cron, request), _find_open_transaction(request, None)
-    if transaction is None and joins_transactions(session):
+    session = _find_session(cron, caller)
+    if session is None:
         yield None
         return
     cron.store.open()
     yield StoreSession(connection_of(session), cron.store.tables, cron.store.owner)
-    manager = current_transaction_manager() or getattr(request, "tm", None)
-    if transaction is not None and is_joined(session, manager):
-        mark_changed(session, manager)
-        transaction.addAfterCommitHook(_wake_after_commit, (cron,))
-    elif not isinstance(session, Connection):  # a connection tells only before its commit
-        event.listen(session, "after_commit", lambda _: cron.on_deferred(), once=True)
+    if is_registered(session):
+        # It has joined its manager's transaction by now, whichever that is.
+        mark_changed(session, transaction.manager)
+    if not isinstance(session, Connection):
+        _wake_after_transaction(session, cron)
+    elif caller.request is not None:
+        # A connection tells only before its commit; that comes before the end of the request.
+        caller.request.add_finished_callback(lambda _: cron.on_deferred())
 
 
-def _wake_after_commit(is_committed: bool, cron: CronParts) -> None:
-    if is_committed:
-        cron.on_deferred()
+def _wake_after_transaction(session: Session, cron: CronParts) -> None:
+    def wake(_: Session, ended: SessionTransaction) -> None:
+        if ended.parent is None and session.info[HAS_DEFERRED]:
+            session.info[HAS_DEFERRED] = False
+            cron.on_deferred()
+
+    # Listeners can't be removed while they are called, so there is one for all its transactions.
+    if HAS_DEFERRED not in session.info:
+        event.listen(session, "after_transaction_end", wake)
+    session.info[HAS_DEFERRED] = True
+
+
+def _find_session(cron: CronParts, caller: Caller) -> Session | None:
+    if caller.session is not None:
+        ensure_store_in(cron, caller.session)
+        return caller.session
+    if cron.get_session is None or caller.request is None:
+        return None
+    session = session_of(cron, caller.request)
+    is_ended_by_nobody = _find_open_transaction(caller) is None and joins_transactions(session)
+    return None if is_ended_by_nobody else session
 
 
 def _pending_runs(cron: CronParts, transaction: Any) -> PendingRuns:
@@ -182,9 +232,10 @@ def _pending_runs(cron: CronParts, transaction: Any) -> PendingRuns:
     return pending
 
 
-def _find_open_transaction(request: Request | None, tm: Any) -> Any:
+def _find_open_transaction(caller: Caller) -> Any:
     """Return the caller's transaction: of the given manager, a task's, or the request's own."""
-    manager = current_transaction_manager() if tm is None else tm
+    request = caller.request
+    manager = current_transaction_manager() if caller.tm is None else caller.tm
     if manager is None and request is not None:
         manager = getattr(request, "tm", None)
         # An implicit manager would begin one here, and nothing would commit it.

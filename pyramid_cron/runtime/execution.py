@@ -18,11 +18,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..clock import Stopwatch
-from ..run import Progress, Run, RunState, TaskInterrupted, evolve, make_storable
+from ..run import Progress, Run, RunState, TaskInterrupted, evolve
 from ..run_transitions import progressed, started
 from ..schedule.quantities import parse_number
 from ..store.rows import make_output_rows
 from ..store.schema import Values
+from ..text import make_storable
 from .interrupts import (
     Interruptible,
     InterruptibleAwaitable,

@@ -247,8 +247,9 @@ class Executions:
         if execution.kill is None:
             with self._lock:
                 self._abandoned.append(execution)
-        # Its thread may still commit; only one of the two ends can be.
-        is_contested = execution.is_transactional and execution.kill is None
+        # Its thread may still commit, also in the moment until its process is killed; only one of
+        # the two ends can be.
+        is_contested = execution.is_transactional
         self._record_end(run, execution.by_shutdown, is_contested=is_contested)
 
     def stuck_tasks(self) -> frozenset[TaskKey]:

@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy.exc import StatementError
 
 from ..logs import current_capture
-from ..run import MAX_RUN_TEXT_BYTES, make_storable
+from ..text import MAX_RUN_TEXT_BYTES, make_storable
 
 CUT_NOTICE_BYTES = 64
 """Room for the line that says how much of a log is left out."""
@@ -233,7 +233,8 @@ PARAMETERS_LINE = re.compile(r"^([\s|]*)\[parameters: .*$\n?", re.MULTILINE)
 DETAIL_LINE = re.compile(r"^[\s|]*DETAIL:  .*$\n?", re.MULTILINE)
 """PostgreSQL's line with the values of the row that it refused."""
 
-SQL_START = re.compile(r"\n[\s|]*\[SQL: ")
+SQL_START = re.compile(r"\n[\s|]*(?:\[SQL: |\(Background on this error at: )")
+"""Where what SQLAlchemy adds begins; without a statement it is the address of an explanation."""
 
 
 def summarize_error(error: BaseException) -> str:

@@ -3,6 +3,10 @@
 The process takes the run over, as the worker of a queue does, and records its end. Here it is ended
 where it does not end by itself; and where it died before it could record how its run ended, that is
 recorded here. It outlives the process that has started it.
+
+One that was killed is ``lost`` where lost attempts are made good, as with the session of
+``config.set_cron_session``: what its task did in the database is undone, unless its end is on
+record.
 """
 
 from __future__ import annotations
@@ -13,16 +17,19 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from pyramid.registry import Registry
 
 from ..clock import utc_now
 from ..errors import StoreError
-from ..run import Run, RunState, truncate_error
-from ..run_transitions import Failure, failed
+from ..run import Run, RunState, evolve
+from ..run_transitions import Failure, ended, failed
+from ..store.ends import End
 from ..store.handoff import hand_off_run, record_outputs, sustain_lease, take_back_run
 from ..task import Task
+from ..text import truncate_error
 from .cron_parts import CronParts
 from .execution import Execution
 from .programs import outer_environment
@@ -124,6 +131,8 @@ class _Watch:
         #: When the process is ended, by the monotonic clock.
         self._stop_at = float("inf")
         self._cancelled_at: datetime | None = None
+        #: Its end where that is on record, and the run does not say so.
+        self._end: End | None = None
         self._written_outputs: tuple[str | None, str | None] = (None, None)
         self._written_at = time.monotonic()
 
@@ -203,28 +212,37 @@ class _Watch:
             execution.take_back(run, lease_until)  # it has not begun, and is released
             return
         self._run, execution.by_shutdown = run, by_shutdown
+        transition = self._make_transition(by_shutdown)
+        execution.end_delegated(run, lease_until, transition, self._record_change)
+        announce_in_own_request(cron, registry, execution.run, execution.clock, by_shutdown)
+
+    def _make_transition(self, by_shutdown: bool) -> Callable[[Run], Run]:
+        """Return how the run ended: as is on record apart from it, or as its process did."""
         outputs = {
             "stdout": self._process.stdout.text(),
             "stderr": self._process.stderr.text(),
             "exit_status": self._process.returncode,
         }
-        failure, now = self._explain_end(by_shutdown), max(utc_now(), run.started or run.slot)
-        execution.end_delegated(
-            run, lease_until, lambda run: failed(run, now, failure, outputs), self._record_change
-        )
-        announce_in_own_request(cron, registry, execution.run, execution.clock, by_shutdown)
+        if (end := self._end) is not None:
+            return lambda run: evolve(ended(run, end.state, end.started, end.finished), **outputs)
+        run, failure = self._run, self._explain_end(by_shutdown)
+        now = max(utc_now(), run.started or run.slot)
+        return lambda run: failed(run, now, failure, outputs)
 
     def _take_back(self, lease_until: datetime) -> Run | None:
         """Become the owner of the run, unless its process has recorded its end."""
         try:
             pid = self._process.pid or 0
-            run = take_back_run(self._cron.store, self._run_id, pid, lease_until)
-            if run is None:
+            taken = take_back_run(self._cron.store, self._run_id, pid, lease_until)
+            if taken is None:
                 self._written_at = float("-inf")
                 self._write_outputs()
         except StoreError as error:
             log.error("run=%s: what its process left is not recorded: %s", self._run_id, error)
             return None
+        if taken is None:
+            return None
+        run, self._end = taken
         return run
 
     @property
@@ -237,14 +255,19 @@ class _Watch:
         return is_refused
 
     def _record_change(self, run: Run, by_shutdown: bool) -> None:
+        has_end = self._end is not None and self._end.state is RunState.SUCCEEDED
         # The server may still be committing what the process sent it last.
-        is_contested = run.state.is_final and self._cron.is_transactional(self._task)
-        outcome = self._cron.outcome_of(run, by_shutdown)._replace(is_contested=is_contested)
-        self._cron.write_buffer.add_outcome(outcome)
+        is_contested = self._end is None and self._cron.is_transactional(self._task)
+        outcome = self._cron.outcome_of(run, by_shutdown)
+        self._cron.write_buffer.add_outcome(
+            outcome._replace(has_end=has_end, is_contested=is_contested)
+        )
 
     def _explain_end(self, by_shutdown: bool) -> Failure:
         """Return how the run ended whose process has not recorded that."""
         end = describe_end(self._process)
+        if self._is_lost(by_shutdown):
+            return Failure(RunState.LOST, f"lost: {end}")
         if self._run.started is None:
             if self._deadline is not None and utc_now() >= self._deadline:
                 minutes = START_TIMEOUT // timedelta(minutes=1)
@@ -259,6 +282,14 @@ class _Watch:
         if self._is_cancelled:
             return Failure(RunState.CANCELLED, f"was cancelled; {end}")
         return Failure(RunState.FAILED, end)
+
+    def _is_lost(self, by_shutdown: bool) -> bool:
+        """Return whether it was killed, by nobody here, and lost attempts are made good."""
+        status = self._process.returncode
+        is_killed = status is not None and status < 0
+        is_late = self._deadline is not None and utc_now() >= self._deadline
+        is_ended_here = is_late or by_shutdown or self._is_cancelled
+        return is_killed and not is_ended_here and self._cron.lost_attempts_of(self._task) > 0
 
 
 def describe_end(process: Process) -> str:

@@ -17,22 +17,13 @@ from .. import events, logs
 from ..clock import Stopwatch
 from ..errors import CommandError, GiveUp, RetryLater, StoreError
 from ..events import guarded_callbacks
-from ..run import (
-    Run,
-    RunState,
-    TaskCancelled,
-    TaskInterrupted,
-    TaskTimeout,
-    Trigger,
-    evolve,
-    make_storable,
-    truncate_error,
-)
+from ..run import Run, RunState, TaskCancelled, TaskInterrupted, TaskTimeout, Trigger, evolve
 from ..run_transitions import Failure, condition_not_met, failed, succeeded
-from ..store.ends import End
+from ..store.ends import End, is_file_busy
 from ..store.results import Outcome
 from ..store.write_buffer import WriteBuffer
 from ..task import ONE_ATTEMPT, Retry, Task
+from ..text import make_storable, truncate_error
 from .execution import Execution, current_execution
 from .log_capture import LogCapture, format_traceback, summarize_error
 from .supervisor import Supervisor
@@ -184,6 +175,8 @@ class RequestRunner:
                 )
         except BaseException as error:
             if isinstance(session, RunTransaction) and session.has_begun:
+                if is_file_busy(error):
+                    session.close_refused()
                 return self._settle(task, execution, error)
             return self._failed_by(task, execution, error)
         execution.has_end = isinstance(session, RunTransaction) and session.has_end
@@ -202,10 +195,14 @@ class RequestRunner:
     def _settle(
         self, task: Task, execution: Execution, error: BaseException
     ) -> Callable[[Run], Run]:
-        """Return the transition of a run whose commit raised; only the database knows its end."""
+        """Return the transition of a run whose commit raised; only the database knows its end.
+
+        Its work is undone where others have kept a SQLite file locked: as good as lost.
+        """
         assert self.session is not None
+        own_state = RunState.LOST if is_file_busy(error) else RunState.FAILED
         try:
-            state = self.session.settle_end(self._end_of(execution, RunState.FAILED))
+            state = self.session.settle_end(self._end_of(execution, own_state))
         except StoreError:
             state = None
         if state is RunState.SUCCEEDED:
@@ -214,8 +211,12 @@ class RequestRunner:
             log.warning("%s run=%s: committed, though that raised: %s", run.task, run.id, cause)
             return self._succeeded(execution)
         execution.is_contested = state is None
-        if state not in (None, RunState.FAILED):
+        if state not in (None, own_state):
             error = TaskCancelled("lease expired")
+        elif own_state is RunState.LOST:
+            logs.log_failure(execution.run, error)
+            cause = truncate_error(f"lost: its work was not committed: {summarize_error(error)}")
+            return self._failed(execution, Failure(RunState.LOST, cause))
         return self._failed_by(task, execution, error)
 
     def _succeeded(self, execution: Execution) -> Callable[[Run], Run]:

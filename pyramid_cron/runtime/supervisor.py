@@ -221,6 +221,9 @@ class Supervisor:
                 self._write_buffer.drain() as batch,
                 self._store.claim_transaction(clock.now(), lease_until) as claims,
             ):
+                # Others may have written for seconds, which are not the lease's.
+                lease_until = self.executions.new_lease(clock)
+                claims.begin_at(clock.now(), lease_until)
                 claims.write_batch(batch)
                 claims.renew_leases(run_ids)
                 claimed = claims.claimed

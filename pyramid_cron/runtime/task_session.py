@@ -21,7 +21,7 @@ from transaction.interfaces import NoTransaction
 
 from ..errors import StoreError
 from ..run import RunState, TaskCancelled
-from ..store.ends import End, EndTakenError, insert_end
+from ..store.ends import End, EndTakenError, FileBusyError, insert_end
 from ..store.engine import is_in_memory, sqlite_file
 from ..store.rows import write_info
 from ..store.schema import MYSQL_DIALECTS
@@ -38,18 +38,24 @@ def session_of(cron: CronParts, request: Request) -> Session:
 
     Raises TypeError for what is none.
     """
-    from sqlalchemy.orm import scoped_session  # slow to import, and not every application has it
-
     assert cron.get_session is not None
-    session = cron.get_session(request)
-    if isinstance(session, scoped_session):
-        session = session()
-    if not isinstance(session, Connection) and not hasattr(session, "get_bind"):
+    value = cron.get_session(request)
+    session = as_session(value)
+    if session is None:
         raise TypeError(
-            f"config.set_cron_session: {cron.get_session!r} returned {session!r}, which is neither"
-            " a SQLAlchemy session nor a connection"
+            f"config.set_cron_session: {cron.get_session!r} returned {value!r}, which is neither a"
+            " SQLAlchemy session nor a connection"
         )
     return session
+
+
+def as_session(value: Any) -> Session | None:
+    """Return a session or connection, of a scoped session the thread's; None for anything else."""
+    from sqlalchemy.orm import scoped_session  # slow to import, and not every application has it
+
+    session = value() if isinstance(value, scoped_session) else value
+    is_session = isinstance(session, Connection) or hasattr(session, "get_bind")
+    return session if is_session else None
 
 
 def connection_of(session: Session) -> Connection:
@@ -77,7 +83,14 @@ def is_joined(session: Session, manager: Any) -> bool:
 
 def joins_transactions(session: Session) -> bool:
     """Return whether a session that is in no transaction joins a manager's when it begins one."""
-    if isinstance(session, Connection) or session.in_transaction():
+    return not isinstance(session, Connection) and (
+        not session.in_transaction() and is_registered(session)
+    )
+
+
+def is_registered(session: Session) -> bool:
+    """Return whether zope.sqlalchemy has a session join a manager's transactions."""
+    if isinstance(session, Connection):
         return False
     listeners = (getattr(listen, "__self__", None) for listen in session.dispatch.after_begin)
     return any(type(owner).__module__.startswith("zope.sqlalchemy") for owner in listeners)
@@ -115,13 +128,35 @@ def explain_other_database(cron: CronParts, request: Request) -> str | None:
 
     The request must have no transaction. Raises StoreError.
     """
-    engine = engine_of(session_of(cron, request))
+    session = session_of(cron, request)
+    if session_of(cron, request) is not session:
+        return (
+            f"config.set_cron_session: {cron.get_session!r} returns another session at each call;"
+            " it has to return the one that the request's work goes through"
+        )
+    engine = engine_of(session)
     if shares_database(cron.store, engine):
         return None
     return (
-        f"config.set_cron_session: the store is in {cron.store.database.display_url}, and the"
-        f" session in another database, {engine.url.render_as_string(hide_password=True)}; set"
-        " cron.url to that one, or leave set_cron_session out"
+        f"config.set_cron_session: {_name_both(cron, engine)}; set cron.url to that one, or leave"
+        " set_cron_session out"
+    )
+
+
+def ensure_store_in(cron: CronParts, session: Session) -> None:
+    """Check once for each engine that a session's database is the store's. Raises StoreError."""
+    engine = engine_of(session)
+    if engine not in cron.shared_engines:
+        if not shares_database(cron.store, engine):
+            raise StoreError(f"session={session!r}: {_name_both(cron, engine)}")
+        cron.shared_engines.add(engine)
+
+
+def _name_both(cron: CronParts, engine: Engine) -> str:
+    url = engine.url.render_as_string(hide_password=True)
+    return (
+        f"the store is in {cron.store.database.display_url}, and the session in another database,"
+        f" {url}"
     )
 
 
@@ -165,34 +200,49 @@ class RunTransaction(PlainTransaction):
         self.has_end = False
         #: Whether a commit was begun with the end in it.
         self.has_begun = False
+        self._engine: Engine | None = None
 
     def commit(self, manager: Any) -> None:
         """Insert the end as the last thing, and commit.
 
-        Raises TaskCancelled if the run is over for others: then nothing may be committed. Once
-        :attr:`has_begun` an error does not say whether the commit has succeeded.
+        On SQLite a task that has written nothing may find the file locked; there is nothing to
+        commit along with its end then, which is left to be recorded apart. Raises TaskCancelled if
+        the run is over for others: then nothing may be committed. Once :attr:`has_begun` an error
+        does not say whether the commit has succeeded.
         """
         session = self._get_session()
         if not isinstance(session, Connection):
             session.flush()
         connection = connection_of(session)
+        self._engine = connection.engine
         if is_joined(session, manager):
-            self._insert_end(connection)
-            mark_changed(session, manager)
-            self.has_begun = True
+            if self._insert_end(connection):
+                mark_changed(session, manager)
+                self.has_begun = True
             manager.commit()
         else:
             manager.commit()
-            self._insert_end(connection)
-            self.has_begun = True
+            self.has_begun = self._insert_end(connection)
             session.commit()
-        self.has_end = True
+        self.has_end = self.has_begun
 
-    def _insert_end(self, connection: Connection) -> None:
+    def close_refused(self) -> None:
+        """Close the connection of a commit that a locked SQLite file has refused.
+
+        It went back into its pool with the transaction open, and would keep the file locked.
+        """
+        assert self._engine is not None
+        self._engine.dispose()
+
+    def _insert_end(self, connection: Connection) -> bool:
+        """Insert the end; return False if the transaction is empty, and the end can't go in."""
         try:
             self._insert(connection, self._make_end())
         except EndTakenError:
             raise TaskCancelled("lease expired") from None
+        except FileBusyError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

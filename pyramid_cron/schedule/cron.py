@@ -99,6 +99,8 @@ class Cron(Schedule):
         """Return this schedule in ``timezone``, unless it has a zone of its own."""
         if self.timezone is not None:
             return self
+        if type(self) is Cron:  # no attributes of a subclass to keep
+            return Cron._from_fields(self.fields, timezone)
         search = replace(self.search, zone=get_zone(timezone))
         return copy_with(self, timezone=timezone, search=search)
 

@@ -78,6 +78,8 @@ class FieldValue(NamedTuple):
 
 def parse_integers(field: FieldSpec, value: object) -> FieldValue:
     """Read an int or an iterable of ints; anything with ``__index__`` is one, a bool is not."""
+    if type(value) is int and field.low <= value <= field.high:
+        return FieldValue(1 << value)
     mask = 0
     for number in _iterate_integers(field, value):
         if not field.low <= number <= field.high:

@@ -183,6 +183,7 @@ class SlotSearch:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)
 def minutes_of_day(minutes: int, hours: int) -> int:
     """Combine masks of minutes (bits 0 to 59) and hours (0 to 23) to one of minutes of a day."""
     times = 0

@@ -90,18 +90,22 @@ class ClaimTransaction:
         self._session = session
         self._tables = session.tables
         self._connection = session.connection
-        self._now = now
-        self._lease_until = lease_until
-        owner = session.owner
-        self._claim_template = Run(
-            "", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid, claimed=now
-        )
+        self.begin_at(now, lease_until)
         #: The ids of runs that this transaction has seen waiting, and left as they were.
         self._seen_waiting: set[str] = set()
         #: What was claimed in this transaction.
         self.claimed: list[Run] = []
         #: The tasks that were paused in this transaction because they kept failing.
         self.failure_pauses: list[FailurePause] = []
+
+    def begin_at(self, now: datetime, lease_until: datetime) -> None:
+        """Claim as of this moment: there was a wait for other processes since the one before."""
+        self._now = now
+        self._lease_until = lease_until
+        owner = self._session.owner
+        self._claim_template = Run(
+            "", "", now, 1, Trigger.SCHEDULE, RunState.CLAIMED, owner.host, owner.pid, claimed=now
+        )
 
     def write_batch(self, batch: WriteBatch) -> None:
         """Write a batch, but for runs that this process does not own any more."""

@@ -7,6 +7,7 @@ them have the key.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,13 @@ class EndTakenError(Exception):
     """Raised where the end of a run is on record already, or its key is taken."""
 
 
+class FileBusyError(Exception):
+    """Raised where another connection writes a SQLite file for so long that an end can't go in.
+
+    The transaction that it was to go into has written nothing: it would have the file's lock.
+    """
+
+
 def end_of(run: Run) -> End:
     """Return the end of a run that is over."""
     assert run.finished is not None
@@ -66,7 +74,7 @@ def end_of(run: Run) -> End:
 def insert_end(connection: Connection, tables: Tables, end: End) -> None:
     """Insert an end in the transaction of a connection that is the application's.
 
-    Raises EndTakenError if the run is over for others, and what SQLAlchemy raises.
+    Raises EndTakenError if the run is over for others, FileBusyError, and what SQLAlchemy raises.
     """
     if connection.dialect.name == "postgresql":
         # A process that freezes before its commit, or is cut off, must not hold the key for long.
@@ -79,7 +87,15 @@ def insert_end(connection: Connection, tables: Tables, end: End) -> None:
     except OperationalError as error:
         if driver_error_code(error.orig) == STALE_SNAPSHOT_CODE:
             raise EndTakenError(end.run_id) from error
+        if is_file_busy(error):
+            raise FileBusyError from error
         raise
+
+
+def is_file_busy(error: BaseException) -> bool:
+    """Return whether a SQLite file was locked by another connection for too long."""
+    cause = getattr(error, "orig", None)
+    return isinstance(cause, sqlite3.OperationalError) and "is locked" in str(cause)
 
 
 def take_end(session: Session, end: End) -> Claim:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from ..errors import StoreError
@@ -34,6 +34,13 @@ IDLE_TRANSACTION_SECONDS = 30
 
 The process treats its connection as broken after as long; its system would wait for a quarter of an
 hour.
+"""
+
+IDLE_WRITE_SECONDS = 3
+"""The same for a transaction that others wait for: fewer than they wait.
+
+A process that was taken for frozen, and may be only slow, has :data:`IDLE_TRANSACTION_SECONDS` from
+then on.
 """
 
 READ_ONLY_CODES = frozenset({1290, 1792, 1836, 1047, "25006"})
@@ -72,7 +79,7 @@ class Database:
         self._on_identity_change = on_identity_change
         self._is_in_memory = is_in_memory(self.url)
         self._engine: Engine | None = None
-        self._write_engine: Engine | None = None
+        self._is_slow = False
         self._engine_identity: object = None
         #: Engines of the process that this one was forked from: closing their connections would
         #: disturb it.
@@ -93,7 +100,7 @@ class Database:
         self._make_locks()
         if self._engine is not None:
             self._inherited_engines.append(self._engine)
-            self._engine = self._write_engine = None
+            self._engine = None
             if self._is_in_memory:
                 self._on_identity_change()
 
@@ -114,13 +121,21 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Give a connection whose changes are durable when the block ends, or not made at all."""
+    def write(self, *, is_long: bool = False) -> Iterator[Connection]:
+        """Give a connection whose changes are durable when the block ends, or not made at all.
+
+        ``is_long``: the process has much to do between two statements.
+        """
+        limit = IDLE_TRANSACTION_SECONDS if is_long or self._is_slow else IDLE_WRITE_SECONDS
+        options = {"cron_write": True, "cron_idle_seconds": limit}
         with self._translate_errors(), self._fork_gate.transaction(), self._transaction_lock:
-            self._ensure_engine()
-            assert self._write_engine is not None
-            with _connect(self._write_engine) as connection, connection.begin():
-                yield connection
+            try:
+                connected = _connect(self._ensure_engine()).execution_options(**options)
+                with connected as connection, connection.begin():
+                    yield connection
+            except DBAPIError as error:
+                self._is_slow |= error.connection_invalidated
+                raise
 
     def dispose(self) -> None:
         """Close the connections, which open again when needed; a database in memory is gone."""
@@ -141,7 +156,6 @@ class Database:
     def _renew_engine(self, identity: object) -> None:
         if self._engine is None:
             self._engine = make_engine(self.url, self._own_tables)
-            self._write_engine = self._engine.execution_options(cron_write=True)
         elif self._engine_identity is not None and self._engine_identity != identity:
             # What is written to a file that was removed is lost.
             self._engine.dispose()
@@ -282,16 +296,37 @@ def _make_postgresql_engine(url: URL) -> Engine:
         keepalives_count=3,
         tcp_user_timeout=1000 * IDLE_TRANSACTION_SECONDS,
     )
-    limits = text(
-        f"SELECT set_config('lock_timeout', '{STORE_WAIT_SECONDS}s', true),"
-        f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_SECONDS}s', true),"
-        f" set_config('idle_in_transaction_session_timeout', '{IDLE_TRANSACTION_SECONDS}s', true)"
-    )
-    # In each transaction: behind a pooler the next one may be in another session.
-    event.listen(engine, "begin", lambda connection: connection.execute(limits))
+    event.listen(engine, "begin", _limit_postgresql)
     event.listen(engine, "connect", _disable_prepare_behind_pooler)
     event.listen(engine, "connect", _escape_for_server)
     return engine
+
+
+def _limit_postgresql(connection: Connection) -> None:
+    # In each transaction: behind a pooler the next one may be in another session.
+    connection.execute(
+        _POSTGRESQL_LIMITS,
+        {
+            "lock": f"{STORE_WAIT_SECONDS}s",
+            "statement": f"{STATEMENT_TIMEOUT_SECONDS}s",
+            "idle": f"{_idle_limit(connection)}s",
+        },
+    )
+
+
+_POSTGRESQL_LIMITS = text(
+    "SELECT set_config('lock_timeout', :lock, true),"
+    " set_config('statement_timeout', :statement, true),"
+    " set_config('idle_in_transaction_session_timeout', :idle, true)"
+)
+
+
+def _idle_limit(connection: Connection) -> int:
+    """Return after how many idle seconds the server is to end the connection's transaction."""
+    limit: int = connection.get_execution_options().get(
+        "cron_idle_seconds", IDLE_TRANSACTION_SECONDS
+    )
+    return limit
 
 
 def _escape_for_server(dbapi_connection: Any, _record: Any) -> None:
@@ -333,7 +368,17 @@ def _make_mysql_engine(url: URL) -> Engine:
         charset="utf8mb4",
     )
     event.listen(engine, "connect", _prepare_mysql)
+    event.listen(engine, "begin", _limit_mariadb)
     return engine
+
+
+def _limit_mariadb(connection: Connection) -> None:
+    """Limit how long a transaction that has written may be idle, if that is not the limit yet."""
+    limit = _idle_limit(connection)
+    is_mariadb = getattr(connection.dialect, "is_mariadb", False)
+    if is_mariadb and connection.info.get("cron_idle_seconds") != limit:
+        connection.exec_driver_sql(f"SET SESSION idle_write_transaction_timeout = {limit}")
+        connection.info["cron_idle_seconds"] = limit
 
 
 def _prepare_mysql(dbapi_connection: Any, _record: Any) -> None:

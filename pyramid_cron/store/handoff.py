@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, select, update
 
 from ..run import Run, RunState
 from ..run_transitions import cancelled, released, taken_over
-from .ends import read_ends
+from .ends import End, read_ends
 from .results import Outcome, end_run, release_claims, write_followups, write_outputs
 from .rows import NO_OWNER, Session, to_run
 from .schema import Tables
@@ -61,11 +61,14 @@ def take_over_run(store: Store, run_id: str, now: datetime, lease_until: datetim
     return taken_over(to_run(row), owner.host, owner.pid)
 
 
-def take_back_run(store: Store, run_id: str, pid: int, lease_until: datetime) -> Run | None:
+def take_back_run(
+    store: Store, run_id: str, pid: int, lease_until: datetime
+) -> tuple[Run, End | None] | None:
     """Make this process the owner of an active run whose process on this host has died.
 
-    Returns the run as it is on record; None if it is over, or another process owns it. ``pid`` is
-    that of the dead process. A run that it had not taken over is returned, too.
+    Returns the run as its row has it, and its end where that is on record apart from it. None if it
+    is over, or another process owns it. ``pid`` is that of the dead process. A run that it had not
+    taken over is returned, too.
     """
     with store.write_session() as session:
         runs, owner = session.tables.runs, session.owner
@@ -74,11 +77,12 @@ def take_back_run(store: Store, run_id: str, pid: int, lease_until: datetime) ->
         is_active = runs.c.lease_until.is_not(None)
         query = select(runs).where(runs.c.id == run_id, is_active, is_of_process | is_free)
         row = session.connection.execute(query).one_or_none()
-        if row is None or read_ends(session, [run_id]):
+        if row is None:
             return None
+        end = read_ends(session, [run_id]).get(run_id)
         values = {"owner": owner.token, "lease_until": lease_until}
         session.connection.execute(update(runs).where(runs.c.id == run_id).values(values))
-    return to_run(row)
+    return to_run(row), end
 
 
 def sustain_lease(store: Store, run_id: str, pid: int, now: datetime, lease: timedelta) -> None:

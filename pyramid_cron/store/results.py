@@ -26,7 +26,7 @@ from ..planning.snapshot import PauseRule, WaitingRun, exact_pattern, matches_an
 from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
 from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
-from .ends import Claim, delete_ends, end_of, take_end
+from .ends import Claim, delete_ends, end_of, read_ends, take_end
 from .rows import (
     NO_OWNER,
     Session,
@@ -186,7 +186,12 @@ def _write_outcomes(session: Session, outcomes: Sequence[Outcome]) -> list[Failu
 
 
 def _wins(session: Session, run: Run) -> bool:
-    return take_end(session, end_of(run)) is Claim.TAKEN
+    """Return whether a run ends like this, and not as its task's transaction may say."""
+    claim = take_end(session, end_of(run))
+    if claim is not Claim.DUPLICATE:
+        return claim is Claim.TAKEN
+    # This process may have taken it before, and not have heard so.
+    return read_ends(session, [run.id])[run.id].state is run.state
 
 
 def _select_owned_ids(session: Session) -> set[str]:

@@ -15,16 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, Table, fu
 from sqlalchemy.dialects import sqlite
 
 from ..planning.snapshot import ActiveRun, PauseRule, WaitingRun
-from ..run import (
-    Progress,
-    Run,
-    RunReason,
-    RunState,
-    Trigger,
-    WaitReason,
-    make_run_ids,
-    make_storable,
-)
+from ..run import Progress, Run, RunReason, RunState, Trigger, WaitReason, make_run_ids
+from ..text import make_storable
 from .schema import Tables, Values, once_per_store
 
 IDS_PER_STATEMENT = 1000

@@ -112,14 +112,16 @@ class Store:
             yield Session(connection, self.tables, self.owner)
 
     @contextmanager
-    def write_session(self) -> Iterator[Session]:
+    def write_session(self, *, is_long: bool = False) -> Iterator[Session]:
         """Give a session that is the only one to write, over all hosts.
 
         What it writes is durable when the block ends. SQLite has one writer at a time, and so no
-        two that wait for each other; elsewhere they take turns by a lock on one row.
+        two that wait for each other; elsewhere they take turns by a lock on one row. A server ends
+        the session of a process that does nothing with it for seconds, or with ``is_long`` for half
+        a minute.
         """
         self.open()
-        with self.database.write() as connection:
+        with self.database.write(is_long=is_long) as connection:
             if self.database.dialect != "sqlite":
                 connection.execute(_write_lock_query(self.tables))
             yield Session(connection, self.tables, self.owner)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Select, bindparam, delete, select, update
 
@@ -40,6 +40,25 @@ class ScheduleChange:
         return self.is_removed or not self.schedule.is_enabled
 
 
+class ScheduleNews(NamedTuple):
+    """What ticks have to know of a stored schedule that has changed; there may be very many."""
+
+    name: str
+    task: str
+    #: When it is, as JSON text.
+    arguments: str
+    #: Slots that are later count (aware, UTC).
+    changed: datetime
+    version: int
+    is_enabled: int
+    is_removed: int
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it makes no slots from now on."""
+        return bool(self.is_removed or not self.is_enabled)
+
+
 def put_change(session: Session, change: ScheduleChange) -> None:
     """Write a stored schedule as it is now, under the next version."""
     schedule, table = change.schedule, session.tables.schedules
@@ -60,14 +79,14 @@ def put_change(session: Session, change: ScheduleChange) -> None:
     session.connection.execute(statement)
 
 
-def _next_version(session: Session) -> int:
-    """Return the version of this change; other changes wait for the end of the transaction."""
+def _next_version(session: Session, count: int = 1) -> int:
+    """Return the first version of so many changes; others wait for the end of the transaction."""
     info = session.tables.schema_info
     is_version = info.c.name == SCHEDULES_VERSION_INFO
     query = select(info.c.value).where(is_version).with_for_update()
-    version = int(session.connection.scalar(query) or 0) + 1
-    session.connection.execute(update(info).where(is_version).values(value=str(version)))
-    return version
+    last = int(session.connection.scalar(query) or 0)
+    session.connection.execute(update(info).where(is_version).values(value=str(last + count)))
+    return last + 1
 
 
 def read_version(session: Session) -> int:
@@ -75,17 +94,19 @@ def read_version(session: Session) -> int:
     return int(read_info(session, SCHEDULES_VERSION_INFO) or 0)
 
 
-def read_changes(session: Session, since: int) -> list[ScheduleChange]:
-    """Return what has changed after a version, in order, without payloads."""
-    rows = session.connection.execute(_changes_query(session.tables), {"since": since})
-    return [ScheduleChange(_to_schedule(row), bool(row.is_removed)) for row in rows]
+def read_news(session: Session, since: int, limit: int) -> list[ScheduleNews]:
+    """Return what has changed after a version, in order: the first so many."""
+    parameters = {"since": since, "limit": limit}
+    rows = session.connection.execute(_news_query(session.tables), parameters)
+    return [ScheduleNews(*row) for row in rows.all()]
 
 
 @once_per_store
-def _changes_query(tables: Tables) -> Select[Any]:
-    columns = [column for column in tables.schedules.c if column.name != "payload"]
+def _news_query(tables: Tables) -> Select[Any]:
+    columns = [tables.schedules.c[name] for name in ScheduleNews._fields]
     version = tables.schedules.c.version
-    return select(*columns).where(version > bindparam("since")).order_by(version)
+    query = select(*columns).where(version > bindparam("since")).order_by(version)
+    return query.limit(bindparam("limit"))
 
 
 def list_schedules(session: Session, task: str | None = None) -> list[StoredSchedule]:
@@ -119,10 +140,21 @@ def read_payloads(session: Session, names: Collection[str]) -> dict[str, Any]:
 
 
 def remove_all(session: Session) -> None:
-    """Remove all stored schedules; processes that know them hear of it."""
-    removed = {"is_removed": 1, "arguments": "{}", "payload": None}
-    values = {**removed, "version": _next_version(session)}
-    session.connection.execute(update(session.tables.schedules).values(values))
+    """Remove all stored schedules; processes that know them hear of it.
+
+    Each has a version of its own, by which its change is known.
+    """
+    table = session.tables.schedules
+    is_there = table.c.is_removed == 0
+    names = session.connection.scalars(select(table.c.name).where(is_there)).all()
+    if not names:
+        return
+    first = _next_version(session, len(names))
+    removed = {"is_removed": 1, "arguments": "{}", "payload": None, "version": bindparam("next")}
+    session.connection.execute(
+        update(table).where(table.c.name == bindparam("of")).values(removed),
+        [{"of": name, "next": first + number} for number, name in enumerate(names)],
+    )
 
 
 def prune_removed(session: Session, before: datetime) -> None:
@@ -138,7 +170,7 @@ def _to_schedule(row: Row[Any]) -> StoredSchedule:
         name=row.name,
         task=row.task,
         arguments=json.loads(row.arguments),
-        payload=load_payload(row._mapping.get("payload")),
+        payload=load_payload(row.payload),
         is_enabled=bool(row.is_enabled),
         changed=row.changed,
         version=row.version,

@@ -173,7 +173,7 @@ def add_backfill(store: Store, slot_range: SlotRange, origin: str) -> int:
     A slot may lie in the future: once it is due, ticks find it waiting, and so do not take it as a
     new slot of the schedule too. Raises StoreError.
     """
-    with store.write_session() as session:
+    with store.write_session(is_long=True) as session:
         already_handled = handled_slots(session, slot_range)
         _free_skipped_slots(session, slot_range, origin)
         waiting_runs = [

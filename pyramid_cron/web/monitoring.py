@@ -9,13 +9,13 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..errors import StoreError
+from ..errors import ExtraMissingError, StoreError, TemplatesMissingError
 from ..health_report import assess_health
-from ..metrics import ExtraMissingError, render_metrics
+from ..metrics import render_metrics
 from ..planning.health import Health
 from ..serializers import health_data, task_health_data
 from ..text import escape_unprintable
-from .pages import TemplatesMissingError, local_health_report, render_page, template_environment
+from .pages import local_health_report, render_page, template_environment
 from .problems import HTTPProblem, problem_json_response
 from .responses import (
     accept_weights,

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..app import get_cron
-from ..errors import StoreError
+from ..errors import StoreError, TemplatesMissingError
 from ..health_report import HealthReport, read_health_report
 from ..planning.health import Health
 from ..schedule.zones import parse_moment, to_zone
@@ -30,16 +30,6 @@ _UNREAD = object()
 
 MAX_CELL_CHARACTERS = 80
 """Characters of a payload that a table shows."""
-
-
-class TemplatesMissingError(Exception):
-    """Pages need the package jinja2."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            'pages need the package jinja2: pip install "pyramid_cron[web]";'
-            " without it there is JSON (Accept: application/json)"
-        )
 
 
 def render_page(request: Request, template: str, **values: Any) -> str:

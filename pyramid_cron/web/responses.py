@@ -17,7 +17,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import get_cron
-from ..errors import StoreError
+from ..errors import StoreError, TemplatesMissingError
 from ..health_report import HealthReport, read_health_report
 from ..planning.health import HealthState
 from ..run import RUN_ID_PATTERN, RunReason, RunState, Trigger
@@ -25,7 +25,7 @@ from ..schedule.quantities import parse_integer_text
 from ..schedule.zones import parse_moment
 from ..text import suggest
 from .access import require_access
-from .pages import TemplatesMissingError, local_health_report, render_page
+from .pages import local_health_report, render_page
 from .problems import HTTPProblem, problem_json_response
 
 PageView = Callable[[Request], Response]

@@ -60,7 +60,8 @@ def account(cron: CronApp, starts: Path, until: datetime | None = None) -> Accou
         slots=len(judged),
         starts=len(begun),
         states=dict(Counter(str(run.reason or run.state) for run in runs)),
-        twice=_twice(begun, attempts),
+        # Those that are deferred within one second have one slot.
+        twice=_twice([start for start in begun if due[start[0]]], attempts),
         unrecorded=[
             f"{name} {slot.isoformat()}"
             for name, slot in judged

@@ -184,6 +184,17 @@ def no_namespaces() -> str | None:
         return f"no network namespace can be made here: {getattr(error, 'stderr', error)!r}"
 
 
+def no_host_names() -> str | None:
+    """Return why a host can't have a name of its own, or None."""
+    try:
+        subprocess.run(
+            ["unshare", "--uts", "hostname", "anvil"], check=True, capture_output=True, timeout=20
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"no host can have a name of its own here: {getattr(error, 'stderr', error)!r}"
+    return None
+
+
 class Line:
     """The way from one host to the servers."""
 
@@ -192,6 +203,11 @@ class Line:
         self._network = network
         self.address, self.ports = relay.at, relay.ports
         self.command = network.command if network else ()
+
+    def command_as(self, name: str) -> tuple[str, ...]:
+        """What goes before a command that is to run there, on a host of that name."""
+        script = 'hostname "$0" && exec "$@"'
+        return (*self.command, "unshare", "--uts", "sh", "-c", script, name)
 
     def cut(self, how: str) -> None:
         """Cut it: ``silent``, so that nothing comes and nothing goes, or ``refused``."""

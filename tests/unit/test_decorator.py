@@ -6,7 +6,7 @@ from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 import tests.scanned.functions
 import tests.scanned.methods
 from pyramid_cron import scheduler
-from pyramid_cron.decorator import MethodTask
+from pyramid_cron.directives import MethodTask
 from tests.apps import NOON, configure, cron_of
 
 FUNCTIONS, METHODS = "tests.scanned.functions", "tests.scanned.methods"

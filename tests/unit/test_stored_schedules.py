@@ -1,5 +1,6 @@
 """``request.cron.schedule``: recurring schedules of a task that are made while it runs."""
 
+import json
 from datetime import date, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from webtest import TestApp
 
 from pyramid_cron import At, Cron, Every, Schedule, scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.schedule_arguments import TimesByText, make_times
 from pyramid_cron.store.retention import prune
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, Note, committed, configure, configure_with_database, cron_of
@@ -491,3 +493,41 @@ class TestTransactions:
         assert scheduler(cron.registry).schedules() == []
         cron.run("sign_up")
         assert [one.name for one in scheduler(cron.registry).schedules()] == ["ann"]
+
+
+class TestTimesByText:
+    """Very many schedules are read by the text of their arguments."""
+
+    def find(self, name, **when):
+        text = json.dumps(when)
+        times = TimesByText("UTC")
+        first = times.find("another", text)
+        again = times.find(name, text)
+        assert again == make_times(name, when, "UTC")
+        return first, again
+
+    def test_equal_ones_share_what_they_are(self):
+        first, again = self.find("ann", hour=7, timezone="Asia/Tokyo")
+        assert again is first
+        assert again.timezone == "Asia/Tokyo"
+
+    def test_those_in_other_zones_share_their_fields(self):
+        times = TimesByText("UTC")
+        [one] = times.find("a", '{"hour": 7, "timezone": "Asia/Tokyo"}').schedules
+        [two] = times.find("b", '{"hour": 7}').schedules
+        assert one.fields is two.fields
+        assert (one.timezone, two.timezone) == ("Asia/Tokyo", "UTC")
+
+    @pytest.mark.parametrize("when", [{"schedule": "h 7 * * *"}, {"hour": "H(0-9)", "min": 0}])
+    def test_a_hash_is_of_each_name(self, when):
+        first, again = self.find("ann", **when)
+        assert again.schedules != first.schedules
+
+    def test_a_share_of_the_jitter_is_of_each_name(self):
+        first, again = self.find("ann", every="1h", jitter="30m")
+        assert again.schedules is first.schedules
+        assert again.offset != first.offset
+
+    def test_bounds_are_kept(self):
+        _, again = self.find("ann", every="10h", starting="2030-01-01T00:00:00Z", timezone="UTC")
+        assert again.describe() == "every 10 hours, from 2030-01-01 00:00:00 UTC"

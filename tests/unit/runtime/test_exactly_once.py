@@ -1,16 +1,20 @@
 """The end of a run in the task's own transaction: work and record together, or neither."""
 
+import sqlite3
 from datetime import timedelta
 
 import pytest
+import transaction
 import zope.sqlalchemy
 from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.response import Response
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import sessionmaker
+from transaction import TransactionManager
 from webtest import TestApp
 
-from pyramid_cron import StoreError, TaskTimeout, scheduler
+from pyramid_cron import StoreError, TaskTimeout, events, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.run import RunState
 from pyramid_cron.runtime.task_session import shares_database
@@ -55,6 +59,12 @@ def states(tester, name="work"):
 def ends(found):
     with found.connection() as connection:
         return connection.execute(select(make_tables(found.prefix).ends)).all()
+
+
+def rows_of_later(session, found):
+    """Return the rows of the task ``later`` as a session sees them in its transaction."""
+    runs = make_tables(found.prefix).runs
+    return session.execute(select(runs.c.id).where(runs.c.task == "later")).all()
 
 
 class TestTogether:
@@ -315,6 +325,13 @@ class TestOtherDatabase:
             engine.dispose()
         store.database.dispose()
 
+    def test_another_session_at_each_call_is_refused(self, file):
+        books = Books(file)
+        tester = books.tester()
+        get_cron(tester.registry).get_session = lambda _: books.session_class()
+        with pytest.raises(StoreError, match="returns another session at each call"):
+            tester.tick(NOON)
+
     def test_a_file_by_another_spelling_is_the_same(self, file, tmp_path):
         (tmp_path / "link").symlink_to(tmp_path)
         books = Books(file, settings={"cron.url": f"sqlite:///{tmp_path}/link/cron.sqlite"})
@@ -365,6 +382,97 @@ class TestCommitThatRaises:
         assert books.written() == []
         assert [end.state for end in ends(shared)] == ["failed"]  # none that comes late counts
         assert states(tester) == [(1, "failed")]
+
+    def test_and_has_not_which_was_recorded_without_an_answer(self, file):
+        """The failure is told as it was, though its end is on record already."""
+        books = Books(file, "plain session")
+
+        def work(system):
+            store = get_cron(system["registry"]).store
+            settle = store.settle_end
+
+            def settle_and_raise(end):
+                settle(end)
+                raise StoreError("connection lost")
+
+            store.settle_end = settle_and_raise
+
+            def fail():
+                raise OperationalError("COMMIT", {}, Exception("connection lost"))
+
+            system["request"].db.commit = fail
+
+        books.add_task("work", work)
+        tester = books.tester()
+        tester.tick(NOON)
+        [run] = scheduler(tester.registry).history("work")
+        assert (run.state, "connection lost" in run.error) == ("failed", True)
+
+
+class TestBusyFile:
+    """SQLite has one writer at a time, and others wait for it as long as they like."""
+
+    @pytest.fixture
+    def other(self, file):
+        connection = sqlite3.connect(file.url.database, isolation_level=None)
+        yield connection
+        connection.close()
+
+    @pytest.mark.parametrize("mode", ["explicit", "none", "plain session", "plain connection"])
+    def test_who_has_written_nothing_has_succeeded_all_the_same(self, file, other, mode):
+        books = Books(file, mode)
+
+        def work(system):
+            system["request"].db.execute(text("PRAGMA busy_timeout = 0"))
+            other.execute("BEGIN IMMEDIATE")
+
+        books.add_task("work", work)
+        books.config.add_subscriber(lambda _: other.rollback(), events.RunSucceeded)
+        tester = books.tester()
+        assert [run.state for run in tester.tick(NOON).runs] == ["succeeded"]
+        assert states(tester) == [(1, "succeeded")]
+        assert ends(file) == []
+
+    @pytest.mark.parametrize("mode", ["explicit", "plain session"])
+    def test_a_commit_that_is_refused_costs_an_attempt_and_no_run(self, file, other, mode):
+        books = Books(file, mode)
+
+        def work(system):
+            session = system["request"].db
+            session.execute(text("PRAGMA busy_timeout = 0"))
+            books.write(system["request"], "done")
+            if system["run"].attempt == 1:
+                other.execute("BEGIN")
+                other.execute("SELECT * FROM ledger_of_others").fetchall()
+                event.listen(session, "after_transaction_end", lambda *_: other.rollback())
+
+        file.execute("CREATE TABLE ledger_of_others (text)")
+        books.add_task("work", work, hour=12)
+        tester = books.tester()
+        [run] = tester.tick(NOON).runs
+        assert run.state == "lost"
+        assert run.error.startswith("lost: its work was not committed: sqlalchemy.exc.")
+        assert run.error.endswith("database is locked")
+        assert books.written() == []
+        tester.tick(NOON + MINUTE)
+        assert (states(tester), books.written()) == ([(1, "lost"), (2, "succeeded")], ["done"])
+
+    def test_a_statement_that_is_refused_is_the_tasks_own_failure(self, file, other):
+        books = Books(file, "plain session")
+
+        def work(system):
+            system["request"].db.execute(text("PRAGMA busy_timeout = 0"))
+            other.execute("BEGIN IMMEDIATE")
+            try:
+                books.write(system["request"], "done")
+            finally:
+                other.rollback()
+
+        books.add_task("work", work, hour=12)
+        tester = books.tester()
+        tester.tick(NOON)
+        assert states(tester) == [(1, "failed")]
+        assert scheduler(tester.registry).waiting() == []
 
 
 class TestReadAtOnce:
@@ -459,6 +567,29 @@ class TestDeferred:
         assert books.written() == ([] if fails else ["order"])
         assert self.on_record(tester) == (not fails)
 
+    @pytest.mark.parametrize("mode", ["explicit", "plain session", "plain connection"])
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_what_goes_on_between_ticks_is_woken_after_the_commit(self, file, mode, times, ask):
+        books, seen = Books(file, mode), []
+
+        def view(request):
+            for _ in range(times):
+                ask(request.cron)
+            seen.append("asked")
+            if mode.startswith("plain"):
+                request.db.commit()
+            return Response("ok")
+
+        books.config.add_route("order", "/order")
+        books.config.add_view(view, route_name="order")
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        cron = get_cron(tester.registry)
+        cron.on_deferred = lambda: seen.append(self.on_record(tester))
+        TestApp(books.config.make_wsgi_app()).get("/order")
+        assert seen[0] == "asked"
+        assert seen[-1] > 0
+
     def test_a_schedule_is_found_again_in_its_transaction(self, file):
         books = Books(file)
 
@@ -474,8 +605,12 @@ class TestDeferred:
 
 
 class TestAbandoned:
-    def test_only_one_of_two_ends_counts(self, file):
-        """A run that is given up while its thread commits is over as the thread has it."""
+    @pytest.mark.parametrize("kill", [None, lambda: None])
+    def test_only_one_of_two_ends_counts(self, file, kill):
+        """A run that is given up while its thread commits is over as the thread has it.
+
+        So it is in a process of its own, which is killed a moment later.
+        """
         books = Books(file, "plain session")
 
         def work(system):
@@ -487,6 +622,7 @@ class TestAbandoned:
             def be_slow():
                 [execution] = executions.all()
                 commit()
+                execution.kill = kill
                 execution.interrupt(TaskTimeout("ran longer than its timeout"))
                 executions.abandon(execution)
 
@@ -523,3 +659,86 @@ def test_what_is_no_session_is_refused(file):
     config.add_cron_task(lambda: None, name="work")
     with pytest.raises(TypeError, match="neither a SQLAlchemy session nor a connection"):
         CronTester(config.make_wsgi_app()).tick(NOON)
+
+
+class TestAnotherSession:
+    """``scheduler(registry)`` outside of requests, and in tasks that have only the registry."""
+
+    @pytest.fixture
+    def books(self, file):
+        books = Books(file)
+        books.add_task("later", lambda: None, on_demand=True)
+        return books
+
+    def waiting(self, tester):
+        return len(scheduler(tester.registry).waiting("later"))
+
+    @pytest.mark.parametrize("is_registered", [False, True])
+    def test_a_session_of_the_callers_own_has_it_in_its_transaction(self, books, is_registered):
+        tester, seen = books.tester(), []
+        tester.tick(NOON)
+        with sessionmaker(books.engine)() as session:
+            if is_registered:
+                zope.sqlalchemy.register(session)
+            transaction.begin()
+            control = scheduler(tester.registry, session=session)
+            for end in (transaction.abort, transaction.commit):
+                control.defer("later")
+                control.schedule("nightly", "later", hour=2)
+                assert control.get_schedule("nightly").name == "nightly"
+                seen.append(self.waiting(tester))
+                if not is_registered:
+                    (session.rollback if end == transaction.abort else session.commit)()
+                end()
+                seen.append(self.waiting(tester))
+        assert seen == [0, 0, 0, 1]
+        assert len(scheduler(tester.registry).schedules()) == 1
+
+    def test_a_connection_is_one_too(self, books):
+        tester = books.tester()
+        tester.tick(NOON)
+        with books.engine.begin() as connection:
+            scheduler(tester.registry, session=connection).defer("later")
+            assert self.waiting(tester) == 0
+        assert self.waiting(tester) == 1
+
+    def test_one_in_another_database_is_refused(self, books):
+        tester = books.tester()
+        with create_engine("sqlite://").connect() as connection:
+            control = scheduler(tester.registry, session=connection)
+            with pytest.raises(StoreError, match="the session in another database, sqlite://"):
+                control.defer("later")
+
+    def test_what_is_no_session_is_refused(self, books):
+        with pytest.raises(TypeError, match="session=42: must be a SQLAlchemy session"):
+            scheduler(books.tester().registry, session=42)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_in_a_task_it_is_the_tasks(self, file, mode):
+        books, seen = Books(file, mode), []
+        books.add_task("later", lambda: None, on_demand=True)
+
+        def work(system):
+            scheduler(system["registry"]).defer("later")
+            seen.extend(rows_of_later(system["request"].db, file))
+
+        books.add_task("work", work, hour=12)
+        tester = books.tester()
+        tester.tick(NOON)
+        assert (len(seen), self.waiting(tester)) == (1, 1)
+
+    def test_in_a_request_it_is_the_requests_if_that_has_the_manager(self, books):
+        seen = []
+
+        def view(request):
+            scheduler(request.registry, tm=request.tm).defer("later")
+            seen.extend(rows_of_later(request.db, books.place))
+            scheduler(request.registry, tm=TransactionManager()).defer("later")
+            raise HTTPBadRequest
+
+        books.config.add_route("order", "/order")
+        books.config.add_view(view, route_name="order")
+        tester = books.tester()
+        tester.tick(NOON)
+        TestApp(books.config.make_wsgi_app()).get("/order", status=400)
+        assert (len(seen), self.waiting(tester)) == (1, 0)

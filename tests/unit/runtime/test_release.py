@@ -9,7 +9,10 @@ from webtest import TestApp
 
 from pyramid_cron import RunState, events, scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.clock import Stopwatch
 from pyramid_cron.errors import StoreError
+from pyramid_cron.planning.snapshot import WaitingRun
+from pyramid_cron.run import Trigger
 from pyramid_cron.runtime import supervisor
 from tests.apps import NOON, configure, cron_of
 from tests.integration.processes import wait_until
@@ -115,6 +118,28 @@ class TestRunsBehindASlowOne:
             assert control.get_run(second.id).state is RunState.CANCELLED
         assert calls == ["third"]
         assert [event.run.id for event in heard] == [second.id]
+
+
+def test_a_claim_and_its_lease_begin_once_other_processes_let_this_one_write(monkeypatch):
+    config = configure(**{"cron.lease": "60"})
+    config.add_cron_task(lambda system: None, hour=12, name="a")
+    cron_of(config).reset()
+    cron, seconds = get_cron(config.registry), [0.0]
+    cron.clock = lambda: NOON
+    claim_transaction = cron.store.claim_transaction
+
+    @contextmanager
+    def after_a_wait(*arguments):
+        with claim_transaction(*arguments) as claims:
+            seconds[0] = 30.0
+            yield claims
+
+    monkeypatch.setattr(cron.store, "claim_transaction", after_a_wait)
+    with cron.supervisor.claim_transaction(Stopwatch(NOON, lambda: seconds[0])) as claims:
+        [run], _ = claims.claim([WaitingRun("a", NOON, Trigger.SCHEDULE, NOON)])
+        [active] = claims.active_runs().active[run.task_key]
+    assert run.claimed == NOON + timedelta(seconds=30)
+    assert active.lease_until == NOON + timedelta(seconds=90)
 
 
 class TestALostAnswer:

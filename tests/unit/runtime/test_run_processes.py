@@ -22,6 +22,7 @@ from pyramid_cron.errors import StoreError
 from pyramid_cron.runtime import run_processes, supervisor
 from pyramid_cron.runtime.subprocesses import Process, UnknownStatusError
 from pyramid_cron.runtime.tick import run_tick_and_wait
+from pyramid_cron.store.ends import read_ends
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 
@@ -121,6 +122,32 @@ class TestAtItsEnd:
         run = shop(TAKE_OVER + "os.kill(os.getpid(), signal.SIGKILL)").run()
         assert (run.state, run.exit_status) == (RunState.FAILED, -9)
         assert run.error == "its process was ended by signal 9 (SIGKILL)"
+
+    @pytest.mark.parametrize("begins", ["", TAKE_OVER])
+    def test_where_lost_attempts_are_made_good_a_signal_loses_it(self, shop, begins):
+        killed = shop(begins + "os.kill(os.getpid(), signal.SIGKILL)", lost_attempts=1)
+        told = []
+        killed.registry.registerHandler(told.append, [events.RunLost])
+        run = killed.run()
+        assert (run.state, run.exit_status) == (RunState.LOST, -9)
+        assert run.error == "lost: its process was ended by signal 9 (SIGKILL)"
+        assert [event.run.id for event in told] == [run.id]
+        [waiting] = killed.scheduler.waiting()
+        assert (waiting.attempt, waiting.lost_count) == (2, 1)
+
+    def test_an_end_that_it_has_left_on_record_is_its_own(self, shop):
+        program = """
+with sqlite3.connect(sys.argv[1], timeout=30) as db:
+    moment = int(time.time() * 1e6)
+    db.execute("insert into cron_ends values (?, 'succeeded', ?, ?)", [sys.argv[2], moment, moment])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        killed = shop(TAKE_OVER + program, lost_attempts=1)
+        run = killed.run()
+        assert (run.state, run.error, run.stdout) == (RunState.SUCCEEDED, None, "out\n")
+        assert killed.scheduler.waiting() == []
+        with killed.cron.store.read_session() as session:
+            assert read_ends(session, [run.id]) == {}
 
     def test_one_that_could_not_begin_is_a_failure_that_says_why(self, shop):
         run = shop("sys.exit('no such file')").run()

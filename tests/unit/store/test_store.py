@@ -10,18 +10,17 @@ from pyramid_cron.planning.catch_up import SkippedSlots
 from pyramid_cron.planning.snapshot import ActiveRun, PauseRule
 from pyramid_cron.run import (
     BACKFILL_ORIGIN,
-    MAX_RUN_TEXT_BYTES,
     PARALLEL_BACKFILL_ORIGIN,
     Progress,
     Run,
     RunReason,
     RunState,
     Trigger,
-    make_storable,
 )
 from pyramid_cron.store.results import Outcome, WriteBatch
 from pyramid_cron.store.ticks import TickRecord
 from pyramid_cron.store.waiting import SlotRange, add_backfill
+from pyramid_cron.text import MAX_RUN_TEXT_BYTES, make_storable
 from tests.apps import NOON
 from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, write
 

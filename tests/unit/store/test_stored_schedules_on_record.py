@@ -15,7 +15,7 @@ from pyramid_cron.store.stored_schedules import (
     find_schedule,
     list_schedules,
     prune_removed,
-    read_changes,
+    read_news,
     read_payloads,
     read_version,
 )
@@ -59,9 +59,10 @@ def test_each_change_has_the_next_version(store):
     change(store, "b", is_removed=True)
     assert read(store, read_version) == 5
     assert store.peek(NOON).schedules_version == 5
-    changes = read(store, read_changes, 3)
-    assert [(one.schedule.name, one.schedule.version) for one in changes] == [("a", 4), ("b", 5)]
-    assert [one.is_off for one in changes] == [False, True]
+    news = read(store, read_news, 3, 10)
+    assert [(one.name, one.version) for one in news] == [("a", 4), ("b", 5)]
+    assert [one.is_off for one in news] == [False, True]
+    assert [one.name for one in read(store, read_news, 0, 1)] == ["c"]
     assert [one.name for one in read(store, list_schedules)] == ["a", "c"]
     assert read(store, find_schedule, "b") is None
 
@@ -100,13 +101,18 @@ def test_removed_ones_are_forgotten_after_a_while(store):
     change(store, "b")
     with store.write_session() as session:
         prune_removed(session, NOON + MINUTE)
-    assert [one.schedule.name for one in read(store, read_changes, 0)] == ["b"]
+    assert [one.name for one in read(store, read_news, 0, 10)] == ["b"]
     assert read(store, read_version) == 2
 
 
-def test_to_forget_all_is_a_change_that_others_hear_of(store):
-    change(store, "a", payload=1)
+def test_to_forget_all_is_a_change_of_each_that_others_hear_of(store):
+    for name in ("a", "b"):
+        change(store, name, payload=1)
     forget_all(store)
-    [one] = read(store, read_changes, 1)
-    assert (one.is_off, one.schedule.arguments) == (True, {})
+    news = read(store, read_news, 2, 10)
+    assert [(one.is_off, one.arguments) for one in news] == [(True, "{}")] * 2
+    assert sorted(one.version for one in news) == [3, 4]
+    assert read(store, read_version) == 4
     assert read(store, list_schedules) == []
+    forget_all(store)
+    assert read(store, read_version) == 4

@@ -18,6 +18,10 @@ from tests.databases import DRIVERS
 from tests.records import MINUTE, claim, ended, slot, write
 
 ITS_ID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
+ITS_IDLE_LIMIT = {
+    "postgresql": "SELECT current_setting('idle_in_transaction_session_timeout')",
+    "mariadb": "SELECT @@idle_write_transaction_timeout",
+}
 KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
 
 LOST = "gone away|terminating|Lost connection"
@@ -28,6 +32,13 @@ def kill_connection(place, store):
     with store.database.read() as connection:
         number = connection.scalar(text(ITS_ID[place.kind]))
     place.execute(KILL[place.kind].format(number))
+
+
+def idle_limit(place, store, **options):
+    """Return after how many idle seconds the server ends a transaction that writes."""
+    with store.write_session(**options) as session:
+        limit = session.connection.scalar(text(ITS_IDLE_LIMIT[place.kind]))
+    return int(str(limit).removesuffix("s"))
 
 
 @contextmanager
@@ -221,10 +232,11 @@ class TestAnotherThatHoldsTheLock:
 
 
 class TestAProcessThatIsFrozen:
-    def test_its_transaction_is_ended_for_it(self, served, make_store, monkeypatch):
-        """It can't keep others from working for longer than a while."""
-        monkeypatch.setattr(engine, "STORE_WAIT_SECONDS", 10)
-        monkeypatch.setattr(engine, "IDLE_TRANSACTION_SECONDS", 1)
+    @pytest.fixture
+    def frozen(self, served, make_store, monkeypatch):
+        """A store whose process was frozen in a transaction, and another's, which waited for it."""
+        monkeypatch.setattr(engine, "STORE_WAIT_SECONDS", 20)
+        monkeypatch.setattr(engine, "IDLE_WRITE_SECONDS", 1)
         frozen, store = make_store(served), make_store(served)
         with (
             trouble(served, "gone away|terminating|Lost connection"),
@@ -233,7 +245,25 @@ class TestAProcessThatIsFrozen:
             claims.claim([slot("a")])
             assert claim(store, slot("b"))
             claims.claim([slot("c")])
+        return frozen
+
+    def test_its_transaction_is_ended_for_it(self, frozen):
+        """It can't keep others from working for longer than they wait."""
         assert [run.task for run in frozen.history()] == ["b"]
+        assert claim(frozen, slot("a"))
+
+    def test_it_is_given_more_time_afterwards_as_it_may_be_only_slow(
+        self, served, make_store, frozen
+    ):
+        assert idle_limit(served, frozen) == engine.IDLE_TRANSACTION_SECONDS
+        assert idle_limit(served, make_store(served)) == 1
+
+    def test_one_that_says_it_takes_long_has_more_time_at_once(self, served, make_store):
+        store = make_store(served)
+        assert idle_limit(served, store) == engine.IDLE_WRITE_SECONDS
+        assert idle_limit(served, store, is_long=True) == engine.IDLE_TRANSACTION_SECONDS
+        assert idle_limit(served, store) == engine.IDLE_WRITE_SECONDS
+        assert engine.IDLE_WRITE_SECONDS < engine.STORE_WAIT_SECONDS
 
 
 class TestTooManyConnections:
