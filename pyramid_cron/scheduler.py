@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 
 from . import events, logs
+from .action_record import ActionKind, ActionRecord, make_action
 from .app import CronApp, get_cron
 from .health_report import HealthReport, assess_health, read_health_report
 from .planning.followups import floor_to_second, retry_of
@@ -36,6 +37,7 @@ from .run import (
     make_adhoc_origin,
     make_run_ids,
 )
+from .runtime.actor import find_actor, is_by_hand
 from .runtime.deferral import (
     Caller,
     callers_transaction,
@@ -53,6 +55,7 @@ from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
 from .schedule_control import ScheduleStatus, describe_schedule, make_schedule
 from .serializers import task_data
+from .store.action_log import record_action
 from .store.handoff import cancel_handed_off_run
 from .store.queries import list_task_names
 from .store.results import DeferredRun
@@ -67,6 +70,7 @@ from .store.waiting import (
     reschedule_run,
 )
 from .task import TASK_NAME_PATTERN, Task
+from .text import format_instant
 
 ORIGIN_BY_OVERLAP = {"delay": BACKFILL_ORIGIN, "allow": PARALLEL_BACKFILL_ORIGIN}
 """The origins of a backfill's runs, by its argument ``overlap``."""
@@ -195,11 +199,10 @@ class Scheduler:
         """
         cron = self._cron
         task = cron.task_registry.get(name)
+        action = self._make_action(ActionKind.RUN, task=name)
         with self._own_request() as request:
             commit_first = request is self._request
-            return run_manually(
-                cron, request, task, payload, cron.clock(), commit_first=commit_first
-            )
+            return run_manually(cron, request, task, payload, action, commit_first=commit_first)
 
     def defer(
         self,
@@ -246,7 +249,13 @@ class Scheduler:
             id=make_run_ids(slot, 1)[0],
             key=key,
         )
-        deferred_run = DeferredRun(waiting_run, replaces=replace)
+        action = None
+        if is_by_hand(self._request):  # otherwise it is the application's work
+            details = {"not_before": format_instant(slot), "key": key}
+            action = self._make_action(
+                ActionKind.DEFER, task=name, run=waiting_run.id, details=details
+            )
+        deferred_run = DeferredRun(waiting_run, replaces=replace, action=action)
         return defer_until_commit(self._cron, self._caller, deferred_run)
 
     def schedule(
@@ -269,8 +278,11 @@ class Scheduler:
         payload that is not JSON), StoreError.
         """
         cron = self._cron
-        stored, _ = make_schedule(cron, name, task, payload, enabled, when)
-        change_schedule_at_commit(cron, self._caller, ScheduleChange(stored))
+        stored, times = make_schedule(cron, name, task, payload, enabled, when)
+        details = {"when": times.describe(), "enabled": enabled}
+        action = self._make_action(ActionKind.SCHEDULE, task=task, schedule=name, details=details)
+        change = ScheduleChange(stored, action=action)
+        change_schedule_at_commit(cron, self._caller, change)
         return describe_schedule(cron, stored, cron.store.pause_rules())
 
     def unschedule(self, name: str) -> None:
@@ -280,7 +292,8 @@ class Scheduler:
         """
         stored = self._find_schedule(name)
         removed = dataclasses.replace(stored, changed=self._cron.clock(), is_enabled=False)
-        change = ScheduleChange(removed, is_removed=True)
+        action = self._make_action(ActionKind.UNSCHEDULE, task=stored.task, schedule=stored.name)
+        change = ScheduleChange(removed, is_removed=True, action=action)
         change_schedule_at_commit(self._cron, self._caller, change)
 
     def schedules(self, task: str | None = None) -> list[ScheduleStatus]:
@@ -342,7 +355,9 @@ class Scheduler:
         """
         run = self._get_run(run_id)
         moment = _parse_moment(self._cron.clock(), at, after)
-        moved = reschedule_run(self._cron.store, run.id, moment)
+        details = {"not_before": format_instant(moment)}
+        action = self._make_action_on(run, ActionKind.RESCHEDULE, details=details)
+        moved = reschedule_run(self._cron.store, run.id, moment, action)
         if moved is None:
             state = self._get_run(run.id).state
             raise ValueError(f"run {run.id} can't be rescheduled: it does not wait, it is {state}")
@@ -365,11 +380,17 @@ class Scheduler:
 
     def _cancel_waiting(self, name: str, wanted: Trigger | None) -> int:
         cron, count = self._cron, 0
+
+        def action_for(count: int) -> ActionRecord:
+            details = {"count": count, "trigger": wanted and wanted.value}
+            return self._make_action(ActionKind.CANCEL_ALL, task=name, details=details)
+
         # Found once: a cancelled slot of a task with fixed delay has one that follows.
         run_ids = find_waiting_ids(cron.store, name, wanted)
         for start in range(0, len(run_ids), CANCEL_BATCH_SIZE):
             batch = run_ids[start : start + CANCEL_BATCH_SIZE]
-            ended = cancel_waiting(cron.store, batch, cron.clock(), cron.outcome_of)
+            now = cron.clock()
+            ended = cancel_waiting(cron.store, batch, now, cron.outcome_of, action_for)
             self._announce_cancelled(ended)
             count += len(ended)
         return count
@@ -428,7 +449,9 @@ class Scheduler:
             raise ValueError(f"until={until!r}: must be an aware moment in the future")
         if reason is not None and not isinstance(reason, str):
             raise ValueError(f"reason={reason!r}: must be text")
-        names, _ = self._add_pause_rule(PauseRule(now, True, pattern, until, reason))
+        details = {"until": until and format_instant(until), "reason": reason}
+        rule = PauseRule(now, True, pattern, until, reason)
+        names, _ = self._add_pause_rule(rule, ActionKind.PAUSE, details)
         self._notify([(events.TaskPaused, name, until, reason) for name in names])
         return names
 
@@ -440,7 +463,7 @@ class Scheduler:
         Raises ValueError for a wrong pattern, LookupError if no task matches, StoreError.
         """
         rule = PauseRule(self._cron.clock(), False, pattern)
-        matching, earlier_rules = self._add_pause_rule(rule)
+        matching, earlier_rules = self._add_pause_rule(rule, ActionKind.RESUME)
         names = [name for name in matching if self._is_paused(name, rule.since, earlier_rules)]
         self._notify([(events.TaskResumed, name) for name in names])
         return names
@@ -460,7 +483,9 @@ class Scheduler:
             for kind, *values in queued_events:
                 events.notify_subscribers(kind, request, *values)
 
-    def _add_pause_rule(self, rule: PauseRule) -> tuple[list[str], list[PauseRule]]:
+    def _add_pause_rule(
+        self, rule: PauseRule, kind: ActionKind, details: Mapping[str, Any] | None = None
+    ) -> tuple[list[str], list[PauseRule]]:
         """Record a pause rule; return the names that it matches, and the rules before it."""
         check_pattern(rule.pattern)
         cron = self._cron
@@ -471,7 +496,14 @@ class Scheduler:
         ]
         if not names:
             raise LookupError(f"no cron task matches {rule.pattern!r}")
-        return names, self._cron.store.add_pause_rule(rule)
+        task = schedule = None
+        if len(names) == 1:
+            task = cron.schedule_book.task_of(names[0])
+            schedule = None if task == names[0] else names[0]
+        action = self._make_action(
+            kind, task=task, schedule=schedule, pattern=rule.pattern, details=details or {}
+        )
+        return names, self._cron.store.add_pause_rule(rule, action)
 
     def cancel(self, run_id: str) -> Run:
         """Cancel a waiting run, or request that of an active one, which ends a moment later.
@@ -483,14 +515,15 @@ class Scheduler:
         run, cron = self._get_run(run_id), self._cron
         if run.state.is_final:
             raise ValueError(f"run {run.id} is over: it has {run.state}")
-        ended = cancel_waiting(cron.store, [run.id], cron.clock(), cron.outcome_of)
+        action, now = self._make_action_on(run, ActionKind.CANCEL), cron.clock()
+        ended = cancel_waiting(cron.store, [run.id], now, cron.outcome_of, lambda _: action)
         if not ended:
-            handed_off = cancel_handed_off_run(cron.store, run.id, cron.clock(), cron.outcome_of)
+            handed_off = cancel_handed_off_run(cron.store, run.id, now, cron.outcome_of, action)
             ended = [] if handed_off is None else [handed_off]
         if ended:
             self._announce_cancelled(ended)
             return ended[0]
-        cron.store.request_cancel(run.id)
+        cron.store.request_cancel(run.id, action)
         cron.supervisor.cancel(run.id)  # without delay, if it is in this process
         return self._get_run(run.id)
 
@@ -513,10 +546,12 @@ class Scheduler:
         retry = retry_of(run, floor_to_second(self._cron.clock()))
         attempt = self._cron.store.newest_ended_attempt(run) + 1
         retry = dataclasses.replace(retry, attempt=attempt)
+        action = self._make_action_on(run, ActionKind.RETRY)
         with callers_transaction(self._cron, self._caller) as session:
             if session is not None:
+                record_action(session, action)
                 return enqueue_or_advance(session, retry)
-        waiting_run = self._cron.store.enqueue_or_advance(retry)
+        waiting_run = self._cron.store.enqueue_or_advance(retry, action)
         self._cron.on_deferred()
         return waiting_run
 
@@ -559,13 +594,17 @@ class Scheduler:
                 raise ValueError(
                     f"overlap={overlap!r}: {task.name} has the lock {task.lock!r}; use 'delay'"
                 )
-        origin, store = ORIGIN_BY_OVERLAP[overlap], self._cron.store
-        return sum(
-            add_backfill(
-                store, SlotRange(task.name, since, until, task.between(since, until)), origin
-            )
-            for task in tasks
-        )
+        start, end = to_utc(since, "since"), to_utc(until, "until")
+        return sum(self._backfill(task, start, end, ORIGIN_BY_OVERLAP[overlap]) for task in tasks)
+
+    def _backfill(self, task: Task, since: datetime, until: datetime, origin: str) -> int:
+        def action_for(count: int) -> ActionRecord:
+            span = {"since": format_instant(since), "until": format_instant(until)}
+            details = {**span, "count": count}
+            return self._make_action(ActionKind.BACKFILL, task=task.name, details=details)
+
+        slots = SlotRange(task.name, since, until, task.between(since, until))
+        return add_backfill(self._cron.store, slots, origin, action_for)
 
     def match_tasks(self, pattern: str) -> list[Task]:
         """Return the registered task of this name, or those that a pattern matches.
@@ -582,6 +621,14 @@ class Scheduler:
             task for task in by_name.values() if matches_any(pattern, (task.name,), task.command)
         ]
         return tasks or [self._cron.task_registry.get(pattern)]  # whose error names the nearest
+
+    def _make_action_on(self, run: Run, kind: ActionKind, **more: Any) -> ActionRecord:
+        """Return an action on a run, for the record."""
+        return self._make_action(kind, task=run.task, schedule=run.schedule, run=run.id, **more)
+
+    def _make_action(self, kind: ActionKind, **what: Any) -> ActionRecord:
+        """Return an action of whoever calls, for the record."""
+        return make_action(kind, self._cron.clock(), find_actor(self._request), **what)
 
     def get_run(self, run_id: str) -> Run:
         """Return the run with all its texts.

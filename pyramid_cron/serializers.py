@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .action_record import ActionRecord
 from .planning.health import Health, TaskHealth
 from .planning.snapshot import PauseRule, TickReport
 from .run import Run
@@ -120,6 +121,21 @@ def task_data(
         "running": [run_data(run) for run in running],
         "waiting": waiting,
         "paused": pause_data(pause),
+    }
+
+
+def action_data(action: ActionRecord) -> JSONObject:
+    """Return who did what, and when."""
+    return {
+        "id": action.id,
+        "at": format_instant(action.at),
+        "action": action.kind.value,
+        "who": action.who,
+        "task": action.task,
+        "schedule": action.schedule,
+        "run": action.run,
+        "pattern": action.pattern,
+        "details": dict(action.details),
     }
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from pyramid.registry import Registry
 from sqlalchemy import make_url
 
+from .action_record import ActionKind, make_action
 from .app import CronApp, get_cron
 from .clock import Stopwatch
 from .planning.forecast import PlannedRun, forecast
 from .planning.snapshot import TickReport
 from .run import Run
+from .runtime.actor import find_actor
 from .runtime.request_scope import own_request, run_manually
 from .runtime.tick import run_beat, run_tick_and_wait, wait_for_background_runs
 from .schedule.zones import to_utc
@@ -166,7 +168,8 @@ class CronTester:
         """
         task, moment = self._cron.task_registry.get(name), self._set_clock(at)
         with own_request(self.registry) as request:
-            return run_manually(self._cron, request, task, payload, moment)
+            action = make_action(ActionKind.RUN, moment, find_actor(request), task=name)
+            return run_manually(self._cron, request, task, payload, action)
 
     def simulate(self, since: datetime, until: datetime) -> list[PlannedRun]:
         """Return the slots with ``since < slot <= until``, in UTC, and their tasks; run nothing.

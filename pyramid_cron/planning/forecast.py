@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import NamedTuple
 
 from ..schedule import Schedule
 from ..task import Task
-from .schedule_book import ScheduleBook
+from .schedule_book import BookEntry, ScheduleBook
 from .slots import SlotCalendar
+from .snapshot import PauseRule, pause_of
 
 
 def following_slots(schedule: Task | Schedule, after: datetime) -> Iterator[datetime]:
@@ -55,6 +55,42 @@ def forecast(
     return heapq.merge(own, stored, key=lambda run: (run.slot, ranks[run.task]))
 
 
+def active_calendar(
+    tasks: Sequence[Task], calendar: SlotCalendar, rules: Sequence[PauseRule], now: datetime
+) -> SlotCalendar:
+    """Return the calendar of those of the tasks that are not paused for good.
+
+    ``calendar`` is that of all; ``rules`` are the pause rules, oldest first; ``now`` is aware.
+    """
+    pauses = [pause_of(task, now, rules) for task in tasks]
+    if all(pause is None or pause.until for pause in pauses):
+        return calendar
+    active = SlotCalendar()
+    for position, (task, pause) in enumerate(zip(tasks, pauses, strict=True)):
+        if pause is None or pause.until:
+            active.add(position, (task.schedules, task.offset))
+    return active
+
+
+def forecast_task(
+    task: Task, entries: Iterable[BookEntry], since: datetime, until: datetime
+) -> Iterator[PlannedRun]:
+    """Yield the slots of one task as :func:`forecast` does; of ``entries`` those of the task."""
+    own_entries = [entry for entry in entries if entry.task == task.name]
+    names = [None, *(entry.name for entry in own_entries)]
+    calendar = SlotCalendar()
+    calendar.add(0, (task.schedules, task.offset))
+    for position, entry in enumerate(own_entries, start=1):
+        calendar.add(position, (entry.schedules, entry.offset))
+    for slot, positions in calendar.slots_after(since):
+        if slot > until:
+            return
+        for position in sorted(positions):
+            planned_run = PlannedRun(slot, task.name)
+            planned_run.schedule = names[position]
+            yield planned_run
+
+
 def _forecast_stored(
     book: ScheduleBook,
     ranks: Mapping[str, tuple[bool, int, int]],
@@ -81,21 +117,6 @@ def _forecast_own(
             return
         for position in sorted(positions, key=ranks.__getitem__):
             yield PlannedRun(slot, tasks[position].name)
-
-
-def next_runs(tasks: Sequence[Task], since: datetime, limit: int) -> list[PlannedRun]:
-    """Return the next slots after a moment (aware), in the order in which ticks would run them."""
-    walks = [
-        _ranked_slots(task, rank, since)
-        for task, rank in zip(tasks, _rank_tasks(tasks), strict=True)
-    ]
-    return [PlannedRun(slot, name) for slot, _, name in islice(heapq.merge(*walks), limit)]
-
-
-def _ranked_slots(
-    task: Task, rank: tuple[bool, int, int], since: datetime
-) -> Iterator[tuple[datetime, tuple[bool, int, int], str]]:
-    return ((slot, rank, task.name) for slot in following_slots(task, since))
 
 
 def _rank_tasks(tasks: Sequence[Task]) -> list[tuple[bool, int, int]]:

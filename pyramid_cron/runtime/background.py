@@ -10,12 +10,13 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 
 from .. import events
+from ..action_record import ActionRecord
 from ..clock import Stopwatch
 from ..errors import StoreError
 from ..planning.snapshot import WaitingRun
 from ..planning.tick_plan import find_blocking
 from ..registry import TaskRegistry
-from ..run import Run, RunState, WaitReason
+from ..run import Run, RunState, WaitReason, make_run_ids
 from ..task import BUILT_IN_EXECUTORS, Overlap, Task
 from .cron_parts import CronParts
 from .executions import QueuedEvent
@@ -62,11 +63,14 @@ def launch_runs(
         )
 
 
-def start_manually(cron: CronParts, request: Request, task: Task, payload: Any) -> Run:
+def start_manually(
+    cron: CronParts, request: Request, task: Task, payload: Any, action: ActionRecord
+) -> Run:
     """Begin a run of a task by hand, outside of the request that asks for it; return the run.
 
-    It is on record as returned: about to begin in a thread of this process or by its queue, or
-    waiting where there is no room, no worker or no thread, for the next beat or tick that has one.
+    It is on record as returned, and so is the action. The run is about to begin in a thread of
+    this process or by its queue, or waits where there is no room, no worker or no thread, for the
+    next beat or tick that has one.
     With ``overlap="delay"`` it waits for the end of the active run; otherwise it is skipped then,
     as :func:`run_manually` does. Earlier work of the request is committed.
 
@@ -76,9 +80,10 @@ def start_manually(cron: CronParts, request: Request, task: Task, payload: Any) 
     waiting_run = make_manual_run(task, payload, clock.now())
     with without_transaction(request):
         ensure_same_database(cron, request)
-        run = _claim_manually(cron, task, waiting_run, clock)
+        run = _claim_manually(cron, task, waiting_run, clock, action)
         if isinstance(run, WaitingRun):
-            run = cron.store.enqueue_or_advance(run)
+            run = replace(run, id=make_run_ids(run.slot, 1)[0])
+            run = cron.store.enqueue_or_advance(run, replace(action, run=run.id))
             cron.on_deferred()
         elif run.state is RunState.SKIPPED:
             announce_in_own_request(cron, request.registry, run, clock, by_shutdown=False)
@@ -93,7 +98,7 @@ def start_manually(cron: CronParts, request: Request, task: Task, payload: Any) 
 
 
 def _claim_manually(
-    cron: CronParts, task: Task, waiting_run: WaitingRun, clock: Stopwatch
+    cron: CronParts, task: Task, waiting_run: WaitingRun, clock: Stopwatch, action: ActionRecord
 ) -> Run | WaitingRun:
     """Claim a run by hand, or record that it is skipped; return it as it is to wait otherwise."""
     tasks = cron.task_registry
@@ -109,6 +114,7 @@ def _claim_manually(
             return waiting_run
         else:
             [run], _ = claims.claim([waiting_run], weight_of=tasks.weight, lock_of=tasks.lock)
+        claims.record_action(replace(action, run=run.id))
     return run
 
 

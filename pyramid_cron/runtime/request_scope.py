@@ -16,6 +16,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
+from ..action_record import ActionRecord
 from ..clock import Stopwatch
 from ..planning.catch_up import SkippedSlots
 from ..planning.snapshot import Snapshot, WaitingRun, is_stuck
@@ -197,11 +198,11 @@ def run_manually(
     request: Request,
     task: Task,
     payload: Any,
-    now: datetime,
+    action: ActionRecord,
     *,
     commit_first: bool = False,
 ) -> Run:
-    """Run one task now (aware, UTC), whatever its schedule; return the run as it ended.
+    """Run one task, whatever its schedule, by an action; return the run as it ended.
 
     Earlier work of the request is committed; with ``commit_first`` an error of that is raised.
     The run is skipped, with the reason ``overlap``, while another run of the task is active, unless
@@ -209,6 +210,7 @@ def run_manually(
     abandoned one goes on in this process. Raises TypeError or ValueError for a payload that is not
     JSON, StoreError if the run can't be claimed or its result can't be written.
     """
+    now = action.at
     waiting_run = make_manual_run(task, payload, now)
     caller = current_execution.get()
     with runner_in_request(
@@ -223,6 +225,7 @@ def run_manually(
                 _, [run] = claims.claim([], [skip])
             else:
                 [run], _ = claims.claim([waiting_run], lock_of=lambda _: task.lock)
+            claims.record_action(replace(action, run=run.id))
         if run.state is RunState.SKIPPED:
             runner.announce_end(run)
         else:

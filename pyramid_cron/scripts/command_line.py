@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
+from ..action_record import ActionKind
 from ..run import RunReason, RunState, Trigger
 from .context import CommandFailedError, parse_count
 
@@ -48,6 +49,7 @@ def make_parser() -> CommandParser:
     _add_control_commands(commands)
     _add_waiting_commands(commands)
     _add_schedule_commands(commands)
+    _add_record_commands(commands)
     return parser
 
 
@@ -210,6 +212,21 @@ def _add_schedule_commands(commands: SubParsers[CommandParser]) -> None:
     command.add_argument("name", metavar="NAME")
     command = _add_command(commands, "schedules", "list the stored schedules")
     command.add_argument("task", nargs="?", metavar="TASK", help="only those of this task")
+
+
+def _add_record_commands(commands: SubParsers[CommandParser]) -> None:
+    command = _add_command(commands, "actions", "list who did what, newest first")
+    command.add_argument("task", nargs="?", metavar="TASK", help="only on this task or schedule")
+    kinds = [str(kind) for kind in ActionKind]
+    command.add_argument("--action", choices=kinds, metavar="ACTION", help="such as pause")
+    command.add_argument("--who", metavar="WHO", help='such as "pcron (alice)"')
+    command.add_argument("--since", metavar="MOMENT", help="at this moment or later")
+    command.add_argument("--until", metavar="MOMENT", help="before this moment")
+    command.add_argument(
+        "-n", type=parse_count, default=20, metavar="N", help="how many (default 20)"
+    )
+    command = _add_command(commands, "reset", "forget all runs, pauses, schedules and actions")
+    command.add_argument("--yes", action="store_true", help="it can't be undone: needed")
 
 
 def _add_run_argument(command: CommandParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import sys
@@ -17,12 +18,14 @@ from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
 from ..errors import StoreError
+from ..runtime.actor import set_actor
 from ..runtime.request_scope import complete_request
 from ..text import escape_unprintable
 from . import (
     check,
     explain,
     operate,
+    record_commands,
     show,
     upcoming,
     work,
@@ -57,6 +60,8 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "schedule": upcoming.schedule,
     "unschedule": upcoming.unschedule,
     "schedules": upcoming.schedules,
+    "actions": record_commands.actions,
+    "reset": record_commands.reset,
     "backfill": operate.backfill,
     "simulate": upcoming.simulate,
     "export": show.export,
@@ -114,6 +119,7 @@ class PCronCommand:
     def _run(self, json_stream: TextIO | None) -> int:
         env = self._load()
         complete_request(env["request"], env["root"])
+        set_actor(env["request"], f"{self.script_name} ({_system_user()})")
         try:
             cron = get_cron(env["registry"])
             with _closing(cron):
@@ -153,6 +159,18 @@ def _closing(cron: CronApp) -> Iterator[None]:
         yield
     finally:
         cron.close()
+
+
+def _system_user() -> str:
+    """Return the name of the system's user; the number where it has no name."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _one_line_error(error: BaseException) -> str:

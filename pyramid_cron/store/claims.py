@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, Update, bindparam, delete, select, update
 
+from ..action_record import ActionRecord
 from ..planning.catch_up import SkippedSlots
 from ..planning.snapshot import ActiveRun, PauseRule, Snapshot, WaitingRun
 from ..run import (
@@ -23,6 +24,7 @@ from ..run import (
     make_schedule_origin,
 )
 from ..run_transitions import lost, skipped
+from .action_log import record_action
 from .ends import Claim, as_ended, delete_ends, end_of, take_end
 from .results import (
     FailurePause,
@@ -110,6 +112,10 @@ class ClaimTransaction:
     def write_batch(self, batch: WriteBatch) -> None:
         """Write a batch, but for runs that this process does not own any more."""
         self.failure_pauses += apply_batch(self._session, batch)
+
+    def record_action(self, action: ActionRecord) -> None:
+        """Put an action on record."""
+        record_action(self._session, action)
 
     def renew_leases(self, run_ids: Collection[str]) -> None:
         """Renew the leases of runs that this process still owns."""

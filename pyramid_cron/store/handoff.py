@@ -11,8 +11,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, select, update
 
+from ..action_record import ActionRecord
 from ..run import Run, RunState
 from ..run_transitions import cancelled, released, taken_over
+from .action_log import record_action
 from .ends import End, read_ends
 from .results import Outcome, end_run, release_claims, write_followups, write_outputs
 from .rows import NO_OWNER, Session, to_run
@@ -109,11 +111,15 @@ def record_outputs(store: Store, run_id: str, stdout: str | None, stderr: str | 
 
 
 def cancel_handed_off_run(
-    store: Store, run_id: str, now: datetime, outcome_of: Callable[[Run], Outcome]
+    store: Store,
+    run_id: str,
+    now: datetime,
+    outcome_of: Callable[[Run], Outcome],
+    action: ActionRecord | None = None,
 ) -> Run | None:
     """Cancel a run that was handed off and not taken over; return it, None for any other.
 
-    ``outcome_of`` returns what follows from the cancelled run.
+    ``outcome_of`` returns what follows from the cancelled run; ``action`` is put on record then.
     """
     with store.write_session() as session:
         row = _select_unstarted(session, run_id, session.tables.runs.c.owner == NO_OWNER)
@@ -122,6 +128,7 @@ def cancel_handed_off_run(
         run = cancelled(to_run(row), now)
         end_run(session, run)
         write_followups(session, [outcome_of(run)])
+        record_action(session, action)
     return run
 
 

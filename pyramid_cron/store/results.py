@@ -22,10 +22,12 @@ from sqlalchemy import (
     update,
 )
 
+from ..action_record import PAUSE_AFTER_ACTOR, ActionKind, ActionRecord, make_action
 from ..planning.snapshot import PauseRule, WaitingRun, exact_pattern, matches_any
 from ..run import Run, RunState, Trigger, evolve, make_schedule_origin
 from ..run_transitions import cancelled
 from ..schedule.zones import EPOCH
+from .action_log import record_action
 from .ends import Claim, delete_ends, end_of, read_ends, take_end
 from .rows import (
     NO_OWNER,
@@ -89,6 +91,8 @@ class DeferredRun:
     waiting_run: WaitingRun
     #: Whether it takes the place of one that waits with the same key.
     replaces: bool = False
+    #: Is put on record with it.
+    action: ActionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ def apply_batch(session: Session, batch: WriteBatch) -> list[FailurePause]:
 def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> None:
     """Let a deferred run wait, unless its key is on record."""
     waiting_run, runs = deferred_run.waiting_run, session.tables.runs
+    record_action(session, deferred_run.action)
     [row] = make_waiting_rows([waiting_run])
     if deferred_run.replaces:
         is_same = (runs.c.dedup_key == waiting_run.key) & (runs.c.task == waiting_run.task)
@@ -134,6 +139,7 @@ def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> None:
 def write_schedule_change(session: Session, change: ScheduleChange) -> None:
     """Write a stored schedule as it is from now on, and end what waits for what it was."""
     put_change(session, change)
+    record_action(session, change.action)
     runs, schedule = session.tables.runs, change.schedule
     origin = make_schedule_origin(schedule.name)
     is_waiting = runs.c.not_before.is_not(None) & (runs.c.origin == origin)
@@ -368,6 +374,16 @@ def _pause_if_failing(
     pattern = exact_pattern(pause.task)
     rule = PauseRule(run.finished, True, pattern, reason=pause.reason, is_give_up=True)
     session.connection.execute(insert(session.tables.pause_rules), make_pause_rule_row(rule))
+    action = make_action(
+        ActionKind.PAUSE,
+        run.finished,
+        PAUSE_AFTER_ACTOR,
+        task=run.task,
+        schedule=run.schedule,
+        run=run.id,
+        details={"reason": pause.reason},
+    )
+    record_action(session, action)
     return pause
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlalchemy import Column, Row, delete, func, select
 
+from ..action_record import ActionRecord
 from ..run import first_id
 from ..run_transitions import cancelled
+from .action_log import prune_actions, record_action
 from .results import end_run
 from .rows import WORKER_SEEN_INFO, Session, to_run
 from .run_stats import count_runs
@@ -25,7 +27,7 @@ def prune(
 
     Active and waiting runs stay, but runs that wait since then for a task that is neither in
     ``task_names`` nor in a task set are cancelled. Task sets, pause rules and removed
-    schedules without further use are deleted as well.
+    schedules without further use, and up to ``limit`` actions, are deleted as well.
 
     One short transaction, so that no process waits long: call it until it returns less than
     ``limit``. Raises StoreError.
@@ -35,12 +37,16 @@ def prune(
         _prune_task_sets(session, before)
         _prune_pause_rules(session, before)
         prune_removed(session, before)
+        prune_actions(session, before, limit)
         _cancel_orphaned(session, before, task_names, now)
     return deleted
 
 
-def forget_all(store: Store) -> None:
-    """Delete all that is on record: runs, ticks, pauses, schedules. Raises StoreError."""
+def forget_all(store: Store, action: ActionRecord | None = None) -> None:
+    """Delete all that is on record: runs, ticks, pauses, schedules, actions.
+
+    That is on record from then on as an action. Raises StoreError.
+    """
     with store.write_session() as session:
         for table in session.tables.metadata.sorted_tables:
             statement = delete(table)
@@ -50,6 +56,7 @@ def forget_all(store: Store) -> None:
             if table is session.tables.schema_info:
                 statement = statement.where(table.c.name == WORKER_SEEN_INFO)
             session.connection.execute(statement)
+        record_action(session, action)
 
 
 def _prune_runs(session: Session, before: datetime, limit: int) -> int:

@@ -115,6 +115,7 @@ class Tables:
     pause_rules: Table
     schedules: Table
     run_stats: Table
+    actions: Table
 
 
 def make_tables(prefix: str) -> Tables:
@@ -131,6 +132,7 @@ def make_tables(prefix: str) -> Tables:
         pause_rules=_pause_rules(metadata, prefix),
         schedules=_schedules(metadata, prefix),
         run_stats=_run_stats(metadata, prefix),
+        actions=_actions(metadata, prefix),
     )
 
 
@@ -332,6 +334,32 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
         Column("newest_at", UtcMicroseconds),
         Column("last_finished", UtcMicroseconds),
     )
+
+
+def _actions(metadata: MetaData, prefix: str) -> Table:
+    """One row for each action: who has run, paused, cancelled or changed what.
+
+    ``action`` is what was done, and ``who`` a user's id, ``token``, an address, ``pcron`` with its
+    user, ``task`` with its name, ``application``, or ``pause_after``. ``task``, ``schedule`` and
+    ``run`` are what it was done to; ``pattern`` is that of a pause or resume, whose ``task`` is
+    NULL unless the pattern matches just one. ``details`` is what else was said, a JSON object.
+    """
+    actions = Table(
+        f"{prefix}actions",
+        metadata,
+        Column("id", String(26), primary_key=True),
+        Column("at", UtcMicroseconds, nullable=False),
+        Column("action", String(12), nullable=False),
+        Column("who", TaskName, nullable=False),
+        Column("task", TaskName),
+        Column("schedule", TaskName),
+        Column("run", String(26)),
+        Column("pattern", LONG_TEXT),
+        Column("details", LONG_TEXT, nullable=False),
+    )
+    for name in ("action", "who", "task", "schedule", "run"):
+        Index(f"{prefix}actions_by_{name}", actions.c[name], actions.c.id)
+    return actions
 
 
 def ensure_schema(database: Database, tables: Tables) -> None:

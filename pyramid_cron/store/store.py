@@ -13,10 +13,12 @@ from typing import Any
 
 from sqlalchemy import URL, Select, bindparam, func, insert, select, true, update
 
+from ..action_record import ActionRecord
 from ..planning.slots import TaskSet
 from ..planning.snapshot import PauseRule, WaitingRun
 from ..run import RUN_ID_PATTERN, Run, RunState, Trigger
 from ..task import TASK_NAME_PATTERN
+from .action_log import record_action
 from .claims import ClaimTransaction
 from .ends import Claim, End, as_ended, read_ends, select_newest, take_end
 from .engine import Database
@@ -179,12 +181,13 @@ class Store:
         with self.write_session() as session:
             write_live_outputs(session, rows)
 
-    def request_cancel(self, run_id: str) -> None:
-        """Ask the owner of an active run to cancel it."""
+    def request_cancel(self, run_id: str, action: ActionRecord | None = None) -> None:
+        """Ask the owner of an active run to cancel it, by an action to put on record."""
         runs = self.tables.runs
         statement = update(runs).where(runs.c.id == run_id, runs.c.lease_until.is_not(None))
         with self.write_session() as session:
             session.connection.execute(statement.values(cancel_requested=1))
+            record_action(session, action)
 
     def cancel_requests(self) -> set[str]:
         """Return the ids of this process's active runs that are to be cancelled."""
@@ -214,12 +217,15 @@ class Store:
 
     # Waiting runs.
 
-    def enqueue_or_advance(self, waiting_run: WaitingRun) -> Run:
+    def enqueue_or_advance(
+        self, waiting_run: WaitingRun, action: ActionRecord | None = None
+    ) -> Run:
         """Let a run wait; one that waits already may run as early as this one.
 
-        Returns the run as it is on record then.
+        ``action`` is put on record. Returns the run as it is on record then.
         """
         with self.write_session() as session:
+            record_action(session, action)
             return enqueue_or_advance(session, waiting_run)
 
     def count_waiting(self, task: str | None = None, trigger: Trigger | None = None) -> int:
@@ -234,11 +240,14 @@ class Store:
 
     # Pauses.
 
-    def add_pause_rule(self, rule: PauseRule) -> list[PauseRule]:
-        """Add a pause rule; return the ones before, oldest first."""
+    def add_pause_rule(
+        self, rule: PauseRule, action: ActionRecord | None = None
+    ) -> list[PauseRule]:
+        """Add a pause rule by an action to put on record; return the ones before, oldest first."""
         with self.write_session() as session:
             rules = select_pause_rules(session)
             session.connection.execute(insert(self.tables.pause_rules), make_pause_rule_row(rule))
+            record_action(session, action)
         return rules
 
     def pause_rules(self) -> list[PauseRule]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Select, bindparam, delete, select, update
 
+from ..action_record import ActionRecord
 from ..planning.schedule_book import StoredSchedule
 from .rows import (
     EXACT_ROWCOUNT_DIALECTS,
@@ -33,6 +34,8 @@ class ScheduleChange:
 
     schedule: StoredSchedule
     is_removed: bool = False
+    #: Is put on record with it.
+    action: ActionRecord | None = None
 
     @property
     def is_off(self) -> bool:

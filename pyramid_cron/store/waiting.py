@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, update
 
+from ..action_record import ActionRecord
 from ..planning.snapshot import WaitingRun, as_run
 from ..run import (
     BACKFILL_ORIGINS,
@@ -24,6 +25,7 @@ from ..run import (
     make_adhoc_origin,
 )
 from ..run_transitions import cancelled
+from .action_log import record_action
 from .results import DeferredRun, Outcome, end_runs, insert_deferred_run, write_followups
 from .rows import Session, insert_new, make_waiting_rows, state_by_task_index, to_run
 from .schema import MYSQL_DIALECTS, Tables, once_per_store
@@ -107,22 +109,33 @@ def defer_run(store: Store, deferred_run: DeferredRun) -> Run | None:
         return None if key is None else _select_by_key(session, task, key)
 
 
-def reschedule_run(store: Store, run_id: str, at: datetime) -> Run | None:
-    """Move a waiting run to another moment; return it, None if it does not wait."""
+def reschedule_run(
+    store: Store, run_id: str, at: datetime, action: ActionRecord | None = None
+) -> Run | None:
+    """Move a waiting run to another moment; return it, None if it does not wait.
+
+    If it does, ``action`` is put on record.
+    """
     with store.write_session() as session:
         runs = session.tables.runs
         is_it = (runs.c.id == run_id) & _is_waiting(session.tables)
         session.connection.execute(update(runs).where(is_it).values(not_before=at))
         row = session.connection.execute(select(runs).where(is_it)).one_or_none()
+        record_action(session, None if row is None else action)
     return None if row is None else to_run(row)
 
 
 def cancel_waiting(
-    store: Store, run_ids: Collection[str], now: datetime, outcome_of: Callable[[Run], Outcome]
+    store: Store,
+    run_ids: Collection[str],
+    now: datetime,
+    outcome_of: Callable[[Run], Outcome],
+    make_action: Callable[[int], ActionRecord],
 ) -> list[Run]:
     """Cancel those of these runs that wait; return them as they ended.
 
-    ``outcome_of`` returns what follows from a cancelled run.
+    ``outcome_of`` returns what follows from a cancelled run, and ``make_action`` the action to put
+    on record for the number of those that are, if there are any.
     """
     with store.write_session() as session:
         runs = session.tables.runs
@@ -131,6 +144,8 @@ def cancel_waiting(
         ended = [cancelled(to_run(row), now) for row in rows]
         end_runs(session, ended)
         write_followups(session, [outcome_of(run) for run in ended])
+        if ended:
+            record_action(session, make_action(len(ended)))
     return ended
 
 
@@ -167,8 +182,15 @@ class SlotRange(NamedTuple):
         return table.c.task == self.task, slot > self.since, slot <= self.until
 
 
-def add_backfill(store: Store, slot_range: SlotRange, origin: str) -> int:
+def add_backfill(
+    store: Store,
+    slot_range: SlotRange,
+    origin: str,
+    make_action: Callable[[int], ActionRecord] | None = None,
+) -> int:
     """Let the slots of a range wait that have not run and do not wait yet; return their number.
+
+    ``make_action`` returns the action to put on record for that number, if it is not 0.
 
     A slot may lie in the future: once it is due, ticks find it waiting, and so do not take it as a
     new slot of the schedule too. Raises StoreError.
@@ -184,6 +206,8 @@ def add_backfill(store: Store, slot_range: SlotRange, origin: str) -> int:
             if slot not in already_handled
         ]
         insert_new(session, session.tables.runs, make_waiting_rows(waiting_runs))
+        if waiting_runs and make_action is not None:
+            record_action(session, make_action(len(waiting_runs)))
     return len(waiting_runs)
 
 

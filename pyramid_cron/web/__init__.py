@@ -15,6 +15,7 @@ from pyramid.viewderivers import DefaultViewMapper
 
 from ..version import __version__
 from . import urls
+from .actions_page import actions_view
 from .monitoring import health_view, metrics_view
 from .overview import front_view, overview_view
 from .problems import HTTPProblem
@@ -24,6 +25,7 @@ from .schedules import schedule_view, schedules_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
 from .trigger import tick_view
+from .upcoming_page import upcoming_view
 from .urls import TRIGGER_ROUTE
 from .waiting_page import cancel_waiting_view, waiting_view
 
@@ -67,6 +69,8 @@ PAGE_ROUTES = (
     (f"{TRIGGER_ROUTE}.cancel_waiting", "/waiting/cancel", cancel_waiting_view),
     (f"{TRIGGER_ROUTE}.schedules", "/schedules", schedules_view),
     (f"{TRIGGER_ROUTE}.schedule", "/schedules/{name:.+}", schedule_view),
+    (f"{TRIGGER_ROUTE}.upcoming", "/upcoming", upcoming_view),
+    (f"{TRIGGER_ROUTE}.actions", "/actions", actions_view),
     (f"{TRIGGER_ROUTE}.timeline", "/timeline", timeline_view),
     (f"{TRIGGER_ROUTE}.health", "/health", health_view),
     (f"{TRIGGER_ROUTE}.metrics", "/metrics", metrics_view),

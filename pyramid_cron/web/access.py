@@ -33,6 +33,13 @@ def has_token(request: Request) -> bool:
     return bool(guard.tokens) and _verdict(request).is_allowed
 
 
+def client_name(request: Request) -> str:
+    """Return who sends a request that no user of the application is known for."""
+    if has_token(request):
+        return "token"
+    return f"address {_verdict(request).address}"
+
+
 def is_action(request: Request) -> bool:
     """Return whether the request is to change something."""
     return request.method not in ("GET", "HEAD")

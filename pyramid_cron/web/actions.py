@@ -10,9 +10,11 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..action_record import ActionKind, make_action
 from ..app import get_cron
 from ..planning.snapshot import pause_of
 from ..run import Run, RunState, Trigger, as_payload
+from ..runtime.actor import find_actor
 from ..runtime.background import start_manually
 from ..serializers import pause_data, run_detail
 from ..setting_parsers import parse_boolean
@@ -165,7 +167,8 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
         raise HTTPProblem(400, str(error)) from None
     if not body.keys() & {"at", "after", "key", "replace"}:
         cron = get_cron(request.registry)
-        run = start_manually(cron, request, cron.task_registry.get(name), payload)
+        action = make_action(ActionKind.RUN, cron.clock(), find_actor(request), task=name)
+        run = start_manually(cron, request, cron.task_registry.get(name), payload, action)
         data = {**run_detail(run), "url": urls.run_path(request, run.id)}
         return _respond(request, data["url"], data, 200 if run.state.is_final else 202)
     when = parse_when(request, body)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from itertools import islice
-from operator import attrgetter
-from typing import NamedTuple
+from datetime import timedelta
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from ..app import CronApp, get_cron
 from ..health_report import HealthReport
-from ..planning.forecast import next_runs
-from ..planning.snapshot import active_pause
 from ..serializers import JSONObject, instant_or_none, task_health_data
 from ..store import queries
 from ..store.waiting import list_waiting
 from ..text import format_instant
 from . import responses, urls
 from .responses import page_health_report, page_view, redirect, respond
+from .upcoming_page import upcoming_slots
 
 FAILED_LOOK_BACK = timedelta(hours=24)
 """How long ago a run may have failed to be shown."""
@@ -27,17 +23,6 @@ FAILED_LOOK_BACK = timedelta(hours=24)
 SHOWN_FAILED_TASKS = 20
 SHOWN_WAITING_RUNS = 10
 NEXT_SLOTS = 10
-
-MAX_STORED_SLOTS = 200
-"""Slots of stored schedules that are looked at: those of paused ones are left out."""
-
-
-class UpcomingSlot(NamedTuple):
-    """A slot to come, of a task or of a stored schedule of it."""
-
-    slot: datetime
-    task: str
-    schedule: str | None
 
 
 @page_view("GET", "HEAD")
@@ -53,11 +38,12 @@ def overview_view(request: Request) -> Response:
     responses.check_parameters(request)
     cron = get_cron(request.registry)
     report = page_health_report(request)
+    upcoming, _ = upcoming_slots(cron, report.overview.pause_rules, report.now, NEXT_SLOTS)
     data = {
         **_state_data(request, report),
         "failed": _failed_data(request, cron, report),
         "running": _running_data(request, report),
-        "upcoming": _upcoming_data(cron, report),
+        "upcoming": upcoming,
         "waiting": {
             "total": report.waiting_counts.total(),
             "runs": [
@@ -105,38 +91,3 @@ def _running_data(request: Request, report: HealthReport) -> list[JSONObject]:
     """Return the active runs, those that have run longest first."""
     runs = [active.run for active in report.overview.active_runs]
     return [{**urls.linked_run(request, run), "elapsed": run.elapsed(report.now)} for run in runs]
-
-
-def _upcoming_data(cron: CronApp, report: HealthReport) -> list[JSONObject]:
-    """Return the next slots of tasks and stored schedules that are not paused."""
-    tasks = [task for task in cron.task_registry.tasks if report.pause(task.name) is None]
-    planned = next_runs(tasks, report.now, NEXT_SLOTS)
-    upcoming = [UpcomingSlot(slot, task, None) for slot, task in planned]
-    upcoming += _stored_slots(cron, report)
-    upcoming.sort(key=attrgetter("slot"))
-    return [
-        {"slot": format_instant(slot), "task": task, "schedule": schedule}
-        for slot, task, schedule in upcoming[:NEXT_SLOTS]
-    ]
-
-
-def _stored_slots(cron: CronApp, report: HealthReport) -> list[UpcomingSlot]:
-    cron.refresh_schedules()
-    rules, by_name = report.overview.pause_rules, cron.task_registry.by_name
-    slots = (
-        UpcomingSlot(slot, entry.task, entry.name)
-        for slot, entries in cron.schedule_book.slots_after(report.now)
-        for entry in entries
-    )
-    return [
-        upcoming
-        for upcoming in islice(slots, MAX_STORED_SLOTS)
-        if upcoming.task in by_name
-        and not active_pause(
-            upcoming.task,
-            report.now,
-            rules,
-            upcoming.schedule,
-            command=by_name[upcoming.task].command,
-        )
-    ]

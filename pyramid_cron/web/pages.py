@@ -115,7 +115,7 @@ def template_environment() -> Any:
 
 def navigation_links(request: Request) -> list[tuple[str, str]]:
     """Return the names and paths of the pages; metrics only with their extra."""
-    pages = ("overview", "tasks", "runs", "waiting", "schedules", "timeline")
+    pages = ("overview", "tasks", "runs", "upcoming", "waiting", "schedules", "timeline", "actions")
     links = [(name.capitalize(), urls.page_path(request, name)) for name in pages]
     introspector = request.registry.introspector
     for name in ("health", "metrics") if find_spec("prometheus_client") else ("health",):

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from ..app import get_cron
+from ..run import MAX_PAYLOAD_CHARACTERS
 from ..schedule.quantities import parse_duration
 from ..schedule.zones import parse_moment
 from ..text import suggest
@@ -19,7 +20,8 @@ from .problems import HTTPProblem
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 JSON_TYPE = "application/json"
 
-MAX_BODY_BYTES = 2**20
+MAX_BODY_BYTES = MAX_PAYLOAD_CHARACTERS + 2**20
+"""Bytes that a body may have: the longest payload, and what goes with it."""
 
 
 def read_body(request: Request, allowed_fields: set[str]) -> dict[str, Any]:

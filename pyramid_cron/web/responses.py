@@ -21,10 +21,11 @@ from ..errors import StoreError, TemplatesMissingError
 from ..health_report import HealthReport, read_health_report
 from ..planning.health import HealthState
 from ..run import RUN_ID_PATTERN, RunReason, RunState, Trigger
+from ..runtime.actor import set_actor
 from ..schedule.quantities import parse_integer_text
 from ..schedule.zones import parse_moment
 from ..text import suggest
-from .access import require_access
+from .access import client_name, is_action, require_access
 from .pages import local_health_report, render_page
 from .problems import HTTPProblem, problem_json_response
 
@@ -70,6 +71,8 @@ def page_view(*methods: str) -> Callable[[PageView], Callable[[Any, Request], Re
                     )
                 _check_query(request)
                 get_cron(request.registry).refresh_sources()
+                if is_action(request):
+                    set_actor(request, client_name(request))
                 return view(request)
             except HTTPProblem as error:
                 return problem_response(request, error)
@@ -222,6 +225,14 @@ def query_number(request: Request, name: str, default: int, maximum: int) -> int
         return parse_integer_text(name, request.GET.get(name, str(default)), maximum=maximum)
     except ValueError as error:
         raise HTTPProblem(400, str(error)) from None
+
+
+def query_text(request: Request, name: str) -> str | None:
+    """Return a query parameter that is text; None without one."""
+    text = request.GET.get(name) or None
+    if text is not None:
+        check_storable(name, text)
+    return text
 
 
 def query_states(request: Request) -> list[RunState]:

@@ -9,8 +9,10 @@ from ..app import get_cron
 from ..run import Run, RunReason, RunState, Trigger
 from ..serializers import instant_or_none, run_detail
 from ..store import queries
+from ..store.action_log import ActionFilter
 from ..text import format_instant
 from . import actions, responses, urls
+from .actions_page import LATEST_ACTIONS, actions_data
 from .problems import HTTPProblem
 from .responses import page_view, respond, text_response
 
@@ -26,7 +28,7 @@ def runs_view(request: Request) -> Response:
     responses.check_parameters(request, *RUN_PARAMETERS, "before", "limit")
     cron = get_cron(request.registry)
     limit = responses.query_number(request, "limit", RUNS_PER_PAGE, 200)
-    task, states = _query_text(request, "task"), responses.query_states(request)
+    task, states = responses.query_text(request, "task"), responses.query_states(request)
     runs = queries.list_runs(
         cron.store,
         limit + 1,
@@ -60,17 +62,10 @@ def _query_filter(request: Request) -> queries.RunFilter:
     return queries.RunFilter(
         responses.query_trigger(request),
         responses.query_reason(request),
-        _query_text(request, "host"),
+        responses.query_text(request, "host"),
         responses.query_moment(request, "since"),
         responses.query_moment(request, "until"),
     )
-
-
-def _query_text(request: Request, name: str) -> str | None:
-    text = request.GET.get(name) or None
-    if text is not None:
-        responses.check_storable(name, text)
-    return text
 
 
 @page_view("GET", "HEAD", "POST")
@@ -94,6 +89,7 @@ def run_view(request: Request) -> Response:
         "heartbeat": heartbeat and format_instant(min(heartbeat, now)),
         "url": urls.run_path(request, run.id),
         "attempts": [urls.linked_run(request, attempt) for attempt in attempts],
+        "actions": actions_data(cron, LATEST_ACTIONS, ActionFilter(run=run.id)),
     }
     return respond(
         request,

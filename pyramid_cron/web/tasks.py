@@ -17,10 +17,12 @@ from ..planning.health import HealthState, TaskHealth
 from ..run import Run, RunState
 from ..serializers import JSONObject, policy_data, task_data
 from ..store import queries
+from ..store.action_log import ActionFilter
 from ..store.waiting import list_waiting
 from ..task import Task
 from ..text import format_instant
 from . import actions, responses, urls
+from .actions_page import LATEST_ACTIONS, actions_data
 from .problems import HTTPProblem
 from .responses import page_health_report, page_view, respond
 
@@ -187,5 +189,6 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
         "waiting_runs": [urls.linked_waiting_run(request, run) for run in waiting_runs],
         "policies": policy_data(task) if task else None,
         "runs": [urls.linked_run(request, run) for run in runs],
+        "actions": actions_data(cron, LATEST_ACTIONS, ActionFilter(task=name)),
     }
     return respond(request, "task.html", data, runs=runs, title=name, parent="Tasks")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pyramid_cron.planning.forecast import PlannedRun, forecast, next_runs
+from typing import Any
+
+from pyramid_cron.planning.forecast import PlannedRun, active_calendar, forecast, forecast_task
+from pyramid_cron.planning.schedule_book import BookEntry
+from pyramid_cron.planning.snapshot import PauseRule
 from pyramid_cron.schedule import At, Cron, Every
 from pyramid_cron.task import Task
 
@@ -109,9 +113,35 @@ def test_a_forecast_is_made_as_it_is_read() -> None:
     assert next(entries) == PlannedRun(at("12:01"), "a")
 
 
-def test_the_next_slots_come_in_the_order_of_ticks_however_far_away() -> None:
-    tasks = [task("late", At(at("2027-01-01 12:00"))), task("low"), task("high", priority=1)]
-    upcoming = [f"{show(entry.slot)} {entry.task}" for entry in next_runs(tasks, at("12:00"), 3)]
-    assert upcoming == ["12:01 high", "12:01 low", "12:02 high"]
-    assert [entry.task for entry in next_runs(tasks[:1], at("12:00"), 3)] == ["late"]
-    assert next_runs([task("asked", None)], at("12:00"), 3) == []
+def rule(pattern: str, **changes: Any) -> PauseRule:
+    return PauseRule(at("10:00"), True, pattern, **changes)
+
+
+def test_the_calendar_of_tasks_leaves_out_those_paused_for_good() -> None:
+    tasks = (task("a"), task("b"), task("c"))
+    rules = [rule("b"), rule("c", until=at("12:30"))]
+    active = active_calendar(tasks, calendar(*tasks), rules, at("12:00"))
+    planned = forecast(tasks, active, at("12:00"), at("12:01"))
+    assert [entry.task for entry in planned] == ["a", "c"]
+
+
+def test_the_calendar_of_tasks_is_that_of_all_where_none_is_paused_for_good() -> None:
+    tasks = (task("a"), task("b"))
+    everything = calendar(*tasks)
+    rules = [rule("b", until=at("12:30"))]
+    assert active_calendar(tasks, everything, rules, at("12:00")) is everything
+
+
+def entry(name: str, task: str) -> BookEntry:
+    return BookEntry(name, task, (Every("30s"),), 0, "UTC", at("12:00"), 1)
+
+
+def test_the_forecast_of_a_task_has_its_own_slots_and_those_of_its_schedules() -> None:
+    entries = [entry("ann", "a"), entry("bob", "b")]
+    planned = list(forecast_task(task("a"), entries, at("12:00"), at("12:01")))
+    assert [(show(run.slot), run.task, run.schedule) for run in planned] == [
+        ("12:00:30", "a", "ann"),
+        ("12:01", "a", None),
+        ("12:01", "a", "ann"),
+    ]
+    assert list(forecast_task(task("a", None), entries[1:], at("12:00"), at("12:01"))) == []

@@ -3,11 +3,13 @@
 import pytest
 from sqlalchemy import func, select
 
+from pyramid_cron.action_record import ActionKind, make_action
 from pyramid_cron.planning.snapshot import PauseRule, active_pause
 from pyramid_cron.run import RunState, Trigger, make_id_prefix, make_run_ids
+from pyramid_cron.store.action_log import list_actions, record_action
 from pyramid_cron.store.queries import read_overview
 from pyramid_cron.store.results import DeferredRun, WriteBatch
-from pyramid_cron.store.retention import prune
+from pyramid_cron.store.retention import forget_all, prune
 from pyramid_cron.store.ticks import TickRecord
 from pyramid_cron.store.waiting import defer_run, find_by_key
 from tests.apps import NOON
@@ -193,3 +195,26 @@ class TestWords:
             store.add_pause_rule(resume("b", number))
         prune_all(store, 10)
         assert store.pause_rules() == [pause("a", 19), resume("b", 19)]
+
+
+def act(store, moment):
+    with store.write_session() as session:
+        record_action(session, make_action(ActionKind.RUN, moment, "ann", task="a"))
+
+
+def test_old_actions_are_forgotten_in_pieces(store):
+    for minute in range(4):
+        act(store, NOON + minute * MINUTE)
+    act(store, BEFORE)
+    prune_all(store, limit=3)
+    assert count(store, "actions") == 2
+    prune_all(store, limit=3)
+    assert count(store, "actions") == 1
+
+
+def test_to_forget_all_is_an_action_on_record(store):
+    act(store, NOON)
+    forget_all(store, make_action(ActionKind.RESET, BEFORE, "ann"))
+    with store.read_session() as session:
+        [action] = list_actions(session, 10)
+    assert (action.kind, action.who, action.at) == ("reset", "ann", BEFORE)

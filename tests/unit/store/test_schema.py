@@ -38,6 +38,7 @@ def test_they_are_made_when_first_needed_and_bear_the_prefix(shared, make_store)
         "pause_rules",
         "schedules",
         "run_stats",
+        "actions",
     )
     assert tables(shared) == {f"{shared.prefix}{name}" for name in names}
 

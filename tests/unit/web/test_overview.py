@@ -179,6 +179,8 @@ def test_stored_schedules_are_among_the_next_slots(shop):
         "slot": "2026-06-15T12:05:00Z",
         "task": "asked",
         "schedule": "report of Ada",
+        "description": "at minute 5 of every hour (UTC)",
+        "timezone": "UTC",
     }
     shop.control.pause("report*")
     assert {row["schedule"] for row in shop.overview()["upcoming"]} == {None}

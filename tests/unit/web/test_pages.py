@@ -444,11 +444,11 @@ def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatc
     ("page", "queries", "frame"),
     [
         ("tasks", 10, 0),
-        ("tasks/task-1", 10, 0),
+        ("tasks/task-1", 13, 0),
         ("runs", 1, 8),
         ("waiting", 2, 8),
         ("timeline", 1, 8),
-        ("run", 2, 8),
+        ("run", 3, 8),
     ],
 )
 def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, queries, frame):

@@ -144,7 +144,7 @@ def test_a_body_that_is_too_large_is_refused(app):
     post = "/cron/tasks/fine/run"
     body = {"payload": "x" * MAX_BODY_BYTES}
     problem = problem_of(app.post_json(post, body, status=413))
-    assert problem["detail"] == "the body is too large: it may have 1,048,576 bytes"
+    assert problem["detail"] == "the body is too large: it may have 5,242,880 bytes"
 
 
 def test_a_body_that_comes_in_chunks_is_read_as_far_as_it_may_be(app):
