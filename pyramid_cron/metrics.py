@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from .app import CronApp
 from .errors import ExtraMissingError
 from .health_report import assess_overview
 from .planning.health import Health, HealthState
-from .run import RunState
+from .planning.snapshot import PauseRule, active_pause
+from .run import RunReason, RunState
 from .store.queries import Overview, read_overview
+from .store.run_stats import RunStats
+from .store.schema import BUCKET_BOUNDS_SECONDS
+from .store.stored_schedules import count_schedules
 from .task import Task
 
 METRIC_PREFIX = "pyramid_cron_"
 
-ALWAYS_REPORTED_STATES = (RunState.SUCCEEDED.value, RunState.FAILED.value)
+FINAL_STATES = tuple(state.value for state in RunState if state.is_final)
 """States that are reported from the start, as 0, so that the first run in them is an increase."""
 
 
@@ -31,6 +36,10 @@ class MetricsInput:
     tasks: tuple[Task, ...]
     overview: Overview
     health: Health
+    #: The number of stored schedules in each state.
+    schedules: Mapping[str, int]
+    #: ``cron.capacity``.
+    capacity: int
 
     @property
     def task_names(self) -> list[str]:
@@ -55,9 +64,41 @@ def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, st
     overview = read_overview(cron.store, cron.task_registry.task_set_id)
     health = assess_overview(cron, overview, now)
     registry = CollectorRegistry()
-    registry.register(_Collector(MetricsInput(cron.task_registry.tasks, overview, health)))
+    metrics_input = MetricsInput(
+        cron.task_registry.tasks,
+        overview,
+        health,
+        count_schedule_states(cron, overview.pause_rules, now),
+        cron.settings.capacity,
+    )
+    registry.register(_Collector(metrics_input))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
+
+
+def count_schedule_states(
+    cron: CronApp, pause_rules: Sequence[PauseRule], now: datetime
+) -> Mapping[str, int]:
+    """Return the number of stored schedules in each state. Raises StoreError."""
+    cron.refresh_schedules()
+    by_name = cron.task_registry.by_name
+    with cron.store.read_session() as session:
+        on_record = count_schedules(session)
+    entries = [entry for entry in cron.schedule_book.entries() if entry.task in by_name]
+    enabled = sum(count for task, is_on, count in on_record if is_on and task in by_name)
+    paused = sum(
+        active_pause(entry.task, now, pause_rules, entry.name, command=by_name[entry.task].command)
+        is not None
+        for entry in entries
+        if pause_rules
+    )
+    return {
+        "ok": len(entries) - paused,
+        "paused": paused,
+        "disabled": sum(count for task, is_on, count in on_record if not is_on and task in by_name),
+        "orphaned": sum(count for task, _, count in on_record if task not in by_name),
+        "broken": max(0, enabled - len(entries)),
+    }
 
 
 class _Collector:
@@ -73,7 +114,7 @@ class _Collector:
     def collect(self) -> Iterator[Any]:
         """Yield the metrics."""
         yield from _collect_counters(self._input)
-        yield from _collect_summaries(self._input)
+        yield from _collect_histograms(self._input)
         yield from _collect_task_gauges(self._input)
         yield from _collect_global_gauges(self._input)
 
@@ -81,14 +122,13 @@ class _Collector:
 def _collect_counters(metrics_input: MetricsInput) -> Iterator[Any]:
     from prometheus_client.core import CounterMetricFamily
 
-    runs = Counter(
-        {(task, state): 0 for task in metrics_input.task_names for state in ALWAYS_REPORTED_STATES}
-    )
-    skipped: dict[tuple[str, str], int] = {}
+    names = metrics_input.task_names
+    runs = Counter({(task, state): 0 for task in names for state in FINAL_STATES})
+    skipped = Counter({(task, reason.value): 0 for task in names for reason in RunReason})
     for stats in metrics_input.overview.run_stats:
         runs[stats.task, stats.state] += stats.count
         if stats.is_skipped:
-            skipped[stats.task, stats.reason] = stats.count
+            skipped[stats.task, stats.reason] += stats.count
     by_state = CounterMetricFamily(
         f"{METRIC_PREFIX}runs", "Runs that are over, and slots skipped.", labels=("task", "state")
     )
@@ -102,25 +142,35 @@ def _collect_counters(metrics_input: MetricsInput) -> Iterator[Any]:
     )
 
 
-def _collect_summaries(metrics_input: MetricsInput) -> Iterator[Any]:
-    from prometheus_client.core import SummaryMetricFamily
+def _collect_histograms(metrics_input: MetricsInput) -> Iterator[Any]:
+    from prometheus_client.core import HistogramMetricFamily
 
+    by_task: dict[str, list[RunStats]] = {name: [] for name in metrics_input.task_names}
+    for stats in metrics_input.overview.run_stats:
+        by_task.setdefault(stats.task, []).append(stats)
     for name, help_text in (
         ("duration", "What runs took, from start to finish."),
         ("lateness", "How long after their slots runs began, retries left out."),
     ):
-        counts: Counter[str] = Counter()
-        seconds: defaultdict[str, float] = defaultdict(float)
-        for stats in metrics_input.overview.run_stats:
-            if count := getattr(stats, f"{name}_count"):
-                counts[stats.task] += count
-                seconds[stats.task] += getattr(stats, f"{name}_sum")
-        family = SummaryMetricFamily(
+        family = HistogramMetricFamily(
             f"{METRIC_PREFIX}run_{name}_seconds", help_text, labels=("task",)
         )
-        for task, count in counts.items():
-            family.add_metric((task,), count_value=count, sum_value=seconds[task])
+        for task, rows in by_task.items():
+            family.add_metric((task,), *_sum_buckets(name, rows))
         yield family
+
+
+def _sum_buckets(name: str, rows: Iterable[RunStats]) -> tuple[list[tuple[str, int]], float]:
+    """Return the buckets of some rows, each with those below it, and their sum in seconds."""
+    counts = [0] * len(BUCKET_BOUNDS_SECONDS)
+    total, seconds = 0, 0.0
+    for stats in rows:
+        buckets: tuple[int, ...] = getattr(stats, f"{name}_buckets")
+        counts = [count + more for count, more in zip(counts, buckets, strict=True)]
+        total += getattr(stats, f"{name}_count")
+        seconds += getattr(stats, f"{name}_sum")
+    bounds = [str(float(bound)) for bound in BUCKET_BOUNDS_SECONDS]
+    return [*zip(bounds, accumulate(counts), strict=True), ("+Inf", total)], seconds
 
 
 def _collect_task_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
@@ -141,7 +191,13 @@ def _collect_task_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
         for task in metrics_input.health.tasks
         for state in HealthState
     }
+    upcoming = {
+        (task.name,): task.next.timestamp()
+        for task in metrics_input.health.tasks
+        if task.next is not None
+    }
     yield _make_info(metrics_input.tasks)
+    yield _make_gauge("next_run_timestamp_seconds", "When the next slot is.", upcoming)
     yield _make_gauge("last_success_timestamp_seconds", "When the last success ended.", successes)
     yield _make_gauge("running_runs", "Runs that are claimed and not over.", running)
     yield _make_gauge("waiting_slots", "Slots that wait for a later tick.", waiting)
@@ -150,6 +206,12 @@ def _collect_task_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
 
 def _collect_global_gauges(metrics_input: MetricsInput) -> Iterator[Any]:
     health = metrics_input.health
+    used = sum(active_run.weight for active_run in metrics_input.overview.active_runs)
+    yield _make_gauge("capacity_used", "Weight of runs outside of requests.", {(): used}, ())
+    limit = {(): metrics_input.capacity}
+    yield _make_gauge("capacity_limit", "The most that it may be: cron.capacity.", limit, ())
+    schedules = {(state,): count for state, count in metrics_input.schedules.items()}
+    yield _make_gauge("schedules", "Stored schedules.", schedules, ("state",))
     yield _make_gauge("healthy", "1 if all is well, else 0.", {(): int(health.is_healthy)}, ())
     if health.last_tick is not None and health.since_last_tick is not None:
         age, moment = {(): health.since_last_tick}, {(): health.last_tick.timestamp()}

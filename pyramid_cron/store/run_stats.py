@@ -5,9 +5,10 @@ One row for each task, state and reason: quick to read, however many runs there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -16,7 +17,14 @@ from sqlalchemy import ColumnElement, Insert, Table, case, select
 from ..run import Run, RunState, Trigger
 from ..schedule.zones import EPOCH
 from .rows import EXACT_ROWCOUNT_DIALECTS, Session, upsert
-from .schema import MICROSECOND, Values, once_per_store
+from .schema import (
+    BUCKET_BOUNDS_SECONDS,
+    DURATION_BUCKETS,
+    LATENESS_BUCKETS,
+    MICROSECOND,
+    Values,
+    once_per_store,
+)
 
 TICK_STATS_TASK = ""
 """Stands for a task's name, which is never empty, in the row that counts ticks."""
@@ -27,6 +35,8 @@ STATS_SUM_COLUMNS = (
     "duration_sum",
     "lateness_count",
     "lateness_sum",
+    *DURATION_BUCKETS,
+    *LATENESS_BUCKETS,
 )
 PUNCTUAL_TRIGGERS = (Trigger.SCHEDULE, Trigger.CATCH_UP, Trigger.DEFERRED)
 """Triggers of runs that should start at their slot, whose lateness counts."""
@@ -50,6 +60,11 @@ class RunStats:
     lateness_count: int
     #: Seconds between the slots and the starts of these.
     lateness_sum: float
+    #: How many of the runs took up to each of :data:`BUCKET_BOUNDS_SECONDS`, and longer than the
+    #: one before.
+    duration_buckets: tuple[int, ...]
+    #: The same of how late they began.
+    lateness_buckets: tuple[int, ...]
     #: The id of the run that was claimed or skipped last.
     newest_run: str
     #: When that was (aware, UTC).
@@ -94,21 +109,34 @@ def count_ticks(session: Session, count: int) -> None:
 
 def _make_stats_row(run: Run) -> Values:
     started, finished = run.started, run.finished
-    has_duration = started is not None and finished is not None
-    has_lateness = started is not None and run.attempt == 1 and run.trigger in PUNCTUAL_TRIGGERS
+    is_punctual = run.attempt == 1 and run.trigger in PUNCTUAL_TRIGGERS
+    duration = finished - started if started and finished else None
+    lateness = started - run.slot if started and is_punctual else None
     return {
         "task": run.task,
         "state": str(run.state),
         "reason": "" if run.reason is None else str(run.reason),
         "count": run.count,
-        "duration_count": int(has_duration),
-        "duration_sum": (finished - started) // MICROSECOND if started and finished else 0,
-        "lateness_count": int(has_lateness),
-        "lateness_sum": (started - run.slot) // MICROSECOND if started and has_lateness else 0,
+        "duration_count": int(duration is not None),
+        "duration_sum": 0 if duration is None else duration // MICROSECOND,
+        "lateness_count": int(lateness is not None),
+        "lateness_sum": 0 if lateness is None else lateness // MICROSECOND,
+        **_count_in_bucket(DURATION_BUCKETS, duration),
+        **_count_in_bucket(LATENESS_BUCKETS, lateness),
         "newest_run": run.id,
         "newest_at": run.claimed or finished,
         "last_finished": finished,
     }
+
+
+def _count_in_bucket(columns: Sequence[str], length: timedelta | None) -> Values:
+    """Return the columns of buckets with 1 for that of a length; one above all bounds has none."""
+    counts: Values = dict.fromkeys(columns, 0)
+    if length is not None:
+        index = bisect_left(BUCKET_BOUNDS_SECONDS, length.total_seconds())
+        if index < len(columns):
+            counts[columns[index]] = 1
+    return counts
 
 
 def _merge_stats_rows(current: Values, new: Values) -> Values:
@@ -163,10 +191,14 @@ def _is_later(table: Table, new: Any, name: str) -> ColumnElement[bool]:
 
 def _to_run_stats(row: Any) -> RunStats:
     second = 1_000_000
+    buckets = {*DURATION_BUCKETS, *LATENESS_BUCKETS}
+    plain = {name: value for name, value in row.items() if name not in buckets}
     return RunStats(
         **{
-            **row,
+            **plain,
             "duration_sum": row["duration_sum"] / second,
             "lateness_sum": row["lateness_sum"] / second,
+            "duration_buckets": tuple(row[name] for name in DURATION_BUCKETS),
+            "lateness_buckets": tuple(row[name] for name in LATENESS_BUCKETS),
         }
     )

@@ -36,6 +36,12 @@ from ..errors import StoreError
 from ..schedule.zones import EPOCH
 from .engine import Database
 
+BUCKET_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
+"""Seconds by which durations and lateness are counted, each up to the next."""
+
+DURATION_BUCKETS = tuple(f"duration_bucket_{index}" for index in range(len(BUCKET_BOUNDS_SECONDS)))
+LATENESS_BUCKETS = tuple(f"lateness_bucket_{index}" for index in range(len(BUCKET_BOUNDS_SECONDS)))
+
 SCHEMA_VERSION = 1
 """The version of the tables below; increase it whenever one of them changes."""
 
@@ -317,7 +323,9 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
     ``duration_count`` runs took ``duration_sum`` together; ``lateness_count`` first attempts
     started ``lateness_sum`` after their slots together; both in microseconds. ``newest_run`` is the
     id of the run that was claimed or skipped last, at ``newest_at``. The row of the task with the
-    empty name counts ticks.
+    empty name counts ticks. ``duration_bucket_0`` and its kin count the runs that took no longer
+    than one of :data:`BUCKET_BOUNDS_SECONDS`, and longer than the one before; so do those of
+    lateness.
     """
     return Table(
         f"{prefix}run_stats",
@@ -330,6 +338,10 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
         Column("duration_sum", BigInteger, nullable=False),
         Column("lateness_count", BigInteger, nullable=False),
         Column("lateness_sum", BigInteger, nullable=False),
+        *(
+            Column(name, BigInteger, nullable=False)
+            for name in (*DURATION_BUCKETS, *LATENESS_BUCKETS)
+        ),
         Column("newest_run", String(26), nullable=False),
         Column("newest_at", UtcMicroseconds),
         Column("last_finished", UtcMicroseconds),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, bindparam, delete, select, update
+from sqlalchemy import Row, Select, bindparam, delete, func, select, update
 
 from ..action_record import ActionRecord
 from ..planning.schedule_book import StoredSchedule
@@ -119,6 +119,14 @@ def list_schedules(session: Session, task: str | None = None) -> list[StoredSche
     if task is not None:
         query = query.where(table.c.task == task)
     return [_to_schedule(row) for row in session.connection.execute(query)]
+
+
+def count_schedules(session: Session) -> list[tuple[str, bool, int]]:
+    """Return how many stored schedules each task has, enabled or not."""
+    table = session.tables.schedules
+    query = select(table.c.task, table.c.is_enabled, func.count()).where(table.c.is_removed == 0)
+    rows = session.connection.execute(query.group_by(table.c.task, table.c.is_enabled))
+    return [(task, bool(is_enabled), count) for task, is_enabled, count in rows]
 
 
 def find_schedule(session: Session, name: str) -> StoredSchedule | None:

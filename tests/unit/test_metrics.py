@@ -1,5 +1,6 @@
 """What Prometheus reads at ``/metrics``, by its own parser."""
 
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,12 +13,14 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 from webtest import TestApp
 
+from pyramid_cron import RunReason, scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.store.retention import prune
 from pyramid_cron.testing import CronTester
 from tests.apps import NOON, configure
 from tests.records import MINUTE, SECOND, claim, ended, slot, wait, write
 
+HOUR = timedelta(hours=1)
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 ODD = 'it\'s "quoted" \\ {a="b"} übel 🕑 #'
 
@@ -35,6 +38,7 @@ class App:
 
     def __init__(self, config):
         app = config.make_wsgi_app()
+        self.registry = app.registry
         self.web = TestApp(app, extra_environ=LOCAL)
         self.cron = get_cron(app.registry)
         self.tick = CronTester(app).tick
@@ -61,17 +65,99 @@ def make(*tasks, **settings):
     return App(config)
 
 
+def positive(values):
+    """The samples that are not 0."""
+    return {labels: value for labels, value in values.items() if value}
+
+
+def test_all_that_can_be_counted_is_there_from_the_start():
+    samples = make((nothing, {"name": "a", "hour": 14})).metrics(NOON)
+    states = ["succeeded", "failed", "timed_out", "cancelled", "lost", "skipped"]
+    assert samples["runs_total"] == {(state, "a"): 0 for state in states}
+    assert samples["skipped_slots_total"] == {(reason.value, "a"): 0 for reason in RunReason}
+    assert samples["run_duration_seconds_count"] == {("a",): 0}
+    assert set(samples["run_duration_seconds_bucket"].values()) == {0}
+    assert samples["next_run_timestamp_seconds"] == {("a",): (NOON + 2 * HOUR).timestamp()}
+
+
+def test_durations_and_lateness_are_histograms():
+    app = make((nothing, {"name": "a", "on_demand": True}))
+    runs = claim(app.cron.store, *[slot("a", NOON + i * MINUTE) for i in range(4)])
+    lengths = [timedelta(milliseconds=100), 2 * SECOND, 40 * MINUTE, timedelta(days=1)]
+    write(
+        app.cron.store, *[ended(run, after=each) for run, each in zip(runs, lengths, strict=True)]
+    )
+    buckets = app.metrics(NOON)["run_duration_seconds_bucket"]
+    counts = {float(bound): count for (bound, task), count in buckets.items()}
+    assert counts == {
+        0.1: 1,
+        0.5: 1,
+        1: 1,
+        5: 2,
+        15: 2,
+        60: 2,
+        300: 2,
+        900: 2,
+        3600: 3,
+        14400: 3,
+        float("inf"): 4,
+    }
+    assert app.metrics(NOON)["run_lateness_seconds_bucket"]["+Inf", "a"] == 4
+
+
+def test_capacity_is_what_runs_outside_of_requests_weigh_and_what_they_may():
+    app = make(
+        (nothing, {"name": "a", "on_demand": True, "executor": "thread", "weight": 3}),
+        **{"cron.capacity": "5"},
+    )
+    with app.cron.store.claim_transaction(NOON, NOON + MINUTE) as claims:
+        claims.claim([slot("a")], weight_of=lambda name: 3)
+    samples = app.metrics(NOON)
+    assert samples["capacity_used"] == {(): 3}
+    assert samples["capacity_limit"] == {(): 5}
+
+
+def test_a_paused_task_has_no_next_run():
+    app = make((nothing, {"name": "a", "hour": 14}))
+    app.tick(at=NOON)
+    app.cron.clock = lambda: NOON
+    scheduler(app.registry).pause("a")
+    assert "next_run_timestamp_seconds" not in app.metrics(NOON)
+
+
+def test_stored_schedules_are_counted_by_state(tmp_path):
+    url = {"cron.url": f"sqlite:///{tmp_path}/cron.sqlite"}
+    app = make((nothing, {"name": "a", "on_demand": True}), (nothing, {"name": "b"}), **url)
+    control = scheduler(app.registry)
+    for name, task, enabled in (
+        ("one", "a", True),
+        ("two", "a", True),
+        ("three", "a", True),
+        ("off", "a", False),
+        ("gone", "a", True),
+        ("away", "b", True),
+    ):
+        control.schedule(name, task, enabled=enabled, every="1h")
+    control.unschedule("gone")
+    counts = {"ok": 4, "paused": 0, "disabled": 1, "orphaned": 0, "broken": 0}
+    assert app.metrics()["schedules"] == {(state,): n for state, n in counts.items()}
+    control.pause("t*")
+    with sqlite3.connect(tmp_path / "cron.sqlite") as connection:
+        connection.execute(
+            "UPDATE cron_schedules SET arguments = '{\"every\": 0}' WHERE name='one'"
+        )
+    connection.close()
+    other = make((nothing, {"name": "a", "on_demand": True}), **url)
+    counts = {"ok": 0, "paused": 2, "disabled": 1, "orphaned": 1, "broken": 1}
+    assert other.metrics()["schedules"] == {(state,): n for state, n in counts.items()}
+
+
 def test_runs_are_counted_by_task_and_state():
     app = make((nothing, {"name": "a"}), (broken, {"name": "b"}))
     app.tick(at=NOON)
     app.tick(at=NOON + MINUTE)
     samples = app.metrics(NOON + 90 * SECOND)
-    assert samples["runs_total"] == {
-        ("succeeded", "a"): 2,
-        ("failed", "a"): 0,
-        ("succeeded", "b"): 0,
-        ("failed", "b"): 2,
-    }
+    assert positive(samples["runs_total"]) == {("succeeded", "a"): 2, ("failed", "b"): 2}
     assert samples["ticks_total"] == {(): 2}
     assert samples["last_tick_age_seconds"] == {(): 30.0}
     assert samples["last_tick_timestamp_seconds"] == {(): (NOON + MINUTE).timestamp()}
@@ -119,7 +205,8 @@ def test_skipped_slots_are_counted_by_reason_each_of_them():
     app.tick(at=NOON)
     app.tick(at=NOON + timedelta(hours=5))
     samples = app.metrics(NOON + timedelta(hours=5))
-    assert samples["skipped_slots_total"] == {("missed", "a"): 3, ("superseded", "a"): 1}
+    skipped = {("missed", "a"): 3, ("superseded", "a"): 1}
+    assert positive(samples["skipped_slots_total"]) == skipped
     assert samples["runs_total"]["skipped", "a"] == 4
     assert samples["runs_total"]["succeeded", "a"] == 2
 
@@ -196,9 +283,8 @@ def test_it_is_right_with_several_processes(tmp_path):
     ]
     assert [process.wait(60) for process in others] == [0, 0]
     samples = app.metrics(NOON + MINUTE)
-    assert samples["runs_total"] == {
+    assert positive(samples["runs_total"]) == {
         ("succeeded", "a"): 2,
-        ("failed", "a"): 0,
         ("succeeded", "b"): 1,
         ("failed", "b"): 1,
     }
