@@ -14,7 +14,7 @@ from ..text import format_instant
 from . import actions, responses, urls
 from .actions_page import LATEST_ACTIONS, actions_data
 from .problems import HTTPProblem
-from .responses import page_view, respond, text_response
+from .responses import page_view, respond, tagged, text_response
 
 RUNS_PER_PAGE = 50
 
@@ -119,9 +119,11 @@ def run_log_view(request: Request) -> Response:
     texts = {"log": run.log, "standard output": run.stdout, "standard error": run.stderr}
     parts = {name: text for name, text in texts.items() if text}
     if len(parts) < 2:
-        return text_response("".join(parts.values()))
-    ended = {name: text if text.endswith("\n") else f"{text}\n" for name, text in parts.items()}
-    return text_response("\n".join(f"==> {name} <==\n{text}" for name, text in ended.items()))
+        text = "".join(parts.values())
+    else:
+        ended = {name: part if part.endswith("\n") else f"{part}\n" for name, part in parts.items()}
+        text = "\n".join(f"==> {name} <==\n{part}" for name, part in ended.items())
+    return tagged(text_response(text), text)
 
 
 def _find_shown_run(request: Request, path: str) -> Run:

@@ -25,6 +25,9 @@ PAGES = (
     "/cron/tasks/charge-orders?confirm=pause",
     "/cron/runs",
     "/cron/timeline",
+    "/cron/upcoming",
+    "/cron/actions",
+    "/cron/actions?action=pause&task=delete-old-orders",
     "/cron/runs/none",
     "a run",
 )
@@ -98,6 +101,20 @@ def test_the_first_tab_skips_to_the_content(driver, site):
     visit(driver, site, "/cron/tasks")
     driver.switch_to.active_element.send_keys("\ue004")
     assert driver.switch_to.active_element.text == "Skip to the content"
+
+
+def test_actions_are_filtered_with_the_keyboard(driver, site):
+    set_viewport(driver, "light")
+    visit(driver, site, "/cron/actions")
+    for _ in range(30):
+        driver.switch_to.active_element.send_keys("\ue004")
+        if driver.switch_to.active_element.get_attribute("name") == "task":
+            break
+    driver.switch_to.active_element.send_keys("delete-old-orders\ue007")
+    wait = WebDriverWait(driver, 10, ignored_exceptions=[StaleElementReferenceException])
+    wait.until(lambda driver: "task=delete-old-orders" in driver.current_url)
+    tasks = driver.find_elements(By.CSS_SELECTOR, "td[data-label=On]")
+    assert {task.text for task in tasks} == {"delete-old-orders"}
 
 
 def test_the_progress_of_a_running_run_is_shown(driver, site, folder):

@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from webtest import TestApp
 
+from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
 from pyramid_cron.errors import StoreError
+from pyramid_cron.store.results import write_outputs
 from pyramid_cron.testing import CronTester
 from pyramid_cron.web.request_bodies import MAX_BODY_BYTES
 from tests.apps import NOON, configure
@@ -16,7 +18,7 @@ HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}
 STRANGER = {"REMOTE_ADDR": "203.0.113.9"}
 TEXT_TYPE = {"Content-Type": "text/plain"}
-TAGGED = ("overview", "tasks", "tasks/fine", "runs", "waiting", "schedules")
+TAGGED = ("actions", "upcoming", "overview", "tasks", "tasks/fine", "runs", "waiting", "schedules")
 PAGES = (
     *("", "overview", "tasks", "tasks/fine", "runs", "waiting", "schedules", "timeline"),
     *("health", "openapi.json"),
@@ -214,6 +216,17 @@ def test_who_has_a_page_already_gets_no_other_until_something_happens(app, page,
     assert (
         app.get(f"/cron/{page}", headers=asks, status=200).headers["ETag"] != asks["If-None-Match"]
     )
+
+
+def test_who_has_a_log_already_gets_no_other_until_it_grows(app):
+    run = scheduler(app.app.registry).run("fine")
+    first = app.get(f"/cron/runs/{run.id}/log")
+    asks = {"If-None-Match": first.headers["ETag"]}
+    app.get(f"/cron/runs/{run.id}/log", headers=asks, status=304)
+    store = get_cron(app.app.registry).store
+    with store.write_session() as session:
+        write_outputs(session, [{"run_id": run.id, "log": "more", "stdout": None, "stderr": None}])
+    assert app.get(f"/cron/runs/{run.id}/log", headers=asks, status=200).text == "more"
 
 
 def test_json_may_be_kept_and_asked_for_again_and_pages_may_not(app):
