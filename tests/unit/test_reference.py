@@ -82,7 +82,7 @@ def test_the_arguments_of_a_task_are_explained():
 @pytest.mark.parametrize("directive", [add_cron_command, add_cron_folder])
 def test_the_arguments_of_sources_are_explained(directive):
     own = keywords(directive) - keywords(directives.add_cron_task) - {"argv"}
-    assert missing(own, page("programs", "crontabs")) == []
+    assert missing(own, page("programs", "folders", "crontabs")) == []
 
 
 def test_every_method_of_the_scheduler_is_explained():
