@@ -144,6 +144,8 @@ def policy_data(task: Task) -> JSONObject:
     retry = task.retry
     return {
         "timezone": task.timezone,
+        "executor": task.executor,
+        "weight": task.weight,
         "idle": task.idle,
         "priority": task.priority,
         "overlap": task.overlap.value,
@@ -153,7 +155,14 @@ def policy_data(task: Task) -> JSONObject:
         "timeout": task.timeout and task.timeout.total_seconds(),
         "attempts": retry.attempts,
         "retry_delay": retry.delay,
+        "retry_factor": retry.factor,
+        "retry_max_delay": retry.max_delay,
+        "retry_on": [error.__name__ for error in retry.on],
+        "lost_attempts": task.lost_attempts,
         "pause_after": task.pause_after,
+        "jitter": task.offset,
+        "when": None if task.when is None else getattr(task.when, "__qualname__", "yes"),
+        "transactional": task.transactional,
         "monitor": dict(task.monitor) if isinstance(task.monitor, Mapping) else task.monitor,
     }
 

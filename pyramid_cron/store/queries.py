@@ -12,10 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, type_coerce, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    func,
+    literal,
+    literal_column,
+    select,
+    type_coerce,
+    union_all,
+)
 
 from ..planning.snapshot import ActiveRun, PauseRule
 from ..run import Run, RunReason, RunState, Trigger
+from ..schedule.zones import EPOCH
 from .ends import as_ended, select_ended, select_newest
 from .rows import (
     WORKER_SEEN_INFO,
@@ -34,6 +45,9 @@ from .store import Store
 
 RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)
 """How long before a span a run that ended in it may have been claimed, to be listed."""
+
+QUARTER = timedelta(minutes=15)
+QUARTER_MICROSECONDS = QUARTER // timedelta(microseconds=1)
 
 LONG_RUN_COLUMNS = ("traceback", "payload")
 """Columns that lists do without."""
@@ -163,6 +177,31 @@ def list_task_names(store: Store) -> set[str]:
     """Return the names of the tasks that any version of the application has ticked with."""
     rows = _select_rows(store, select(store.tables.task_sets.c.task_names))
     return {name for row in rows for name in json.loads(row.task_names)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunCount:
+    """How many runs, or skipped slots, of a quarter of an hour are in one state."""
+
+    #: The beginning of the quarter in which they were claimed or skipped (aware, UTC).
+    since: datetime
+    state: str
+    #: Why they were skipped; None if they were not.
+    reason: str | None
+    count: int
+
+
+def count_runs_by_quarter(store: Store, task: str, since: datetime) -> list[RunCount]:
+    """Return the numbers of a task's runs since a moment, for each quarter of an hour."""
+    runs = store.tables.runs
+    quarter = type_coerce(runs.c.claimed, BigInteger) // literal_column(str(QUARTER_MICROSECONDS))
+    columns = quarter.label("quarter"), runs.c.state, runs.c.reason
+    query = select(*columns, func.sum(runs.c.slot_count))
+    query = query.where(runs.c.task == task, runs.c.claimed >= since)
+    rows = _select_rows(store, query.group_by("quarter", runs.c.state, runs.c.reason))
+    return [
+        RunCount(EPOCH + int(row[0]) * QUARTER, row.state, row.reason, int(row[3])) for row in rows
+    ]
 
 
 def has_runs(store: Store, task: str) -> bool:

@@ -57,6 +57,7 @@ def render_page(request: Request, template: str, **values: Any) -> str:
             csrf_token=lambda: csrf_token(request),
             may_act=lambda: may_act(request),
             lacks_buttons=lacks_buttons_by_server(request),
+            schedule_text=lambda text: text and text.replace(f" ({zone.key})", ""),
             moment=lambda text: text and format_moment(parse_moment(text), now, zone),
             **values,
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from operator import attrgetter
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -15,16 +19,26 @@ from ..health_report import HealthReport
 from ..planning.forecast import following_slots
 from ..planning.health import HealthState, TaskHealth
 from ..run import Run, RunState
+from ..schedule.zones import EPOCH
 from ..serializers import JSONObject, policy_data, task_data
 from ..store import queries
 from ..store.action_log import ActionFilter
 from ..store.waiting import list_waiting
 from ..task import Task
-from ..text import format_instant
+from ..text import format_instant, suggest
 from . import actions, responses, urls
 from .actions_page import LATEST_ACTIONS, actions_data
 from .problems import HTTPProblem
 from .responses import page_health_report, page_view, respond
+from .task_facts import (
+    calendar_data,
+    calendar_start,
+    count_failures_in_a_row,
+    crontab_lines,
+    describe_source,
+    duration_data,
+    last_success,
+)
 
 TASKS_PER_PAGE = 50
 TASK_ROW_RUNS = 20
@@ -41,12 +55,12 @@ SUCCESS_RATE_STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT, 
 
 @page_view("GET", "HEAD")
 def tasks_view(request: Request) -> Response:
-    """Show the tasks whose names contain ``q``, those to look after first, orphaned ones last.
+    """Show the tasks whose names or descriptions contain ``q``.
 
     Each has one of the states, if any are asked for, and all of the labels; an orphaned one has no
-    labels.
+    labels. They are sorted by ``state``, those to look after first, or as ``sort`` says.
     """
-    responses.check_parameters(request, "q", "state", "label", "limit", "page")
+    responses.check_parameters(request, "q", "state", "label", "sort", "limit", "page")
     cron = get_cron(request.registry)
     name_part = request.GET.get("q", "")
     states = responses.query_task_states(request)
@@ -54,17 +68,20 @@ def tasks_view(request: Request) -> Response:
     limit = responses.query_number(request, "limit", TASKS_PER_PAGE, 100)
     number = responses.query_number(request, "page", 1, 1_000_000)
     report = page_health_report(request)
-    names = [
-        task.name
+    sort = _query_sort(request)
+    tasks = [
+        task
         for task in _all_tasks(cron, report)
-        if name_part.casefold() in task.name.casefold()
+        if _has_text(cron, task.name, name_part)
         and (not states or task.state in states)
         and _has_labels(cron, task.name, labels)
     ]
+    names = [task.name for task in sorted(tasks, key=SORT_KEYS[sort])]
     page_names = names[(number - 1) * limit : number * limit]
     recent = queries.list_recent_runs(cron.store, page_names, TASK_ROW_RUNS)
     rows = [_linked_task(request, name, report, recent[name]) for name in page_names]
     query = {"q": name_part or None, "state": states or None, "label": labels or None}
+    query["sort"] = None if sort == "state" else sort
     path_of = partial(urls.page_path, request, "tasks", **query, limit=limit)
     data = {
         "now": format_instant(report.now),
@@ -79,12 +96,53 @@ def tasks_view(request: Request) -> Response:
         data,
         recent=recent,
         name_part=name_part,
+        sort=sort,
+        sort_path=lambda key: urls.page_path(
+            request, "tasks", **query | {"sort": None if key == "state" else key}
+        ),
         labels=labels,
         states=[state.value for state in states],
         all_states=[state.value for state in HealthState],
         previous_path=path_of(page=number - 1) if number > 1 else None,
         title="Tasks",
     )
+
+
+def _sort_by_state(_: TaskHealth) -> int:
+    return 0  # they come in this order
+
+
+def _sort_by_next(task: TaskHealth) -> tuple[bool, datetime]:
+    return task.next is None, task.next or EPOCH
+
+
+def _sort_by_last(task: TaskHealth) -> timedelta:
+    return EPOCH - (task.last.slot if task.last else EPOCH)
+
+
+SORT_KEYS: Mapping[str, Callable[[TaskHealth], Any]] = MappingProxyType(
+    {
+        "state": _sort_by_state,
+        "next": _sort_by_next,
+        "last": _sort_by_last,
+        "name": attrgetter("name"),
+    }
+)
+"""What tasks may be sorted by: the next first, or the latest."""
+
+
+def _query_sort(request: Request) -> str:
+    sort = request.GET.get("sort") or "state"
+    if sort not in SORT_KEYS:
+        allowed = ", ".join(SORT_KEYS)
+        raise HTTPProblem(400, f"sort={sort!r}: must be one of {allowed}", blamed="sort")
+    return sort
+
+
+def _has_text(cron: CronApp, name: str, text: str) -> bool:
+    task = cron.task_registry.by_name.get(name)
+    words = f"{name}\n{task.description if task else ''}"
+    return text.casefold() in words.casefold()
 
 
 def _all_tasks(cron: CronApp, report: HealthReport) -> list[TaskHealth]:
@@ -174,7 +232,8 @@ def find_task(request: Request, name: str) -> tuple[str, Task | None]:
             return candidate, None
     if name in queries.list_task_names(cron.store):
         return name, None
-    raise HTTPProblem(404, f"there is no cron task named {name!r}")
+    known = {*cron.task_registry.by_name, *queries.list_task_names(cron.store)}
+    raise HTTPProblem(404, f"there is no cron task named {name!r}{suggest(name, known)}")
 
 
 def _task_detail(request: Request, name: str, task: Task | None) -> Response:
@@ -183,8 +242,17 @@ def _task_detail(request: Request, name: str, task: Task | None) -> Response:
     runs = queries.list_runs(cron.store, TASK_PAGE_RUNS, task=name)
     waiting_runs = list_waiting(cron.store, name, TASK_PAGE_SLOTS)
     slots = () if task is None or report.pause(name) else following_slots(task, report.now)
+    zone = ZoneInfo(cron.settings.timezone)
+    counts = queries.count_runs_by_quarter(cron.store, name, calendar_start(report.now, zone))
+    succeeded = last_success(report, name)
     data = {
         **_linked_task(request, name, report, runs),
+        "source": describe_source(task.function) if task else None,
+        "crontab": crontab_lines(task) if task else None,
+        "durations": duration_data(runs),
+        "last_success": succeeded and succeeded | {"url": urls.run_path(request, succeeded["run"])},
+        "failures_in_a_row": count_failures_in_a_row(runs),
+        "days": calendar_data(counts, report.now, zone),
         "next_slots": [format_instant(slot) for slot in islice(slots, TASK_PAGE_SLOTS)],
         "waiting_runs": [urls.linked_waiting_run(request, run) for run in waiting_runs],
         "policies": policy_data(task) if task else None,

@@ -93,7 +93,9 @@ def test_a_task_is_run_by_its_form(driver, site):
     visit(driver, site, "/cron/tasks/report-sales")
     driver.find_element(By.LINK_TEXT, "Run now…").click()
     driver.find_element(By.CSS_SELECTOR, "main form button").click()
-    assert "succeeded" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+    state = (By.CSS_SELECTOR, "[role=status]")
+    wait = WebDriverWait(driver, 10, 0.1, ignored_exceptions=[StaleElementReferenceException])
+    wait.until(lambda _: "succeeded" in driver.find_element(*state).text)
 
 
 def test_the_first_tab_skips_to_the_content(driver, site):

@@ -10,6 +10,8 @@ ROOT = Path(__file__).parents[2]
 
 RUN = re.compile(r"\b[0-9a-f]{26}\b")
 BY_KEY = {"host": "HOST", "pid": "PID", "tick": "TICK", "time": "TIME", "version": "VERSION"}
+BY_KEY["file"] = "FILE"
+DURATIONS = ("duration", "median", "p95", "longest")
 """What stands for a value of this name."""
 
 PATTERNS = (
@@ -60,7 +62,7 @@ class Normal:
             return [self.value(item) for item in value]
         if key in BY_KEY and isinstance(value, (str, int)):
             return BY_KEY[key]
-        if isinstance(value, float) and key == "duration":
+        if isinstance(value, float) and key in DURATIONS:
             return "DURATION"
         if isinstance(value, str) and key in ("started", "finished"):
             return f"{value[:16]}:SSZ"

@@ -197,8 +197,8 @@ def test_it_shows_what_waits_and_for_what(shop):
 
 def test_unknown_parameters_are_refused(shop):
     for page in ("overview", "tasks", "runs"):
-        answer = shop.web.get(f"/cron/{page}?sort=name", status=400)
-        assert "'sort' is no parameter" in answer.json["detail"]
+        answer = shop.web.get(f"/cron/{page}?order=name", status=400)
+        assert "'order' is no parameter" in answer.json["detail"]
 
 
 def test_it_takes_a_handful_of_queries_however_many_tasks_there_are():
