@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -27,7 +27,7 @@ from sqlalchemy import (
 from ..planning.snapshot import ActiveRun, PauseRule
 from ..run import Run, RunReason, RunState, Trigger
 from ..schedule.zones import EPOCH
-from .ends import as_ended, select_ended, select_newest
+from .ends import as_ended, read_ends, select_ended, select_newest
 from .rows import (
     WORKER_SEEN_INFO,
     Session,
@@ -337,36 +337,61 @@ def _is_older(tables: Tables, run_id: str, states: Collection[RunState]) -> Colu
     return is_older
 
 
-def runs_between(store: Store, since: datetime, until: datetime, limit: int) -> list[Run]:
-    """Return the newest runs that were running in [since, until), newest first.
+class RunSpan(NamedTuple):
+    """When a run went on, or which slot was skipped. Moments are aware, in UTC."""
+
+    id: str
+    task: str
+    slot: datetime
+    state: str
+    #: Why it was skipped; None if it was not.
+    reason: str | None
+    #: None if it has not begun.
+    started: datetime | None
+    #: None if it is not over.
+    finished: datetime | None
+    claimed: datetime
+
+
+def list_spans(store: Store, since: datetime, until: datetime, limit: int) -> list[RunSpan]:
+    """Return the newest runs that went on, or were skipped, in [since, until), newest first.
 
     Of those claimed before that, it lists the active ones, and what ended since and was claimed at
     most :data:`RUNS_BETWEEN_LOOK_BACK` before.
     """
     runs = store.tables.runs
-    has_started = runs.c.started.is_not(None)
+    columns = [runs.c[name] for name in RunSpan._fields]
     claimed_within = (
-        select(runs.c.id)
-        .where(runs.c.claimed >= since, runs.c.claimed < until, has_started)
-        .order_by(runs.c.claimed.desc())
+        select(*columns)
+        .where(runs.c.claimed >= since, runs.c.claimed < until)
+        .order_by(runs.c.claimed.desc(), runs.c.id.desc())
         .limit(limit)
-        .subquery()
     )
-    is_earlier = runs.c.claimed < since
     # Given the plain column, SQLite uses the index on it and reads the runs of all times.
     is_active = runs.c.lease_until.is_not(None) & (
         func.coalesce(runs.c.claimed, runs.c.slot) < since
     )
-    active = select(runs.c.id).where(is_active, has_started)
-    ended_within = select(runs.c.id).where(
+    ended_within = (
         runs.c.claimed >= since - RUNS_BETWEEN_LOOK_BACK,
-        is_earlier,
+        runs.c.claimed < since,
         runs.c.finished >= since,
-        has_started,
+        runs.c.lease_until.is_(None),
     )
-    ids = union_all(select(claimed_within.c.id), active, ended_within).subquery()
-    query = _short_runs_query(store.tables).where(runs.c.id.in_(select(ids.c.id)))
-    return _select_runs(store, newest_first(query, store.tables, limit))
+    earlier = select(*columns).where(is_active), select(*columns).where(*ended_within)
+    with store.read_session() as session:
+        rows = [
+            RunSpan(*row)
+            for query in (claimed_within, *earlier)
+            for row in session.connection.execute(query)
+        ]
+        ends = read_ends(session, [row.id for row in rows if RunState(row.state).is_active])
+    spans = [
+        row._replace(state=end.state.value, finished=end.finished)
+        if (end := ends.get(row.id))
+        else row
+        for row in rows
+    ]
+    return spans[:limit]
 
 
 def list_attempts(store: Store, run: Run) -> list[Run]:

@@ -38,15 +38,20 @@ def test_runs_are_found_by_an_index_and_not_sorted(question):
 
 def test_of_a_day_no_others_are_read():
     day = timedelta(days=1)
-    steps = steps_of(lambda store: queries.runs_between(store, NOON - day, NOON, 10))
+    steps = steps_of(lambda store: queries.list_spans(store, NOON - day, NOON, 10), 3)
     by_time = "SEARCH cron_runs USING INDEX cron_runs_by_time (claimed>? AND claimed<?)"
     assert steps.count("cron_runs_by_time") == steps.count(by_time) == 2
     assert "cron_runs_active" in steps
     assert "SCAN cron_runs" not in steps
 
 
-def steps_of(ask):
-    """The steps in which SQLite answers a question."""
+def test_the_calendar_of_a_task_reads_no_other():
+    steps = steps_of(lambda store: queries.count_runs_by_quarter(store, "a", NOON))
+    assert "SEARCH cron_runs USING INDEX cron_runs_by_task (task=? AND claimed>?)" in steps
+
+
+def steps_of(ask, count=1):
+    """The steps in which SQLite answers a question, by so many queries."""
     store = Store(make_url("sqlite://"), "cron_")
     claim(store, slot("a"), slot("b"))
     asked = []
@@ -54,9 +59,13 @@ def steps_of(ask):
     event.listen(engine, "before_cursor_execute", lambda *heard: asked.append(heard[2:4]))
     ask(store)
     # The ends of active runs, which are asked for after that, are found by their keys.
-    statement, values = next(each for each in asked if each[0].startswith("SELECT"))
+    queries = [each for each in asked if each[0].startswith("SELECT")][:count]
     with store.database.read() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        plan = [
+            step
+            for statement, values in queries
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
     return " ".join(step[3] for step in plan)
 
 
@@ -73,9 +82,8 @@ def test_of_a_day_are_runs_that_went_on_in_it_whenever_they_began(store):
     write(store, replace(runs["long"], state=RunState.RUNNING, started=noon["long"]))
     write(store, ended(runs["ended"], after=0.6 * day))
     write(store, ended(runs["late"]))
-    found = queries.runs_between(store, NOON - day, NOON + day, 10)
-    assert [run.task for run in found] == ["late", "ended", "long"]
-    assert [run.task for run in queries.runs_between(store, NOON - day, NOON + day, 2)] == [
-        "late",
-        "ended",
-    ]
+    found = queries.list_spans(store, NOON - day, NOON + day, 10)
+    tasks = [run.task for run in found]
+    assert (set(tasks[:2]), tasks[2:]) == ({"unbegun", "late"}, ["long", "ended"])
+    newest = queries.list_spans(store, NOON - day, NOON + day, 1)
+    assert newest == found[:1]

@@ -448,7 +448,7 @@ def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatc
         ("tasks/task-1", 14, 0),
         ("runs", 1, 8),
         ("waiting", 2, 8),
-        ("timeline", 1, 8),
+        ("timeline", 3, 8),
         ("run", 3, 8),
     ],
 )
