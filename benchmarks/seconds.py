@@ -79,7 +79,8 @@ def measure(seconds: float) -> list[tuple[object, ...]]:
     with TemporaryDirectory(prefix="seconds-") as folder:
         processes = [_begin(Path(folder), name) for name in CONTENDERS]
         try:
-            time.sleep(5)
+            while not all((Path(folder) / name / "starts").exists() for name in CONTENDERS):
+                time.sleep(0.1)  # on a busy machine it takes them long to begin
             first = time.time() // INTERVAL * INTERVAL + INTERVAL
             time.sleep(first + seconds - time.time())
         finally:
