@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ from .runtime.programs import Command
 from .runtime.shutdown import reset_signals_after_fork
 from .runtime.supervisor import Supervisor
 from .runtime.threads import BackgroundThreads
-from .schedule_arguments import TimesByText
+from .schedule_arguments import ScheduleTimes, TimesByText, make_times
 from .settings import Settings
 from .store.engine import is_in_memory
 from .store.results import Outcome
@@ -255,6 +255,13 @@ class CronApp:
         if entry is None or entry.task != name:
             return replace(task, schedules=(), schedule_name=schedule)
         return entry.as_task(task)
+
+    def find_times(self, name: str, arguments: Mapping[str, Any]) -> ScheduleTimes | None:
+        """Return when a stored schedule is; None if this version can't read it."""
+        try:
+            return make_times(name, arguments, self.settings.timezone)
+        except Exception:  # logged when it came
+            return None
 
     def next_slot_between(self, after: datetime) -> datetime | None:
         """Return the first slot after a moment that is not on a whole minute; None without one."""

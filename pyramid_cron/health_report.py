@@ -22,8 +22,10 @@ from .planning.health import (
 from .planning.snapshot import ActiveRun, PauseRule, active_pause
 from .registry import TaskRegistry
 from .run import Run, RunReason, RunState, Trigger
+from .schedule_health import make_schedule_input
 from .store.queries import Overview, WaitingSummary, read_overview
 from .store.run_stats import RunStats
+from .store.schedule_records import ScheduleRecords
 from .task import Task
 from .text import format_instant
 
@@ -90,7 +92,7 @@ def read_health_report(cron: CronApp, format_moment: MomentFormat = format_insta
     ``format_moment`` writes the moments in details. Raises StoreError if the store can't be read.
     """
     now = cron.clock()
-    overview = read_overview(cron.store, cron.task_registry.task_set_id)
+    overview = read_overview(cron.store, cron.task_registry.task_set_id, now)
     health = assess_overview(cron, overview, now, format_moment)
     tasks = cron.task_registry.by_name
     return HealthReport(now, overview, health, format_moment, tasks)
@@ -116,7 +118,37 @@ def assess_overview(
         replace(task_input, is_stuck=task_input.name in stuck)
         for task_input in _make_task_inputs(tasks, overview, window_ends, now)
     ]
-    return assess(task_inputs, max(last_ticks.values(), default=None), now, format_moment)
+    schedules = assess_schedules(cron, overview, overview.troubled, now, format_moment)
+    last_tick = max(last_ticks.values(), default=None)
+    return assess(task_inputs, last_tick, now, format_moment, schedules)
+
+
+def assess_schedules(
+    cron: CronApp,
+    overview: Overview,
+    schedules: ScheduleRecords,
+    now: datetime,
+    format_moment: MomentFormat = format_instant,
+) -> list[TaskHealth]:
+    """Return how stored schedules are, but for those that are disabled or can't be read."""
+    own_id = cron.task_registry.task_set_id
+    window_ends = _with_own(overview.window_ends, own_id, cron.window_end)
+    active_runs = _group_by_task(overview.active_runs, attrgetter("run.schedule"))
+    return [
+        assess_task(schedule_input, now, format_moment)
+        for schedule, record in schedules
+        if (
+            schedule_input := make_schedule_input(
+                cron,
+                schedule,
+                overview.pause_rules,
+                now,
+                record,
+                active_runs.get(schedule.name, ()),
+                _window_end_of(schedule.task, own_id, overview, window_ends),
+            )
+        )
+    ]
 
 
 def _with_own(

@@ -61,7 +61,7 @@ def render_metrics(cron: CronApp, accept: str, now: datetime) -> tuple[bytes, st
         raise ExtraMissingError(
             "metrics need prometheus_client: install pyramid_cron[prometheus]"
         ) from None
-    overview = read_overview(cron.store, cron.task_registry.task_set_id)
+    overview = read_overview(cron.store, cron.task_registry.task_set_id, now)
     health = assess_overview(cron, overview, now)
     registry = CollectorRegistry()
     metrics_input = MetricsInput(

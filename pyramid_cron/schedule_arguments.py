@@ -14,7 +14,7 @@ from .schedule import At, Cron, Every, Schedule
 from .schedule.base import Limited
 from .schedule.describe import cron_arguments
 from .schedule.quantities import parse_seconds, to_integer
-from .task import Schedules, compute_jitter_offset, describe_schedules, following_slot_of
+from .task import Schedules, Task, compute_jitter_offset, describe_schedules, following_slot_of
 
 FIELDS = ("min", "hour", "day", "month", "dow")
 
@@ -40,6 +40,16 @@ class ScheduleTimes:
     def following(self, after: datetime) -> datetime | None:
         """Return the first slot after an aware moment, in UTC; None if there is none."""
         return following_slot_of(self.schedules, self.offset, after)
+
+    def apply_to(self, task: Task, name: str) -> Task:
+        """Return the task as it is for the stored schedule of this name."""
+        return replace(
+            task,
+            schedules=self.schedules,
+            offset=self.offset,
+            timezone=self.timezone,
+            schedule_name=name,
+        )
 
     def describe(self) -> str:
         """Return in plain English when it is."""

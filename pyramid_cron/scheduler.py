@@ -53,14 +53,24 @@ from .runtime.task_session import as_session
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration
 from .schedule.zones import to_utc
-from .schedule_control import ScheduleStatus, describe_schedule, make_schedule
+from .schedule_control import (
+    ScheduleStatus,
+    describe_new,
+    describe_schedules,
+    make_schedule,
+)
 from .serializers import task_data
 from .store.action_log import record_action
 from .store.handoff import cancel_handed_off_run
 from .store.queries import list_task_names
 from .store.results import DeferredRun
 from .store.store import enqueue_or_advance
-from .store.stored_schedules import ScheduleChange, find_schedule, list_schedules
+from .store.stored_schedules import (
+    ScheduleChange,
+    ScheduleFilter,
+    find_schedule,
+    list_schedules,
+)
 from .store.waiting import (
     SlotRange,
     add_backfill,
@@ -283,7 +293,7 @@ class Scheduler:
         action = self._make_action(ActionKind.SCHEDULE, task=task, schedule=name, details=details)
         change = ScheduleChange(stored, action=action)
         change_schedule_at_commit(cron, self._caller, change)
-        return describe_schedule(cron, stored, cron.store.pause_rules())
+        return describe_new(cron, stored)
 
     def unschedule(self, name: str) -> None:
         """Remove the stored schedule of this name; what waits for it is cancelled.
@@ -304,14 +314,13 @@ class Scheduler:
         """
         cron = self._cron
         with cron.store.read_session() as session:
-            stored = list_schedules(session, task)
-        rules = cron.store.pause_rules()
-        return [describe_schedule(cron, one, rules) for one in stored]
+            stored = list_schedules(session, ScheduleFilter(task))
+        return describe_schedules(cron, stored)
 
     def get_schedule(self, name: str) -> ScheduleStatus:
         """Return the stored schedule of this name; LookupError if there is none, StoreError."""
-        stored = self._find_schedule(name)
-        return describe_schedule(self._cron, stored, self._cron.store.pause_rules())
+        [status] = describe_schedules(self._cron, [self._find_schedule(name)])
+        return status
 
     def _find_schedule(self, name: str) -> StoredSchedule:
         cron, caller, stored = self._cron, self._caller, None

@@ -196,16 +196,27 @@ def health_data(health: Health) -> JSONObject:
         "last_tick": instant_or_none(health.last_tick),
         "since_last_tick": health.since_last_tick,
         "tasks": [task_health_data(task) for task in health.tasks],
+        "schedules": [schedule_health_data(schedule) for schedule in health.schedules],
     }
+
+
+def schedule_health_data(health: TaskHealth) -> JSONObject:
+    """Return the health of one stored schedule."""
+    return {"schedule": health.schedule, **task_health_data(health)}
 
 
 def task_health_data(health: TaskHealth) -> JSONObject:
     """Return the health of one task."""
-    keys = ("run", "slot", "state", "finished", "duration", "error")
     return {
         "task": health.name,
         "state": health.state.value,
         "detail": health.detail,
         "next": instant_or_none(health.next),
-        "last": health.last and select_keys(run_data(health.last), keys),
+        "last": health.last and run_summary(health.last),
     }
+
+
+def run_summary(run: Run) -> JSONObject:
+    """Return the last run of a task or schedule, as a line about that has it."""
+    keys = ("run", "slot", "state", "finished", "duration", "error")
+    return select_keys(run_data(run), keys)

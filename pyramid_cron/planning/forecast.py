@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from itertools import takewhile
+from typing import NamedTuple, Protocol
 
-from ..schedule import Schedule
 from ..task import Task
 from .schedule_book import BookEntry, ScheduleBook
 from .slots import SlotCalendar
 from .snapshot import PauseRule, pause_of
 
 
-def following_slots(schedule: Task | Schedule, after: datetime) -> Iterator[datetime]:
-    """Yield the slots of a task or a schedule after a moment (aware), in UTC and in order."""
+class HasSlots(Protocol):
+    """What has slots: a task, a schedule, or the times of a stored schedule."""
+
+    def following(self, after: datetime, /) -> datetime | None:
+        """Return the first slot after an aware moment, in UTC; None if there is none."""
+        ...
+
+
+def following_slots(schedule: HasSlots, after: datetime) -> Iterator[datetime]:
+    """Yield the slots after a moment (aware), in UTC and in order."""
     while (slot := schedule.following(after)) is not None:
         yield slot
         after = slot
@@ -35,6 +43,13 @@ class PlannedRun(_SlotOfTask):
 
     schedule: str | None = None
 
+    @classmethod
+    def of(cls, slot: datetime, task: str, schedule: str | None) -> PlannedRun:
+        """Return the slot of a task, or of a stored schedule of it."""
+        planned_run = cls(slot, task)
+        planned_run.schedule = schedule
+        return planned_run
+
 
 def forecast(
     tasks: tuple[Task, ...],
@@ -51,7 +66,7 @@ def forecast(
     if book is None or not len(book):
         return own
     ranks = dict(zip((task.name for task in tasks), _rank_tasks(tasks), strict=True))
-    stored = _forecast_stored(book, ranks, since, until)
+    stored = takewhile(lambda run: run.slot <= until, forecast_stored(tasks, book, since))
     return heapq.merge(own, stored, key=lambda run: (run.slot, ranks[run.task]))
 
 
@@ -86,26 +101,18 @@ def forecast_task(
         if slot > until:
             return
         for position in sorted(positions):
-            planned_run = PlannedRun(slot, task.name)
-            planned_run.schedule = names[position]
-            yield planned_run
+            yield PlannedRun.of(slot, task.name, names[position])
 
 
-def _forecast_stored(
-    book: ScheduleBook,
-    ranks: Mapping[str, tuple[bool, int, int]],
-    since: datetime,
-    until: datetime,
+def forecast_stored(
+    tasks: tuple[Task, ...], book: ScheduleBook, since: datetime
 ) -> Iterator[PlannedRun]:
-    """Yield the slots of stored schedules whose tasks are there."""
+    """Yield the slots after a moment (aware) of stored schedules whose tasks are there."""
+    ranks = dict(zip((task.name for task in tasks), _rank_tasks(tasks), strict=True))
     for slot, entries in book.slots_after(since):
-        if slot > until:
-            return
         known = [entry for entry in entries if entry.task in ranks]
         for entry in sorted(known, key=lambda entry: (ranks[entry.task], entry.name)):
-            planned_run = PlannedRun(slot, entry.task)
-            planned_run.schedule = entry.name
-            yield planned_run
+            yield PlannedRun.of(slot, entry.task, entry.name)
 
 
 def _forecast_own(

@@ -65,6 +65,8 @@ class TaskHealthInput:
     name: str
     #: None if it is not registered.
     task: Task | None
+    #: The name of the task of which this is a stored schedule; None if it is a task.
+    schedule_of: str | None = None
     #: Until when slots of the task are handled, by ticks and beats that knew it.
     window_end: datetime | None = None
     #: When a worker was there last; None if none ever was.
@@ -103,6 +105,8 @@ class TaskHealth:
     next: datetime | None = None
     #: Its newest run that is over, was not skipped, and is still on record.
     last: Run | None = None
+    #: The name of the stored schedule of the task whose health it is; None for the task's own.
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class Health:
     last_tick: datetime | None
     #: The seconds since then.
     since_last_tick: float | None
+    #: The stored schedules that somebody has to look after, by their names.
+    schedules: tuple[TaskHealth, ...] = ()
 
     @property
     def is_ticking(self) -> bool:
@@ -143,6 +149,10 @@ class Health:
             for task in self.tasks
             if not task.state.is_healthy
         ]
+        lines += [
+            f"{one.name}, schedule {one.schedule}: {one.state}, {one.detail}"
+            for one in self.schedules
+        ]
         silence = self.describe_silence()
         return lines if silence is None else [silence, *lines]
 
@@ -160,19 +170,23 @@ def assess(
     last_tick: datetime | None,
     now: datetime,
     format_moment: MomentFormat,
+    schedules: Iterable[TaskHealth] = (),
 ) -> Health:
     """Return how everything is at ``now`` (aware, UTC).
 
-    ``format_moment`` writes the moments in details.
+    ``format_moment`` writes the moments in details. ``schedules`` is how stored schedules are, or
+    those that may need a look.
     """
+    unhealthy = tuple(one for one in schedules if not one.state.is_healthy)
     tasks = tuple(assess_task(task_input, now, format_moment) for task_input in inputs)
     silence = None if last_tick is None else max(now - last_tick, timedelta(0))
     is_ticking = silence is not None and silence <= TICK_SILENCE_LIMIT
     return Health(
-        is_healthy=is_ticking and all(task.state.is_healthy for task in tasks),
+        is_healthy=is_ticking and not unhealthy and all(task.state.is_healthy for task in tasks),
         tasks=tasks,
         last_tick=last_tick,
         since_last_tick=None if silence is None else silence.total_seconds(),
+        schedules=unhealthy,
     )
 
 
@@ -189,7 +203,10 @@ def assess_task(
     first_slot = _first_unhandled_slot(task_input, now)
     state, detail = _find_state(task_input, first_slot, now, format_moment)
     next_slot = None if task_input.pause else _next_slot(task_input, first_slot, now)
-    return TaskHealth(task_input.name, state, detail, next_slot, task_input.last_run)
+    name, schedule = task_input.name, None
+    if task_input.schedule_of is not None:
+        name, schedule = task_input.schedule_of, name
+    return TaskHealth(name, state, detail, next_slot, task_input.last_run, schedule)
 
 
 def _find_state(
@@ -199,7 +216,9 @@ def _find_state(
     format_moment: MomentFormat,
 ) -> tuple[HealthState, str | None]:
     if task_input.task is None:
-        return HealthState.ORPHANED, "on record, but not registered"
+        is_stored = task_input.schedule_of is not None
+        what = "its task is not registered" if is_stored else "on record, but not registered"
+        return HealthState.ORPHANED, what
     if detail := _describe_stuck(task_input, task_input.task, now, format_moment):
         return HealthState.STUCK, detail
     if (pause := task_input.pause) is not None:

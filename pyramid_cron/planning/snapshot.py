@@ -72,6 +72,12 @@ def pause_of(task: Task, at: datetime, rules: Sequence[PauseRule]) -> PauseRule 
     return active_pause(task.name, at, rules, task.schedule_name, command=task.command)
 
 
+def list_give_ups(rules: Sequence[PauseRule]) -> set[str]:
+    """Return the names of the tasks and stored schedules that ever gave up, in these rules."""
+    # The pattern is a name, with the signs of a glob in brackets.
+    return {re.sub(r"\[([*?[])\]", r"\1", rule.pattern) for rule in rules if rule.is_give_up}
+
+
 def list_pause_changes(rules: Sequence[PauseRule]) -> set[datetime]:
     """Return the moments at which a pause of any task may begin or end."""
     return {moment for rule in rules for moment in (rule.since, rule.until) if moment is not None}

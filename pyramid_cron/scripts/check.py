@@ -206,7 +206,7 @@ def _has_history(context: CommandContext, task: Task) -> bool:
     try:
         if context.scheduler.history(task.name, limit=1):
             return True
-        overview = read_overview(cron.store, cron.task_registry.task_set_id)
+        overview = read_overview(cron.store, cron.task_registry.task_set_id, context.now)
     except StoreError:  # a problem of its own
         return True
     return any(stats.task == task.name for stats in overview.run_stats)

@@ -74,7 +74,9 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
         metavar="NAME[:TEXT]",
         help="only tasks with this label, as team:billing; several times for all of them",
     )
-    command = _add_command(commands, "next", "show the next slots of a task, or of all")
+    command = _add_command(
+        commands, "next", "show the next slots of a task, of a stored schedule, or of all"
+    )
     command.add_argument("task", nargs="?", metavar="TASK")
     command.add_argument(
         "-n", type=parse_count, default=5, metavar="N", help="how many (default 5)"
@@ -86,7 +88,7 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
         "expression",
         nargs="+",
         metavar="EXPRESSION",
-        help='"30 2 * * *", "@daily", "every 30m", a moment with an offset, or a task\'s name',
+        help='"30 2 * * *", "@daily", "every 30m", a moment with an offset, or a name',
     )
     command.add_argument("--timezone", metavar="ZONE", help="the zone (default: cron.timezone)")
     _add_command(commands, "check", "look for problems with the tasks and the store")
@@ -96,6 +98,7 @@ def _add_show_commands(commands: SubParsers[CommandParser]) -> None:
         names = [str(member) for member in kind]
         command.add_argument(f"--{name}", choices=names, metavar=name.upper())
     command.add_argument("--host", metavar="HOST")
+    command.add_argument("--schedule", metavar="NAME", help="only those of this stored schedule")
     command.add_argument("--since", metavar="MOMENT", help="claimed at this moment or later")
     command.add_argument("--until", metavar="MOMENT", help="claimed before this moment")
     command.add_argument("--limit", type=parse_count, default=50, metavar="N", help="default 50")

@@ -20,6 +20,7 @@ from ..schedule.zones import (
     offset_span_at,
     to_zone,
 )
+from ..task import Task
 from ..text import escape_unprintable
 from .context import EXIT_FINE, CommandContext, CommandFailedError, CommandOutput
 
@@ -77,22 +78,36 @@ def explain(context: CommandContext) -> int:
     """``pcron … explain``."""
     args, out = context.args, context.output
     text = " ".join(args.expression)
-    task = context.cron.task_registry.by_name.get(text)
+    task = context.cron.task_registry.by_name.get(text) or _find_stored(context, text)
     default_zone = task.timezone if task else context.cron.settings.timezone
     zone = _parse_zone(args.timezone or default_zone)
     schedules = task.schedules if task else (parse_schedule(text, zone),)
     if out.is_json:
         data = [_explanation_data(schedule, zone, context.now) for schedule in schedules]
         details = None if task is None else {"task": task.name, "jitter": task.offset}
+        if task is not None and task.schedule_name is not None:
+            details = {"schedule": task.schedule_name, **(details or {})}
         out.print_json(data[0] if details is None else {**details, "schedules": data})
         return EXIT_FINE
     if task is not None:
-        out.print_line(escape_unprintable(f"{task.name}: {task.describe()}"))
+        name = task.schedule_name or task.name
+        out.print_line(escape_unprintable(f"{name}: {task.describe()}"))
     for schedule in schedules:
         if task is not None:
             out.print_line()
         _print_explanation(out, schedule, zone, context.now)
     return EXIT_FINE
+
+
+def _find_stored(context: CommandContext, text: str) -> Task | None:
+    """Return a task as it is for the stored schedule of this name; None for an expression."""
+    try:
+        parse_schedule(text, context.zone)
+    except CommandFailedError:
+        context.cron.refresh_schedules()
+        entry = context.cron.schedule_book.get(text)
+        return None if entry is None else context.cron.find_task(entry.task, entry.name)
+    return None
 
 
 def _print_explanation(

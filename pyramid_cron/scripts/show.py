@@ -132,6 +132,7 @@ def _run_filter(context: CommandContext) -> RunFilter:
         args.host,
         context.parse_moment(args.since, "--since") if args.since else None,
         context.parse_moment(args.until, "--until") if args.until else None,
+        args.schedule,
     )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
-from ..planning.forecast import PlannedRun, following_slots, forecast
+from ..planning.forecast import PlannedRun, following_slots, forecast, forecast_stored
+from ..planning.schedule_book import BookEntry
 from ..run import Run, RunState, Trigger
 from ..schedule_arguments import SCHEDULE_ARGUMENTS
 from ..schedule_control import ScheduleStatus, schedule_data
@@ -33,16 +35,19 @@ WRITE_BATCH_LINES = 2000
 
 
 def next_slots(context: CommandContext) -> int:
-    """``pcron … next``."""
+    """``pcron … next``: of all, or of a task with its stored schedules, or of one of these."""
     args, out = context.args, context.output
-    tasks = context.cron.task_registry
-    selected = tasks.tasks if args.task is None else (tasks.get(args.task),)
-    slots = heapq.merge(*(_task_slots(task, context.now) for task in selected))
+    cron, book = context.cron, context.cron.schedule_book
+    cron.refresh_schedules()
+    entry = None if args.task in cron.task_registry.by_name else book.get(args.task or "")
+    if args.task is not None and entry is None:
+        cron.task_registry.get(args.task)
     rows = [
-        (slot, name, _slot_note(tasks.by_name[name], slot)) for slot, name in islice(slots, args.n)
+        (run, _slot_note(cron.find_task(run.task, run.schedule), run.slot))
+        for run in islice(_planned_runs(context, args.task, entry), args.n)
     ]
     if out.is_json:
-        out.print_json([{"slot": slot, "task": name, "note": note} for slot, name, note in rows])
+        out.print_json([{**_planned_run_data(run), "note": note} for run, note in rows])
     elif not rows:
         out.print_line("no slots are left")
     else:
@@ -50,19 +55,45 @@ def next_slots(context: CommandContext) -> int:
     return EXIT_FINE
 
 
-def _show_slots(context: CommandContext, rows: list[tuple[datetime, str, str]]) -> None:
-    width = 3 if any(note for _, _, note in rows) else 2
-    format_time = context.output.format_time
-    cells = [[format_time(slot), name, note][:width] for slot, name, note in rows]
-    context.output.print_table(["SLOT", "TASK", "NOTE"][:width], cells)
+def _planned_runs(
+    context: CommandContext, name: str | None, entry: BookEntry | None
+) -> Iterator[PlannedRun]:
+    """Yield the slots to come of all, of the task of this name, or of a stored schedule."""
+    cron = context.cron
+    if entry is not None:
+        task = cron.find_task(entry.task, entry.name)
+        slots = () if task is None else following_slots(task, context.now)
+        return (PlannedRun.of(slot, entry.task, entry.name) for slot in slots)
+    tasks = cron.task_registry.tasks if name is None else (cron.task_registry.get(name),)
+    own = heapq.merge(*(_task_slots(task, context.now) for task in tasks))
+    if not len(cron.schedule_book):
+        return own
+    stored = forecast_stored(cron.task_registry.tasks, cron.schedule_book, context.now)
+    wanted = (run for run in stored if name is None or run.task == name)
+    return heapq.merge(own, wanted, key=attrgetter("slot"))
 
 
-def _task_slots(task: Task, after: datetime) -> Iterator[tuple[datetime, str]]:
-    return ((slot, task.name) for slot in following_slots(task, after))
+def _planned_run_data(run: PlannedRun) -> dict[str, Any]:
+    return {"slot": run.slot, "task": run.task, "schedule": run.schedule}
 
 
-def _slot_note(task: Task, slot: datetime) -> str:
-    return dst_note(task.schedules, slot - timedelta(seconds=task.offset))
+def _show_slots(context: CommandContext, rows: list[tuple[PlannedRun, str]]) -> None:
+    shown = {
+        "SLOT": [context.output.format_time(run.slot) for run, _ in rows],
+        "TASK": [run.task for run, _ in rows],
+        "SCHEDULE": [run.schedule or "" for run, _ in rows],
+        "NOTE": [note for _, note in rows],
+    }
+    columns = {head: cells for head, cells in shown.items() if any(cells)}
+    context.output.print_table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _task_slots(task: Task, after: datetime) -> Iterator[PlannedRun]:
+    return (PlannedRun(slot, task.name) for slot in following_slots(task, after))
+
+
+def _slot_note(task: Task | None, slot: datetime) -> str:
+    return "" if task is None else dst_note(task.schedules, slot - timedelta(seconds=task.offset))
 
 
 def simulate(context: CommandContext) -> int:

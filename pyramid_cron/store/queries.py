@@ -24,7 +24,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from ..planning.snapshot import ActiveRun, PauseRule
+from ..planning.snapshot import ActiveRun, PauseRule, list_give_ups
 from ..run import Run, RunReason, RunState, Trigger
 from ..schedule.zones import EPOCH
 from .ends import as_ended, read_ends, select_ended, select_newest
@@ -40,6 +40,7 @@ from .rows import (
     to_run,
 )
 from .run_stats import TICK_STATS_TASK, RunStats, read_run_stats
+from .schedule_records import ScheduleRecords, read_troubled
 from .schema import LONG_TEXT, Tables
 from .store import Store
 
@@ -48,6 +49,9 @@ RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)
 
 QUARTER = timedelta(minutes=15)
 QUARTER_MICROSECONDS = QUARTER // timedelta(microseconds=1)
+
+TROUBLE_LOOK_BACK = timedelta(days=7)
+"""How long ago a stored schedule may have failed to be found as one that needs a look."""
 
 LONG_RUN_COLUMNS = ("traceback", "payload")
 """Columns that lists do without."""
@@ -85,10 +89,12 @@ class Overview:
     tick_count: int
     #: When a worker was there last; None if none ever was.
     worker_seen: datetime | None = None
+    #: The stored schedules that may need somebody to look after them.
+    troubled: ScheduleRecords = ()
 
 
-def read_overview(store: Store, task_set_id: str) -> Overview:
-    """Return what is on record, for an application with this task set."""
+def read_overview(store: Store, task_set_id: str, now: datetime) -> Overview:
+    """Return what is on record at a moment, for an application with this task set."""
     with store.read_session() as session:
         stats = read_run_stats(session)
         task_stats = [row for row in stats if row.task != TICK_STATS_TASK]
@@ -98,13 +104,14 @@ def read_overview(store: Store, task_set_id: str) -> Overview:
             run_stats=task_stats,
             active_runs=select_active_runs(session),
             waiting=_select_waiting_summaries(session),
-            pause_rules=select_pause_rules(session),
+            pause_rules=(rules := select_pause_rules(session)),
             last_runs=_select_last_runs(session, task_stats),
             last_ticks={row.id: row.last_tick for row in task_sets},
             window_ends=window_ends,
             task_sets=_select_task_sets(session, _newer_task_sets(window_ends, task_set_id)),
             tick_count=sum(row.count for row in stats if row.task == TICK_STATS_TASK),
             worker_seen=_read_worker_seen(session),
+            troubled=read_troubled(session, now - TROUBLE_LOOK_BACK, list_give_ups(rules)),
         )
 
 
@@ -243,6 +250,8 @@ class RunFilter:
     #: Claimed or skipped at this moment or later, and before the other one (aware).
     since: datetime | None = None
     until: datetime | None = None
+    #: The name of their stored schedule.
+    schedule: str | None = None
 
     def conditions(self, tables: Tables) -> list[ColumnElement[bool]]:
         """Return the conditions on the rows of runs."""
@@ -253,6 +262,7 @@ class RunFilter:
                 ("trigger", self.trigger and self.trigger.value),
                 ("reason", self.reason and self.reason.value),
                 ("host", self.host),
+                ("schedule", self.schedule),
             )
             if value is not None
         ]

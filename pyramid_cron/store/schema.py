@@ -206,6 +206,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     Index(f"{prefix}runs_by_state", runs.c.state, runs.c.claimed, runs.c.id)
     _index_where_present(f"{prefix}runs_active", runs.c.lease_until)
     _index_where_present(f"{prefix}runs_waiting", runs.c.not_before)
+    _index_where_present(f"{prefix}runs_schedule", runs.c.schedule, runs.c.claimed, runs.c.id)
     _index_where_present(f"{prefix}runs_dedup", runs.c.dedup_key, runs.c.task, unique=True)
     return runs
 

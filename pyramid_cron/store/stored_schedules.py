@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from ..action_record import ActionRecord
 from ..planning.schedule_book import StoredSchedule
@@ -25,7 +35,7 @@ from .rows import (
     read_info,
     upsert,
 )
-from .schema import Tables, once_per_store
+from .schema import Tables, TaskName, once_per_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +122,27 @@ def _news_query(tables: Tables) -> Select[Any]:
     return query.limit(bindparam("limit"))
 
 
-def list_schedules(session: Session, task: str | None = None) -> list[StoredSchedule]:
-    """Return the stored schedules of a task, or all, by their names."""
+@dataclass(frozen=True, slots=True)
+class ScheduleFilter:
+    """Which stored schedules to list; None means any."""
+
+    #: The name of their task.
+    task: str | None = None
+    #: What their names contain, in the same case.
+    name_part: str | None = None
+    names: Collection[str] | None = None
+
+
+def list_schedules(
+    session: Session,
+    schedule_filter: ScheduleFilter = ScheduleFilter(),
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[StoredSchedule]:
+    """Return stored schedules by their names: so many after an offset, or all."""
     table = session.tables.schedules
-    query = select(table).where(table.c.is_removed == 0).order_by(table.c.name)
-    if task is not None:
-        query = query.where(table.c.task == task)
+    query = select(table).where(*_conditions(session, schedule_filter)).order_by(table.c.name)
+    query = query.limit(limit).offset(offset) if limit is not None else query
     return [_to_schedule(row) for row in session.connection.execute(query)]
 
 
@@ -127,6 +152,28 @@ def count_schedules(session: Session) -> list[tuple[str, bool, int]]:
     query = select(table.c.task, table.c.is_enabled, func.count()).where(table.c.is_removed == 0)
     rows = session.connection.execute(query.group_by(table.c.task, table.c.is_enabled))
     return [(task, bool(is_enabled), count) for task, is_enabled, count in rows]
+
+
+def count_listed(session: Session, schedule_filter: ScheduleFilter) -> int:
+    """Return how many stored schedules there are."""
+    query = select(func.count()).select_from(session.tables.schedules)
+    conditions = _conditions(session, schedule_filter)
+    return int(session.connection.scalar(query.where(*conditions)) or 0)
+
+
+def _conditions(session: Session, schedule_filter: ScheduleFilter) -> list[ColumnElement[bool]]:
+    table = session.tables.schedules
+    conditions: list[ColumnElement[bool]] = [table.c.is_removed == 0]
+    if schedule_filter.task is not None:
+        conditions.append(table.c.task == schedule_filter.task)
+    if schedule_filter.names is not None:
+        conditions.append(table.c.name.in_(schedule_filter.names))
+    if schedule_filter.name_part is not None:
+        is_postgresql = session.connection.dialect.name == "postgresql"
+        position_of = func.strpos if is_postgresql else func.instr
+        part = literal(schedule_filter.name_part, TaskName)
+        conditions.append(position_of(table.c.name, part) > 0)
+    return conditions
 
 
 def find_schedule(session: Session, name: str) -> StoredSchedule | None:

@@ -21,6 +21,7 @@ from .overview import front_view, overview_view
 from .problems import HTTPProblem
 from .responses import check_parameters, json_response, page_view
 from .runs import run_log_view, run_view, runs_view
+from .schedule_forms import explain_view
 from .schedules import schedule_view, schedules_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
@@ -71,6 +72,7 @@ PAGE_ROUTES = (
     (f"{TRIGGER_ROUTE}.schedule", "/schedules/{name:.+}", schedule_view),
     (f"{TRIGGER_ROUTE}.upcoming", "/upcoming", upcoming_view),
     (f"{TRIGGER_ROUTE}.actions", "/actions", actions_view),
+    (f"{TRIGGER_ROUTE}.explain", "/explain", explain_view),
     (f"{TRIGGER_ROUTE}.timeline", "/timeline", timeline_view),
     (f"{TRIGGER_ROUTE}.health", "/health", health_view),
     (f"{TRIGGER_ROUTE}.metrics", "/metrics", metrics_view),

@@ -49,6 +49,13 @@ TASK_ACTION_FIELDS = {
 RUN_ACTION_FIELDS = {"cancel": set[str](), "retry": set[str](), "reschedule": {"at", "after"}}
 """The actions on a run, with the fields that a request may send."""
 
+SCHEDULE_ACTION_FIELDS = {
+    "pause": {"until", "for", "reason"},
+    "resume": set[str](),
+    "remove": set[str](),
+}
+"""The actions on a stored schedule, with the fields that a request may send."""
+
 
 def available_actions(run: Run) -> list[str]:
     """Return the actions that a run in its state allows."""
@@ -73,6 +80,14 @@ def confirm_run(
     """Return the page that confirms an action on a run, with what was wrong with its form."""
     target_path = urls.run_path(request, run.id)
     return _confirm(request, action, RUN_ACTION_FIELDS, target_path, problem, task=run.task)
+
+
+def confirm_schedule(
+    request: Request, name: str, action: str, problem: HTTPProblem | None = None
+) -> Response:
+    """Return the page that confirms an action on a stored schedule, as :func:`confirm_task`."""
+    target_path = urls.schedule_path(request, name)
+    return _confirm(request, action, SCHEDULE_ACTION_FIELDS, target_path, problem, task=name)
 
 
 def confirm_on_waiting(
@@ -181,6 +196,19 @@ def _run_or_defer(request: Request, name: str, body: dict[str, Any]) -> Response
     except (TypeError, ValueError) as error:
         raise HTTPProblem(400, str(error)) from None
     return _respond_with_waiting(request, run)
+
+
+def act_on_schedule(
+    request: Request, name: str, action: str, act: Callable[[str], Response]
+) -> Response:
+    """Pause, resume or remove a stored schedule, by ``act``."""
+    if action not in SCHEDULE_ACTION_FIELDS:
+        allowed = ", ".join(SCHEDULE_ACTION_FIELDS)
+        raise HTTPProblem(404, f"a schedule has no action {action!r}, only {allowed}")
+    try:
+        return act(action)
+    except HTTPProblem as problem:
+        return _explain_in_form(request, problem, partial(confirm_schedule, request, name, action))
 
 
 def act_on_run(request: Request, run: Run, action: str) -> Response:

@@ -9,7 +9,7 @@ from pyramid.response import Response
 
 from ..app import CronApp, get_cron
 from ..health_report import HealthReport
-from ..serializers import JSONObject, instant_or_none, task_health_data
+from ..serializers import JSONObject, instant_or_none, schedule_health_data, task_health_data
 from ..store import queries
 from ..store.waiting import list_waiting
 from ..text import format_instant
@@ -69,6 +69,13 @@ def _state_data(request: Request, report: HealthReport) -> JSONObject:
         "unhealthy": [
             {**task_health_data(task), "url": urls.task_path(request, task.name)}
             for task in health.unhealthy_tasks
+        ],
+        "schedules": [
+            {
+                **schedule_health_data(schedule),
+                "url": urls.schedule_path(request, str(schedule.schedule)),
+            }
+            for schedule in health.schedules
         ],
     }
 

@@ -54,6 +54,7 @@ def render_page(request: Request, template: str, **values: Any) -> str:
             path=lambda *segments, **query: urls.page_path(request, *segments, **query),
             task_path=lambda name, *more, **query: urls.task_path(request, name, *more, **query),
             run_path=lambda run_id, *more, **query: urls.run_path(request, run_id, *more, **query),
+            schedule_path=lambda name, **query: urls.schedule_path(request, name, **query),
             csrf_token=lambda: csrf_token(request),
             may_act=lambda: may_act(request),
             lacks_buttons=lacks_buttons_by_server(request),

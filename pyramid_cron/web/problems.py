@@ -54,12 +54,13 @@ def problem_data(request: Request, problem: HTTPProblem) -> dict[str, Any]:
         "status": problem.status,
         "detail": problem.detail,
     }
-    if problem.status == 400 and (blamed := _find_blamed(problem)):
+    if problem.status == 400 and (blamed := find_blamed(problem)):
         data["parameter" if request.method in ("GET", "HEAD") else "argument"] = blamed
     return data
 
 
-def _find_blamed(problem: HTTPProblem) -> str | None:
+def find_blamed(problem: HTTPProblem) -> str | None:
+    """Return the parameter, or the field of the body, that is to blame for an error."""
     match = BLAMED_NAME.match(problem.detail)
     return problem.blamed or (match and match[1])
 

@@ -18,7 +18,7 @@ from .responses import page_view, respond, tagged, text_response
 
 RUNS_PER_PAGE = 50
 
-RUN_PARAMETERS = ("task", "state", "trigger", "reason", "host", "since", "until")
+RUN_PARAMETERS = ("task", "schedule", "state", "trigger", "reason", "host", "since", "until")
 """The parameters that say which runs to show."""
 
 
@@ -65,6 +65,7 @@ def _query_filter(request: Request) -> queries.RunFilter:
         responses.query_text(request, "host"),
         responses.query_moment(request, "since"),
         responses.query_moment(request, "until"),
+        responses.query_text(request, "schedule"),
     )
 
 

@@ -51,9 +51,9 @@ def task_path(request: Request, name: str, *segments: str, **query: object) -> s
     return page_path(request, "tasks", _quote_name(name), *segments, **query)
 
 
-def schedule_path(request: Request, name: str) -> str:
-    """Return the path of a stored schedule."""
-    return page_path(request, "schedules", _quote_name(name))
+def schedule_path(request: Request, name: str, *segments: str, **query: object) -> str:
+    """Return the path of a stored schedule, or of an action on it."""
+    return page_path(request, "schedules", _quote_name(name), *segments, **query)
 
 
 def run_path(request: Request, run_id: str, *segments: str, **query: object) -> str:

@@ -44,3 +44,41 @@ if (live) {
   for (const box of live.querySelectorAll("[data-grows] pre")) box.scrollTop = box.scrollHeight;
   setTimeout(refresh, Number(live.dataset.live) * 1000);
 }
+// Says what the form of a schedule means, as one types.
+const form = document.querySelector("[data-explain]");
+if (form) {
+  const part = (name) => form.querySelector(`[data-meaning="${name}"]`);
+  const ignored = ["csrf_token", "explained", "payload", "enabled"];
+  let timer;
+  let number = 0;
+  const explain = async () => {
+    const turn = ++number;
+    const texts = [...new FormData(form)].filter(
+      ([name, text]) => text.trim() && !ignored.includes(name));
+    if (!texts.some(([name]) => !["name", "task", "timezone"].includes(name))) return;
+    try {
+      const answer = await fetch(`${form.dataset.explain}?${new URLSearchParams(texts)}`,
+        { headers: { Accept: "application/json" } });
+      const meaning = await answer.json();
+      if (turn === number) show(answer.ok, meaning);
+    } catch {
+      // The server does not answer; it will say what the form means before it is saved.
+    }
+  };
+  const show = (isRight, meaning) => {
+    part("description").textContent = isRight ? meaning.description : meaning.detail;
+    const slots = (isRight ? meaning.next : []).map((slot) => {
+      const item = document.createElement("li");
+      item.textContent = new Date(slot).toLocaleString(undefined,
+        { timeZone: meaning.timezone, dateStyle: "full", timeStyle: "long" });
+      return item;
+    });
+    part("next").replaceChildren(...slots);
+    form.elements.explained.value = isRight ? meaning.explained : "";
+    form.querySelector("button").textContent = isRight ? "Save" : "Show what it means";
+  };
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(explain, 250);
+  });
+}

@@ -104,7 +104,7 @@ class TestRemovedTasks:
         assert (run.task, run.slot, run.finished) == ("gone", NOON, BEFORE + MINUTE)
         assert run.error == "its task was removed before it began"
         assert (store.count_waiting("gone"), store.count_waiting("a")) == (1, 1)
-        assert [total.count for total in read_overview(store, "r").run_stats] == [1]
+        assert [total.count for total in read_overview(store, "r", NOON).run_stats] == [1]
 
     def test_it_stays_while_another_version_has_the_task(self, store):
         tick(store, BEFORE)

@@ -18,7 +18,7 @@ from tests.records import MINUTE, SECOND, claim, ended, failing, slot, wait, wri
 
 
 def totals(store):
-    found = read_overview(store, "r").run_stats
+    found = read_overview(store, "r", NOON).run_stats
     return {(each.task, each.state, each.reason): each for each in found}
 
 
@@ -90,9 +90,9 @@ def test_ticks_are_counted_and_none_is_forgotten(store):
     ticks = [TickRecord(f"{i:026}", NOON + i * MINUTE, "r", "host", 1) for i in range(3)]
     store.write_batch(WriteBatch(ticks=[(tick, ["a"]) for tick in ticks[:2]]))
     store.write_batch(WriteBatch(ticks=[(ticks[2], ["a"])]))
-    assert read_overview(store, "r").tick_count == 3
+    assert read_overview(store, "r", NOON).tick_count == 3
     assert prune(store, NOON + timedelta(days=1), 10, (), NOON) == 3
-    found = read_overview(store, "r")
+    found = read_overview(store, "r", NOON)
     assert (found.tick_count, found.run_stats) == (3, [])
     assert found.last_ticks == {"r": NOON + 2 * MINUTE}
 
@@ -117,7 +117,7 @@ def test_what_was_written_counts_once_though_the_answer_was_lost(store):
     with write_buffer.drain() as batch:
         store.write_batch(batch)
     [total] = totals(store).values()
-    assert (read_overview(store, "r").tick_count, total.count) == (3, 1)
+    assert (read_overview(store, "r", NOON).tick_count, total.count) == (3, 1)
 
 
 def test_a_tick_that_was_not_written_counts_once_it_is(store):
@@ -127,11 +127,11 @@ def test_a_tick_that_was_not_written_counts_once_it_is(store):
         raise StoreError("the connection broke before anything was sent")
     with write_buffer.drain() as batch:
         store.write_batch(batch)
-    assert read_overview(store, "r").tick_count == 1
+    assert read_overview(store, "r", NOON).tick_count == 1
 
 
 def test_what_waits_is_counted_with_the_oldest(store):
     wait(store, [slot("a", NOON + i * MINUTE) for i in (3, 1, 2)])
-    [queue] = read_overview(store, "r").waiting
+    [queue] = read_overview(store, "r", NOON).waiting
     assert (queue.task, queue.trigger, queue.count) == ("a", "schedule", 3)
     assert queue.oldest == NOON + MINUTE

@@ -12,6 +12,7 @@ from pyramid_cron.store.results import WriteBatch, write_schedule_change
 from pyramid_cron.store.retention import forget_all
 from pyramid_cron.store.stored_schedules import (
     ScheduleChange,
+    ScheduleFilter,
     find_schedule,
     list_schedules,
     prune_removed,
@@ -50,7 +51,7 @@ def test_names_are_compared_byte_by_byte_and_kept_with_their_payloads(store):
         assert read(store, find_schedule, name).payload == {"number": number}
     payloads = read(store, read_payloads, ["ann ", "Ann", "none"])
     assert payloads == {"ann ": {"number": 2}, "Ann": {"number": 0}}
-    assert read(store, list_schedules, "other") == []
+    assert read(store, list_schedules, ScheduleFilter("other")) == []
 
 
 def test_each_change_has_the_next_version(store):
