@@ -37,7 +37,6 @@ from .run import (
     make_adhoc_origin,
     make_run_ids,
 )
-from .runtime.actor import find_actor, is_by_hand
 from .runtime.deferral import (
     Caller,
     callers_transaction,
@@ -48,7 +47,7 @@ from .runtime.deferral import (
 )
 from .runtime.dispatcher import go_on_with_queue
 from .runtime.queues import run_handed_off
-from .runtime.request_scope import own_request, run_manually
+from .runtime.request_scope import find_actor, is_by_hand, own_request, run_manually
 from .runtime.task_session import as_session
 from .schedule import At
 from .schedule.quantities import parse_count, parse_duration

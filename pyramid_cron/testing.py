@@ -15,8 +15,7 @@ from .clock import Stopwatch
 from .planning.forecast import PlannedRun, forecast
 from .planning.snapshot import TickReport
 from .run import Run
-from .runtime.actor import find_actor
-from .runtime.request_scope import own_request, run_manually
+from .runtime.request_scope import find_actor, own_request, run_manually
 from .runtime.tick import run_beat, run_tick_and_wait, wait_for_background_runs
 from .schedule.zones import to_utc
 from .store.engine import is_in_memory

@@ -18,14 +18,12 @@ from pyramid.scripts.common import get_config_loader
 
 from ..app import CronApp, get_cron
 from ..errors import StoreError
-from ..runtime.actor import set_actor
-from ..runtime.request_scope import complete_request
+from ..runtime.request_scope import complete_request, set_actor
 from ..text import escape_unprintable
 from . import (
     check,
     explain,
     operate,
-    record_commands,
     show,
     upcoming,
     work,
@@ -60,8 +58,8 @@ COMMANDS: Mapping[str, Callable[[CommandContext], int]] = {
     "schedule": upcoming.schedule,
     "unschedule": upcoming.unschedule,
     "schedules": upcoming.schedules,
-    "actions": record_commands.actions,
-    "reset": record_commands.reset,
+    "actions": show.actions,
+    "reset": show.reset,
     "backfill": operate.backfill,
     "simulate": upcoming.simulate,
     "export": show.export,

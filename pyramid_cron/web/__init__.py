@@ -26,9 +26,8 @@ from .schedules import schedule_view, schedules_view
 from .tasks import task_view, tasks_view
 from .timeline import timeline_view
 from .trigger import tick_view
-from .upcoming_page import upcoming_view
 from .urls import TRIGGER_ROUTE
-from .waiting_page import cancel_waiting_view, waiting_view
+from .waiting_page import cancel_waiting_view, upcoming_view, waiting_view
 
 STATIC_FILE_TYPES = {"cron.css": "text/css", "cron.js": "text/javascript"}
 

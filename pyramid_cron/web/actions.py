@@ -14,8 +14,8 @@ from ..action_record import ActionKind, make_action
 from ..app import get_cron
 from ..planning.snapshot import pause_of
 from ..run import Run, RunState, Trigger, as_payload
-from ..runtime.actor import find_actor
 from ..runtime.background import start_manually
+from ..runtime.request_scope import find_actor
 from ..serializers import pause_data, run_detail
 from ..setting_parsers import parse_boolean
 from . import urls

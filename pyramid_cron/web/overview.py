@@ -15,7 +15,7 @@ from ..store.waiting import list_waiting
 from ..text import format_instant
 from . import responses, urls
 from .responses import page_health_report, page_view, redirect, respond
-from .upcoming_page import upcoming_slots
+from .waiting_page import upcoming_slots
 
 FAILED_LOOK_BACK = timedelta(hours=24)
 """How long ago a run may have failed to be shown."""

@@ -21,7 +21,7 @@ from ..errors import StoreError, TemplatesMissingError
 from ..health_report import HealthReport, read_health_report
 from ..planning.health import HealthState
 from ..run import RUN_ID_PATTERN, RunReason, RunState, Trigger
-from ..runtime.actor import set_actor
+from ..runtime.request_scope import set_actor
 from ..schedule.quantities import parse_integer_text
 from ..schedule.zones import parse_moment
 from ..text import suggest

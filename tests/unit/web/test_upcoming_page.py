@@ -7,7 +7,7 @@ from webtest import TestApp
 
 from pyramid_cron import scheduler
 from pyramid_cron.app import get_cron
-from pyramid_cron.web import upcoming_page
+from pyramid_cron.web import waiting_page
 from tests.apps import NOON, configure
 
 HTML = {"Accept": "text/html"}
@@ -92,7 +92,7 @@ def test_what_is_paused_is_left_out_until_its_pause_ends(app, control):
 
 
 def test_one_that_is_paused_and_often_does_not_hide_others(app, control, monkeypatch):
-    monkeypatch.setattr(upcoming_page, "MAX_FORECAST_SLOTS", 3)
+    monkeypatch.setattr(waiting_page, "MAX_FORECAST_SLOTS", 3)
     control.pause("hourly")
     assert slots(app) == ["16T07:00 nightly"]
     control.resume("hourly")
