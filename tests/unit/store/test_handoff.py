@@ -114,7 +114,8 @@ def test_a_run_whose_process_has_died_is_taken_back(shared, make_store):
     hand_off_run(store, run.id, NOON + HOUR)
     take_over_run(other, run.id, NOON, NOON + MINUTE)
     assert take_back_run(store, run.id, other.owner.pid + 1, NOON + HOUR) is None
-    back = take_back_run(store, run.id, other.owner.pid, NOON + HOUR)
+    back, end = take_back_run(store, run.id, other.owner.pid, NOON + HOUR)
+    assert end is None
     assert (back.id, back.state, back.payload) == (run.id, RunState.RUNNING, 7)
     write(other, ended(run))
     assert store.get_run(run.id).state is RunState.RUNNING
@@ -124,7 +125,8 @@ def test_a_run_whose_process_has_died_is_taken_back(shared, make_store):
 def test_so_is_one_that_it_had_not_taken_over(store):
     [run] = claim(store, slot())
     hand_off_run(store, run.id, NOON + HOUR)
-    assert take_back_run(store, run.id, 0, NOON + HOUR).state is RunState.CLAIMED
+    back, _ = take_back_run(store, run.id, 0, NOON + HOUR)
+    assert back.state is RunState.CLAIMED
     release_runs(store, [run], NOON)
     assert [pending.task for pending in waiting(store)] == [run.task]
 
