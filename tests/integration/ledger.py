@@ -17,18 +17,16 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, make_url, select
+from sqlalchemy import event, make_url
 
-from pyramid_cron import Retry, events
+from pyramid_cron import Retry, Run, RunState, events
 from pyramid_cron.app import get_cron
-from pyramid_cron.clock import utc_now
 from pyramid_cron.errors import StoreError
 from pyramid_cron.store.waiting import list_waiting
 from pyramid_cron.testing import CronTester
@@ -62,7 +60,7 @@ EVER = Retry(attempts=10**6, delay=0)
 class Outcome:
     """What came of it. Those from ``missing`` on are faults.
 
-    ``missing`` are slots that were due, and deferred runs, of which no work is in the ledger;
+    ``missing`` are slots that were claimed, and deferred runs, of which no work is in the ledger;
     ``doubled`` those that have it twice; ``recorded_without_work`` runs that have succeeded and
     left nothing; ``work_without_record`` lines of runs that have not succeeded; ``stuck`` runs that
     are not over in the end. ``deaths`` are processes that died of something else.
@@ -132,18 +130,12 @@ def configured(trial: Trial) -> Books:
         slot = system["payload"]
         books.write(system["request"], f"child {slot} {system['run'].id}")
 
-    kept: dict[str, Any] = {
-        "overlap": "allow",
-        "catch_up": "all",
-        "grace": None,
-        "retry": EVER,
-        "lost_attempts": 10**6,
-    }
+    kept: dict[str, Any] = {"grace": None, "retry": EVER, "lost_attempts": 10**6}
     books.add_task("quick", work, every=2, **kept)
     books.add_task("long", lambda system: work(system, takes=0.2), every=5, **kept)
     books.add_task("failing", lambda system: work(system, fails=True), every=7, **kept)
     books.add_task("parent", work, every=4, executor="thread", **kept)
-    books.add_task("child", child, on_demand=True, **kept)
+    books.add_task("child", child, on_demand=True, overlap="allow", **kept)
     _die_at_points(trial, books)
     return books
 
@@ -287,7 +279,7 @@ def _account(trial: Trial, **known: Any) -> Outcome:
     """Let one process finish what is left; compare work and record."""
     books = configured(replace(trial, risk=0.0))
     tester = books.tester()
-    last = _finish(tester)
+    _finish(tester)
     store = get_cron(tester.registry).store
     runs = {run.id: run for run in store.history(limit=10**7)}
     work = [tuple(line.split()) for line in books.written()]
@@ -300,7 +292,7 @@ def _account(trial: Trial, **known: Any) -> Outcome:
         troubles=len(lines(trial.folder / "troubles")),
         work=len(work),
         states=dict(Counter(str(run.reason or run.state) for run in runs.values())),
-        missing=[" ".join(key) for key in _due(tester, store, last) if not done[key]],
+        missing=[" ".join(key) for key in _promised(runs.values()) if not done[key]],
         doubled=[" ".join(key) for key, times in done.items() if times > 1],
         recorded_without_work=sorted(succeeded - ids.keys()),
         work_without_record=sorted(ids.keys() - succeeded),
@@ -315,35 +307,27 @@ def _is_open(run: Any) -> bool:
     return not run.state.is_final
 
 
-def _finish(tester: CronTester) -> datetime:
-    """Tick until nothing is left to do; return the moment up to which slots were due."""
-    store, last = get_cron(tester.registry).store, utc_now()
+def _finish(tester: CronTester) -> None:
+    """Tick until nothing is left to do."""
+    cron = get_cron(tester.registry)
+    names = [task.name for task in cron.task_registry.tasks]
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         with suppress(StoreError):
-            tester.tick(last)
-            get_cron(tester.registry).clock = utc_now
-            names = ("quick", "long", "failing", "parent", "child")
-            if not (list_waiting(store, None, 1) or any(map(store.active_runs, names))):
-                break
+            tester.tick()
+            if not (list_waiting(cron.store, None, 1) or any(map(cron.store.active_runs, names))):
+                return
         time.sleep(0.1)
-        last = utc_now()
-    return last
 
 
-def _due(tester: CronTester, store: Any, last: datetime) -> list[tuple[str, str]]:
-    """Return all slots that were due, and what was deferred at each slot of ``parent``."""
-    runs = store.tables.runs
-    with store.database.read() as connection:
-        query = select(runs.c.task, runs.c.slot).order_by(runs.c.slot)
-        first = {row.task: row.slot for row in reversed(connection.execute(query).all())}
-    due = [
-        (task.name, slot.isoformat())
-        for task in get_cron(tester.registry).task_registry.tasks
-        if task.name in first
-        for slot in task.between(first[task.name] - timedelta.resolution, last)
-    ]
-    return due + [("child", slot) for name, slot in due if name == "parent"]
+def _promised(runs: Iterable[Run]) -> set[tuple[str, str]]:
+    """Return the slots that were not skipped, and what was deferred at each of ``parent``."""
+    slots = {
+        (run.task, run.slot.isoformat())
+        for run in runs
+        if run.state is not RunState.SKIPPED and run.task != "child"
+    }
+    return slots | {("child", slot) for task, slot in slots if task == "parent"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
