@@ -41,6 +41,7 @@ from .rows import (
     Session,
     batched,
     insert_new,
+    load_payload,
     make_claim_row,
     make_run_row,
     make_waiting_rows,
@@ -319,6 +320,8 @@ class ClaimTransaction:
     ) -> set[str]:
         """Return the ids of those that are on record and still wait."""
         skipped_runs = [skip.waiting_run for skip in skips if skip.waiting_run is not None]
+        if self._has_other_writers:
+            return set(self._lock_unchanged([*waiting_runs, *skipped_runs]))
         known = {run.id for run in (*waiting_runs, *skipped_runs) if run.id is not None}
         unseen = known - self._seen_waiting
         query = _waiting_ids_query(self._tables)
@@ -327,6 +330,34 @@ class ClaimTransaction:
             waiting |= set(self._connection.scalars(query, {"ids": ids}))
         self._seen_waiting -= known
         return waiting
+
+    @property
+    def _has_other_writers(self) -> bool:
+        """Whether waiting runs may change meanwhile.
+
+        Transactions of the application change them without the lock of the store's own. SQLite has
+        one writer at a time.
+        """
+        return self._connection.dialect.name != "sqlite"
+
+    def _lock_waiting(self, run_ids: Iterable[str]) -> Iterator[Row[Any]]:
+        """Lock runs that wait, and yield something of each.
+
+        One that a transaction of the application is changing is left out: that may take long, and
+        others must not wait for it.
+        """
+        query = _lock_query(self._tables)
+        for ids in batched(run_ids):
+            yield from self._connection.execute(query, {"ids": ids})
+
+    def _lock_unchanged(self, waiting_runs: Iterable[WaitingRun]) -> Iterator[str]:
+        """Lock runs that wait as they are known, and yield their ids."""
+        known = {run.id: run for run in waiting_runs if run.id is not None}
+        for row in self._lock_waiting(known):
+            run = known[row.id]
+            is_due = row.not_before <= max(self._now, run.not_before)
+            if is_due and load_payload(row.payload) == run.payload:
+                yield row.id
 
     def _update_waiting(self, runs: Sequence[Run], shares: Mapping[str, Shares]) -> None:
         rows = [
@@ -351,22 +382,28 @@ class ClaimTransaction:
         new_runs = [run for run in waiting_runs if run.id is None]
         insert_new(self._session, self._tables.runs, make_waiting_rows(new_runs))
         runs = self._tables.runs
-        for run in waiting_runs:
-            if run.id is not None:
-                statement = update(runs).where(runs.c.id == run.id, runs.c.not_before.is_not(None))
-                values = {
-                    "not_before": run.not_before,
-                    "trigger": run.trigger.value,
-                    "reason": run.why.value,
-                }
-                self._connection.execute(statement.values(values))
+        for run in self._changeable(waiting_runs):
+            statement = update(runs).where(runs.c.id == run.id, runs.c.not_before.is_not(None))
+            values = {
+                "not_before": run.not_before,
+                "trigger": run.trigger.value,
+                "reason": run.why.value,
+            }
+            self._connection.execute(statement.values(values))
 
     def dequeue(self, waiting_runs: Iterable[WaitingRun]) -> None:
         """Delete runs that wait for what will not come."""
         runs = self._tables.runs
-        for ids in batched(run.id for run in waiting_runs if run.id is not None):
+        for ids in batched(str(run.id) for run in self._changeable(waiting_runs)):
             is_waiting = runs.c.not_before.is_not(None)
             self._connection.execute(delete(runs).where(runs.c.id.in_(ids), is_waiting))
+
+    def _changeable(self, waiting_runs: Iterable[WaitingRun]) -> list[WaitingRun]:
+        """Return those that are on record, and that nobody else is changing."""
+        known = {run.id: run for run in waiting_runs if run.id is not None}
+        if not self._has_other_writers:
+            return list(known.values())
+        return [known[row.id] for row in self._lock_waiting(known)]
 
     def request_cancels(self, run_ids: Sequence[str]) -> None:
         """Ask the owners of runs to cancel them."""
@@ -394,6 +431,14 @@ def _waiting_ids_query(tables: Tables) -> Select[Any]:
     runs = tables.runs
     is_one = runs.c.id.in_(bindparam("ids", expanding=True))
     return select(runs.c.id).where(is_one, runs.c.not_before.is_not(None))
+
+
+@once_per_store
+def _lock_query(tables: Tables) -> Select[Any]:
+    runs = tables.runs
+    is_one = runs.c.id.in_(bindparam("ids", expanding=True))
+    query = select(runs.c.id, runs.c.not_before, runs.c.payload)
+    return query.where(is_one, runs.c.not_before.is_not(None)).with_for_update(skip_locked=True)
 
 
 @once_per_store

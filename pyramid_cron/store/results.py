@@ -122,18 +122,22 @@ def apply_batch(session: Session, batch: WriteBatch) -> list[FailurePause]:
     return _write_outcomes(session, batch.outcomes)
 
 
-def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> None:
-    """Let a deferred run wait, unless its key is on record."""
+def insert_deferred_run(session: Session, deferred_run: DeferredRun) -> bool:
+    """Let a deferred run wait, unless its key is on record; return whether it has moved that."""
     waiting_run, runs = deferred_run.waiting_run, session.tables.runs
     record_action(session, deferred_run.action)
     [row] = make_waiting_rows([waiting_run])
     if deferred_run.replaces:
         is_same = (runs.c.dedup_key == waiting_run.key) & (runs.c.task == waiting_run.task)
+        run_id = session.connection.scalar(select(runs.c.id).where(is_same))
         moved = {name: row[name] for name in ("slot", "not_before", "payload")}
-        statement = update(runs).where(is_same, runs.c.not_before.is_not(None))
+        # By the id alone: by another index MariaDB would lock what is beside it, until the commit.
+        is_waiting = state_by_task_index(session.tables) == RunState.WAITING.value
+        statement = update(runs).where(runs.c.id == run_id, is_waiting)
         if session.connection.execute(statement.values(moved)).rowcount:
-            return
+            return True
     insert_new(session, runs, [row])
+    return False
 
 
 def write_schedule_change(session: Session, change: ScheduleChange) -> None:
@@ -145,7 +149,11 @@ def write_schedule_change(session: Session, change: ScheduleChange) -> None:
     is_waiting = runs.c.not_before.is_not(None) & (runs.c.origin == origin)
     # The next run of one with fixed delay. Its slot may be one of the new schedule, too.
     is_next = (runs.c.trigger == Trigger.SCHEDULE.value) & (runs.c.not_before > schedule.changed)
-    session.connection.execute(delete(runs).where(is_waiting, is_next))
+    # By their ids alone, too.
+    next_ids = session.connection.scalars(select(runs.c.id).where(is_waiting, is_next)).all()
+    is_still_waiting = state_by_task_index(session.tables) == RunState.WAITING.value
+    for ids in batched(next_ids):
+        session.connection.execute(delete(runs).where(runs.c.id.in_(ids), is_still_waiting))
     if not change.is_off:
         return
     rows = session.connection.execute(select(runs).where(is_waiting)).all()

@@ -96,7 +96,8 @@ def defer_in(session: Session, deferred_run: DeferredRun) -> Run:
         if known.state is not RunState.WAITING or not deferred_run.replaces:
             return known
         waiting_run = replace(waiting_run, id=known.id)
-    insert_deferred_run(session, replace(deferred_run, waiting_run=waiting_run))
+    if insert_deferred_run(session, replace(deferred_run, waiting_run=waiting_run)):
+        return as_run(waiting_run)
     run = None if key is None else _select_by_key(session, task, key, is_current=True)
     return run or as_run(waiting_run)
 

@@ -702,6 +702,44 @@ class TestAnotherSession:
             assert self.waiting(tester) == 0
         assert self.waiting(tester) == 1
 
+    def test_a_run_that_an_open_transaction_changes_holds_up_no_other(self, server):
+        """It may be open for long; what it has changed is seen once it is over."""
+        books = Books(server)
+        books.add_task("later", lambda system: seen.append(system["payload"]), on_demand=True)
+        books.add_task("other", lambda: None, hour=12)
+        tester, seen = books.tester(), []
+        tester.tick(NOON - MINUTE)
+        scheduler(tester.registry).defer("later", 1, at=NOON, key="one")
+        with books.engine.begin() as connection:
+            control = scheduler(tester.registry, session=connection)
+            control.defer("later", 2, at=NOON, key="one", replace=True)
+            control.schedule("weekly", "later", dow=0, hour=2)
+            control.schedule("nightly", "later", hour=2, enabled=False)
+            assert [run.task for run in tester.tick(NOON).runs] == ["other"]
+        assert [run.task for run in tester.tick(NOON + MINUTE).runs] == ["later"]
+        assert seen == [2]
+
+    @pytest.mark.parametrize("change", [{"payload": 2}, {"at": NOON + MINUTE}])
+    def test_one_that_was_changed_since_a_tick_has_read_it_is_left_to_the_next(
+        self, server, change
+    ):
+        books = Books(server)
+        books.add_task("later", lambda: None, on_demand=True)
+        tester = books.tester()
+        tester.tick(NOON - MINUTE)
+        asked = {"payload": 1, "at": NOON, "key": "one"}
+        store = get_cron(tester.registry).store
+        with books.engine.begin() as connection:
+            scheduler(tester.registry, session=connection).defer("later", **asked)
+        with store.claim_transaction(NOON, NOON + MINUTE) as claims:
+            waiting = claims.snapshot().waiting
+            with books.engine.begin() as connection:
+                control = scheduler(tester.registry, session=connection)
+                control.defer("later", **asked | change, replace=True)
+            assert claims.claim(waiting) == ([], [])
+            again = claims.snapshot().waiting
+            assert len(claims.claim(again)[0]) == ("payload" in change)
+
     def test_one_in_another_database_is_refused(self, books):
         tester = books.tester()
         with create_engine("sqlite://").connect() as connection:
