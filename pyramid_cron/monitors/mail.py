@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -67,6 +68,7 @@ class Mail(Monitor):
         self._cron, self._registry = cron, registry
         self._settings = cron.settings
         self._mailer: Any = None
+        self._is_asked = False
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -93,13 +95,21 @@ class Mail(Monitor):
         news = self._find_news(report, key)
         if news is not None:
             try:
-                self._deliver(self._compose(report, news))
+                message = self._compose(report, news)
+                self._call_in_time(partial(self._find_mailer().send_immediately, message))
             except BaseException:
                 if report.kind is ReportKind.FAILURE:
                     self._unreported.add(key)
                 raise
         if news is not None or report.kind is ReportKind.SUCCESS:
             self._unreported.discard(key)
+
+    def ask(self, monitor: str) -> None:  # noqa: ARG002
+        """Connect to the mail server, for the first task alone, and send nothing."""
+        smtp_mailer = getattr(self._find_mailer(), "smtp_mailer", None)
+        if smtp_mailer is not None and not self._is_asked:
+            self._is_asked = True
+            self._call_in_time(lambda: smtp_mailer.smtp_factory().quit())
 
     def _find_news(self, report: Report, key: TaskKey) -> News | None:
         task, run = report.task, report.run
@@ -193,13 +203,15 @@ class Mail(Monitor):
             self._mailer = mailer_factory_from_settings(settings, prefix=prefix)
         return self._mailer
 
-    def _deliver(self, message: Message) -> None:
-        """Send a mail in a thread, and wait for that: a server may take any time to answer."""
+    def _call_in_time(self, function: Callable[[], object]) -> None:
+        """Call what speaks to the mail server in a thread, and wait: it may take any time.
+
+        Raises DeliveryError where it fails, or takes too long.
+        """
         if self._thread is not None and self._thread.is_alive():
             raise DeliveryError("the mail server has not taken the mail before yet")
         errors: list[BaseException] = []
-        send = self._find_mailer().send_immediately
-        self._thread = Supervisor.make_thread("mail server", lambda: _call(send, message, errors))
+        self._thread = Supervisor.make_thread("mail server", lambda: _call(function, errors))
         self._thread.start()
         self._thread.join(MAIL_TIMEOUT_SECONDS)
         if self._thread.is_alive():
@@ -209,9 +221,9 @@ class Mail(Monitor):
             raise DeliveryError(f"{type(error).__name__}: {text}") from error
 
 
-def _call(send: Callable[[Message], object], message: Message, errors: list[BaseException]) -> None:
+def _call(function: Callable[[], object], errors: list[BaseException]) -> None:
     try:
-        send(message)
+        function()
     except BaseException as error:
         errors.append(error)
 

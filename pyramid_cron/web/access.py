@@ -21,6 +21,12 @@ from .urls import TRIGGER_ROUTE
 
 ContextView = Callable[[Any, Request], Response]
 
+HIDDEN_ACTION = (
+    "an action by address alone, where waitress takes forwarding headers away, may be anybody's:"
+    " set cron.token or cron.permission, or clear_untrusted_proxy_headers = false for waitress"
+)
+"""Why nobody may act where an allowed peer may be a proxy that cannot be told."""
+
 CSRF_COOKIE = "cron_csrf"
 CSRF_FIELD = "csrf_token"
 
@@ -82,11 +88,7 @@ def _explain_refusal_by_address(request: Request, *, to_act: bool) -> str | None
     if reason is None:
         warn_of_hidden_proxies(cron, environ)
         if to_act and _may_be_of_anybody(request):
-            reason = (
-                "an action by address alone, where waitress takes forwarding headers away, may be"
-                " anybody's: set cron.token or cron.permission, or clear_untrusted_proxy_headers ="
-                " false for waitress"
-            )
+            reason = HIDDEN_ACTION
     return reason
 
 
@@ -109,19 +111,21 @@ def require_access(view: ContextView) -> ContextView:
         reason = why_forbidden(request, to_act=is_action(request))
         if reason is not None:
             log.warning("%s refused: %s", request.path_info, reason)
-            return _forbid(request)
+            return _forbid(request, reason)
         return view(context, request)
 
     return guard_then_call
 
 
-def _forbid(request: Request) -> Response:
+def _forbid(request: Request, reason: str) -> Response:
     accept = request.headers.get("Accept", "")
     if _needed_permissions(request, to_act=is_action(request)):
         if "json" not in accept or "html" in accept:
             raise HTTPForbidden()  # the application's own forbidden view may ask for a login
         return problem_json_response(request, HTTPProblem(403, "the permission is missing"))
     message = f"fail {_verdict(request).address}"
+    if reason == HIDDEN_ACTION:  # who may look is shown as much by the pages
+        message += f": {reason}"
     if "text/html" not in accept:
         return problem_json_response(request, HTTPProblem(403, message))
     response = Response(message, status=403, content_type="text/plain", charset="UTF-8")

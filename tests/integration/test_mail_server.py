@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 import transaction
 
-from pyramid_cron.monitors import mail
+from pyramid_cron import scheduler
+from pyramid_cron.monitors import get_monitoring, mail
 from tests.apps import NOON
 from tests.monitored import App
 from tests.smtp_servers import serving_mail
@@ -50,7 +51,8 @@ def test_a_failure_arrives_with_its_log_whether_the_application_has_a_mailer_or_
     app = kind(server.port)
     app.tick(NOON, NOON + MINUTE)
     [message] = server.messages
-    assert server.recipients == [["ops@shop.example", "boss@shop.example"]]
+    [recipients] = server.recipients
+    assert {*recipients} == {"ops@shop.example", "boss@shop.example"}
     assert message["From"] == "Cron <cron@shop.example>"
     assert message["To"] == "ops@shop.example, boss@shop.example"
     assert message["Subject"] == "[cron] task failed: OSError: the disk is full, übel"
@@ -85,3 +87,15 @@ def test_a_server_that_says_nothing_delays_nothing(server, caplog, monkeypatch):
     app = Included(server.port)
     assert [run.state for run in app.tick(NOON, NOON + MINUTE)] == ["failed"] * 2
     assert "no answer of the mail server in 0.2 s" in caplog.text
+
+
+def test_check_asks_whether_the_server_is_there(server):
+    app = Included(server.port)
+    tasks = scheduler(app.config.registry).tasks()
+    assert list(get_monitoring(app.config.registry).ask(tasks * 2)) == []
+    assert server.messages == []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    app = Included(port)
+    [problem] = get_monitoring(app.config.registry).ask(tasks * 2)
+    assert problem.startswith("task 'task': monitor='nightly': mail: ConnectionRefusedError")

@@ -10,7 +10,7 @@ from pyramid_mailer.mailer import DummyMailer
 
 from pyramid_cron import GiveUp, Retry, StoreError, TaskCancelled, scheduler
 from pyramid_cron.app import get_cron
-from pyramid_cron.monitors import mail
+from pyramid_cron.monitors import get_monitoring, mail
 from tests.apps import NOON, configure
 from tests.monitored import App
 
@@ -335,6 +335,31 @@ def test_a_store_that_cannot_be_read_lets_a_failure_be_mailed(monkeypatch, warni
     scheduler(app.config.registry).resume("task")
     app.succeed(NOON + 2 * MINUTE)
     assert warnings() == ["monitor mail: delivery failed for 'nightly': StoreError: gone"]
+
+
+def test_a_mailer_without_a_server_is_asked_for_nothing():
+    app = Mailed()
+    tasks = scheduler(app.config.registry).tasks()
+    assert list(get_monitoring(app.config.registry).ask(tasks)) == []
+
+
+def test_check_asks_a_server_once(monkeypatch):
+    class Smtp(DummyMailer):
+        def __init__(self):
+            super().__init__()
+            self.smtp_mailer, self.connections = self, []
+
+        def smtp_factory(self):
+            self.connections.append("made")
+            return self
+
+        def quit(self):
+            self.connections.append("closed")
+
+    app = Mailed(mailer=Smtp())
+    tasks = scheduler(app.config.registry).tasks()
+    assert list(get_monitoring(app.config.registry).ask(tasks * 2)) == []
+    assert app.mailer.connections == ["made", "closed"]
 
 
 def test_a_long_subject_is_cut():

@@ -82,6 +82,34 @@ def test_it_says_who_may_do_what_and_where_runs_are_kept(shop):
     assert pages == "for who has the permission 'see'; actions for 'act'"
 
 
+def test_it_says_what_may_run_at_once_and_what_is_logged(shop, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pyramid_cron"), "level", logging.INFO)
+    shop.write(settings="cron.capacity = 5\n")
+    setup = shop.json("check")["setup"]
+    assert setup["capacity"] == "5 outside of requests, over all processes and hosts"
+    assert setup["log"] == "INFO"
+
+
+SESSION = """
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import Session
+    session = Session(create_engine("sqlite:///{database}"))
+    config.set_cron_session(lambda request: session)
+"""
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_session_of_another_database_than_the_stores_is_a_problem(shop, is_same):
+    assert shop.json("check")["setup"]["records"].startswith("apart from the tasks' transactions")
+    name = "cron.sqlite" if is_same else "other.sqlite"
+    shop.write(SESSION.format(database=shop.folder / name))
+    assert shop("check", "--json") == int(not is_same)
+    answer = json.loads(shop.out)
+    # The program's work is in no transaction.
+    assert answer["setup"]["records"] == "in the tasks' own transactions, for 3 of 4"
+    assert any("other.sqlite" in problem for problem in answer["problems"]) != is_same
+
+
 def test_a_permission_that_nobody_can_have_is_a_problem(shop):
     shop.write(settings="cron.permission = see cron\ncron.token = s3cret\n")
     assert shop("check") == 1
@@ -105,7 +133,7 @@ def test_a_key_that_its_monitor_does_not_know_is_a_problem(shop, monkeypatch):
     assert "task 'kept': monitor='kept': steadycron: SteadyCron knows no such key" in shop.out
 
 
-def test_it_says_how_many_tasks_each_monitor_knows_and_which_none(shop):
+def test_it_says_how_many_tasks_each_monitor_knows_and_which_none(shop, monkeypatch):
     shop.write(
         'config.add_cron_task(clean, hour=1, name="kept", monitor="a@b.example")\n'
         '    config.add_cron_task(clean, hour=2, name="two", monitor={"sentry": "two"})\n'
@@ -113,6 +141,7 @@ def test_it_says_how_many_tasks_each_monitor_knows_and_which_none(shop):
         '    config.add_cron_task(clean, hour=4, name="four", monitor={"steadycron": "b"})\n',
         settings="cron.monitors = mail\ncron.mail.from = cron@b.example\n",
     )
+    monkeypatch.setattr("pyramid_cron.monitors.mail.Mail.ask", lambda self, monitor: None)
     assert "monitors:" in shop.fine("check")
     answer = shop.json("check")
     assert answer["setup"]["monitors"] == "mail for 1 of 8"

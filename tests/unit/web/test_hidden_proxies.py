@@ -109,7 +109,8 @@ class EverybodyMay:
 )
 def test_nobody_may_act_by_an_address_that_may_be_a_hidden_proxys(environ, status, caplog):
     app = web_app(environ)
-    app.post_json("/cron/tasks/fine/pause", {}, status=status)
+    answer = app.post_json("/cron/tasks/fine/pause", {}, status=status)
+    assert (LINE_FOR_WAITRESS in answer) == (status == 403)
     is_explained = "an action by address alone, where waitress takes" in caplog.text
     assert is_explained == (status == 403)
     app.get("/cron/tasks/fine", status=200)
