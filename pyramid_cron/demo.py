@@ -1,4 +1,4 @@
-"""A demo: a small shop with five tasks, and a server that hits its own trigger.
+"""A demo: a small shop with seven tasks, and a server that hits its own trigger.
 
 Its only pages are those of pyramid_cron.
 """
@@ -29,6 +29,7 @@ from waitress import create_server
 
 from .app import get_cron
 from .clock import utc_now
+from .scheduler import scheduler
 from .settings import parse_settings
 from .task import Retry
 
@@ -99,13 +100,15 @@ class Shop:
 def main(_global_config: Mapping[str, str], **settings: Any) -> Router:
     """Return the application; the setting ``shop.import_delay`` is that of the shop."""
     config = Configurator(settings=settings)
-    config.registry["shop"] = Shop(float(settings.get("shop.import_delay", 0.25)))
+    config.registry["shop"] = Shop(float(settings.get("shop.import_delay", 1)))
     config.include("pyramid_cron")
     config.add_cron_task(import_orders, name="import-orders", executor="thread", timeout="1m")
     config.add_cron_task(charge_orders, name="charge-orders", retry=CHARGE_RETRY)
     config.add_cron_task(report_sales, name="report-sales", hour=3, min=30)
     config.add_cron_task(delete_old_orders, name="delete-old-orders", min="*/5", idle=True)
     config.add_cron_task(refund_order, name="refund-order", on_demand=True)
+    config.add_cron_task(watch_orders, name="watch-orders", every="20s")
+    config.add_cron_task(send_statement, name="send-statement", on_demand=True)
     config.add_route("home", "/")
     config.add_view(show_tasks, route_name="home")
     return config.make_wsgi_app()
@@ -161,6 +164,25 @@ def refund_order(system: System) -> None:
     raise ValueError(f"{payload!r} names no paid order; the payload is like {{'order': 1001}}")
 
 
+def watch_orders(system: System) -> None:
+    """Look three times a minute how many orders wait to be paid."""
+    log.info("open: %s", _total(_shop(system).in_state("open")))
+
+
+def send_statement(system: System) -> None:
+    """Send a customer a statement; the payload is {"customer": a name}."""
+    customer = (system["payload"] or {}).get("customer")
+    orders = [order for order in _shop(system).in_state("paid") if order.customer == customer]
+    log.info("statement for %s: %s", customer, _total(orders))
+
+
+def add_stored_schedule(app: Router) -> None:
+    """Make a schedule at run time, as a customer of the shop would on a page of it."""
+    scheduler(app.registry).schedule(
+        "statement for Ada", "send-statement", payload={"customer": "Ada"}, every="1m"
+    )
+
+
 def _shop(system: System) -> Shop:
     shop: Shop = system["registry"]["shop"]
     return shop
@@ -183,6 +205,12 @@ COMMAND = "curl -fsSL --max-redirs 0 -o /dev/null {url}/cron"
 
 BANNER = """\
 The shop and its tasks: {url}/
+
+    an overview          {url}/cron/overview
+    a log that grows     {url}/cron/runs?task=import-orders
+    attempts, a retry    {url}/cron/runs?task=charge-orders
+    each 20 seconds      {url}/cron/runs?task=watch-orders
+    a stored schedule    {url}/cron/schedules
 
 For an application of yours, this line in a crontab hits the trigger:
 
@@ -209,6 +237,7 @@ def serve(port: int) -> int:
         except OSError as error:
             print(f"can't listen on {HOST}:{port}: {error.strerror}", file=sys.stderr)
             return 2
+        add_stored_schedule(app)
         url = f"http://{HOST}:{server.effective_port}"
         command = COMMAND.format(url=url)
         print(BANNER.format(url=url, command=command, zone=zone, folder=folder), flush=True)

@@ -4,7 +4,7 @@ import pytest
 from webtest import TestApp
 
 from pyramid_cron.app import get_cron
-from pyramid_cron.demo import ORDERS_PER_IMPORT, RETAINED_ORDERS, main
+from pyramid_cron.demo import ORDERS_PER_IMPORT, RETAINED_ORDERS, add_stored_schedule, main
 from pyramid_cron.testing import CronTester
 
 MINUTE = timedelta(minutes=1)
@@ -74,6 +74,25 @@ def test_the_report_of_the_night_adds_up_orders_by_state(cron, shop):
     output = cron.run("report-sales", at=NOON).output
     assert "open: 0 orders, 0.00" in output
     assert "paid: 1 orders, 73.89" in output
+
+
+def test_a_customer_has_a_statement_by_a_stored_schedule(app, cron, shop):
+    for _ in range(20):
+        shop.add_order().state = "paid"
+    add_stored_schedule(app)
+    minute = datetime.now(timezone.utc).replace(second=0, microsecond=0)
+    [run] = [run for run in cron.tick(at=minute + 2 * MINUTE).runs if run.schedule]
+    assert (run.task, run.schedule, run.state) == (
+        "send-statement",
+        "statement for Ada",
+        "succeeded",
+    )
+    assert "statement for Ada: " in run.output
+
+
+def test_open_orders_are_watched_three_times_a_minute(cron):
+    slots = [slot for slot, task in cron.simulate(NOON, NOON + MINUTE) if task == "watch-orders"]
+    assert len(slots) == 3
 
 
 def test_the_front_page_leads_to_the_page_of_all_tasks(app):
