@@ -28,6 +28,7 @@ SCRIPTS = {
     "scaling": (["--best"], ["--best", "--quick"]),
     "history": ([], ["--quick"]),
     "pages": ([], ["--quick"]),
+    "stored": ([], ["--quick"]),
 }
 """By name: the options, and those for rougher figures in a few minutes."""
 
