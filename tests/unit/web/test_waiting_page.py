@@ -244,9 +244,10 @@ def test_the_cancellation_of_an_active_run_is_requested_and_shown(config):
 
     config.add_cron_task(cancel_itself, name="task", on_demand=True)
     config.registry["app"] = config.make_wsgi_app()
-    supervisor = get_cron(config.registry).supervisor
+    cron = get_cron(config.registry)
     # As if it ran in another process: it is not interrupted here.
-    supervisor.cancel = lambda run_id: None
+    cron.supervisor.cancel = lambda run_id: None
+    cron.store.cancel_requests = set
     CronTester(config.registry["app"]).run("task")
     cancelled, shown, main = answers
     assert (cancelled["cancel_requested"], shown["cancel_requested"]) == (True, True)
