@@ -19,6 +19,7 @@ from tests.records import claim, ended, slot, write
 pytestmark = pytest.mark.xdist_group("browser")
 
 PAGES = (
+    "/cron/overview",
     "/cron/tasks",
     "/cron/tasks/charge-orders",
     "/cron/tasks/charge-orders?confirm=run",
@@ -154,3 +155,66 @@ def test_the_progress_of_a_running_run_is_shown(driver, site, folder):
 
 def live_output(run, text):
     return {"run_id": run.id, "log": text, "stdout": None, "stderr": None}
+
+
+BROKEN_WORDS = """
+const broken = [];
+const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const node = walker.currentNode;
+  if (node.parentElement.closest("pre, code, .error, .notice")) continue;
+  for (const word of node.data.matchAll(/[^\\s-]{2,40}/g)) {
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+    if (lines.size > 1) broken.push(word[0]);
+  }
+}
+return broken;
+"""
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_no_word_is_broken_and_no_page_is_wider_than_the_window(driver, site, width):
+    set_viewport(driver, "light", width, 900)
+    for page in ("/cron/overview", *PAGES[1:3], "/cron/runs", "/cron/timeline", "a run"):
+        visit(driver, site, page)
+        assert driver.execute_script(BROKEN_WORDS) == [], page
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width, page
+
+
+def test_tasks_are_found_and_opened_by_keys_alone(driver, site):
+    set_viewport(driver, "light")
+    visit(driver, site, "/cron/tasks")
+    keys = driver.switch_to.active_element
+    for _ in range(20):
+        keys.send_keys("\ue004")  # tab
+        keys = driver.switch_to.active_element
+        if keys.get_attribute("id") == "q":
+            break
+    keys.send_keys("charge\ue007")  # enter
+    WebDriverWait(driver, 10).until(lambda _: "q=charge" in driver.current_url)
+    [task] = driver.find_elements(By.CSS_SELECTOR, "tbody th a")
+    task.send_keys("\ue007")
+    WebDriverWait(driver, 10).until(lambda _: "/tasks/charge-orders" in driver.current_url)
+
+
+def test_without_javascript_a_run_that_goes_on_has_its_log_and_a_way_to_see_more(
+    driver, site, folder
+):
+    store = Store(make_url(f"sqlite:///{folder}/cron.sqlite"), "cron_")
+    [run] = claim(store, slot("refund-order", NOW, origin="adhoc:8"), now=NOW)
+    write(store, replace(run, state=RunState.RUNNING, started=NOW))
+    store.write_live_outputs([live_output(run, "so far\n")])
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        driver.get(f"{site}/cron/runs/{run.id}")
+        main = driver.find_element(By.TAG_NAME, "main").text
+        assert "so far" in main
+        driver.find_element(By.LINK_TEXT, "Reload").click()
+        assert "so far" in driver.find_element(By.TAG_NAME, "main").text
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        write(store, ended(run))
+        store.database.dispose()

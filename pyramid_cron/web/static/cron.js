@@ -4,6 +4,11 @@ const live = document.querySelector("[data-live]");
 
 const isAtEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
 
+const showEnd = (part) => {
+  const text = part.querySelector("pre");
+  if (text) text.scrollTop = text.scrollHeight;
+};
+
 const exchange = (part, newer) => {
   const [text, newText] = [part, newer].map((one) => one.querySelector("pre"));
   if ("grows" in part.dataset && text && newText) {
@@ -16,6 +21,7 @@ const exchange = (part, newer) => {
   const focused = part.contains(document.activeElement) && document.activeElement;
   const target = focused && focused.getAttribute("href");
   part.innerHTML = newer.innerHTML;
+  if ("grows" in part.dataset && newText) showEnd(part);
   if (target) part.querySelector(`[href="${CSS.escape(target)}"]`)?.focus();
 };
 
@@ -41,7 +47,7 @@ const refresh = async () => {
 };
 
 if (live) {
-  for (const box of live.querySelectorAll("[data-grows] pre")) box.scrollTop = box.scrollHeight;
+  live.querySelectorAll("[data-grows]").forEach(showEnd);
   setTimeout(refresh, Number(live.dataset.live) * 1000);
 }
 // Says what the form of a schedule means, as one types.
