@@ -48,7 +48,7 @@ EXTRAS = {
 }
 """Settings that need an extra, by its name."""
 
-OF_EXTRAS = {"pytest", "sentry_sdk", "waitress"}
+OF_EXTRAS = {"pyramid_mailer", "pytest", "sentry_sdk", "waitress"}
 """What modules that belong to an extra may import at once."""
 
 INSTALLED = """
