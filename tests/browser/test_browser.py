@@ -31,6 +31,8 @@ PAGES = (
     "/cron/actions?action=pause&task=delete-old-orders",
     "/cron/runs/none",
     "a run",
+    "/cron/schedules",
+    "/cron/schedules?confirm=add",
 )
 
 
@@ -218,3 +220,15 @@ def test_without_javascript_a_run_that_goes_on_has_its_log_and_a_way_to_see_more
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
         write(store, ended(run))
         store.database.dispose()
+
+
+def test_a_schedule_is_added_by_keyboard_and_explained_as_one_types(driver, site):
+    set_viewport(driver, "light")
+    visit(driver, site, "/cron/schedules?confirm=add")
+    driver.find_element(By.ID, "name").send_keys("by keyboard", "\ue004", "\ue004", "30 7 * * mon")
+    wait = WebDriverWait(driver, 10, ignored_exceptions=[StaleElementReferenceException])
+    meaning = "[data-meaning=description]"
+    wait.until(lambda _: "at 07:30 on Monday" in driver.find_element(By.CSS_SELECTOR, meaning).text)
+    assert len(driver.find_elements(By.CSS_SELECTOR, "[data-meaning=next] li")) == 5
+    driver.find_element(By.ID, "name").send_keys("\ue007")
+    wait.until(lambda _: driver.find_element(By.TAG_NAME, "h1").text == "by keyboard")
