@@ -100,6 +100,7 @@ def test_a_run_with_its_texts() -> None:
         "payload": {"order": 7},
         "traceback": "T",
         "output": "line\n",
+        "log": "line\n",
         "stdout": None,
         "stderr": None,
     }
@@ -211,6 +212,7 @@ def test_health() -> None:
             },
             {"task": "b", "state": "ok", "detail": None, "next": None, "last": None},
         ],
+        "schedules": [],
     }
 
 
@@ -220,4 +222,5 @@ def test_health_before_the_first_tick() -> None:
         "last_tick": None,
         "since_last_tick": None,
         "tasks": [],
+        "schedules": [],
     }

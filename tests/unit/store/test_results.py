@@ -138,13 +138,13 @@ class TestPausingAfterFailures:
         [run] = claim(store, slot("[a]", moment, **changes), now=moment)
         failure = state is RunState.FAILED
         write(store, ended(run, state), pause_after_failures=limit if failure else None)
-        return active_pause("[a]", moment + MINUTE, store.pause_rules())
+        return active_pause("[a]", moment + MINUTE, store.pause_rules(), command=None)
 
     def test_so_many_in_a_row_pause_the_task_and_no_other(self, store):
         assert [bool(self.run(store, number)) for number in range(3)] == [False, False, True]
         [word] = store.pause_rules()
         assert word.reason == "3 failures in a row"
-        assert not active_pause("a", LATER + MINUTE, [word])
+        assert not active_pause("a", LATER + MINUTE, [word], command=None)
 
     def test_a_success_in_between_begins_anew(self, store):
         good = RunState.SUCCEEDED
@@ -175,7 +175,7 @@ class TestPausingAfterFailures:
     def test_a_lost_run_is_a_failure(self, store):
         claim(store)
         expire(store, lambda run: Outcome(run, pause_after_failures=1))
-        assert active_pause("a", LATER, store.pause_rules())
+        assert active_pause("a", LATER, store.pause_rules(), command=None)
 
 
 class TestWriteBuffer:

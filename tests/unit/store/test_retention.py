@@ -184,10 +184,15 @@ class TestWords:
         for word in said:
             store.add_pause_rule(word)
         names = ["a", "ab", "b", "c"]
-        before = [active_pause(name, BEFORE, store.pause_rules()) for name in names]
+
+        def pauses():
+            rules = store.pause_rules()
+            return [active_pause(name, BEFORE, rules, command=None) for name in names]
+
+        before = pauses()
         prune_all(store, 10)
         assert store.pause_rules() == [said[number] for number in kept]
-        assert [active_pause(name, BEFORE, store.pause_rules()) for name in names] == before
+        assert pauses() == before
 
     def test_a_lasting_pause_stays_however_often_it_is_said(self, store):
         for number in range(20):

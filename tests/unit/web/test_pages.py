@@ -444,12 +444,12 @@ def test_without_jinja2_there_is_json_and_a_line_that_names_the_extra(monkeypatc
 @pytest.mark.parametrize(
     ("page", "queries", "frame"),
     [
-        ("tasks", 10, 0),
-        ("tasks/task-1", 14, 0),
-        ("runs", 1, 8),
-        ("waiting", 2, 8),
-        ("timeline", 3, 8),
-        ("run", 3, 8),
+        ("tasks", 11, 0),
+        ("tasks/task-1", 15, 0),
+        ("runs", 1, 9),
+        ("waiting", 2, 9),
+        ("timeline", 3, 9),
+        ("run", 3, 9),
     ],
 )
 def test_a_page_takes_a_handful_of_queries_however_many_tasks_there_are(page, queries, frame):
