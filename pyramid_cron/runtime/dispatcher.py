@@ -51,7 +51,8 @@ log = logging.getLogger("pyramid_cron")
 class WaitingPeek:
     """What waits on record."""
 
-    #: The ids of runs that may begin now, or of many those that may first.
+    #: The ids of runs that may begin now, or of many those that may first; and of runs whose lease
+    #: has passed.
     startable_ids: frozenset[str]
     #: When the next of the others may begin (aware, UTC); None if there is none.
     next_not_before: datetime | None
@@ -334,7 +335,9 @@ def make_dispatcher(cron: CronParts, registry: Registry, *, is_worker: bool = Fa
 
     def peek(now: datetime) -> WaitingPeek:
         cron.refresh_schedules()
-        startable_ids, next_not_before = peek_waiting(cron.store, now, PEEK_LIMIT)
+        startable_ids, next_not_before = peek_waiting(
+            cron.store, now, PEEK_LIMIT, includes_expired=True
+        )
         return WaitingPeek(frozenset(startable_ids), next_not_before)
 
     def beat(now: datetime, budget: float, url_environ: Mapping[str, Any]) -> None:

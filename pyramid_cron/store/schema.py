@@ -325,7 +325,7 @@ def _run_stats(metadata: MetaData, prefix: str) -> Table:
     started ``lateness_sum`` after their slots together; both in microseconds. ``newest_run`` is the
     id of the run that was claimed or skipped last, at ``newest_at``. The row of the task with the
     empty name counts ticks. ``duration_bucket_0`` and its kin count the runs that took no longer
-    than one of :data:`BUCKET_BOUNDS_SECONDS`, and longer than the one before; so do those of
+    than one of ``BUCKET_BOUNDS_SECONDS``, and longer than the one before; so do those of
     lateness.
     """
     return Table(

@@ -43,15 +43,20 @@ def list_waiting(
         return [to_run(row) for row in session.connection.execute(query)]
 
 
-def peek_waiting(store: Store, now: datetime, limit: int) -> tuple[list[str], datetime | None]:
+def peek_waiting(
+    store: Store, now: datetime, limit: int, *, includes_expired: bool = False
+) -> tuple[list[str], datetime | None]:
     """Return ids of runs that may begin at a moment, and when the next of the others may.
 
     Of many, the ids are of the ``limit`` that may begin first. Runs that wait until a tick has time
-    are left out.
+    are left out. With ``includes_expired`` ids of active runs whose lease has passed are among
+    them: what they leave may begin.
     """
     with store.read_session() as session:
         startable = session.connection.scalars(_startable_query(store.tables, limit), {"now": now})
         ids = list(startable)
+        if includes_expired:
+            ids += session.connection.scalars(_expired_query(store.tables, limit), {"now": now})
         return ids, session.connection.scalar(_next_query(store.tables), {"now": now})
 
 
@@ -61,6 +66,12 @@ def _startable_query(tables: Tables, limit: int) -> Select[Any]:
     is_startable = runs.c.not_before <= bindparam("now")
     query = select(runs.c.id).where(is_startable, runs.c.reason != WaitReason.TIME.value)
     return query.order_by(runs.c.not_before).limit(limit)
+
+
+@once_per_store
+def _expired_query(tables: Tables, limit: int) -> Select[Any]:
+    runs = tables.runs
+    return select(runs.c.id).where(runs.c.lease_until < bindparam("now")).limit(limit)
 
 
 @once_per_store

@@ -2,12 +2,14 @@
 
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from webtest import TestApp
 
-from pyramid_cron import RunState, scheduler
+from pyramid_cron import Retry, RunState, scheduler
 from pyramid_cron.app import get_cron
+from pyramid_cron.clock import utc_now
 from pyramid_cron.planning.snapshot import WaitingRun
 from pyramid_cron.run import Run, Trigger
 from pyramid_cron.runtime.supervisor import Supervisor
@@ -181,3 +183,13 @@ def make_run(waiting_run):
         "h",
         1,
     )
+
+
+def test_the_run_of_a_process_that_died_is_lost_and_tried_again_without_a_tick(config):
+    config.add_cron_task(lambda system: None, name="job", on_demand=True, retry=Retry(2, delay=0))
+    control = hit(config)
+    store, now = get_cron(config.registry).store, utc_now()
+    with store.claim_transaction(now, now + timedelta(milliseconds=1)) as claims:
+        claims.claim([WaitingRun("job", now, Trigger.MANUAL, now)])
+    runs = over(control, 2)
+    assert [(run.attempt, str(run.state)) for run in runs] == [(2, "succeeded"), (1, "lost")]
