@@ -50,10 +50,13 @@ def rows(count: int) -> Iterator[Row]:
                 "task": f"shop.tasks.task_{0 if busy else number}",
                 "slot": slot,
                 "attempt": 1,
-                "origin": number if busy else 0,
+                "origin": f"adhoc:{number}" if busy else "schedule",
                 "trigger": "schedule",
                 "state": "failed" if failed else "succeeded",
-                "count": 1,
+                "slot_count": 1,
+                "claimed": slot,
+                "cancel_requested": 0,
+                "lost_count": 0,
                 "started": slot,
                 "finished": slot + timedelta(seconds=number % 7),
                 "error": "ValueError: no such thing" if failed else None,
@@ -61,7 +64,6 @@ def rows(count: int) -> Iterator[Row]:
                 "host": "web-1",
                 "pid": 4711,
                 "owner": "0123456789abcdef",
-                "cancel": 0,
                 "weight": 0,
             }
 
@@ -71,7 +73,7 @@ def fill(store: Store, count: int) -> None:
     store.open()
     runs = rows(count)
     while batch := list(islice(runs, BATCH)):
-        outputs = [{"run": row["id"], "text": "a line of a log\n" * 20} for row in batch[::10]]
+        outputs = [{"run_id": row["id"], "log": "a line of a log\n" * 20} for row in batch[::10]]
         with store.database.write() as connection:
             connection.execute(insert(store.tables.runs), batch)
             connection.execute(insert(store.tables.run_outputs), outputs)
@@ -94,7 +96,7 @@ def questions(store: Store, now: datetime) -> dict[str, Callable[[], object]]:
         'history(state="failed")': lambda: store.history(states=[RunState.FAILED]),
         'history(state="lost")': lambda: store.history(states=[RunState.LOST]),
         "run": lambda: store.get_run(newest.id),
-        "attempts": lambda: store.newest_attempt(newest),
+        "attempts": lambda: store.newest_ended_attempt(newest),
         "peek": lambda: store.peek(now),
         "claim transaction": lambda: in_a_claim_transaction(store, now),
         "renew leases": lambda: store.renew_leases([newest.id], now),

@@ -20,6 +20,7 @@ from pyramid_cron.app import get_cron
 BROWSER = {"Accept": "text/html"}
 COLUMNS = (Column("page"), Column("HTML", ",.1f"), Column("JSON", ",.1f"))
 PATHS = (
+    "/cron/overview",
     "/cron/tasks",
     "/cron/tasks?page=20",
     "/cron/tasks/shop.tasks.task_0",

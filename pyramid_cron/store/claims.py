@@ -47,6 +47,7 @@ from .rows import (
     make_waiting_rows,
     select_active_runs,
     select_pause_rules,
+    task_by_waiting_index,
     to_run,
     to_waiting_run,
 )
@@ -456,7 +457,7 @@ def _startable_query(tables: Tables) -> Select[Any]:
 @once_per_store
 def _fixed_delay_query(tables: Tables) -> Select[Any]:
     runs = tables.runs
-    is_named = runs.c.task.in_(bindparam("tasks", expanding=True))
+    is_named = task_by_waiting_index(tables).in_(bindparam("tasks", expanding=True))
     is_of_schedule = runs.c.origin == SCHEDULE_ORIGIN
     return select(runs).where(is_named, is_of_schedule, runs.c.not_before.is_not(None))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -49,6 +49,8 @@ RUNS_BETWEEN_LOOK_BACK = timedelta(hours=24)
 
 QUARTER = timedelta(minutes=15)
 QUARTER_MICROSECONDS = QUARTER // timedelta(microseconds=1)
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 TROUBLE_LOOK_BACK = timedelta(days=7)
 """How long ago a stored schedule may have failed to be found as one that needs a look."""
@@ -157,7 +159,8 @@ def _select_waiting_summaries(session: Session) -> list[WaitingSummary]:
     runs = session.tables.runs
     key = runs.c.task, runs.c.trigger
     query = select(*key, func.count(), func.min(runs.c.not_before))
-    query = query.where(runs.c.not_before.is_not(None)).group_by(*key)
+    # Not "is not null", for which SQLite goes through all runs in the order of their tasks.
+    query = query.where(runs.c.not_before > LONG_AGO).group_by(*key)
     return [WaitingSummary(*row) for row in session.connection.execute(query)]
 
 

@@ -262,6 +262,14 @@ def state_by_task_index(tables: Tables) -> ColumnElement[str]:
     return func.coalesce(tables.runs.c.state, "")
 
 
+def task_by_waiting_index(tables: Tables) -> ColumnElement[str]:
+    """Return the task for a filter on waiting runs.
+
+    Given the plain column, SQLite uses the index on tasks and reads all runs that a task ever had.
+    """
+    return func.coalesce(tables.runs.c.task, "")
+
+
 def newest_first(
     query: Select[Any],
     tables: Tables,

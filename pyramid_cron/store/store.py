@@ -39,6 +39,7 @@ from .rows import (
     make_waiting_rows,
     select_active_runs,
     select_pause_rules,
+    task_by_waiting_index,
     to_run,
     write_info,
 )
@@ -233,7 +234,7 @@ class Store:
         runs = self.tables.runs
         query = select(func.count()).where(runs.c.not_before.is_not(None))
         if task is not None:
-            query = query.where(runs.c.task == task)
+            query = query.where(task_by_waiting_index(self.tables) == task)
         if trigger is not None:
             query = query.where(runs.c.trigger == trigger.value)
         return int(self._select_scalar(query) or 0)

@@ -27,7 +27,14 @@ from ..run import (
 from ..run_transitions import cancelled
 from .action_log import record_action
 from .results import DeferredRun, Outcome, end_runs, insert_deferred_run, write_followups
-from .rows import Session, insert_new, make_waiting_rows, state_by_task_index, to_run
+from .rows import (
+    Session,
+    insert_new,
+    make_waiting_rows,
+    state_by_task_index,
+    task_by_waiting_index,
+    to_run,
+)
 from .schema import MYSQL_DIALECTS, Tables, once_per_store
 from .store import Store
 
@@ -174,7 +181,7 @@ def _is_waiting(
 ) -> ColumnElement[bool]:
     is_waiting: ColumnElement[bool] = tables.runs.c.not_before.is_not(None)
     if task is not None:
-        is_waiting &= tables.runs.c.task == task
+        is_waiting &= task_by_waiting_index(tables) == task
     if trigger is not None:
         is_waiting &= tables.runs.c.trigger == trigger.value
     return is_waiting

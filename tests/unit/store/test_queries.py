@@ -9,6 +9,7 @@ from sqlalchemy import event, make_url
 from pyramid_cron.run import RunState
 from pyramid_cron.store import queries
 from pyramid_cron.store.store import Store
+from pyramid_cron.store.waiting import find_waiting_ids
 from tests.apps import NOON
 from tests.records import claim, ended, slot, write
 
@@ -48,6 +49,31 @@ def test_of_a_day_no_others_are_read():
 def test_the_calendar_of_a_task_reads_no_other():
     steps = steps_of(lambda store: queries.count_runs_by_quarter(store, "a", NOON))
     assert "SEARCH cron_runs USING INDEX cron_runs_by_task (task=? AND claimed>?)" in steps
+
+
+def test_what_every_page_tells_reads_no_run_that_is_over():
+    steps = steps_of(lambda store: queries.read_overview(store, "", NOON), 20)
+    assert "SEARCH cron_runs USING INDEX cron_runs_waiting (not_before>?)" in steps
+    assert "SCAN cron_runs " not in steps
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.count_waiting("a"),
+        lambda store: find_waiting_ids(store, "a", None),
+        lambda store: read_snapshot(store, ["a"]),
+    ],
+)
+def test_what_waits_of_a_task_is_found_among_what_waits(ask):
+    steps = steps_of(ask, 4)
+    assert "cron_runs_waiting" in steps
+    assert "cron_runs_by_task" not in steps
+
+
+def read_snapshot(store, fixed_delay_names):
+    with store.claim_transaction(NOON, NOON + timedelta(minutes=1)) as claims:
+        claims.snapshot(fixed_delay_names)
 
 
 def steps_of(ask, count=1):
