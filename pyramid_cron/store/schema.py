@@ -449,7 +449,7 @@ def _schema_transaction(database: Database, tables: Tables) -> Iterator[Connecti
         ):
             yield connection
     else:
-        with database.write() as connection:
+        with database.write(is_long=True) as connection:
             if database.dialect == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK_KEY)))
             yield connection
