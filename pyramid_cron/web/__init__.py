@@ -20,7 +20,7 @@ from .monitoring import health_view, metrics_view
 from .overview import front_view, overview_view
 from .problems import HTTPProblem
 from .responses import check_parameters, json_response, page_view
-from .runs import run_log_view, run_view, runs_view
+from .runs import retry_runs_view, run_log_view, run_view, runs_view
 from .schedule_forms import explain_view
 from .schedules import schedule_view, schedules_view
 from .tasks import task_view, tasks_view
@@ -63,6 +63,7 @@ PAGE_ROUTES = (
     (f"{TRIGGER_ROUTE}.tasks", "/tasks", tasks_view),
     (f"{TRIGGER_ROUTE}.task", "/tasks/{name:.+}", task_view),
     (f"{TRIGGER_ROUTE}.runs", "/runs", runs_view),
+    (f"{TRIGGER_ROUTE}.retry_runs", "/runs/retry", retry_runs_view),
     (f"{TRIGGER_ROUTE}.run_log", "/runs/{id}/log", run_log_view),
     (f"{TRIGGER_ROUTE}.run", "/runs/{id:.+}", run_view),
     (f"{TRIGGER_ROUTE}.waiting", "/waiting", waiting_view),

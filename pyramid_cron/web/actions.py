@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -101,6 +102,18 @@ def confirm_on_waiting(
     back = urls.page_path(request, "waiting", task=task, trigger=text)
     return _confirm(
         request, action, ("cancel",), path, task=task, trigger=text, count=count, back=back
+    )
+
+
+def confirm_retries(
+    request: Request, action: str, count: int, parameters: Mapping[str, Any]
+) -> Response:
+    """Return the page that confirms another attempt of each run that fits the parameters."""
+    path = urls.page_path(request, "runs")
+    back = urls.page_path(request, "runs", **parameters)
+    query = back.removeprefix(path)
+    return _confirm(
+        request, action, ("retry",), path, task="runs", count=count, query=query, back=back
     )
 
 
@@ -268,6 +281,17 @@ def cancel_waiting(request: Request) -> Response:
         raise HTTPProblem(400, str(error)) from None
     data = {"task": task, "trigger": trigger and trigger.value, "cancelled": count}
     return _respond(request, urls.page_path(request, "waiting", task=task), data)
+
+
+def retry_runs(request: Request, list_runs: Callable[[], Iterable[Run]]) -> Response:
+    """Try all of the runs again; ``list_runs`` reads them, once it is known who asks."""
+    read_body(request, set())
+    retried = 0
+    for run in list_runs():
+        with suppress(LookupError, ValueError):  # it has another attempt by now
+            request.cron.retry(run.id)
+            retried += 1
+    return _respond(request, urls.page_path(request, "waiting"), {"retried": retried}, 202)
 
 
 def exact_pattern(name: str) -> str:

@@ -21,12 +21,22 @@ RUNS_PER_PAGE = 50
 RUN_PARAMETERS = ("task", "schedule", "state", "trigger", "reason", "host", "since", "until")
 """The parameters that say which runs to show."""
 
+MAX_RETRIES = 200
+"""Runs that one request tries again at most: the newest."""
+
+FAILURE_STATES = [state for state in RunState if state.is_failure]
+RETRIABLE_STATES = [*FAILURE_STATES, RunState.CANCELLED]
+
 
 @page_view("GET", "HEAD")
 def runs_view(request: Request) -> Response:
     """Show runs, newest first: those that fit the parameters, ``before`` a run."""
-    responses.check_parameters(request, *RUN_PARAMETERS, "before", "limit")
+    responses.check_parameters(request, *RUN_PARAMETERS, "before", "limit", "confirm")
     cron = get_cron(request.registry)
+    filled = _filled_parameters(request)
+    if "confirm" in request.GET:
+        count, action = len(_list_retriable(request)), request.GET["confirm"]
+        return actions.confirm_retries(request, action, count, filled)
     limit = responses.query_number(request, "limit", RUNS_PER_PAGE, 200)
     task, states = responses.query_text(request, "task"), responses.query_states(request)
     runs = queries.list_runs(
@@ -41,8 +51,7 @@ def runs_view(request: Request) -> Response:
     next_page = None
     if len(runs) > limit:
         del runs[limit:]
-        kept = {name: [text for text in texts if text] or None for name, texts in asked.items()}
-        next_page = urls.page_path(request, "runs", **kept, limit=limit, before=runs[-1].id)
+        next_page = urls.page_path(request, "runs", **filled, limit=limit, before=runs[-1].id)
     data = {
         "now": format_instant(cron.clock()),
         "runs": [urls.linked_run(request, run) for run in runs],
@@ -54,8 +63,51 @@ def runs_view(request: Request) -> Response:
         data,
         asked=asked,
         choices={"state": RunState, "trigger": Trigger, "reason": RunReason},
+        filled=filled,
+        has_failures=any(run.state.is_failure for run in runs),
         title="Runs",
     )
+
+
+def _filled_parameters(request: Request) -> dict[str, list[str]]:
+    """Return which runs to show, without fields of the form that are empty."""
+    texts = {name: [*filter(None, request.GET.getall(name))] for name in RUN_PARAMETERS}
+    return {name: values for name, values in texts.items() if values}
+
+
+@page_view("GET", "HEAD", "POST")
+def retry_runs_view(request: Request) -> Response:
+    """Try the runs again that fit the parameters, the newest first, and failed for good."""
+    if request.method != "POST":
+        raise actions.needs_post("retry")
+    responses.check_parameters(request, *RUN_PARAMETERS)
+    return actions.retry_runs(request, lambda: _list_retriable(request))
+
+
+def _list_retriable(request: Request) -> list[Run]:
+    """Return the newest runs that fit the parameters, failed, and have no later attempt.
+
+    Cancelled ones are among them only where their state is asked for.
+    """
+    cron, states = get_cron(request.registry), responses.query_states(request)
+    for state in states:
+        if state not in RETRIABLE_STATES:
+            allowed = ", ".join(map(str, RETRIABLE_STATES))
+            problem = f"state={str(state)!r}: to be tried again it must be one of {allowed}"
+            raise HTTPProblem(400, problem)
+    runs = queries.list_runs(
+        cron.store,
+        MAX_RETRIES,
+        task=responses.query_text(request, "task"),
+        states=states or FAILURE_STATES,
+        run_filter=_query_filter(request),
+    )
+    return [
+        run
+        for run in runs
+        if run.task in cron.task_registry.by_name
+        and cron.store.newest_ended_attempt(run) == run.attempt
+    ]
 
 
 def _query_filter(request: Request) -> queries.RunFilter:
