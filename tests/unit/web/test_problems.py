@@ -51,7 +51,7 @@ def problem_of(answer):
 def test_an_unknown_parameter_is_named_with_what_was_meant(app):
     problem = problem_of(app.get("/cron/runs?tusk=fine", status=400))
     assert (problem["title"], problem["parameter"]) == ("Bad Request", "tusk")
-    meant = "'tusk' is no parameter; did you mean 'task'?; there is before, host, "
+    meant = "'tusk' is no parameter; did you mean 'task'?; there is before, confirm, host, "
     assert problem["detail"].startswith(meant)
     assert problem_of(app.get("/cron/overview?x=1", status=400)) == {
         "title": "Bad Request",
