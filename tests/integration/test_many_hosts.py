@@ -91,6 +91,6 @@ def test_every_slot_ends_once_though_hosts_are_cut_off_and_die(hosts):
 
     came = asdict(outcome(hosts, hosts.settle()))
     assert {name: came[name] for name in FAULTS} == {name: [] for name in FAULTS}
-    # It was no idle time.
-    assert came["slots"] > came["states"]["succeeded"] > came["slots"] / 4
+    # It was no idle time. What was deferred is no slot of these, and succeeds as well.
+    assert came["states"]["succeeded"] > came["slots"] / 4
     assert set(came["lateness"]) == {"request", "thread", "celery"}
