@@ -25,6 +25,7 @@ def crash(system):
 
 
 def wait_in_c(system):
+    print("waiting", flush=True)
     time.sleep(60)
 
 

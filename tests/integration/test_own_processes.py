@@ -44,6 +44,7 @@ def tick(registry, *names):
 def cancel_when_it_runs(registry):
     shop = scheduler(registry)
     [run] = wait_until(lambda: shop.history("cancelled", RunState.RUNNING))
+    wait_until(lambda: shop.get_run(run.id).stdout)  # before that it can be ended unbegun
     shop.cancel(run.id)
 
 
